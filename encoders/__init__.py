@@ -1,0 +1,18 @@
+"""Encoders: one modality in, tokens out. Importing this package loads neither torch nor transformers."""
+
+from typing import TYPE_CHECKING, Any
+
+from encoders.registry import EncoderInfo, create_encoder, find_encoder, list_encoders, register_encoder
+
+if TYPE_CHECKING:
+    from encoders.base import Encoder
+
+__all__ = ["Encoder", "EncoderInfo", "create_encoder", "find_encoder", "list_encoders", "register_encoder"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Encoder":
+        from encoders.base import Encoder
+
+        return Encoder
+    raise AttributeError(f"module 'encoders' has no attribute {name!r}")

@@ -1,0 +1,65 @@
+"""The contract of every encoder: one modality in, tokens and a mask out."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from encoders.preprocessing import Preprocessor
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an encoder's weights come from."""
+
+    weights: str
+    """"random", "pretrained", or the file, folder, hub id or run that was given."""
+    sha256: str | None = None
+    """Of the weight file; None for random weights."""
+    licence: str = "unknown"
+
+
+class Encoder(nn.Module, ABC):
+    """Turns the arrays of one modality into tokens ``[b l d]`` and a mask ``[b l]`` (True = real).
+
+    A subclass sets ``modality``, ``embed_dim`` and ``preprocessor`` in its ``__init__``, after
+    ``super().__init__()``. A pooled encoder returns ``l = 1``. Parameters that the tokens do not depend on
+    have no place in an encoder: remove them when it is built.
+
+    Legend: b records, l tokens of one input, d the encoder's width.
+    """
+
+    modality: str
+    embed_dim: int
+    preprocessor: Preprocessor
+    ignores_padding: bool = True
+    """False where the original model was trained without a mask, so that padding changes its tokens."""
+
+    name: str = ""
+    """Registered name; set by ``create_encoder``, as are the next two."""
+    arguments: dict[str, Any]
+    provenance: Provenance = Provenance("random")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arguments = {}
+
+    @abstractmethod
+    def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
+        """Encodes what ``preprocessor.stack`` returned; a ``present`` entry is ignored."""
+
+    @abstractmethod
+    def depth_groups(self) -> list[list[nn.Parameter]]:
+        """Parameters by depth, the input side first; every parameter exactly once."""
+
+    def architecture(self) -> dict[str, Any]:
+        """JSON arguments with which ``create_encoder(name, weights=None, ...)`` rebuilds this architecture."""
+        return dict(self.arguments)
+
+
+def all_real(tokens: Float[Tensor, "b l d"]) -> Bool[Tensor, "b l"]:
+    """The mask of tokens that are all real."""
+    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)

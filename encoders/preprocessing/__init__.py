@@ -1,0 +1,23 @@
+"""From raw values to arrays: the one code that training and production share. Never imports torch."""
+
+from encoders.preprocessing.base import (
+    Arrays,
+    Preprocessor,
+    TensorSpec,
+    UnreadableValueError,
+    load_preprocessor,
+    preprocessor_from_config,
+    save_preprocessor,
+    stack_arrays,
+)
+
+__all__ = [
+    "Arrays",
+    "Preprocessor",
+    "TensorSpec",
+    "UnreadableValueError",
+    "load_preprocessor",
+    "preprocessor_from_config",
+    "save_preprocessor",
+    "stack_arrays",
+]

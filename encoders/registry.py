@@ -1,0 +1,171 @@
+"""Names of encoders: finding them, listing them, building them. Imports a builder only when it is called."""
+
+import difflib
+import importlib
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from encoders.base import Encoder
+
+PLUGIN_GROUP = "multimodal.encoders"
+Weights = str | Path | None
+Factory = Callable[..., "Encoder"]
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """What is known of an encoder without importing it."""
+
+    name: str
+    """A name that ends in ``*`` stands for a family: ``transformers/*`` takes any hub id or local folder."""
+    modality: str
+    embed_dim: int | None = None
+    """Width of its tokens; None where it depends on the weights."""
+    source: str = "unknown"
+    """The package or distribution that the architecture and the weights come from."""
+    licence: str = "unknown"
+    """Licence of the registry's own weights; "none" where there are none."""
+    paper: str = ""
+    has_weights: bool = False
+    """Whether ``weights="pretrained"`` gives something."""
+    ignores_padding: bool = True
+    """False where the original was trained without a mask, so that padding changes its tokens."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    info: EncoderInfo
+    load: Callable[[], Factory]
+    owner: str
+
+
+_registered: dict[str, _Entry] = {}
+
+
+def _builder(path: str) -> Callable[[], Factory]:
+    module, function = path.split(":")
+    return lambda: getattr(importlib.import_module(module), function)
+
+
+def _builtin_entries() -> list[_Entry]:
+    from encoders import catalogue
+
+    return [_Entry(info, _builder(path), "multimodal-transfer") for info, path in catalogue.entries()]
+
+
+def _plugin_entries() -> list[_Entry]:
+    entries = []
+    for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
+        owner = point.dist.name if point.dist is not None else point.value
+        info = EncoderInfo(point.name, modality="unknown", source=owner)
+        entries.append(_Entry(info, point.load, owner))
+    return entries
+
+
+def _entries() -> dict[str, _Entry]:
+    """Every entry by name: built in, registered by decorator, declared by installed distributions."""
+    entries: dict[str, _Entry] = {}
+    for entry in [*_builtin_entries(), *_registered.values(), *_plugin_entries()]:
+        _refuse_twice(entries.get(entry.info.name), entry)
+        entries[entry.info.name] = entry
+    return entries
+
+
+def _refuse_twice(old: _Entry | None, new: _Entry) -> None:
+    if old is not None:
+        raise ValueError(
+            f"the encoder name {new.info.name!r} is taken twice, by {old.owner} and by {new.owner}; "
+            "rename one of them, for example with a /v2"
+        )
+
+
+def register_encoder(name: str, *, modality: str, **info: Any) -> Callable[[Factory], Factory]:
+    """Registers an Encoder class, or a factory ``f(*, weights, **kwargs)``, under a name of your own.
+
+    Args:
+        modality: "image", "text", "audio" or another word.
+        **info: further fields of EncoderInfo, e.g. ``embed_dim=512, licence="MIT"``.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+
+    def decorate(factory: Factory) -> Factory:
+        owner = f"{factory.__module__}.{factory.__qualname__}"
+        entry = _Entry(replace(EncoderInfo(name, modality, source=factory.__module__), **info), lambda: factory, owner)
+        _refuse_twice(_entries().get(name), entry)
+        _registered[name] = entry
+        return factory
+
+    return decorate
+
+
+def list_encoders(modality: str | None = None) -> list[EncoderInfo]:
+    """What can be created, by name; imports no plug-in (its modality is "unknown" until it is created)."""
+    infos = (entry.info for entry in _entries().values())
+    return sorted((info for info in infos if modality in (None, info.modality)), key=lambda info: info.name)
+
+
+def find_encoder(name: str) -> EncoderInfo:
+    """The entry that ``name`` belongs to, with the full name filled in.
+
+    Raises:
+        LookupError: if there is none; the message suggests the nearest names.
+    """
+    return replace(_find(name).info, name=name)
+
+
+def _find(name: str) -> _Entry:
+    entries = _entries()
+    if name in entries:
+        return entries[name]
+    for pattern, entry in entries.items():
+        if pattern.endswith("*") and name.startswith(pattern[:-1]) and len(name) >= len(pattern):
+            return entry
+    near = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`multimodal encoders` lists what there is"
+    raise LookupError(f"there is no encoder {name!r}; {hint}")
+
+
+def create_encoder(name: str, *, weights: Weights | EllipsisType = ..., **kwargs: Any) -> "Encoder":
+    """Builds an encoder by name.
+
+    Args:
+        weights: "pretrained"; None for random weights; a file (safetensors or a state_dict), a folder, a hub
+            id, or the folder of an earlier training run. Left out: the registry's own weights if the entry
+            has any, else random.
+        **kwargs: passed to the builder.
+
+    Raises:
+        LookupError: if there is no such name.
+        ValueError: if ``weights="pretrained"`` is asked of an entry that has none.
+        ModuleNotFoundError: if a package is missing; names the command that installs it.
+    """
+    entry = _find(name)
+    try:
+        from encoders.weights import build
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, "train") from error
+    info = replace(entry.info, name=name)
+    if weights is ...:
+        weights = "pretrained" if info.has_weights else None
+    if weights == "pretrained" and not info.has_weights and entry.owner == "multimodal-transfer":
+        raise ValueError(
+            f"{name} has no pretrained weights of its own; leave `weights` out for random initialisation, or give "
+            "a file, a folder or an earlier run"
+        )
+    try:
+        return build(info, entry.load(), weights, kwargs)
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, "train") from error
+
+
+def missing_extra(error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
+    """The one line that names the command for a missing package."""
+    line = f"{error.name} is not installed; run: pip install 'multimodal-transfer[{extra}]'"
+    return ModuleNotFoundError(line, name=error.name)

@@ -1,0 +1,40 @@
+"""Fusion: tokens of several inputs in, one vector a record out."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from fusion.attention import AttentionFusion
+from fusion.base import FusionModule
+from fusion.concat import ConcatFusion
+from fusion.gated import GatedFusion
+
+__all__ = ["AttentionFusion", "ConcatFusion", "FusionModule", "GatedFusion", "create_fusion", "list_fusions"]
+
+_FUSIONS = {"concat": ConcatFusion, "attention": AttentionFusion, "gated": GatedFusion}
+
+
+def list_fusions() -> list[str]:
+    """Names that ``create_fusion`` takes."""
+    return list(_FUSIONS)
+
+
+def create_fusion(name: str, in_dims: Mapping[str, int], out_dim: int | None = None, **kwargs: Any) -> FusionModule:
+    """Builds a fusion by name: "concat", "attention" or "gated".
+
+    Args:
+        in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
+        out_dim: width of the fused vector; None is the fusion's own default (concat: none, the plain concatenation).
+        **kwargs: further arguments of that fusion, e.g. ``num_heads=8``.
+
+    Raises:
+        LookupError: if there is no such fusion.
+        ValueError: if ``in_dims`` is empty or an argument is out of range.
+    """
+    if name not in _FUSIONS:
+        near = difflib.get_close_matches(name, _FUSIONS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise LookupError(f"there is no fusion {name!r}; there are {', '.join(_FUSIONS)}{hint}")
+    if out_dim is not None:
+        kwargs["out_dim"] = out_dim
+    return _FUSIONS[name](in_dims, **kwargs)

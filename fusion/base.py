@@ -1,0 +1,56 @@
+"""The contract of every fusion: tokens of several inputs in, one vector a record out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class FusionModule(nn.Module, ABC):
+    """Fuses the tokens ``[b l d]`` of any number of inputs, one included, into one vector ``[b f]``.
+
+    A record without an input arrives as a row whose mask is all False. This class puts that input's *learned
+    missing token* in its place before ``fuse`` sees it, so that no row is ever empty and one exported graph
+    serves every combination of inputs.
+
+    Legend: b records, l tokens of one input, d an encoder's width, f the fused width.
+
+    Args:
+        in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
+
+    Raises:
+        ValueError: if ``in_dims`` is empty.
+    """
+
+    out_dim: int
+
+    def __init__(self, in_dims: Mapping[str, int]) -> None:
+        super().__init__()
+        if not in_dims:
+            raise ValueError("a fusion needs at least one input; in_dims is empty")
+        self.in_dims = dict(in_dims)
+        # BERT's initial scale, https://arxiv.org/abs/1810.04805
+        self.missing = nn.ParameterDict(
+            {name: nn.Parameter(0.02 * torch.randn(width)) for name, width in self.in_dims.items()}
+        )
+
+    def forward(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> Float[Tensor, "b f"]:
+        """Fuses; every missing input is replaced by its learned token first."""
+        filled = {name: self.fill_missing(name, tokens[name], masks[name]) for name in self.in_dims}
+        return self.fuse(
+            {name: pair[0] for name, pair in filled.items()}, {name: pair[1] for name, pair in filled.items()}
+        )
+
+    @abstractmethod
+    def fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> Float[Tensor, "b f"]:
+        """Fuses tokens of which every record has at least one real one per input."""
+
+    def fill_missing(
+        self, name: str, tokens: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"]
+    ) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
+        """Puts the learned missing token at the first position of each record that has no real token."""
+        first = torch.arange(mask.shape[1], device=mask.device) == 0  # [l]
+        gap = first & ~mask.any(dim=1, keepdim=True)  # [b l]
+        return torch.where(gap[:, :, None], self.missing[name].to(tokens.dtype), tokens), mask | gap

@@ -1,0 +1,40 @@
+"""Late fusion by concatenation."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fusion.base import FusionModule
+from fusion.pooling import pool
+
+
+class ConcatFusion(FusionModule):
+    """The mean token of each input, side by side, projected to ``out_dim``.
+
+    Args:
+        in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
+        out_dim: width of the fused vector; None leaves the concatenation as it is, so that the fusion has no
+            parameters but the missing tokens.
+        dropout: probability of dropping an element of the projected vector while training.
+
+    Raises:
+        ValueError: if ``in_dims`` is empty.
+    """
+
+    def __init__(self, in_dims: Mapping[str, int], out_dim: int | None = None, *, dropout: float = 0.1) -> None:
+        super().__init__(in_dims)
+        width = sum(self.in_dims.values())
+        self.out_dim = width if out_dim is None else out_dim
+        self.norms = nn.ModuleDict()
+        self.project: nn.Module = nn.Identity()
+        if out_dim is not None:
+            # each input on its own scale: pretrained encoders differ by orders of magnitude
+            self.norms.update({name: nn.LayerNorm(width) for name, width in self.in_dims.items()})
+            self.project = nn.Sequential(nn.Linear(width, out_dim), nn.GELU(), nn.Dropout(dropout))
+
+    def fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> Float[Tensor, "b f"]:
+        """Concatenates in the order of ``in_dims``."""
+        pooled = pool(tokens, masks, self.norms)
+        return self.project(torch.cat([pooled[name] for name in self.in_dims], dim=1))

@@ -1,0 +1,154 @@
+"""Task heads: a fused vector in, one task's outputs, loss and decoding out."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from multimodal.decoding import Decoding, Destandardize, Sigmoid, Softmax
+
+
+class Head(nn.Module, ABC):
+    """One task. Parameters that only the loss uses live here too and are not exported.
+
+    Legend: b records, f the fused width, c outputs.
+    """
+
+    num_outputs: int
+    null_loss: float
+    """Loss of a head that knows nothing; the trainer divides by it, so that unit weights are a fair default."""
+
+    @abstractmethod
+    def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
+        """Raw outputs, as ONNX emits them."""
+
+    @abstractmethod
+    def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
+        """Loss of each record, not reduced; finite where the target is a placeholder."""
+
+    @abstractmethod
+    def decoding(self) -> Decoding:
+        """Turns the outputs into answers, without torch."""
+
+
+class ClassificationHead(Head):
+    """Exactly one of ``labels``: a linear layer and the cross-entropy.
+
+    Args:
+        in_dim: width of the fused vector.
+        labels: class names; a target is an index into them.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        class_weights: one factor per class on its records' loss; None weighs all alike.
+    """
+
+    class_weights: Tensor
+
+    def __init__(
+        self,
+        in_dim: int,
+        labels: Sequence[str],
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.labels = tuple(labels)
+        self.num_outputs = len(self.labels)
+        self.null_loss = math.log(max(2, self.num_outputs))
+        self.label_smoothing = label_smoothing
+        self.linear = nn.Linear(in_dim, self.num_outputs)
+        weights = torch.ones(self.num_outputs) if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("class_weights", weights.float(), persistent=False)
+
+    def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
+        """Logits."""
+        return self.linear(fused)
+
+    def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
+        """Cross-entropy with the target's class weight; ``target`` is int64 [b]."""
+        losses = F.cross_entropy(outputs.float(), target, reduction="none", label_smoothing=self.label_smoothing)
+        return losses * self.class_weights[target]
+
+    def decoding(self) -> Softmax:
+        """The most probable class."""
+        return Softmax(self.labels)
+
+
+class MultilabelHead(Head):
+    """Any number of ``labels``: a linear layer and a binary cross-entropy per label.
+
+    Args:
+        in_dim: width of the fused vector.
+        labels: label names; a target is a row of zeros and ones over them.
+        label_smoothing: share of each zero or one moved towards one half, in [0, 1).
+        class_weights: one factor per label; None weighs all alike.
+        threshold: probability at which a label is given.
+    """
+
+    class_weights: Tensor
+
+    def __init__(
+        self,
+        in_dim: int,
+        labels: Sequence[str],
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+        threshold: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.labels = tuple(labels)
+        self.num_outputs = len(self.labels)
+        self.null_loss = math.log(2)
+        self.label_smoothing = label_smoothing
+        self.threshold = threshold
+        self.linear = nn.Linear(in_dim, self.num_outputs)
+        weights = torch.ones(self.num_outputs) if class_weights is None else torch.tensor(class_weights)
+        self.register_buffer("class_weights", weights.float(), persistent=False)
+
+    def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
+        """Logits."""
+        return self.linear(fused)
+
+    def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
+        """Mean of the labels' binary cross-entropies; ``target`` is float [b c]."""
+        smooth = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
+        losses = F.binary_cross_entropy_with_logits(outputs.float(), smooth, reduction="none")
+        return (losses * self.class_weights).mean(dim=1)
+
+    def decoding(self) -> Sigmoid:
+        """Every label that reaches its threshold."""
+        return Sigmoid(self.labels, (self.threshold,) * self.num_outputs)
+
+
+class RegressionHead(Head):
+    """A number: a linear layer and the squared error of the standardised target.
+
+    Args:
+        in_dim: width of the fused vector.
+        mean, std: of the training targets, in the data's unit.
+        unit: the data's unit, shown beside answers.
+    """
+
+    def __init__(self, in_dim: int, *, mean: float = 0.0, std: float = 1.0, unit: str = "") -> None:
+        super().__init__()
+        self.num_outputs = 1
+        self.null_loss = 1.0  # variance of a standardised target
+        self.mean, self.std, self.unit = mean, std, unit
+        self.linear = nn.Linear(in_dim, 1)
+
+    def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b 1"]:
+        """Standardised values."""
+        return self.linear(fused)
+
+    def loss(self, outputs: Float[Tensor, "b 1"], target: Tensor) -> Float[Tensor, " b"]:
+        """Squared error; ``target`` is float [b], in the data's unit."""
+        return (outputs.float()[:, 0] - (target - self.mean) / self.std).square()
+
+    def decoding(self) -> Destandardize:
+        """The value in the data's unit."""
+        return Destandardize(self.mean, self.std, self.unit)

@@ -1,0 +1,128 @@
+"""The whole model in one file: encode, fuse, heads."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from encoders.base import Encoder
+from fusion.base import FusionModule
+from fusion.pooling import masked_mean
+from multimodal.heads import Head
+from multimodal.modes import evaluating
+
+
+class ModelOutput(NamedTuple):
+    """What the model says of a batch."""
+
+    outputs: dict[str, Float[Tensor, "b _c"]]
+    """Task -> raw outputs: logits, standardised values, embeddings."""
+    fused: Float[Tensor, "b f"]
+    pooled: dict[str, Float[Tensor, "b _d"]]
+    """Input -> masked mean of its tokens; where the input is missing, its learned token."""
+
+
+class MultimodalModel(nn.Module):
+    """Encoders, one fusion, one head per task.
+
+    Two inputs given the *same* encoder object share its weights.
+
+    Args:
+        encoders: input name -> encoder.
+        fusion: takes the tokens of all inputs.
+        heads: task name -> head.
+        modality_dropout: probability of hiding each present input of a record while training; never all of them.
+    """
+
+    def __init__(
+        self,
+        encoders: dict[str, Encoder],
+        fusion: FusionModule,
+        heads: dict[str, Head],
+        *,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        owners: dict[int, str] = {}
+        self.encoder_of = {name: owners.setdefault(id(encoder), name) for name, encoder in encoders.items()}
+        """Input name -> the name under which its encoder is kept (another input's where it is shared)."""
+        self.encoders = nn.ModuleDict({name: encoders[name] for name in owners.values()})
+        self.fusion = fusion
+        self.heads = nn.ModuleDict(heads)
+        self.modality_dropout = modality_dropout
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Input names in config order."""
+        return tuple(self.encoder_of)
+
+    def encoder(self, name: str) -> Encoder:
+        """The encoder of an input."""
+        encoder = self.encoders[self.encoder_of[name]]
+        assert isinstance(encoder, Encoder)
+        return encoder
+
+    def head(self, name: str) -> Head:
+        """The head of a task."""
+        head = self.heads[name]
+        assert isinstance(head, Head)
+        return head
+
+    def forward(self, inputs: dict[str, dict[str, Tensor]]) -> ModelOutput:
+        """``{input: {tensor: [b ...], "present": bool [b]}}`` -> outputs of every task."""
+        return self.fuse(*self.encode(inputs))
+
+    def encode(self, inputs: dict[str, dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Tokens ``[b l d]`` and masks ``[b l]`` of every input; a missing input's mask is all False."""
+        tokens, masks = {}, {}
+        for name in self.encoder_of:
+            encoder, arrays = self.encoder(name), dict(inputs[name])
+            present = arrays.pop("present")
+            if self.training:
+                tokens[name], masks[name] = _encode_present(encoder, arrays, present)
+            else:
+                tokens[name], mask = encoder(arrays)
+                masks[name] = mask & present[:, None]
+        return tokens, masks
+
+    def fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> ModelOutput:
+        """Modality dropout (training only), missing tokens, fusion, heads."""
+        if self.training and self.modality_dropout > 0:
+            masks = drop_modalities(masks, self.modality_dropout)
+        fused = self.fusion(tokens, masks)
+        outputs = {name: self.head(name)(fused) for name in self.heads}
+        pooled = {name: masked_mean(*self.fusion.fill_missing(name, tokens[name], masks[name])) for name in tokens}
+        return ModelOutput(outputs, fused, pooled)
+
+
+def _encode_present(
+    encoder: Encoder, arrays: dict[str, Tensor], present: Bool[Tensor, " b"]
+) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
+    """Encodes only the rows that have the input, so that blanks never touch a BatchNorm."""
+    rows = present.nonzero()[:, 0]
+    if len(rows) == len(present):
+        return encoder(arrays)
+    if len(rows) == 0:
+        with evaluating(encoder):  # keeps the gradient's path, and the blanks out of running statistics
+            tokens, mask = encoder({name: array[:1] for name, array in arrays.items()})
+        tokens = (tokens * 0).expand(len(present), -1, -1)
+        return tokens, torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+    tokens, mask = encoder({name: array[rows] for name, array in arrays.items()})
+    shape = (len(present), *tokens.shape[1:])
+    all_tokens = tokens.new_zeros(shape).index_copy(0, rows, tokens)
+    all_masks = mask.new_zeros(shape[:2]).index_copy(0, rows, mask)
+    return all_tokens, all_masks
+
+
+def drop_modalities(masks: dict[str, Bool[Tensor, "b _l"]], probability: float) -> dict[str, Bool[Tensor, "b _l"]]:
+    """Hides each present input of each record with ``probability``; one that would lose all keeps one of them.
+
+    ModDrop (Neverova et al., 2016, https://arxiv.org/abs/1501.00102), per record, with the learned missing
+    token of the fusion in the place of zeros.
+    """
+    present = torch.stack([mask.any(dim=1) for mask in masks.values()], dim=1)  # [b m]
+    draws = torch.rand(present.shape, device=present.device)
+    lucky = draws.masked_fill(~present, -1.0).argmax(dim=1, keepdim=True)  # a present input, uniformly chosen
+    keep = (draws >= probability).scatter(1, lucky, True)
+    return {name: mask & keep[:, index, None] for index, (name, mask) in enumerate(masks.items())}
