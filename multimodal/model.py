@@ -10,7 +10,7 @@ from encoders.base import Encoder
 from fusion.base import FusionModule
 from fusion.pooling import masked_mean
 from multimodal.heads import Head
-from multimodal.modes import evaluating
+from multimodal.modes import evaluating, set_training_modes
 
 
 class ModelOutput(NamedTuple):
@@ -68,6 +68,13 @@ class MultimodalModel(nn.Module):
         head = self.heads[name]
         assert isinstance(head, Head)
         return head
+
+    def train(self, mode: bool = True) -> "MultimodalModel":
+        """Train mode for what trains; what is frozen (``requires_grad`` off) stays in eval mode, always."""
+        super().train(mode)
+        if mode:
+            set_training_modes(self)
+        return self
 
     def forward(self, inputs: dict[str, dict[str, Tensor]]) -> ModelOutput:
         """``{input: {tensor: [b ...], "present": bool [b]}}`` -> outputs of every task."""

@@ -6,6 +6,23 @@ from contextlib import contextmanager
 from torch import nn
 
 
+def set_training_modes(model: nn.Module) -> None:
+    """Puts every module that trains nothing into eval mode, and all others into train mode.
+
+    A module trains iff one of its parameters does; one without parameters (dropout) follows the smallest
+    enclosing module that has some. A frozen BatchNorm must stay in eval mode, or its running statistics drift.
+    """
+    _set_mode(model, inherited=True)
+
+
+def _set_mode(module: nn.Module, *, inherited: bool) -> None:
+    parameters = list(module.parameters())
+    mode = any(parameter.requires_grad for parameter in parameters) if parameters else inherited
+    module.training = mode
+    for child in module.children():
+        _set_mode(child, inherited=mode)
+
+
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Eval mode inside the block; afterwards every submodule has the mode that it had."""

@@ -1,0 +1,238 @@
+"""From records to batches: augment, preprocess, stack; decoded in worker processes."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from encoders.preprocessing import Arrays, UnreadableValueError
+from multimodal.augment import Augmentation
+from multimodal.records import InputReader, RecordError, Records, stack_inputs
+from multimodal.targets import Cell, TargetError, TargetReader
+
+BLANK = -1
+"""A row number that stands for no record: every input missing, no label known."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One record, ready to be stacked."""
+
+    row: int
+    inputs: dict[str, tuple[Arrays, bool]]
+    targets: dict[str, Cell | None]
+    error: RecordError | None = None
+    """Why the record could not be used; its inputs are all missing then, and no label is known."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records side by side."""
+
+    inputs: dict[str, dict[str, Tensor]]
+    """Input -> tensor name, or "present" (bool [b]) -> tensor."""
+    targets: dict[str, Tensor]
+    """Task -> targets; a placeholder where ``known`` is False."""
+    known: dict[str, Tensor]
+    """Task -> bool [b]."""
+    rows: list[int]
+    errors: list[RecordError] = field(default_factory=list)
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+
+        def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+        inputs = {name: move(tensors) for name, tensors in self.inputs.items()}
+        return replace(self, inputs=inputs, targets=move(self.targets), known=move(self.known))
+
+
+class RecordDataset(Dataset[Sample]):
+    """Records as samples, by the key (epoch, row): the epoch only steers the augmentation.
+
+    A record that cannot be read becomes a blank sample that carries its error, so that nothing is lost
+    between processes and no other record ever takes its place.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        readers: Mapping[str, InputReader],
+        targets: Mapping[str, TargetReader],
+        augmentations: Mapping[str, Augmentation] | None = None,
+    ) -> None:
+        self.records = records
+        self.readers = dict(readers)
+        self.targets = dict(targets)
+        self.augmentations = dict(augmentations or {})
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, row = key
+        if row == BLANK:
+            return self._blank(row)
+        try:
+            inputs = {name: self._read(name, epoch, row) for name in self.readers}
+            if not any(present for _, present in inputs.values()):
+                columns = ", ".join(reader.column for reader in self.readers.values())
+                raise RecordError(row, None, f"every input is missing ({columns}); fill in at least one")
+            return Sample(row, inputs, {name: self._target(name, row) for name in self.targets})
+        except RecordError as error:
+            return self._blank(row, error)
+
+    def _read(self, name: str, epoch: int, row: int) -> tuple[Arrays, bool]:
+        augmentation = self.augmentations.get(name)
+        augment = None if augmentation is None else partial(augmentation, epoch=epoch, row=row)
+        records = self.records
+        try:
+            return self.readers[name].read(records[row], records.root, records.allow_outside, augment=augment)
+        except UnreadableValueError as error:
+            raise RecordError(row, name, str(error)) from error
+
+    def _target(self, name: str, row: int) -> Cell | None:
+        try:
+            return self.targets[name].read(self.records[row])
+        except TargetError as error:
+            raise RecordError(row, name, str(error)) from error
+
+    def _blank(self, row: int, error: RecordError | None = None) -> Sample:
+        inputs = {name: (reader.preprocessor.blank(), False) for name, reader in self.readers.items()}
+        return Sample(row, inputs, dict.fromkeys(self.targets), error)
+
+
+def collate(
+    samples: Sequence[Sample], readers: Mapping[str, InputReader], targets: Mapping[str, TargetReader]
+) -> Batch:
+    """Stacks samples and writes ``present`` and ``known``."""
+    inputs = stack_inputs(readers, [sample.inputs for sample in samples])
+    return Batch(
+        inputs={name: {key: torch.from_numpy(a) for key, a in arrays.items()} for name, arrays in inputs.items()},
+        targets={name: _stack_targets(reader, [s.targets[name] for s in samples]) for name, reader in targets.items()},
+        known={name: torch.tensor([s.targets[name] is not None for s in samples]) for name in targets},
+        rows=[sample.row for sample in samples],
+        errors=[sample.error for sample in samples if sample.error is not None],
+    )
+
+
+def _stack_targets(reader: TargetReader, cells: Sequence[Cell | None]) -> Tensor:
+    return torch.from_numpy(np.stack([reader.placeholder if cell is None else cell for cell in cells]))
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which rows each training step sees: a pure function of (seed, step), so that any step can be resumed.
+
+    Batches of an epoch differ by at most one record: a last batch of one would upset a BatchNorm.
+    """
+
+    num_rows: int
+    batch_size: int
+    """Records a step, over all processes."""
+    seed: int
+    weights: np.ndarray | None = None
+    """[num_rows], proportional to how often a row is drawn, with replacement; None: each row once an epoch."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one pass over the records."""
+        return -(-self.num_rows // self.batch_size)
+
+    def rows(self, epoch: int) -> np.ndarray:
+        """The rows of an epoch, in order."""
+        rng = np.random.default_rng((self.seed, epoch))
+        if self.weights is None:
+            return rng.permutation(self.num_rows)
+        return rng.choice(self.num_rows, self.num_rows, p=self.weights / self.weights.sum())
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """The keys of each step from ``start`` on, for one of ``world`` processes.
+
+    A process for which a step has no record left gets a blank one, so that all take part in every step.
+    """
+
+    def __init__(self, order: Order, start: int, stop: int, *, rank: int = 0, world: int = 1) -> None:
+        self.order, self.start, self.stop, self.rank, self.world = order, start, stop, rank, world
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        steps = self.order.steps_per_epoch
+        for epoch in range(self.start // steps, -(-self.stop // steps)):
+            batches = np.array_split(self.order.rows(epoch), steps)
+            for position, rows in enumerate(batches):
+                if self.start <= epoch * steps + position < self.stop:
+                    mine = rows[self.rank :: self.world]
+                    yield [(epoch, int(row)) for row in mine] or [(epoch, BLANK)]
+
+
+@dataclass(frozen=True)
+class _CollateParts:
+    """Cuts a step's samples into parts, each a batch."""
+
+    readers: Mapping[str, InputReader]
+    targets: Mapping[str, TargetReader]
+    parts: int = 1
+
+    def __call__(self, samples: list[Sample]) -> list[Batch]:
+        cuts = np.array_split(np.arange(len(samples)), min(self.parts, len(samples)))
+        return [collate([samples[index] for index in cut], self.readers, self.targets) for cut in cuts]
+
+
+def num_workers(setting: int | str) -> int:
+    """How many decoding processes a setting means: "auto" leaves one core to training, and makes at most 8.
+
+    >>> num_workers(0)
+    0
+    """
+    if isinstance(setting, int):
+        return setting
+    return max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def training_batches(
+    dataset: RecordDataset, sampler: StepSampler, *, parts: int = 1, workers: int = 0, pin: bool = False
+) -> Iterator[list[Batch]]:
+    """One list of batches a step, decoded ahead of time in ``workers`` processes."""
+    return iter(
+        DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            collate_fn=_CollateParts(dataset.readers, dataset.targets, parts),
+            pin_memory=pin,
+            **_worker_options(workers),
+        )
+    )
+
+
+def evaluation_batches(dataset: RecordDataset, *, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+    """All records once, in order."""
+    keys = [(0, row) for row in range(len(dataset))]
+    batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+    collate_fn = _CollateParts(dataset.readers, dataset.targets)
+    for parts in DataLoader(dataset, batch_sampler=batches, collate_fn=collate_fn, **_worker_options(workers)):
+        yield from parts
+
+
+def _worker_options(workers: int) -> dict[str, Any]:
+    options: dict[str, Any] = {"num_workers": workers, "generator": torch.Generator()}  # leaves torch's own RNG alone
+    if workers:
+        options |= {"prefetch_factor": 4, "worker_init_fn": _start_worker}
+    return options
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)
+    for number in (signal.SIGTERM, signal.SIGINT):  # the training process decides when to stop
+        signal.signal(number, signal.SIG_IGN)

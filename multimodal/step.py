@@ -1,0 +1,91 @@
+"""One optimizer step: forward, weighed loss, backward, clip, update."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from multimodal.data import Batch
+from multimodal.distributed import Processes
+from multimodal.losses import combined_loss, known_counts
+from multimodal.model import MultimodalModel
+from multimodal.optimization import set_learning_rate
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Step:
+    """Applies one optimizer step to the model; a step whose loss is not finite changes nothing.
+
+    Args:
+        task_weights: task -> weight of its loss, for every head.
+        clip_norm: largest norm of the whole gradient; None does not clip.
+        scaler: scales the loss in fp16, and skips steps whose scaled gradient overflows.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        optimizer: torch.optim.Optimizer,
+        task_weights: dict[str, float],
+        *,
+        clip_norm: float | None,
+        precision: Precision,
+        scaler: torch.amp.GradScaler,
+        processes: Processes,
+    ) -> None:
+        self.model, self.optimizer, self.task_weights = model, optimizer, task_weights
+        self.clip_norm, self.precision, self.scaler, self.processes = clip_norm, precision, scaler, processes
+        self.device = next(model.parameters()).device
+        self.trained = [p for group in optimizer.param_groups for p in group["params"]]
+        # wrapped anew for each phase: DDP listens only to parameters that train when it is built
+        self.wrapped: nn.Module = DistributedDataParallel(model) if processes.world > 1 else model
+
+    def __call__(self, parts: Sequence[Batch], learning_rate: float, seed: int) -> float:
+        """Trains on the parts of one step's batch, which this process holds.
+
+        Args:
+            seed: of dropout; a function of the step, so that a resumed run repeats it.
+
+        Returns:
+            The loss over all parts and processes.
+        """
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        set_learning_rate(self.optimizer, learning_rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        counts = self.processes.sum(known_counts(parts, list(self.task_weights)).to(self.device))
+        total = torch.zeros((), device=self.device)
+        for index, part in enumerate(parts):
+            with self._synchronised(index == len(parts) - 1):
+                total += self._backward(part, counts)
+        loss = float(self.processes.sum(total))
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.clip_norm or float("inf"))
+        if loss == loss and abs(loss) != float("inf") and (self.scaler.is_enabled() or bool(norm.isfinite())):
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            return loss
+        return float("nan")
+
+    def _backward(self, part: Batch, counts: Tensor) -> Tensor:
+        batch = part.to(self.device)
+        with self._autocast():
+            output = self.wrapped(batch.inputs)
+        loss = combined_loss(self.model, output, batch, self.task_weights, counts)
+        self.scaler.scale(loss * self.processes.world).backward()  # DDP averages over processes, the loss sums
+        return loss.detach()
+
+    def _autocast(self) -> AbstractContextManager:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    def _synchronised(self, last: bool) -> AbstractContextManager:
+        if isinstance(self.wrapped, DistributedDataParallel) and not last:
+            return self.wrapped.no_sync()
+        return nullcontext()

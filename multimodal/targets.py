@@ -1,0 +1,135 @@
+"""Label columns: what the training records say about them, and turning a cell into a target."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from multimodal.records import class_label, is_missing, label_set
+
+
+Cell = np.ndarray | np.generic
+"""One record's target."""
+
+
+class TargetError(ValueError):
+    """A label cell that cannot be used."""
+
+
+class TargetReader(Protocol):
+    """One task's column. ``placeholder`` is what stands where the answer is not known."""
+
+    column: str
+
+    @property
+    def placeholder(self) -> Cell:
+        """A target of the right shape and dtype that the loss can be computed of."""
+        ...
+
+    def read(self, row: Mapping[str, Any]) -> Cell | None:
+        """The target of a record; None where it is not known. Raises TargetError."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClassTarget:
+    """One class a record; the target is its index in ``labels``, int64 []."""
+
+    column: str
+    labels: tuple[str, ...]
+    index: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", {label: index for index, label in enumerate(self.labels)})
+
+    @property
+    def placeholder(self) -> Cell:
+        """The first class."""
+        return np.int64(0)
+
+    def read(self, row: Mapping[str, Any]) -> Cell | None:
+        """Index of the class; None where the cell is empty or the class was not in training."""
+        value = row.get(self.column)
+        index = None if is_missing(value) else self.index.get(class_label(value))
+        return None if index is None else np.int64(index)
+
+
+@dataclass(frozen=True)
+class LabelSetTarget:
+    """Any number of labels a record; the target is a row of zeros and ones, float32 [c]."""
+
+    column: str
+    labels: tuple[str, ...]
+
+    @property
+    def placeholder(self) -> Cell:
+        """No label."""
+        return np.zeros(len(self.labels), np.float32)
+
+    def read(self, row: Mapping[str, Any]) -> Cell | None:
+        """Zeros and ones; None where the cell is empty. A label that was not in training is left out."""
+        value = row.get(self.column)
+        if is_missing(value):
+            return None
+        given = set(label_set(value))
+        return np.array([label in given for label in self.labels], np.float32)
+
+
+@dataclass(frozen=True)
+class NumberTarget:
+    """A number a record, in the data's unit, float32 []."""
+
+    column: str
+
+    @property
+    def placeholder(self) -> Cell:
+        """Zero."""
+        return np.float32(0)
+
+    def read(self, row: Mapping[str, Any]) -> Cell | None:
+        """The number; None where the cell is empty."""
+        number = parse_number(row.get(self.column))
+        return None if number is None else np.float32(number)
+
+
+def parse_number(value: Any) -> float | None:
+    """A regression cell as a float; None where it is empty.
+
+    >>> parse_number(" 2.5 ")
+    2.5
+
+    Raises:
+        TargetError: if it is not a finite number.
+    """
+    if is_missing(value):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise TargetError(f"{value!r} is not a finite number, and this is a regression task; correct the cell or empty it")
+    return number
+
+
+def class_counts(values: Iterable[Any]) -> Counter[str]:
+    """How many records have each class; empty cells are not counted."""
+    return Counter(class_label(value) for value in values if not is_missing(value))
+
+
+def label_counts(values: Iterable[Any]) -> Counter[str]:
+    """How many records have each label of a multilabel column."""
+    return Counter(label for value in values if not is_missing(value) for label in label_set(value))
+
+
+def balanced_weights(counts: Sequence[int]) -> list[float]:
+    """Class weights in inverse proportion to the counts, such that the records' mean weight is 1.
+
+    >>> balanced_weights([30, 10])
+    [0.6666666666666666, 2.0]
+    """
+    present = sum(count > 0 for count in counts)
+    return [sum(counts) / (present * count) if count else 0.0 for count in counts]

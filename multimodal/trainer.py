@@ -1,0 +1,306 @@
+"""The one training loop: carries out a plan of phases, and can be killed and resumed at any step."""
+
+import csv
+import io
+import logging
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import torch
+
+from multimodal.checkpoint import (
+    Checkpoint,
+    load_newest_checkpoint,
+    load_tensors,
+    pack_optimizer,
+    save_checkpoint,
+    save_tensors,
+    unpack_optimizer,
+)
+from multimodal.data import Batch, Order, RecordDataset, StepSampler, training_batches
+from multimodal.distributed import Processes
+from multimodal.files import write_atomically
+from multimodal.model import MultimodalModel
+from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
+from multimodal.progress import Progress, Say
+from multimodal.step import Precision, Step
+from multimodal.transfer.plan import OptimizerSpec, Phase, check_plan, parameter_names
+
+logger = logging.getLogger(__name__)
+
+MAX_NON_FINITE = 3
+"""Steps in a row with a non-finite loss until training stops."""
+BEST_FILE = "best.safetensors"
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot go on; the message says what was seen and what to try."""
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """How the loop runs; what trains is the plan's business."""
+
+    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
+    """For phases that name none."""
+    accumulate: int = 1
+    """Parts that each step's batch is cut into."""
+    clip_norm: float | None = 1.0
+    precision: Precision = "fp32"
+    seed: int = 0
+    patience: int | None = None
+    """Epochs without a better score until a phase ends, for phases that name none."""
+    checkpoint_steps: int | None = None
+    """Steps between checkpoints, besides one at each epoch's end."""
+    workers: int = 0
+    """Decoding processes."""
+    on_error: Literal["raise", "skip"] = "raise"
+
+
+@dataclass
+class TrainerState:
+    """Where training stands; JSON, saved with every checkpoint."""
+
+    step: int = 0
+    """Optimizer steps made, over all phases."""
+    phase: int = 0
+    phase_start: int = 0
+    """Step at which the phase began."""
+    best_score: float | None = None
+    bad_epochs: int = 0
+    """Epochs of this phase since the best score."""
+    loss_sum: float = 0.0
+    loss_steps: int = 0
+    """Steps of this epoch, and the sum of their losses."""
+    non_finite: list[dict[str, Any]] = field(default_factory=list)
+    """Steps that were left out because their loss was not finite: {"step", "rows"}."""
+    non_finite_in_a_row: int = 0
+    skipped_rows: dict[str, str] = field(default_factory=dict)
+    """Row (from 0) -> why it could not be read."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One entry an epoch."""
+
+
+class Trainer:
+    """Carries out phases of training and ends with the best weights.
+
+    Args:
+        model: on its device already.
+        data: the training records.
+        order: which rows each step sees.
+        task_weights: task -> weight of its loss, for every head.
+        folder: takes ``checkpoints/`` and ``history.csv``.
+        evaluate: gives validation metrics as flat numbers, and the score that chooses the best weights
+            (higher is better); None keeps the last weights. Called in the main process only.
+        say: takes lines of progress.
+    """
+
+    def __init__(
+        self,
+        model: MultimodalModel,
+        data: RecordDataset,
+        order: Order,
+        task_weights: dict[str, float],
+        folder: Path,
+        *,
+        options: TrainerOptions,
+        evaluate: Callable[[], tuple[dict[str, float], float]] | None = None,
+        say: Say = logger.info,
+        processes: Processes | None = None,
+    ) -> None:
+        self.processes = processes if processes is not None else Processes()
+        self.model, self.data, self.order, self.task_weights = model, data, order, task_weights
+        self.checkpoints, self.history_file = folder / "checkpoints", folder / "history.csv"
+        self.options, self.evaluate, self.say = options, evaluate, say
+        self.device = next(model.parameters()).device
+        self.state = TrainerState()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
+        self._terminated = False
+
+    def fit(self, phases: Sequence[Phase], *, resume: bool = False) -> TrainerState:
+        """Trains; with ``resume`` goes on from the newest whole checkpoint, if there is one.
+
+        Raises:
+            TrainingError: if the loss was not finite three times in a row.
+            RecordError: if a record cannot be read and ``on_error`` is "raise".
+            SystemExit: with code 143 after SIGTERM, a checkpoint being written.
+        """
+        check_plan(self.model, phases, sum(phase.epochs for phase in phases))
+        checkpoint = load_newest_checkpoint(self.checkpoints) if resume else None
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        with self._on_sigterm():
+            while self.state.phase < len(phases):
+                self._run_phase(phases[self.state.phase], checkpoint)
+                checkpoint = None
+        return self.state
+
+    def _run_phase(self, phase: Phase, checkpoint: Checkpoint | None) -> None:
+        freeze_all_but(self.model, phase)
+        spec = phase.optimizer or self.options.optimizer
+        optimizer = build_optimizer(self.model, phase, spec)
+        if checkpoint is not None:
+            unpack_optimizer(optimizer, _part(checkpoint, "optimizer"), self.model)
+        step = Step(
+            self.model,
+            optimizer,
+            self.task_weights,
+            clip_norm=self.options.clip_norm,
+            precision=self.options.precision,
+            scaler=self.scaler,
+            processes=self.processes,
+        )
+        total = phase.epochs * self.order.steps_per_epoch
+        progress = Progress(self.say, total, done=self.state.step - self.state.phase_start)
+        self.model.train()
+        for parts in self._batches(total):
+            factor = learning_rate_factor(self.state.step - self.state.phase_start, total, spec.warmup)
+            self._record(step(parts, spec.learning_rate * factor, self._seed()), parts)
+            epoch_ends = self.state.step % self.order.steps_per_epoch == 0
+            progress.advance(self.order.batch_size, f"{phase.name}: step {progress.done} of {total}")
+            if epoch_ends and self._end_epoch(phase, spec.learning_rate * factor, progress):
+                break
+            self._checkpoint_if_due(optimizer, epoch_ends)
+        self._end_phase()
+
+    def _batches(self, total: int) -> Iterator[list[Batch]]:
+        world = {"rank": self.processes.rank, "world": self.processes.world}
+        sampler = StepSampler(self.order, self.state.step, self.state.phase_start + total, **world)
+        pin = self.device.type == "cuda"
+        parts, workers = self.options.accumulate, self.options.workers
+        return training_batches(self.data, sampler, parts=parts, workers=workers, pin=pin)
+
+    def _seed(self) -> int:
+        return (self.options.seed * 1_000_003 + self.state.step) * 4_099 + self.processes.rank  # distinct primes
+
+    def _record(self, loss: float, parts: Sequence[Batch]) -> None:
+        """Counts the step; names unreadable records and non-finite losses."""
+        state = self.state
+        for error in (error for batch in parts for error in batch.errors):
+            if self.options.on_error == "raise":
+                raise error
+            if str(error.row) not in state.skipped_rows:
+                state.skipped_rows[str(error.row)] = error.reason
+        state.step += 1
+        if math.isfinite(loss):
+            state.loss_sum, state.loss_steps, state.non_finite_in_a_row = state.loss_sum + loss, state.loss_steps + 1, 0
+            return
+        rows = [row for batch in parts for row in batch.rows]
+        state.non_finite.append({"step": state.step, "rows": rows})
+        state.non_finite_in_a_row += 1
+        self.say(f"step {state.step}: the loss is not finite; the step is left out (rows {rows})")
+        if state.non_finite_in_a_row >= MAX_NON_FINITE:
+            raise TrainingError(
+                f"the loss was not finite {MAX_NON_FINITE} steps in a row, up to step {state.step} (rows {rows}); "
+                "lower train.learning_rate, set train.precision to fp32, or look at these records"
+            )
+
+    def _end_epoch(self, phase: Phase, learning_rate: float, progress: Progress) -> bool:
+        """Evaluates, keeps the best weights, writes history; True where patience is at its end."""
+        state = self.state
+        entry: dict[str, Any] = {
+            "epoch": state.step // self.order.steps_per_epoch,
+            "phase": phase.name,
+            "step": state.step,
+            "loss": state.loss_sum / state.loss_steps if state.loss_steps else math.nan,
+            "learning_rate": learning_rate,
+        }
+        state.loss_sum, state.loss_steps = 0.0, 0
+        metrics, score = self._evaluate()
+        if score is not None:
+            better = state.best_score is None or score > state.best_score
+            state.bad_epochs = 0 if better else state.bad_epochs + 1
+            if better:
+                state.best_score = score
+                self._keep_best()
+            entry |= {**metrics, "score": score}
+        state.history.append(entry)
+        if self.processes.is_main:
+            write_atomically(self.history_file, _as_csv(state.history))
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in entry.items() if isinstance(value, float))
+        self.say(f"{phase.name}: epoch {entry['epoch']}, {shown}, {progress.pace()}")
+        patience = self.options.patience if phase.patience is None else phase.patience
+        return patience is not None and state.bad_epochs >= patience
+
+    def _evaluate(self) -> tuple[dict[str, float], float | None]:
+        if self.evaluate is None:
+            return {}, None
+        self.model.eval()
+        metrics, score = self.evaluate() if self.processes.is_main else ({}, 0.0)
+        self.model.train()
+        return metrics, float(self.processes.sum(torch.tensor(score, dtype=torch.float64, device=self.device)))
+
+    def _end_phase(self) -> None:
+        """Goes back to the best weights; the next phase starts from them."""
+        if self.state.best_score is not None:
+            self.processes.wait()
+            self.model.load_state_dict(load_tensors(self.checkpoints / BEST_FILE)[0])
+        self.state.phase += 1
+        self.state.phase_start, self.state.bad_epochs = self.state.step, 0
+        self._save_checkpoint({})
+
+    # --- what outlives the process ---
+
+    def _keep_best(self) -> None:
+        if self.processes.is_main:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            save_tensors(self.checkpoints / BEST_FILE, self.model.state_dict())
+
+    def _checkpoint_if_due(self, optimizer: torch.optim.Optimizer, epoch_ends: bool) -> None:
+        every = self.options.checkpoint_steps
+        terminated = self.processes.any(self._terminated, self.device)
+        if epoch_ends or terminated or (every is not None and self.state.step % every == 0):
+            self._save_checkpoint(pack_optimizer(optimizer, parameter_names(self.model)))
+        if terminated:
+            self.say(f"stopped by SIGTERM after step {self.state.step}; go on with --resume")
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def _save_checkpoint(self, optimizer: dict[str, torch.Tensor]) -> None:
+        if self.processes.is_main:
+            tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+            tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
+            state = {"trainer": asdict(self.state), "scaler": self.scaler.state_dict()}
+            save_checkpoint(self.checkpoints, Checkpoint(self.state.step, tensors, state))
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.state = TrainerState(**checkpoint.state["trainer"])
+        self.scaler.load_state_dict(checkpoint.state["scaler"])
+        self.model.load_state_dict(_part(checkpoint, "model"))
+        self.say(f"resuming after step {self.state.step}")
+
+    @contextmanager
+    def _on_sigterm(self) -> Iterator[None]:
+        """Inside the block SIGTERM only raises a flag that the loop sees after its step."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def terminate(number: int, frame: FrameType | None) -> None:
+            self._terminated = True
+
+        before = signal.signal(signal.SIGTERM, terminate)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _part(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
+
+
+def _as_csv(history: Sequence[dict[str, Any]]) -> bytes:
+    columns = list(dict.fromkeys(key for entry in history for key in entry))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    return text.getvalue().encode()

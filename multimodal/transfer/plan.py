@@ -1,0 +1,127 @@
+"""A plan of training as data: phases of parameter groups, by name. The trainer carries it out."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torch import nn
+
+from multimodal.model import MultimodalModel
+
+
+@dataclass(frozen=True)
+class OptimizerSpec:
+    """How one phase steps."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-3
+    """Peak; each group multiplies it by its ``lr_scale``."""
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    """SGD only."""
+    warmup: float = 0.1
+    """Share of the phase's steps until the peak; a cosine to zero follows."""
+
+
+@dataclass(frozen=True)
+class ParamGroup:
+    """Parameters that train alike, by name: FSDP replaces the objects."""
+
+    name: str
+    params: tuple[str, ...]
+    lr_scale: float = 1.0
+    weight_decay: float | None = None
+    """None: the optimizer's."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training; every parameter that no group names is frozen."""
+
+    name: str
+    epochs: int
+    groups: tuple[ParamGroup, ...]
+    optimizer: OptimizerSpec | None = None
+    """None: the trainer's."""
+    patience: int | None = None
+    """Epochs without a better metric until the phase ends; None: the trainer's."""
+
+
+class TransferStrategy(ABC):
+    """Decides what trains when; holds no training code."""
+
+    def prepare(self, model: MultimodalModel) -> None:  # noqa: B027  (nothing to prepare is the common case)
+        """Changes the model once, before anything is wrapped or sharded."""
+
+    @abstractmethod
+    def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
+        """Phases whose epochs sum to at most ``epochs``; valid for ``epochs = 1``."""
+
+
+@dataclass(frozen=True)
+class EncoderPolicy:
+    """What fine-tuning does to each encoder, by input name."""
+
+    scales: Mapping[str, float] = field(default_factory=dict)
+    """Factor on the learning rate; 1 where it is not named."""
+    frozen: frozenset[str] = frozenset()
+    """Never trained."""
+    unfreeze_from: int = 0
+    """First depth group that trains; the groups before it stay frozen."""
+
+
+def head_groups(model: MultimodalModel) -> tuple[ParamGroup, ...]:
+    """Fusion and heads: what is new on the target task."""
+    names = parameter_names(model)
+    new = [names[id(parameter)] for module in (model.fusion, model.heads) for parameter in module.parameters()]
+    return (ParamGroup("heads", tuple(new)),) if new else ()
+
+
+def encoder_groups(model: MultimodalModel, policy: EncoderPolicy) -> tuple[ParamGroup, ...]:
+    """One group per encoder that trains, from its depth group ``policy.unfreeze_from`` on.
+
+    Raises:
+        ValueError: if an encoder that is not frozen has no depth group left to train.
+    """
+    names = parameter_names(model)
+    groups = []
+    for name in model.encoders:
+        if name in policy.frozen:
+            continue
+        depth = model.encoder(name).depth_groups()
+        if policy.unfreeze_from >= len(depth):
+            raise ValueError(
+                f"transfer.unfreeze_from is {policy.unfreeze_from}, but the encoder of {name!r} has only "
+                f"{len(depth)} depth groups (0 to {len(depth) - 1}); to keep it frozen set inputs.{name}.frozen"
+            )
+        params = tuple(names[id(p)] for group in depth[policy.unfreeze_from :] for p in group)
+        groups.append(ParamGroup(f"encoder.{name}", params, policy.scales.get(name, 1.0)))
+    return tuple(groups)
+
+
+def parameter_names(model: nn.Module) -> dict[int, str]:
+    """id of each parameter -> its name."""
+    return {id(parameter): name for name, parameter in model.named_parameters()}
+
+
+def check_plan(model: nn.Module, phases: Iterable[Phase], epochs: int) -> None:
+    """Refuses a plan that the trainer could not carry out.
+
+    Raises:
+        ValueError: if a name is unknown or listed twice in a phase, or the epochs do not fit.
+    """
+    known = {name for name, _ in model.named_parameters()}
+    phases = list(phases)
+    total = sum(phase.epochs for phase in phases)
+    if not phases or min(phase.epochs for phase in phases) < 1 or total > epochs:
+        raise ValueError(f"the strategy planned {total} epochs in {len(phases)} phases; {epochs} are allowed")
+    for phase in phases:
+        listed = [name for group in phase.groups for name in group.params]
+        unknown = sorted(set(listed) - known)
+        twice = sorted({name for name in listed if listed.count(name) > 1}) if len(set(listed)) < len(listed) else []
+        if not listed or unknown or twice:
+            raise ValueError(
+                f"phase {phase.name!r} trains {len(listed)} parameters, of which the model lacks {unknown} and the "
+                f"phase lists twice {twice}; every name must be one of model.named_parameters(), once"
+            )
