@@ -1,0 +1,92 @@
+"""Transfer learning over images, text and audio; every public name, loaded when it is first used.
+
+Importing this package loads neither torch nor transformers, and ``Predictor`` never does.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from encoders import Encoder, create_encoder, list_encoders, register_encoder
+    from encoders.testing import check_encoder
+    from export import Bundle, Prediction, Predictor, export_bundle
+    from fusion import FusionModule, create_fusion
+    from multimodal.config import Augment, Data, Fusion, Input, Target, Task, Train, Transfer, load_task
+    from multimodal.heads import Head
+    from multimodal.model import ModelOutput, MultimodalModel
+    from multimodal.records import RecordError, read_records
+    from multimodal.run import Run
+    from multimodal.training import fit
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "encoders": ("Encoder", "create_encoder", "list_encoders", "register_encoder"),
+    "encoders.testing": ("check_encoder",),
+    "export": ("Bundle", "Prediction", "Predictor", "export_bundle"),
+    "fusion": ("FusionModule", "create_fusion"),
+    "multimodal.config": (
+        "Augment",
+        "Data",
+        "Fusion",
+        "Input",
+        "Target",
+        "Task",
+        "Train",
+        "Transfer",
+        "load_task",
+    ),
+    "multimodal.training": ("fit",),
+    "multimodal.heads": ("Head",),
+    "multimodal.model": ("ModelOutput", "MultimodalModel"),
+    "multimodal.records": ("RecordError", "read_records"),
+    "multimodal.run": ("Run",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022  (in the order of use)
+    "Task",
+    "Data",
+    "Input",
+    "Augment",
+    "Fusion",
+    "Target",
+    "Transfer",
+    "Train",
+    "load_task",
+    "fit",
+    "Run",
+    "Encoder",
+    "create_encoder",
+    "list_encoders",
+    "register_encoder",
+    "check_encoder",
+    "FusionModule",
+    "create_fusion",
+    "Head",
+    "ModelOutput",
+    "MultimodalModel",
+    "RecordError",
+    "read_records",
+    "Bundle",
+    "Prediction",
+    "Predictor",
+    "export_bundle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'multimodal' has no attribute {name!r}; it has {', '.join(__all__)}")
+    try:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    except ModuleNotFoundError as error:
+        from encoders.registry import missing_extra
+
+        raise missing_extra(error, "train") from error
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

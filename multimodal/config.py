@@ -97,7 +97,7 @@ class Input(_Section):
     """Factor on the learning rate for this encoder; left out: 1 with random weights, else transfer.encoder_scale."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to the encoder's builder, e.g. {image_size: 96}."""
-    augment: Augment = Field(default_factory=Augment)
+    augment: Augment = Augment()
 
     @model_validator(mode="after")
     def _one_encoder(self) -> "Input":
@@ -200,12 +200,12 @@ class Task(_Section):
     """A whole job: records, inputs, fusion, tasks, and how to train."""
 
     name: str = "task"
-    data: Data = Field(default_factory=Data)
+    data: Data = Data()
     inputs: dict[str, Input]
-    fusion: Fusion = Field(default_factory=Fusion)
+    fusion: Fusion = Fusion()
     tasks: dict[str, Target]
-    transfer: Transfer = Field(default_factory=Transfer)
-    train: Train = Field(default_factory=Train)
+    transfer: Transfer = Transfer()
+    train: Train = Train()
 
     @field_validator("inputs", "tasks")
     @classmethod
@@ -223,9 +223,7 @@ class Task(_Section):
     @model_validator(mode="after")
     def _fits_together(self) -> "Task":
         for name, entry in self.inputs.items():
-            if entry.share is not None and (
-                entry.share not in self.inputs or self.inputs[entry.share].encoder is None
-            ):
+            if entry.share is not None and (entry.share not in self.inputs or self.inputs[entry.share].encoder is None):
                 raise ValueError(f"inputs.{name}.share: {entry.share!r} is not an input with an encoder of its own")
         for name in self.tasks:
             if name == "error" or name.endswith("_probability"):

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -85,7 +85,7 @@ class RecordDataset(Dataset[Sample]):
             inputs = {name: self._read(name, epoch, row) for name in self.readers}
             if not any(present for _, present in inputs.values()):
                 columns = ", ".join(reader.column for reader in self.readers.values())
-                raise RecordError(row, None, f"every input is missing ({columns}); fill in at least one")
+                raise self._error(row, None, None, f"every input is missing ({columns}); fill in at least one")
             return Sample(row, inputs, {name: self._target(name, row) for name in self.targets})
         except RecordError as error:
             return self._blank(row, error)
@@ -97,13 +97,16 @@ class RecordDataset(Dataset[Sample]):
         try:
             return self.readers[name].read(records[row], records.root, records.allow_outside, augment=augment)
         except UnreadableValueError as error:
-            raise RecordError(row, name, str(error)) from error
+            raise self._error(row, name, self.readers[name].column, str(error)) from error
 
     def _target(self, name: str, row: int) -> Cell | None:
         try:
             return self.targets[name].read(self.records[row])
         except TargetError as error:
-            raise RecordError(row, name, str(error)) from error
+            raise self._error(row, name, self.targets[name].column, str(error)) from error
+
+    def _error(self, row: int, name: str | None, column: str | None, reason: str) -> RecordError:
+        return RecordError(row, name, f"{self.records.place(row, column)}: {reason}")
 
     def _blank(self, row: int, error: RecordError | None = None) -> Sample:
         inputs = {name: (reader.preprocessor.blank(), False) for name, reader in self.readers.items()}
@@ -135,24 +138,25 @@ class Order:
     Batches of an epoch differ by at most one record: a last batch of one would upset a BatchNorm.
     """
 
-    num_rows: int
+    members: np.ndarray
+    """The rows that training sees."""
     batch_size: int
     """Records a step, over all processes."""
     seed: int
     weights: np.ndarray | None = None
-    """[num_rows], proportional to how often a row is drawn, with replacement; None: each row once an epoch."""
+    """Per member, proportional to how often it is drawn, with replacement; None: each once an epoch."""
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of one pass over the records."""
-        return -(-self.num_rows // self.batch_size)
+        return -(-len(self.members) // self.batch_size)
 
     def rows(self, epoch: int) -> np.ndarray:
         """The rows of an epoch, in order."""
         rng = np.random.default_rng((self.seed, epoch))
         if self.weights is None:
-            return rng.permutation(self.num_rows)
-        return rng.choice(self.num_rows, self.num_rows, p=self.weights / self.weights.sum())
+            return rng.permutation(self.members)
+        return rng.choice(self.members, len(self.members), p=self.weights / self.weights.sum())
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
@@ -216,9 +220,11 @@ def training_batches(
     )
 
 
-def evaluation_batches(dataset: RecordDataset, *, batch_size: int, workers: int = 0) -> Iterator[Batch]:
-    """All records once, in order."""
-    keys = [(0, row) for row in range(len(dataset))]
+def evaluation_batches(
+    dataset: RecordDataset, rows: Iterable[int], *, batch_size: int, workers: int = 0
+) -> Iterator[Batch]:
+    """The given rows once, in order."""
+    keys = [(0, row) for row in rows]
     batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
     collate_fn = _CollateParts(dataset.readers, dataset.targets)
     for parts in DataLoader(dataset, batch_sampler=batches, collate_fn=collate_fn, **_worker_options(workers)):

@@ -10,7 +10,6 @@ import numpy as np
 
 from multimodal.records import class_label, is_missing, label_set
 
-
 Cell = np.ndarray | np.generic
 """One record's target."""
 
@@ -20,9 +19,12 @@ class TargetError(ValueError):
 
 
 class TargetReader(Protocol):
-    """One task's column. ``placeholder`` is what stands where the answer is not known."""
+    """One task's column, and how its cells become targets."""
 
-    column: str
+    @property
+    def column(self) -> str:
+        """Column of the table."""
+        ...
 
     @property
     def placeholder(self) -> Cell:
@@ -111,7 +113,7 @@ def parse_number(value: Any) -> float | None:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise TargetError(f"{value!r} is not a finite number, and this is a regression task; correct the cell or empty it")
+        raise TargetError(f"{value!r} is not a finite number; this task is a regression: correct the cell or empty it")
     return number
 
 
@@ -133,3 +135,31 @@ def balanced_weights(counts: Sequence[int]) -> list[float]:
     """
     present = sum(count > 0 for count in counts)
     return [sum(counts) / (present * count) if count else 0.0 for count in counts]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A task's answers over a table, as metrics take them."""
+
+    targets: np.ndarray
+    """[n ...], over the records whose answer is known; a class beyond ``labels`` is one of ``unknown``."""
+    rows: np.ndarray
+    """Rows (from 0) of those records."""
+    unknown: tuple[str, ...] = ()
+    """Labels in the table that training did not have."""
+
+
+def read_truth(reader: TargetReader, records: Sequence[Mapping[str, Any]], rows: Iterable[int]) -> Truth:
+    """The known answers among ``rows``; a class that training lacked counts, as one that cannot be right."""
+    found: list[tuple[int, Cell]] = []
+    unknown: dict[str, int] = {}
+    for row in rows:
+        cell = reader.read(records[row])
+        value = records[row].get(reader.column)
+        if cell is None and isinstance(reader, ClassTarget) and not is_missing(value):
+            cell = np.int64(len(reader.labels) + unknown.setdefault(class_label(value), len(unknown)))
+        if cell is not None:
+            found.append((row, cell))
+    shape = reader.placeholder.shape
+    targets = np.stack([cell for _, cell in found]) if found else np.zeros((0, *shape), reader.placeholder.dtype)
+    return Truth(targets, np.array([row for row, _ in found], dtype=np.int64), tuple(unknown))

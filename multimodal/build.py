@@ -1,0 +1,187 @@
+"""The one place that turns a job description into objects."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoders import create_encoder
+from encoders.base import Encoder
+from fusion import FusionModule, create_fusion
+from multimodal.augment import Augmentation
+from multimodal.config import ConfigError, Input, Target, Task
+from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.model import MultimodalModel
+from multimodal.records import InputReader, Records, class_label, is_missing
+from multimodal.targets import (
+    ClassTarget,
+    LabelSetTarget,
+    NumberTarget,
+    TargetReader,
+    balanced_weights,
+    class_counts,
+    label_counts,
+    parse_number,
+)
+from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, OptimizerSpec, ProbeThenFinetune, TransferStrategy
+
+HEADS: dict[str, type[Head]] = {
+    "classification": ClassificationHead,
+    "multilabel": MultilabelHead,
+    "regression": RegressionHead,
+}
+
+
+def build_encoders(inputs: Mapping[str, Input], base: Path) -> dict[str, Encoder]:
+    """One encoder per input, shared where the input says so.
+
+    Args:
+        base: folder that relative weights and model folders start from.
+
+    Raises:
+        ConfigError: if an encoder's modality is not the one that was given.
+    """
+    own = {name: _build_encoder(name, entry, base) for name, entry in inputs.items() if entry.encoder is not None}
+    encoders = {name: own[name if entry.share is None else entry.share] for name, entry in inputs.items()}
+    for name, entry in inputs.items():
+        if entry.modality not in (None, encoders[name].modality):
+            raise ConfigError(
+                f"inputs.{name}: modality is {entry.modality!r}, but its encoder {encoders[name].name} reads "
+                f"{encoders[name].modality!r}; leave modality out, or take another encoder"
+            )
+    return encoders
+
+
+def _build_encoder(name: str, entry: Input, base: Path) -> Encoder:
+    assert entry.encoder is not None
+    encoder_name, weights = entry.encoder, entry.weights
+    family, _, folder = encoder_name.partition("/")
+    if folder and (base / folder).is_dir():
+        encoder_name = f"{family}/{(base / folder).resolve()}"
+    if weights not in (None, "default", "pretrained") and (base / str(weights)).exists():
+        weights = str((base / str(weights)).resolve())
+    try:
+        return create_encoder(encoder_name, weights=... if weights == "default" else weights, **entry.options)
+    except (LookupError, ValueError, TypeError, OSError) as error:
+        raise ConfigError(f"inputs.{name}: {error.args[0] if error.args else error}") from error
+
+
+def build_readers(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, InputReader]:
+    """One reader per input: its column and its encoder's preprocessor."""
+    return {name: InputReader(name, task.input_column(name), encoders[name].preprocessor) for name in task.inputs}
+
+
+def build_augmentations(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, Augmentation]:
+    """One augmentation per input that has it enabled."""
+    return {
+        name: Augmentation(encoders[name].modality, entry.augment, task.train.seed)
+        for name, entry in task.inputs.items()
+        if entry.augment.enabled
+    }
+
+
+def head_arguments(name: str, target: Target, column: str, records: Records, rows: Iterable[int]) -> dict[str, Any]:
+    """JSON arguments of a task's head, as the training rows have it: labels, class weights, mean and deviation.
+
+    Raises:
+        ConfigError: if the rows hold too little to learn the task from.
+    """
+    values = [records[row].get(column) for row in rows]
+    if target.type == "regression":
+        numbers = [number for number in map(parse_number, values) if number is not None]
+        if len(numbers) < 2 or np.std(numbers) == 0:
+            raise ConfigError(
+                f"tasks.{name}: column {column!r} of {records.source} has {len(set(numbers))} distinct numbers; "
+                "regression needs at least two"
+            )
+        return {"mean": float(np.mean(numbers)), "std": float(np.std(numbers)), "unit": target.unit}
+    counts = class_counts(values) if target.type == "classification" else label_counts(values)
+    labels = sorted(counts)
+    fewest = 2 if target.type == "classification" else 1
+    if len(labels) < fewest:
+        raise ConfigError(
+            f"tasks.{name}: column {column!r} of {records.source} has {len(labels)} distinct labels ({labels}); "
+            f"{target.type} needs at least {fewest}"
+        )
+    arguments: dict[str, Any] = {"labels": labels, "label_smoothing": target.label_smoothing}
+    if target.imbalance == "class_weights":
+        arguments["class_weights"] = balanced_weights([counts[label] for label in labels])
+    if target.type == "multilabel":
+        arguments["threshold"] = target.threshold
+    return arguments
+
+
+def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any]) -> Head:
+    """A head from its type and what ``head_arguments`` gave."""
+    return HEADS[kind](in_dim, **arguments)
+
+
+def build_target(kind: str, column: str, arguments: Mapping[str, Any]) -> TargetReader:
+    """What reads a task's column, from its type and what ``head_arguments`` gave."""
+    if kind == "regression":
+        return NumberTarget(column)
+    labels = tuple(arguments["labels"])
+    return ClassTarget(column, labels) if kind == "classification" else LabelSetTarget(column, labels)
+
+
+def build_fusion(task: Task, encoders: Mapping[str, Encoder]) -> FusionModule:
+    """The fusion over all inputs.
+
+    Raises:
+        ConfigError: if an argument does not suit it.
+    """
+    in_dims = {name: encoder.embed_dim for name, encoder in encoders.items()}
+    try:
+        return create_fusion(task.fusion.name, in_dims, task.fusion.dim, **task.fusion.options())
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"fusion: {error}") from error
+
+
+def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Mapping[str, Any]]) -> MultimodalModel:
+    """Encoders, fusion and heads in one model.
+
+    Args:
+        heads: task -> what ``head_arguments`` gave.
+    """
+    fusion = build_fusion(task, encoders)
+    built = {name: build_head(task.tasks[name].type, fusion.out_dim, arguments) for name, arguments in heads.items()}
+    return MultimodalModel(encoders, fusion, built, modality_dropout=task.fusion.modality_dropout)
+
+
+def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
+    """The strategy, with each encoder's own settings."""
+    if task.transfer.strategy == "linear_probe":
+        return LinearProbe()
+    owners = {name: task.inputs[name] for name in model.encoders}
+    policy = EncoderPolicy(
+        scales={name: _learning_rate_scale(task, entry, model.encoder(name)) for name, entry in owners.items()},
+        frozen=frozenset(name for name, entry in owners.items() if entry.frozen),
+        unfreeze_from=task.transfer.unfreeze_from,
+    )
+    if task.transfer.strategy == "finetune":
+        return Finetune(policy)
+    return ProbeThenFinetune(policy, task.transfer.probe_epochs)
+
+
+def _learning_rate_scale(task: Task, entry: Input, encoder: Encoder) -> float:
+    if entry.learning_rate_scale is not None:
+        return entry.learning_rate_scale
+    return 1.0 if encoder.provenance.weights == "random" else task.transfer.encoder_scale
+
+
+def build_optimizer_spec(task: Task) -> OptimizerSpec:
+    """How phases step that do not say it themselves."""
+    train = task.train
+    return OptimizerSpec(train.optimizer, train.learning_rate, train.weight_decay, train.momentum, train.warmup)
+
+
+def sampling_weights(task: Task, records: Records, rows: np.ndarray) -> np.ndarray | None:
+    """How often each row is drawn, for the task that wants a balanced sampler; rows without its label as the mean."""
+    for name, target in task.tasks.items():
+        if target.imbalance == "balanced_sampler":
+            values = [records[int(row)].get(task.task_column(name)) for row in rows]
+            counts = class_counts(values)
+            weights = [np.nan if is_missing(value) else 1.0 / counts[class_label(value)] for value in values]
+            return np.nan_to_num(np.array(weights), nan=float(np.nanmean(weights)))
+    return None

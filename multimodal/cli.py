@@ -1,0 +1,237 @@
+"""The command line, the roof of the house: every import of an upper floor happens inside its command."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from multimodal.console import complain, say, show_metrics, show_table
+
+app = typer.Typer(
+    name="multimodal",
+    help="Transfer learning over images, text and audio: train, evaluate, export to ONNX, predict without torch.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+EXIT_NOTHING_DONE, EXIT_USAGE, EXIT_SOME_FAILED = 1, 2, 3
+
+Config = Annotated[Path, typer.Argument(help="YAML description of the job.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training run.", show_default=False)]
+BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of an exported bundle.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Changes a value of the config.")]
+Table = Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Takes data, runs and bundle.")] = Path("demo"),
+) -> None:
+    """The main job on data that it makes itself: source task, transfer, evaluation, export, prediction."""
+    from multimodal.demo import run_demo
+
+    run_demo(out, say=say)
+
+
+@app.command()
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Folder of the run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Goes on with the run in --out.")] = False,
+) -> None:
+    """Trains a job: RUN gets config.yaml, model.safetensors, metrics.json, history.csv and checkpoints/."""
+    from multimodal.training import fit
+
+    if resume and out is None:
+        raise typer.BadParameter("name the run to go on with, for example --out runs/retail", param_hint="--resume")
+    run = fit(config, overrides=overrides or (), out=out, resume=resume, say=say)
+    if run.metrics:
+        show_metrics(run.metrics)
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    data: Table,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Takes the metrics.")] = None,
+) -> None:
+    """Metrics of a run on a table: each task, and each task under every combination of inputs."""
+    from multimodal.run import Run
+
+    show_metrics(Run(run).evaluate(data, out=out))
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder of the bundle.")],
+    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+) -> None:
+    """Writes an ONNX bundle, after its answers were compared with torch's."""
+    from export import export_bundle
+    from multimodal.run import Run
+
+    export_bundle(Run(run), out, precision=precision)
+    say(f"{out}: parity with torch checked, bundle written")
+
+
+@app.command()
+def predict(
+    bundle: BundleFolder,
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Takes one line a record.")] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input.")] = None,
+    image: Annotated[str | None, typer.Option(help="The only image input's file.")] = None,
+    text: Annotated[str | None, typer.Option(help="The only text input's text.")] = None,
+    audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
+    embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
+    from export import Predictor
+
+    single = {"image": image, "text": text, "audio": audio}
+    given = bool(inputs) or any(value is not None for value in single.values())
+    if given == (data is not None):
+        raise typer.BadParameter("give either --data FILE, or one record by --input, --image, --text, --audio")
+    if data is not None and out is None:
+        raise typer.BadParameter("name the file for the answers, for example --out preds.csv", param_hint="--out")
+    predictor = Predictor.load(bundle, device=device)
+    if data is None:
+        _predict_one(predictor, _record(predictor, inputs or [], single))
+    else:
+        from export.predictor import write_predictions
+
+        assert out is not None
+        failed, total = write_predictions(
+            predictor, data, out, embeddings=embeddings, batch_size=batch_size, complain=complain
+        )
+        say(f"{out}: {total - failed} of {total} records answered")
+        if failed:
+            raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)
+
+
+def _record(predictor: Any, inputs: list[str], single: dict[str, str | None]) -> dict[str, str]:
+    record = {}
+    for entry in inputs:
+        name, separator, value = entry.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{entry!r} is not of the form NAME=VALUE", param_hint="--input")
+        record[name] = value
+    for modality, value in single.items():
+        if value is not None:
+            names = [name for name, kind in predictor.modalities.items() if kind == modality]
+            if len(names) != 1:
+                raise typer.BadParameter(
+                    f"this bundle has {len(names)} {modality} inputs ({', '.join(names) or 'none'}); "
+                    "name one with --input NAME=VALUE",
+                    param_hint=f"--{modality}",
+                )
+            record[names[0]] = value
+    return record
+
+
+def _predict_one(predictor: Any, record: dict[str, str]) -> None:
+    answers = predictor.predict([record])[0]
+    rows = []
+    for task, prediction in answers.items():
+        if prediction.value is not None:
+            rows.append((task, f"{prediction.value:.6g}", ""))
+        else:
+            labels = prediction.label if prediction.label is not None else ";".join(prediction.labels)
+            rows.append((task, labels, "" if prediction.probability is None else f"{prediction.probability:.4f}"))
+    show_table(("task", "answer", "probability"), rows)
+
+
+@app.command()
+def verify(bundle: BundleFolder) -> None:
+    """Checks a bundle: hashes, golden samples, parity report. Exit code 1 on any mismatch."""
+    from export import verify_bundle
+
+    problems = verify_bundle(bundle)
+    for problem in problems:
+        complain(problem)
+    if problems:
+        raise typer.Exit(EXIT_NOTHING_DONE)
+    say(f"{bundle}: whole; hashes, golden samples and parity report agree")
+
+
+@app.command()
+def check(config: Config, overrides: Overrides = None) -> None:
+    """Validates a config and every file of its data before training. Exit code 1 on errors, 0 with warnings."""
+    from multimodal.check import check_task
+    from multimodal.config import load_task
+
+    task = load_task(config, overrides or ())
+    problems = check_task(task, config.resolve().parent)
+    if problems:
+        columns = ("severity", "file", "row", "column", "problem")
+        shown = [(p.severity, p.file, p.row or "", p.column or "", p.message) for p in problems]
+        show_table(columns, shown)
+    errors = sum(problem.severity == "error" for problem in problems)
+    say(f"{config}: {errors} errors, {len(problems) - errors} warnings")
+    if errors:
+        raise typer.Exit(EXIT_NOTHING_DONE)
+
+
+@app.command()
+def encoders(
+    modality: Annotated[str | None, typer.Option(help="image, text or audio.")] = None,
+) -> None:
+    """Lists the encoders that can be used, with their licence and source."""
+    from encoders import list_encoders
+
+    rows = [
+        (info.name, info.modality, info.embed_dim or "", info.source, info.licence, info.paper)
+        for info in list_encoders(modality)
+    ]
+    show_table(("name", "modality", "width", "source", "licence", "paper"), rows)
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, devices, and what onnxruntime really runs on."""
+    from multimodal.doctor import report
+
+    show_table(("what", "found"), report())
+
+
+def _check_packages() -> None:
+    """``encoders``, ``fusion`` and ``export`` are common words: names the file that shadows one of them."""
+    home = Path(__file__).resolve().parent.parent
+    for name in ("encoders", "fusion", "export"):
+        spec = importlib.util.find_spec(name)
+        origin = Path(spec.origin).resolve() if spec is not None and spec.origin is not None else None
+        if origin is None or origin.parent.parent != home:
+            found = "nothing" if origin is None else str(origin)
+            raise ImportError(
+                f"`import {name}` finds {found}, not this package's {home / name}; rename or remove it, or run from "
+                "another folder"
+            )
+
+
+def main() -> None:
+    """Runs a command; its errors are one message, and with ``--debug`` a traceback."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        _check_packages()
+        app(args=arguments, prog_name="multimodal")
+    except Exception as error:
+        if debug:
+            raise
+        complain(f"error: {describe(error)}")
+        sys.exit(EXIT_NOTHING_DONE)
+
+
+def describe(error: Exception) -> str:
+    """An error as one message: ours as they are, others with their type."""
+    message = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
+    ours = type(error).__module__.partition(".")[0] in ("encoders", "fusion", "multimodal", "export")
+    plain = isinstance(error, ValueError | LookupError | OSError | ImportError)
+    return message if ours or plain else f"{type(error).__name__}: {message} (--debug shows where)"

@@ -1,0 +1,65 @@
+"""What commands show: tables and lines for people on a terminal, tab-separated lines for everything else."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def say(line: str = "") -> None:
+    """One line on stdout, as it is."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def complain(line: str) -> None:
+    """One line on stderr."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
+    """A table on a terminal; elsewhere one tab-separated line a row, nothing wrapped, truncated or coloured."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            say("\t".join(str(cell) for cell in row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    Console().print(table)
+
+
+def show_metrics(metrics: Mapping[str, Any]) -> None:
+    """Every task's metrics with their intervals, then the table of modalities."""
+    rows = [
+        (task, name, *_estimate(value), values["n"])
+        for task, values in metrics["tasks"].items()
+        for name, value in values.items()
+        if isinstance(value, Mapping) and "low" in value
+    ]
+    show_table(("task", "metric", "value", "95% interval", "records"), rows, title="Metrics")
+    tasks = list(metrics["tasks"])
+    table = [(inputs, *(_headline(values[task]) for task in tasks)) for inputs, values in metrics["modalities"].items()]
+    say()
+    show_table(("inputs shown", *tasks), table, title="What each input contributes")
+
+
+HEADLINES = ("accuracy", "r2")
+"""The metric that stands for a task, in order of preference."""
+
+
+def _headline(values: Mapping[str, Any]) -> str:
+    name = next((name for name in HEADLINES if name in values), None)
+    return "-" if name is None else f"{_estimate(values[name])[0]} ({values['n']})"
+
+
+def _estimate(estimate: Mapping[str, Any]) -> tuple[str, str]:
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.4g}"
+
+    low, high = estimate.get("low"), estimate.get("high")
+    return number(estimate["value"]), "-" if low is None else f"{number(low)} to {number(high)}"

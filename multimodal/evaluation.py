@@ -1,0 +1,131 @@
+"""What a model scores on a table: per task, and per task under every combination of its inputs."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from multimodal.data import RecordDataset, evaluation_batches
+from multimodal.decoding import Decoding
+from multimodal.metrics import task_metrics
+from multimodal.model import MultimodalModel
+from multimodal.records import RecordError
+from multimodal.targets import read_truth
+
+Subset = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Raw outputs over a table, under each combination of inputs."""
+
+    rows: np.ndarray
+    """Rows (from 0) that were read, in order."""
+    outputs: dict[Subset, dict[str, np.ndarray]]
+    """Inputs shown -> task -> [n c]."""
+    answered: dict[Subset, np.ndarray]
+    """Inputs shown -> bool [n]: whether the record has one of them."""
+    errors: list[RecordError] = field(default_factory=list)
+    """Records that could not be read."""
+
+
+def input_subsets(names: Sequence[str]) -> list[Subset]:
+    """Every non-empty combination, the whole first, then by size.
+
+    >>> input_subsets(["image", "text"])
+    [('image', 'text'), ('image',), ('text',)]
+    """
+    sizes = range(len(names), 0, -1)
+    return [subset for size in sizes for subset in combinations(names, size)]
+
+
+@torch.inference_mode()
+def answer(
+    model: MultimodalModel,
+    dataset: RecordDataset,
+    rows: Iterable[int],
+    *,
+    subsets: Sequence[Subset],
+    batch_size: int = 64,
+    workers: int = 0,
+) -> Answers:
+    """Runs the model, in eval mode, once over the encoders and once a subset over fusion and heads."""
+    device = next(model.parameters()).device
+    kept: list[int] = []
+    errors: list[RecordError] = []
+    outputs: dict[Subset, list[dict[str, Tensor]]] = {subset: [] for subset in subsets}
+    answered: dict[Subset, list[Tensor]] = {subset: [] for subset in subsets}
+    for batch in evaluation_batches(dataset, rows, batch_size=batch_size, workers=workers):
+        failed = {error.row for error in batch.errors}
+        good = torch.tensor([row not in failed for row in batch.rows])
+        errors += batch.errors
+        kept += [row for row in batch.rows if row not in failed]
+        tokens, masks = model.encode(batch.to(device).inputs)
+        for subset in subsets:
+            shown = {name: mask if name in subset else torch.zeros_like(mask) for name, mask in masks.items()}
+            result = model.fuse(tokens, shown).outputs
+            outputs[subset].append({task: values.float().cpu()[good] for task, values in result.items()})
+            has_one = torch.stack([mask.any(dim=1) for mask in shown.values()]).any(dim=0)
+            answered[subset].append(has_one.cpu()[good])
+    return Answers(
+        rows=np.array(kept, dtype=np.int64),
+        outputs={subset: _join(parts) for subset, parts in outputs.items()},
+        answered={subset: torch.cat(parts).numpy() for subset, parts in answered.items()},
+        errors=errors,
+    )
+
+
+def _join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
+    return {task: torch.cat([part[task] for part in parts]).numpy() for task in parts[0]}
+
+
+def score_answers(
+    answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
+) -> dict[str, Any]:
+    """Metrics of every task, over the records that have one of the inputs shown and a known answer."""
+    places = {int(row): index for index, row in enumerate(answers.rows)}
+    rows = answers.rows[answers.answered[subset]]
+    metrics = {}
+    for task, decoding in decodings.items():
+        truth = read_truth(dataset.targets[task], dataset.records, rows.tolist())
+        chosen = answers.outputs[subset][task][[places[int(row)] for row in truth.rows]]
+        metrics[task] = task_metrics(decoding, chosen, truth.targets, unknown=truth.unknown)
+    return metrics
+
+
+def evaluate(
+    model: MultimodalModel,
+    dataset: RecordDataset,
+    decodings: Mapping[str, Decoding],
+    rows: Iterable[int],
+    *,
+    workers: int = 0,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> dict[str, Any]:
+    """``{"tasks": metrics per task, "modalities": {"image+text": metrics per task}, "skipped_rows": ...}``, JSON.
+
+    Raises:
+        RecordError: for the first record that cannot be read, unless ``on_error`` is "skip".
+    """
+    subsets = input_subsets(model.input_names)
+    answers = answer(model, dataset, rows, subsets=subsets, workers=workers)
+    if answers.errors and on_error == "raise":
+        raise answers.errors[0]
+    tables = {subset: score_answers(answers, subset, dataset, decodings) for subset in subsets}
+    return {
+        "tasks": tables[subsets[0]],
+        "modalities": {"+".join(subset): table for subset, table in tables.items()},
+        "skipped_rows": {str(error.row): error.reason for error in answers.errors},
+    }
+
+
+def flat_values(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """("task.metric", value) of every number, for history files."""
+    for task, values in metrics.items():
+        for name, estimate in values.items():
+            if isinstance(estimate, Mapping) and estimate.get("value") is not None:
+                yield f"{task}.{name}", float(estimate["value"])

@@ -1,0 +1,156 @@
+"""One training job, built: the model, and the tables as it reads them."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from encoders.base import Encoder
+from multimodal.build import (
+    build_augmentations,
+    build_encoders,
+    build_model,
+    build_optimizer_spec,
+    build_readers,
+    build_target,
+    head_arguments,
+    sampling_weights,
+)
+from multimodal.config import Task
+from multimodal.data import Order, RecordDataset, num_workers
+from multimodal.distributed import Processes
+from multimodal.evaluation import answer, evaluate, flat_values, score_answers
+from multimodal.metrics import selection_score
+from multimodal.model import MultimodalModel
+from multimodal.records import InputReader, Records
+from multimodal.step import Precision
+from multimodal.tables import Tables, check_columns
+from multimodal.targets import TargetReader
+from multimodal.trainer import TrainerOptions
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task with everything that its description stands for."""
+
+    task: Task
+    tables: Tables
+    encoders: dict[str, Encoder]
+    heads: dict[str, dict[str, Any]]
+    """Task -> JSON arguments of its head."""
+    model: MultimodalModel
+    readers: dict[str, InputReader]
+    targets: dict[str, TargetReader]
+
+    @classmethod
+    def build(cls, task: Task, tables: Tables, base: Path) -> "Job":
+        """Builds the model with the task's seed.
+
+        Args:
+            base: folder that relative weights and model folders start from.
+
+        Raises:
+            ConfigError: if a part cannot be built.
+        """
+        inputs = [task.input_column(name) for name in task.inputs]
+        outputs = [task.task_column(name) for name in task.tasks]
+        for records in (tables.train, tables.valid, tables.test):
+            if records is not None:
+                check_columns(records, inputs + outputs)
+        torch.manual_seed(task.train.seed)
+        encoders = build_encoders(task.inputs, base)
+        rows = tables.train_rows.tolist()
+        columns = {name: task.task_column(name) for name in task.tasks}
+        heads = {
+            name: head_arguments(name, target, columns[name], tables.train, rows) for name, target in task.tasks.items()
+        }
+        targets = {name: build_target(task.tasks[name].type, columns[name], heads[name]) for name in heads}
+        model = build_model(task, encoders, heads)
+        return cls(task, tables, encoders, heads, model, build_readers(task, encoders), targets)
+
+    def training_data(self) -> RecordDataset:
+        """The training table, augmented."""
+        augmentations = build_augmentations(self.task, self.encoders)
+        return RecordDataset(self.tables.train, self.readers, self.targets, augmentations)
+
+    def order(self) -> Order:
+        """Which rows each step sees."""
+        train, rows = self.task.train, self.tables.train_rows
+        return Order(rows, train.batch_size, train.seed, sampling_weights(self.task, self.tables.train, rows))
+
+    def validate(self) -> tuple[dict[str, float], float]:
+        """Metrics on the validation rows as flat numbers, and the score that chooses the best weights."""
+        data = self._dataset(self.tables.valid)
+        everything = self.model.input_names
+        answers = answer(self.model, data, self.tables.valid_rows.tolist(), subsets=[everything], workers=self._workers)
+        if answers.errors and self.task.data.on_error == "raise":
+            raise answers.errors[0]
+        decodings = {name: self.model.head(name).decoding() for name in self.targets}
+        metrics = score_answers(answers, everything, data, decodings)
+        return dict(flat_values(metrics)), selection_score(metrics, self.task.train.metric)
+
+    def evaluate(self, records: Records, rows: Iterable[int]) -> dict[str, Any]:
+        """Metrics per task and per combination of inputs, and the records that could not be read."""
+        decodings = {name: self.model.head(name).decoding() for name in self.targets}
+        return evaluate(
+            self.model,
+            self._dataset(records),
+            decodings,
+            rows,
+            workers=self._workers,
+            on_error=self.task.data.on_error,
+        )
+
+    def trainer_options(self, device: torch.device) -> TrainerOptions:
+        """How the loop runs on a device."""
+        train = self.task.train
+        return TrainerOptions(
+            optimizer=build_optimizer_spec(self.task),
+            accumulate=train.accumulate,
+            clip_norm=train.clip_norm,
+            precision=choose_precision(train.precision, device),
+            seed=train.seed,
+            patience=train.patience,
+            checkpoint_steps=train.checkpoint_steps,
+            workers=self._workers,
+            on_error=self.task.data.on_error,
+        )
+
+    @property
+    def _workers(self) -> int:
+        return num_workers(self.task.data.workers)
+
+    def _dataset(self, records: Records) -> RecordDataset:
+        return RecordDataset(records, self.readers, self.targets)
+
+
+def choose_device(setting: str, group: Processes) -> torch.device:
+    """The device that ``train.device`` means; each process of several has its own.
+
+    Raises:
+        ValueError: if CUDA is asked for and absent.
+    """
+    if setting == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "train.device is cuda, but torch sees no CUDA device; `multimodal doctor` says more, or set "
+            "train.device: auto"
+        )
+    if setting == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", group.local_rank)
+
+
+def choose_precision(setting: str, device: torch.device) -> Precision:
+    """The precision that ``train.precision`` means: "auto" is bf16 on CUDA devices that have it, else fp32.
+
+    Raises:
+        ValueError: if fp16 is asked for on a CPU.
+    """
+    if setting == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    if setting == "fp16" and device.type == "cpu":
+        raise ValueError("train.precision is fp16, which trains on CUDA only; set bf16, fp32 or auto")
+    assert setting in ("fp32", "bf16", "fp16")
+    return setting  # type: ignore[return-value]

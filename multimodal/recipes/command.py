@@ -1,0 +1,51 @@
+"""The command line that every recipe has; a recipe itself holds only its task."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from multimodal.cli import describe
+from multimodal.config import Task, parse_task
+from multimodal.console import complain, say, show_metrics
+
+
+def run_recipe(
+    build: Callable[..., Task],
+    *,
+    choices: dict[str, Sequence[str]] | None = None,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """Runs ``build(data, **chosen)`` as ``python -m multimodal.recipes.NAME --data FOLDER --out RUN``.
+
+    Args:
+        build: gives the task for a folder of manifests.
+        choices: further options of the command, each with its values; the first is the default.
+        arguments: in the place of ``sys.argv``.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {build.__module__}", description=build.__doc__)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="folder of the manifests")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="takes the run")
+    parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="changes a value of the task")
+    parser.add_argument("--resume", action="store_true", help="goes on with the run in --out")
+    parser.add_argument("--debug", action="store_true", help="shows the traceback of an error")
+    for name, values in (choices or {}).items():
+        parser.add_argument(f"--{name}", choices=values, default=values[0])
+    given = parser.parse_args(arguments)
+    chosen = {name: getattr(given, name) for name in choices or {}}
+    try:
+        _train(build(given.data.resolve(), **chosen), given)
+    except Exception as error:
+        if given.debug:
+            raise
+        complain(f"error: {describe(error)}")
+        sys.exit(1)
+
+
+def _train(task: Task, given: argparse.Namespace) -> None:
+    from multimodal.training import fit
+
+    task = parse_task(task.model_dump(mode="json"), given.set, source=task.name)
+    run = fit(task, out=given.out, resume=given.resume, say=say)
+    if run.metrics:
+        show_metrics(run.metrics)

@@ -1,0 +1,39 @@
+"""Voice-assisted checkout: a product's photo, its catalogue line, and the quantity that the cashier says.
+
+    python -m multimodal.recipes.retail --data FOLDER --out RUN [--manifest main|hard|missing] [--set a.b=c ...]
+
+FOLDER holds train.csv, val.csv and test.csv (and their _hard and _missing variants) with the columns image, text,
+audio, product, category, quantity.
+"""
+
+from pathlib import Path
+
+import multimodal as mm
+from multimodal.recipes.command import run_recipe
+
+
+def retail(data: Path, manifest: str = "main") -> mm.Task:
+    """Product and category from photo and text, quantity from speech, in one model."""
+    suffix = "" if manifest == "main" else f"_{manifest}"
+    return mm.Task(
+        name="retail",
+        data=mm.Data(**{split: str(data / f"{name}{suffix}.csv") for split, name in SPLITS.items()}),
+        inputs={
+            "image": mm.Input(encoder="compact/image"),
+            "text": mm.Input(encoder="transformers/sentence-transformers/all-MiniLM-L6-v2", frozen=True),
+            "audio": mm.Input(encoder="compact/audio"),
+        },
+        fusion=mm.Fusion(name="attention", dim=256, modality_dropout=0.1),
+        tasks={
+            "product": mm.Target(),
+            "category": mm.Target(weight=0.5),
+            "quantity": mm.Target(),
+        },
+        train=mm.Train(epochs=30, batch_size=32, learning_rate=1e-3),
+    )
+
+
+SPLITS = {"train": "train", "valid": "val", "test": "test"}
+
+if __name__ == "__main__":
+    run_recipe(retail, choices={"manifest": ("main", "hard", "missing")})

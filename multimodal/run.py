@@ -1,0 +1,184 @@
+"""The folder of a training run: what it holds, and the trained model in it."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from encoders import create_encoder
+from encoders.base import Encoder
+from encoders.preprocessing import load_preprocessor, save_preprocessor
+from multimodal.build import build_model, build_target
+from multimodal.checkpoint import load_tensors
+from multimodal.config import Task, load_task
+from multimodal.data import RecordDataset, num_workers
+from multimodal.decoding import Decoding
+from multimodal.evaluation import evaluate
+from multimodal.files import write_atomically
+from multimodal.model import MultimodalModel
+from multimodal.records import InputReader, Records, read_records
+from multimodal.targets import TargetReader
+
+if TYPE_CHECKING:
+    from export import Bundle
+
+FORMAT = 1
+CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, METRICS_FILE = "config.yaml", "model.json", "model.safetensors", "metrics.json"
+
+
+class RunError(ValueError):
+    """A run folder that cannot be used."""
+
+
+def write_json(path: Path, content: Any) -> None:
+    """JSON, written atomically."""
+    write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def write_architecture(
+    folder: Path,
+    task: Task,
+    encoders: Mapping[str, Encoder],
+    heads: Mapping[str, Mapping[str, Any]],
+    model: MultimodalModel,
+    provenance: Mapping[str, Any],
+) -> None:
+    """Writes what rebuilds the model without its weights: ``model.json`` and ``inputs/``."""
+    for name, encoder in encoders.items():
+        save_preprocessor(encoder.preprocessor, folder / "inputs" / name)
+    inputs = {
+        name: {
+            "encoder": encoder.name,
+            "arguments": encoder.architecture(),
+            "shares": task.inputs[name].share,
+            "provenance": vars(encoder.provenance),
+        }
+        for name, encoder in encoders.items()
+    }
+    tasks = {
+        name: {"type": task.tasks[name].type, "head": arguments, "decoding": model.head(name).decoding().to_config()}
+        for name, arguments in heads.items()
+    }
+    content = {"format": FORMAT, "inputs": inputs, "tasks": tasks, "provenance": provenance}
+    write_json(folder / MODEL_FILE, content)
+
+
+class Run:
+    """A finished training run.
+
+    Args:
+        folder: as ``multimodal train --out`` wrote it.
+
+    Raises:
+        RunError: if the folder holds no finished run.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        missing = [name for name in (CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE) if not (self.folder / name).is_file()]
+        if missing:
+            raise RunError(
+                f"{self.folder} is not a finished training run: it has no {', '.join(missing)}; "
+                "make one with `multimodal train`, or finish it with --resume"
+            )
+        self.task: Task = load_task(self.folder / CONFIG_FILE)
+        self._description: dict[str, Any] = json.loads((self.folder / MODEL_FILE).read_text(encoding="utf-8"))
+        if self._description.get("format") != FORMAT:
+            raise RunError(
+                f"{self.folder} has format {self._description.get('format')!r}, and this version reads {FORMAT}; "
+                "train again, or install the version that wrote it"
+            )
+
+    @cached_property
+    def model(self) -> MultimodalModel:
+        """The trained model, in eval mode, on the CPU."""
+        own: dict[str, Encoder] = {}
+        for name, entry in self._description["inputs"].items():
+            if entry["shares"] is None:
+                own[name] = create_encoder(entry["encoder"], weights=None, **entry["arguments"])
+                own[name].preprocessor = load_preprocessor(self.folder / "inputs" / name)
+        shares = {name: entry["shares"] for name, entry in self._description["inputs"].items()}
+        encoders = {name: own[name if owner is None else owner] for name, owner in shares.items()}
+        heads = {name: entry["head"] for name, entry in self._description["tasks"].items()}
+        model = build_model(self.task, encoders, heads)
+        model.load_state_dict(load_tensors(self.folder / WEIGHTS_FILE)[0])
+        return model.eval()
+
+    @cached_property
+    def readers(self) -> dict[str, InputReader]:
+        """What reads each input's column."""
+        return {
+            name: InputReader(name, self.task.input_column(name), self.model.encoder(name).preprocessor)
+            for name in self.task.inputs
+        }
+
+    @cached_property
+    def targets(self) -> dict[str, TargetReader]:
+        """What reads each task's column."""
+        tasks = self._description["tasks"]
+        return {
+            name: build_target(entry["type"], self.task.task_column(name), entry["head"])
+            for name, entry in tasks.items()
+        }
+
+    @property
+    def decodings(self) -> dict[str, Decoding]:
+        """What turns each task's outputs into answers."""
+        return {name: self.model.head(name).decoding() for name in self.task.tasks}
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """``metrics.json``; empty if the run had no labelled records to evaluate on."""
+        path = self.folder / METRICS_FILE
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Data hashes, seed, versions, and each encoder's weights with licence and sha256."""
+        inputs = {name: entry["provenance"] for name, entry in self._description["inputs"].items()}
+        return {**self._description["provenance"], "encoders": inputs}
+
+    def dataset(self, records: Records) -> RecordDataset:
+        """The records as this run's inputs and tasks."""
+        return RecordDataset(records, self.readers, self.targets)
+
+    def evaluate(self, data: Any, *, out: str | Path | None = None, root: str | Path | None = None) -> dict[str, Any]:
+        """Metrics per task and per combination of inputs.
+
+        Args:
+            data: a manifest's path, a DataFrame or a list of dicts.
+            out: takes the same as JSON.
+            root: folder of the media; left out: the manifest's.
+
+        Raises:
+            RecordError: for the first record that cannot be read.
+        """
+        records = read_records(data, root=root, allow_outside=self.task.data.allow_outside)
+        dataset = self.dataset(records)
+        workers = num_workers(self.task.data.workers)
+        metrics = evaluate(self._on_device(), dataset, self.decodings, range(len(records)), workers=workers)
+        if out is not None:
+            write_json(Path(out), metrics)
+        return metrics
+
+    def _on_device(self) -> MultimodalModel:
+        return self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def validation_records(self) -> Records | None:
+        """The records that chose the checkpoint; None where they were given as Python objects."""
+        data = self.task.data
+        source = data.valid if data.valid is not None else data.train
+        if source is None or not Path(source).is_file():
+            return None
+        records = read_records(source, allow_outside=data.allow_outside)
+        rows = self._description["provenance"].get("validation_rows")
+        return records if rows is None else records.subset(rows)
+
+    def export(self, folder: str | Path, **options: Any) -> "Bundle":
+        """Writes the ONNX bundle; options as ``export_bundle`` takes them."""
+        from export import export_bundle
+
+        return export_bundle(self, folder, **options)

@@ -1,0 +1,192 @@
+"""From a job description to a trained run."""
+
+import importlib.metadata
+import logging
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from encoders.base import Encoder
+from multimodal.build import build_strategy
+from multimodal.checkpoint import save_tensors
+from multimodal.config import Task, load_task
+from multimodal.distributed import Processes, processes
+from multimodal.files import write_atomically
+from multimodal.job import Job, choose_device
+from multimodal.progress import Say, format_seconds
+from multimodal.run import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, Run, RunError, write_architecture, write_json
+from multimodal.tables import read_tables, unseen_labels
+from multimodal.trainer import Trainer, TrainerState
+
+logger = logging.getLogger(__name__)
+
+
+def fit(
+    task: Task | str | Path,
+    *,
+    train: Any = None,
+    valid: Any = None,
+    test: Any = None,
+    out: str | Path | None = None,
+    root: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    say: Say = logger.info,
+) -> Run:
+    """Trains a job and returns its run.
+
+    Args:
+        task: the job, or the path of its YAML.
+        train, valid, test: tables that stand in the place of ``task.data``: a path, a DataFrame or a list of
+            dicts.
+        out: folder of the run; left out: ``runs/NAME``, numbered where that is taken.
+        root: folder of the media, for tables that are not files; left out: the working directory.
+        overrides: "a.b=c" each, for a YAML.
+        resume: goes on with the run in ``out``; a missing or empty one is started.
+        say: takes lines of progress.
+
+    Raises:
+        ConfigError: if the job cannot be built.
+        RunError: if ``out`` holds something else.
+        RecordError: for a record that cannot be read, with ``data.on_error: raise``.
+        TrainingError: if the loss stays non-finite.
+    """
+    base = Path.cwd()
+    if not isinstance(task, Task):
+        base = Path(task).resolve().parent
+        task = load_task(task, overrides)
+    task = _with_absolute_paths(task, base)
+    folder = Path(out) if out is not None else _free_folder(Path("runs") / task.name)
+    with processes() as group:
+        say = say if group.is_main else _silence
+        if _is_finished(folder, task, resume=resume):
+            say(f"{folder} holds this run, finished; nothing to do")
+            return Run(folder)
+        tables = read_tables(task, train=train, valid=valid, test=test, root=root)
+        job = Job.build(task, tables, base)
+        group.wait()  # nobody writes before everybody has looked at the folder
+        if group.is_main:
+            _write_description(folder, job)
+        _announce(job, say)
+        _train(job, folder, group, resume=resume, say=say)
+        group.wait()
+    return Run(folder)
+
+
+def _train(job: Job, folder: Path, group: Processes, *, resume: bool, say: Say) -> None:
+    began = time.monotonic()
+    device = choose_device(job.task.train.device, group)
+    job.model.to(device)
+    strategy = build_strategy(job.task, job.model)
+    strategy.prepare(job.model)
+    trainer = Trainer(
+        job.model,
+        job.training_data(),
+        job.order(),
+        {name: target.weight for name, target in job.task.tasks.items()},
+        folder,
+        options=job.trainer_options(device),
+        evaluate=job.validate,
+        say=say,
+        processes=group,
+    )
+    state = trainer.fit(strategy.plan(job.model, job.task.train.epochs), resume=resume)
+    if group.is_main:
+        job.model.eval()
+        save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
+        tables = job.tables
+        if tables.test is None:
+            metrics = {**job.evaluate(tables.valid, tables.valid_rows.tolist()), "split": "valid"}
+        else:
+            metrics = {**job.evaluate(tables.test, range(len(tables.test))), "split": "test"}
+        summary = _summary(state, seconds=time.monotonic() - began)
+        write_json(folder / METRICS_FILE, {**metrics, "training": summary})
+        say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
+
+
+def _with_absolute_paths(task: Task, base: Path) -> Task:
+    paths = {key: getattr(task.data, key) for key in ("train", "valid", "test")}
+    absolute = {key: str((base / path).resolve()) for key, path in paths.items() if path is not None}
+    return task.model_copy(update={"data": task.data.model_copy(update=absolute)})
+
+
+def _free_folder(folder: Path) -> Path:
+    number, candidate = 1, folder
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def _is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
+    """Whether the run is done; refuses a folder that holds something else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    if not resume:
+        raise RunError(f"{folder} is not empty; add --resume to go on with the run in it, or name another folder")
+    config = folder / CONFIG_FILE
+    if not config.is_file():
+        raise RunError(f"{folder} holds no training run (there is no {CONFIG_FILE}); name another folder")
+    if load_task(config) != task:
+        raise RunError(
+            f"{folder} holds a run of another config, and --resume only goes on with the same; compare it with "
+            f"{config}, or name another folder"
+        )
+    return (folder / METRICS_FILE).is_file()
+
+
+def _write_description(folder: Path, job: Job) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    provenance = {
+        "data": job.tables.hashes(),
+        "validation_rows": job.tables.valid_rows.tolist() if job.tables.held_out else None,
+        "seed": job.task.train.seed,
+        "versions": {name: importlib.metadata.version(name) for name in ("multimodal-transfer", "torch")},
+    }
+    write_architecture(folder, job.task, job.encoders, job.heads, job.model, provenance)
+    write_atomically(folder / CONFIG_FILE, job.task.to_yaml().encode())
+
+
+def _announce(job: Job, say: Say) -> None:
+    """Says what was understood: records, weights of every encoder, labels that cannot be right."""
+    tables = job.tables
+    held_out = " (held out of train)" if tables.held_out else ""
+    test = 0 if tables.test is None else len(tables.test)
+    say(f"records: {len(tables.train_rows)} train, {len(tables.valid_rows)} valid{held_out}, {test} test")
+    for name, encoder in job.encoders.items():
+        owner = job.model.encoder_of[name]
+        shared = f", shared with {owner}" if owner != name else ""
+        say(f"{name}: {encoder.name}, weights {describe_weights(encoder)}, {count(encoder)} parameters{shared}")
+    for records in filter(None, (tables.valid, tables.test)):
+        for task, labels in unseen_labels(records, job.targets).items():
+            say(f"warning: {records.source}: {task} has labels that train lacks, counted as wrong: {', '.join(labels)}")
+
+
+def describe_weights(encoder: Encoder) -> str:
+    """Where an encoder's weights come from, for people."""
+    provenance = encoder.provenance
+    digest = f" (sha256 {provenance.sha256[:12]}, licence {provenance.licence})" if provenance.sha256 else ""
+    return provenance.weights + digest
+
+
+def count(encoder: Encoder) -> str:
+    """Parameters, with thousands marked."""
+    return f"{sum(parameter.numel() for parameter in encoder.parameters()):,}"
+
+
+def _summary(state: TrainerState, *, seconds: float) -> dict[str, Any]:
+    score = state.best_score
+    return {
+        "steps": state.step,
+        "epochs": len(state.history),
+        "best_score": score if score is not None and math.isfinite(score) else None,
+        "non_finite_steps": state.non_finite,
+        "skipped_rows": state.skipped_rows,
+        "seconds": seconds,
+    }
+
+
+def _silence(line: str) -> None:
+    """Says nothing: only the main process speaks."""
