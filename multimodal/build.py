@@ -1,6 +1,6 @@
 """The one place that turns a job description into objects."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +81,13 @@ def build_augmentations(task: Task, encoders: Mapping[str, Encoder]) -> dict[str
     }
 
 
-def head_arguments(name: str, target: Target, column: str, records: Records, rows: Iterable[int]) -> dict[str, Any]:
-    """JSON arguments of a task's head, as the training rows have it: labels, class weights, mean and deviation.
+def head_arguments(name: str, target: Target, column: str, records: Records) -> dict[str, Any]:
+    """JSON arguments of a task's head, as the training records have it: labels, class weights, mean and deviation.
 
     Raises:
-        ConfigError: if the rows hold too little to learn the task from.
+        ConfigError: if the records hold too little to learn the task from.
     """
-    values = [records[row].get(column) for row in rows]
+    values = [row.get(column) for row in records.rows]
     if target.type == "regression":
         numbers = [number for number in map(parse_number, values) if number is not None]
         if len(numbers) < 2 or np.std(numbers) == 0:
@@ -176,11 +176,11 @@ def build_optimizer_spec(task: Task) -> OptimizerSpec:
     return OptimizerSpec(train.optimizer, train.learning_rate, train.weight_decay, train.momentum, train.warmup)
 
 
-def sampling_weights(task: Task, records: Records, rows: np.ndarray) -> np.ndarray | None:
+def sampling_weights(task: Task, records: Records) -> np.ndarray | None:
     """How often each row is drawn, for the task that wants a balanced sampler; rows without its label as the mean."""
     for name, target in task.tasks.items():
         if target.imbalance == "balanced_sampler":
-            values = [records[int(row)].get(task.task_column(name)) for row in rows]
+            values = [row.get(task.task_column(name)) for row in records.rows]
             counts = class_counts(values)
             weights = [np.nan if is_missing(value) else 1.0 / counts[class_label(value)] for value in values]
             return np.nan_to_num(np.array(weights), nan=float(np.nanmean(weights)))

@@ -119,10 +119,10 @@ def predict(
 def _record(predictor: Any, inputs: list[str], single: dict[str, str | None]) -> dict[str, str]:
     record = {}
     for entry in inputs:
-        name, separator, value = entry.partition("=")
+        name, separator, given = entry.partition("=")
         if not separator:
             raise typer.BadParameter(f"{entry!r} is not of the form NAME=VALUE", param_hint="--input")
-        record[name] = value
+        record[name] = given
     for modality, value in single.items():
         if value is not None:
             names = [name for name, kind in predictor.modalities.items() if kind == modality]

@@ -53,27 +53,27 @@ class Augment(_Section):
 
     enabled: bool = True
     """False turns all of them off for this input."""
-    crop: float = Field(0.3, ge=0, lt=1)
+    crop: float = Field(default=0.3, ge=0, lt=1)
     """Image: largest share of the area that a random crop takes away."""
-    flip: float = Field(0.5, ge=0, le=1)
+    flip: float = Field(default=0.5, ge=0, le=1)
     """Image: probability of a left-right flip."""
-    color: float = Field(0.2, ge=0, lt=1)
+    color: float = Field(default=0.2, ge=0, lt=1)
     """Image: largest relative change of brightness, contrast and saturation."""
-    rotation: float = Field(10.0, ge=0, le=180)
+    rotation: float = Field(default=10.0, ge=0, le=180)
     """Image: largest rotation, in degrees."""
-    token_dropout: float = Field(0.1, ge=0, lt=1)
+    token_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Text: probability of leaving out each word; never all of them."""
-    shift: float = Field(0.1, ge=0)
+    shift: float = Field(default=0.1, ge=0)
     """Audio: largest shift in time, in seconds."""
-    gain: float = Field(6.0, ge=0)
+    gain: float = Field(default=6.0, ge=0)
     """Audio: largest change of loudness, in decibels."""
-    noise: float = Field(0.005, ge=0)
+    noise: float = Field(default=0.005, ge=0)
     """Audio: largest root-mean-square of added white noise, relative to full scale."""
-    speed: float = Field(0.1, ge=0, lt=0.5)
+    speed: float = Field(default=0.1, ge=0, lt=0.5)
     """Audio: largest relative change of speed; pitch changes with it."""
-    time_mask: float = Field(0.1, ge=0, lt=1)
+    time_mask: float = Field(default=0.1, ge=0, lt=1)
     """Audio: largest share of the clip that one time mask of SpecAugment silences."""
-    frequency_mask: float = Field(0.1, ge=0, lt=1)
+    frequency_mask: float = Field(default=0.1, ge=0, lt=1)
     """Audio: largest share of the band that one frequency mask of SpecAugment silences."""
 
 
@@ -93,7 +93,7 @@ class Input(_Section):
     """Another input of the same modality, whose encoder and weights this one uses."""
     frozen: bool = False
     """Keeps this encoder as it is, whatever the strategy."""
-    learning_rate_scale: float | None = Field(None, gt=0)
+    learning_rate_scale: float | None = Field(default=None, gt=0)
     """Factor on the learning rate for this encoder; left out: 1 with random weights, else transfer.encoder_scale."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to the encoder's builder, e.g. {image_size: 96}."""
@@ -110,14 +110,14 @@ class Fusion(_Section):
     """How the inputs' tokens become one vector."""
 
     name: Literal["concat", "attention", "gated"] = "attention"
-    dim: int | None = Field(None, gt=0)
+    dim: int | None = Field(default=None, gt=0)
     """Width of the fused vector; null is the fusion's own default (concat: the plain concatenation)."""
-    dropout: float | None = Field(None, ge=0, lt=1)
-    num_queries: int | None = Field(None, gt=0)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    num_queries: int | None = Field(default=None, gt=0)
     """Attention: how many summaries of the record are learned."""
-    num_heads: int | None = Field(None, gt=0)
+    num_heads: int | None = Field(default=None, gt=0)
     """Attention: must divide dim."""
-    modality_dropout: float = Field(0.0, ge=0, lt=1)
+    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Probability of hiding each present input of a record in training; never all of them."""
 
     def options(self) -> dict[str, Any]:
@@ -132,12 +132,12 @@ class Target(_Section):
     type: Literal["classification", "multilabel", "regression"] = "classification"
     column: str | None = None
     """Column of the manifest; left out: the task's name."""
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(default=1.0, gt=0)
     """Of this task's loss, after each loss is divided by that of a head that knows nothing."""
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     imbalance: Literal["none", "class_weights", "balanced_sampler"] = "none"
     """What evens out rare classes: weights on the loss, or drawing their records more often (one task only)."""
-    threshold: float = Field(0.5, gt=0, lt=1)
+    threshold: float = Field(default=0.5, gt=0, lt=1)
     """Multilabel: probability at which a label is given."""
     unit: str = ""
     """Regression: shown beside answers."""
@@ -155,43 +155,43 @@ class Transfer(_Section):
     """How pretrained weights are used."""
 
     strategy: Literal["linear_probe", "finetune", "probe_then_finetune"] = "finetune"
-    probe_epochs: int | None = Field(None, gt=0)
+    probe_epochs: int | None = Field(default=None, gt=0)
     """probe_then_finetune: most epochs of the first phase; left out: a third of train.epochs, at least 1."""
-    unfreeze_from: int = Field(0, ge=0)
+    unfreeze_from: int = Field(default=0, ge=0)
     """First depth group of each encoder that fine-tuning changes; 0 changes all of it."""
-    encoder_scale: float = Field(0.1, gt=0)
+    encoder_scale: float = Field(default=0.1, gt=0)
     """Factor on the learning rate for encoders that come with weights."""
 
 
 class Train(_Section):
     """The training loop."""
 
-    epochs: int = Field(10, gt=0)
+    epochs: int = Field(default=10, gt=0)
     """Passes over the training records, all phases together."""
-    batch_size: int = Field(32, gt=0)
+    batch_size: int = Field(default=32, gt=0)
     """Records a step, over all processes."""
-    accumulate: int = Field(1, gt=0)
+    accumulate: int = Field(default=1, gt=0)
     """Parts that each step's batch is cut into, to need less memory."""
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Peak, for fusion and heads; encoders multiply it by their scale."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     """Not applied to biases and normalisation weights."""
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     """SGD only."""
-    warmup: float = Field(0.1, ge=0, le=1)
+    warmup: float = Field(default=0.1, ge=0, le=1)
     """Share of each phase's steps until the full learning rate; a cosine to zero follows."""
-    clip_norm: float | None = Field(1.0, gt=0)
+    clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest norm of the whole gradient; null does not clip."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 on CUDA where the device has it, else fp32."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Of everything: initial weights, split, order, augmentation, dropout."""
-    patience: int | None = Field(None, gt=0)
+    patience: int | None = Field(default=None, gt=0)
     """Epochs without a better metric until a phase ends; null trains to the end."""
     metric: str = "mean"
     """Chooses the best checkpoint: "mean" over tasks (accuracy, macro F1 or R2), or "TASK.METRIC"."""
-    checkpoint_steps: int | None = Field(None, gt=0)
+    checkpoint_steps: int | None = Field(default=None, gt=0)
     """Steps between checkpoints, besides one at each epoch's end."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -138,25 +138,24 @@ class Order:
     Batches of an epoch differ by at most one record: a last batch of one would upset a BatchNorm.
     """
 
-    members: np.ndarray
-    """The rows that training sees."""
+    num_rows: int
     batch_size: int
     """Records a step, over all processes."""
     seed: int
     weights: np.ndarray | None = None
-    """Per member, proportional to how often it is drawn, with replacement; None: each once an epoch."""
+    """[num_rows], proportional to how often a row is drawn, with replacement; None: each once an epoch."""
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of one pass over the records."""
-        return -(-len(self.members) // self.batch_size)
+        return -(-self.num_rows // self.batch_size)
 
     def rows(self, epoch: int) -> np.ndarray:
         """The rows of an epoch, in order."""
         rng = np.random.default_rng((self.seed, epoch))
         if self.weights is None:
-            return rng.permutation(self.members)
-        return rng.choice(self.members, len(self.members), p=self.weights / self.weights.sum())
+            return rng.permutation(self.num_rows)
+        return rng.choice(self.num_rows, self.num_rows, p=self.weights / self.weights.sum())
 
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
@@ -220,11 +219,9 @@ def training_batches(
     )
 
 
-def evaluation_batches(
-    dataset: RecordDataset, rows: Iterable[int], *, batch_size: int, workers: int = 0
-) -> Iterator[Batch]:
-    """The given rows once, in order."""
-    keys = [(0, row) for row in rows]
+def evaluation_batches(dataset: RecordDataset, *, batch_size: int, workers: int = 0) -> Iterator[Batch]:
+    """All records once, in order."""
+    keys = [(0, row) for row in range(len(dataset))]
     batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
     collate_fn = _CollateParts(dataset.readers, dataset.targets)
     for parts in DataLoader(dataset, batch_sampler=batches, collate_fn=collate_fn, **_worker_options(workers)):

@@ -1,6 +1,6 @@
 """What a model scores on a table: per task, and per task under every combination of its inputs."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
@@ -47,7 +47,6 @@ def input_subsets(names: Sequence[str]) -> list[Subset]:
 def answer(
     model: MultimodalModel,
     dataset: RecordDataset,
-    rows: Iterable[int],
     *,
     subsets: Sequence[Subset],
     batch_size: int = 64,
@@ -59,7 +58,7 @@ def answer(
     errors: list[RecordError] = []
     outputs: dict[Subset, list[dict[str, Tensor]]] = {subset: [] for subset in subsets}
     answered: dict[Subset, list[Tensor]] = {subset: [] for subset in subsets}
-    for batch in evaluation_batches(dataset, rows, batch_size=batch_size, workers=workers):
+    for batch in evaluation_batches(dataset, batch_size=batch_size, workers=workers):
         failed = {error.row for error in batch.errors}
         good = torch.tensor([row not in failed for row in batch.rows])
         errors += batch.errors
@@ -101,7 +100,6 @@ def evaluate(
     model: MultimodalModel,
     dataset: RecordDataset,
     decodings: Mapping[str, Decoding],
-    rows: Iterable[int],
     *,
     workers: int = 0,
     on_error: Literal["raise", "skip"] = "raise",
@@ -112,7 +110,7 @@ def evaluate(
         RecordError: for the first record that cannot be read, unless ``on_error`` is "skip".
     """
     subsets = input_subsets(model.input_names)
-    answers = answer(model, dataset, rows, subsets=subsets, workers=workers)
+    answers = answer(model, dataset, subsets=subsets, workers=workers)
     if answers.errors and on_error == "raise":
         raise answers.errors[0]
     tables = {subset: score_answers(answers, subset, dataset, decodings) for subset in subsets}

@@ -1,6 +1,5 @@
 """One training job, built: the model, and the tables as it reads them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from multimodal.metrics import selection_score
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records
 from multimodal.step import Precision
-from multimodal.tables import Tables, check_columns
+from multimodal.tables import Tables
 from multimodal.targets import TargetReader
 from multimodal.trainer import TrainerOptions
 
@@ -56,16 +55,12 @@ class Job:
         """
         inputs = [task.input_column(name) for name in task.inputs]
         outputs = [task.task_column(name) for name in task.tasks]
-        for records in (tables.train, tables.valid, tables.test):
-            if records is not None:
-                check_columns(records, inputs + outputs)
+        for records in tables.all():
+            records.require(inputs + outputs)
         torch.manual_seed(task.train.seed)
         encoders = build_encoders(task.inputs, base)
-        rows = tables.train_rows.tolist()
         columns = {name: task.task_column(name) for name in task.tasks}
-        heads = {
-            name: head_arguments(name, target, columns[name], tables.train, rows) for name, target in task.tasks.items()
-        }
+        heads = {name: head_arguments(name, target, columns[name], tables.train) for name, target in task.tasks.items()}
         targets = {name: build_target(task.tasks[name].type, columns[name], heads[name]) for name in heads}
         model = build_model(task, encoders, heads)
         return cls(task, tables, encoders, heads, model, build_readers(task, encoders), targets)
@@ -77,28 +72,27 @@ class Job:
 
     def order(self) -> Order:
         """Which rows each step sees."""
-        train, rows = self.task.train, self.tables.train_rows
-        return Order(rows, train.batch_size, train.seed, sampling_weights(self.task, self.tables.train, rows))
+        train, records = self.task.train, self.tables.train
+        return Order(len(records), train.batch_size, train.seed, sampling_weights(self.task, records))
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Metrics on the validation rows as flat numbers, and the score that chooses the best weights."""
         data = self._dataset(self.tables.valid)
         everything = self.model.input_names
-        answers = answer(self.model, data, self.tables.valid_rows.tolist(), subsets=[everything], workers=self._workers)
+        answers = answer(self.model, data, subsets=[everything], workers=self._workers)
         if answers.errors and self.task.data.on_error == "raise":
             raise answers.errors[0]
         decodings = {name: self.model.head(name).decoding() for name in self.targets}
         metrics = score_answers(answers, everything, data, decodings)
         return dict(flat_values(metrics)), selection_score(metrics, self.task.train.metric)
 
-    def evaluate(self, records: Records, rows: Iterable[int]) -> dict[str, Any]:
+    def evaluate(self, records: Records) -> dict[str, Any]:
         """Metrics per task and per combination of inputs, and the records that could not be read."""
         decodings = {name: self.model.head(name).decoding() for name in self.targets}
         return evaluate(
             self.model,
             self._dataset(records),
             decodings,
-            rows,
             workers=self._workers,
             on_error=self.task.data.on_error,
         )

@@ -159,7 +159,7 @@ class Run:
         records = read_records(data, root=root, allow_outside=self.task.data.allow_outside)
         dataset = self.dataset(records)
         workers = num_workers(self.task.data.workers)
-        metrics = evaluate(self._on_device(), dataset, self.decodings, range(len(records)), workers=workers)
+        metrics = evaluate(self._on_device(), dataset, self.decodings, workers=workers)
         if out is not None:
             write_json(Path(out), metrics)
         return metrics
@@ -174,8 +174,8 @@ class Run:
         if source is None or not Path(source).is_file():
             return None
         records = read_records(source, allow_outside=data.allow_outside)
-        rows = self._description["provenance"].get("validation_rows")
-        return records if rows is None else records.subset(rows)
+        held_out = self._description["provenance"]["held_out"]
+        return records if held_out is None else records.subset(held_out)
 
     def export(self, folder: str | Path, **options: Any) -> "Bundle":
         """Writes the ONNX bundle; options as ``export_bundle`` takes them."""

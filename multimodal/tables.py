@@ -1,6 +1,6 @@
 """The tables of one job, and which of their rows train, validate and test."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,19 @@ HELD_OUT = 10
 
 @dataclass(frozen=True)
 class Tables:
-    """The records of a job; without a validation table, rows of train are held out."""
+    """The records of a job."""
 
     train: Records
-    train_rows: np.ndarray
     valid: Records
-    valid_rows: np.ndarray
     test: Records | None
+    held_out: tuple[int, ...] | None = None
+    """Rows (from 0) of the training table that became ``valid``; None where there is a validation table."""
+    hashes: dict[str, str] = field(default_factory=dict)
+    """sha256 of every table that is a file, by file name."""
 
-    @property
-    def held_out(self) -> bool:
-        """Whether the validation rows were taken from train."""
-        return self.valid is self.train
-
-    def hashes(self) -> dict[str, str]:
-        """sha256 of every table that is a file, by file name."""
-        tables = {records.source: records for records in (self.train, self.valid, self.test) if records is not None}
-        return {Path(source).name: sha256_of(Path(source)) for source in tables if Path(source).is_file()}
+    def all(self) -> list[Records]:
+        """Every table there is."""
+        return [self.train, self.valid, *([] if self.test is None else [self.test])]
 
 
 def read_tables(
@@ -43,35 +39,29 @@ def read_tables(
 
     Raises:
         ConfigError: if there are too few training records.
+        ManifestError: if a table cannot be read.
     """
-
-    def read(given: Any, path: str | None) -> Records | None:
-        source = path if given is None else given
-        return None if source is None else read_records(source, root=root, allow_outside=task.data.allow_outside)
-
-    records, validation = read(train, task.data.train), read(valid, task.data.valid)
-    if records is None or len(records) < 2:
+    given = {"train": train, "valid": valid, "test": test}
+    sources = {name: getattr(task.data, name) if source is None else source for name, source in given.items()}
+    tables = {
+        name: read_records(source, root=root, allow_outside=task.data.allow_outside)
+        for name, source in sources.items()
+        if source is not None
+    }
+    count = len(tables["train"]) if "train" in tables else 0
+    if count < 2:
         raise ConfigError(
-            f"there are {0 if records is None else len(records)} training records, and at least 2 are needed; name "
-            "a table in data.train, or pass train="
+            f"there are {count} training records, and at least 2 are needed; name a table in data.train, or pass train="
         )
-    rows = np.arange(len(records))
-    if validation is not None:
-        return Tables(records, rows, validation, np.arange(len(validation)), read(test, task.data.test))
-    shuffled = np.random.default_rng(task.train.seed).permutation(rows)
-    cut = max(1, len(rows) // HELD_OUT)
-    train_rows, valid_rows = np.sort(shuffled[cut:]), np.sort(shuffled[:cut])
-    return Tables(records, train_rows, records, valid_rows, read(test, task.data.test))
-
-
-def check_columns(records: Records, columns: list[str]) -> None:
-    """Raises ConfigError where the table lacks one of the columns."""
-    for column in columns:
-        if column not in records.columns:
-            raise ConfigError(
-                f"{records.source} has no column {column!r}; it has {', '.join(records.columns)}. Correct the "
-                "column in the config, or the table's header"
-            )
+    files = [Path(source) for source in sources.values() if isinstance(source, str | Path)]
+    hashes = {path.name: sha256_of(path) for path in files}
+    if "valid" in tables:
+        return Tables(tables["train"], tables["valid"], tables.get("test"), hashes=hashes)
+    shuffled = np.random.default_rng(task.train.seed).permutation(count)
+    cut = max(1, count // HELD_OUT)
+    held_out = tuple(sorted(shuffled[:cut].tolist()))
+    train_table, valid_table = tables["train"].subset(sorted(shuffled[cut:].tolist())), tables["train"].subset(held_out)
+    return Tables(train_table, valid_table, tables.get("test"), held_out, hashes)
 
 
 def unseen_labels(records: Records, targets: dict[str, TargetReader]) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from multimodal.records import class_label, is_missing, label_set
+from multimodal.records import Records, class_label, is_missing, label_set
 
 Cell = np.ndarray | np.generic
 """One record's target."""
@@ -149,7 +149,7 @@ class Truth:
     """Labels in the table that training did not have."""
 
 
-def read_truth(reader: TargetReader, records: Sequence[Mapping[str, Any]], rows: Iterable[int]) -> Truth:
+def read_truth(reader: TargetReader, records: Records, rows: Iterable[int]) -> Truth:
     """The known answers among ``rows``; a class that training lacked counts, as one that cannot be right."""
     found: list[tuple[int, Cell]] = []
     unknown: dict[str, int] = {}

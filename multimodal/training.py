@@ -97,10 +97,8 @@ def _train(job: Job, folder: Path, group: Processes, *, resume: bool, say: Say) 
         job.model.eval()
         save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
         tables = job.tables
-        if tables.test is None:
-            metrics = {**job.evaluate(tables.valid, tables.valid_rows.tolist()), "split": "valid"}
-        else:
-            metrics = {**job.evaluate(tables.test, range(len(tables.test))), "split": "test"}
+        split = "valid" if tables.test is None else "test"
+        metrics = {**job.evaluate(tables.valid if tables.test is None else tables.test), "split": split}
         summary = _summary(state, seconds=time.monotonic() - began)
         write_json(folder / METRICS_FILE, {**metrics, "training": summary})
         say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
@@ -140,8 +138,8 @@ def _is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
 def _write_description(folder: Path, job: Job) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     provenance = {
-        "data": job.tables.hashes(),
-        "validation_rows": job.tables.valid_rows.tolist() if job.tables.held_out else None,
+        "data": job.tables.hashes,
+        "held_out": job.tables.held_out,
         "seed": job.task.train.seed,
         "versions": {name: importlib.metadata.version(name) for name in ("multimodal-transfer", "torch")},
     }
@@ -152,9 +150,9 @@ def _write_description(folder: Path, job: Job) -> None:
 def _announce(job: Job, say: Say) -> None:
     """Says what was understood: records, weights of every encoder, labels that cannot be right."""
     tables = job.tables
-    held_out = " (held out of train)" if tables.held_out else ""
+    held_out = " (held out of train)" if tables.held_out is not None else ""
     test = 0 if tables.test is None else len(tables.test)
-    say(f"records: {len(tables.train_rows)} train, {len(tables.valid_rows)} valid{held_out}, {test} test")
+    say(f"records: {len(tables.train)} train, {len(tables.valid)} valid{held_out}, {test} test")
     for name, encoder in job.encoders.items():
         owner = job.model.encoder_of[name]
         shared = f", shared with {owner}" if owner != name else ""

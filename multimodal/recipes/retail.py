@@ -15,9 +15,10 @@ from multimodal.recipes.command import run_recipe
 def retail(data: Path, manifest: str = "main") -> mm.Task:
     """Product and category from photo and text, quantity from speech, in one model."""
     suffix = "" if manifest == "main" else f"_{manifest}"
+    train, valid, test = (str(data / f"{split}{suffix}.csv") for split in ("train", "val", "test"))
     return mm.Task(
         name="retail",
-        data=mm.Data(**{split: str(data / f"{name}{suffix}.csv") for split, name in SPLITS.items()}),
+        data=mm.Data(train=train, valid=valid, test=test),
         inputs={
             "image": mm.Input(encoder="compact/image"),
             "text": mm.Input(encoder="transformers/sentence-transformers/all-MiniLM-L6-v2", frozen=True),
@@ -32,8 +33,6 @@ def retail(data: Path, manifest: str = "main") -> mm.Task:
         train=mm.Train(epochs=30, batch_size=32, learning_rate=1e-3),
     )
 
-
-SPLITS = {"train": "train", "valid": "val", "test": "test"}
 
 if __name__ == "__main__":
     run_recipe(retail, choices={"manifest": ("main", "hard", "missing")})
