@@ -1,0 +1,74 @@
+"""What single cells of a table mean: missing, a class, a set of labels. Never imports torch."""
+
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from encoders.preprocessing import UnreadableValueError
+from multimodal.media import quote
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell is empty: None, NaN, pandas' NA and NaT, or text of nothing but spaces.
+
+    An empty list is not missing: it is the answer "none".
+
+    >>> [is_missing(value) for value in (None, float("nan"), "  ", "", 0, [], "none")]
+    [True, True, True, True, False, False, False]
+    """
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return not value.strip()
+    if type(value).__name__ in ("NAType", "NaTType"):  # pandas', without importing it; NA answers no comparison
+        return True
+    return isinstance(value, numbers.Number | np.generic) and bool(value != value)  # NaN differs from itself
+
+
+def class_label(value: Any) -> str:
+    """The class that a cell names, as text, without spaces around it.
+
+    Whole floats lose their ``.0``: pandas turns a column of whole numbers with gaps into floats.
+
+    >>> [class_label(value) for value in (" Apple ", 3, 3.0, 2.5, True)]
+    ['Apple', '3', '3', '2.5', 'True']
+
+    Raises:
+        UnreadableValueError: if it is not a single value.
+    """
+    if isinstance(value, bytes | Mapping | Iterable) and not isinstance(value, str):
+        raise UnreadableValueError(
+            f"{quote(value)} is a {type(value).__name__}; a class label is one text or number (several labels a "
+            "record are a multilabel task)"
+        )
+    if isinstance(value, float | np.floating) and math.isfinite(value) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def label_set(value: Any) -> tuple[str, ...]:
+    """The labels that a multilabel cell names: text joined by ``;``, or a list; each once, in order.
+
+    ``";"`` and ``[]`` say that there is none. So does a missing cell here, which means that they are not known:
+    ask ``is_missing`` first.
+
+    >>> label_set("new; sale;new"), label_set(["new", 3]), label_set(";")
+    (('new', 'sale'), ('new', '3'), ())
+
+    Raises:
+        UnreadableValueError: if it is neither, or if a label in a list holds a ``;``.
+    """
+    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        labels = [class_label(item) for item in value if not is_missing(item)]
+        joined = [label for label in labels if ";" in label]
+        if joined:
+            raise UnreadableValueError(f"the label {quote(joined[0])} holds a ';', which separates labels; rename it")
+        labels = sorted(labels) if isinstance(value, set | frozenset) else labels
+    elif is_missing(value):
+        labels = []
+    else:
+        labels = [label.strip() for label in class_label(value).split(";")]
+    return tuple(dict.fromkeys(label for label in labels if label))

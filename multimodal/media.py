@@ -1,0 +1,82 @@
+"""Paths of media as a manifest writes them, and the file each one means. Never imports torch."""
+
+import os
+import stat
+from pathlib import Path, PureWindowsPath
+
+from encoders.preprocessing import UnreadableValueError
+
+MAX_QUOTED = 200
+"""Characters of a value that an error message repeats."""
+
+
+def quote(value: object) -> str:
+    """A path as it was written, for an error message; a long one is cut.
+
+    >>> quote("images/a.jpg")
+    "'images/a.jpg'"
+    """
+    text = str(value)
+    return repr(text) if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]!r}... ({len(text)} characters)"
+
+
+def media_path(value: str | Path, root: Path | None, *, allow_outside: bool = False) -> Path:
+    """The file that a cell means.
+
+    Args:
+        root: folder that relative paths start from. None: the working directory, and any file may be named.
+        allow_outside: whether the file may lie outside ``root``: ``..``, absolute paths, links that lead out.
+
+    Raises:
+        UnreadableValueError: if the path leaves ``root``, or is not that of a file; quotes ``value``.
+    """
+    text = str(value)
+    if "\0" in text:
+        raise UnreadableValueError(f"{quote(value)} holds a NUL character, which no path does; correct the cell")
+    if "://" in text:
+        raise UnreadableValueError(f"{quote(value)} is a web address; download the file and give its path")
+    if root is not None and not allow_outside:
+        _refuse_leaving(text)
+    path = Path(text) if root is None else root / text
+    try:
+        _require_file(text, path)
+        if root is not None and not allow_outside:
+            _refuse_link_out(text, path, root)
+    except OSError as error:
+        raise UnreadableValueError(f"{quote(value)} cannot be opened ({error.strerror or error})") from error
+    except UnicodeEncodeError as error:
+        raise UnreadableValueError(f"{quote(value)} is not a file name; correct the cell") from error
+    return path
+
+
+def _refuse_leaving(text: str) -> None:
+    """Refuses what leaves the folder by its words alone, on any operating system."""
+    windows = PureWindowsPath(text)  # splits at / and at \
+    if windows.root or (windows.drive and os.name == "nt"):  # elsewhere "7:30.jpg" is a name like any other
+        reason = "is an absolute path; write it relative to the manifest's folder"
+    elif ".." in windows.parts:
+        reason = "has '..' in it; media must lie inside the manifest's folder"
+    else:
+        return
+    raise UnreadableValueError(f"{quote(text)} {reason}, or allow others with allow_outside")
+
+
+def _require_file(text: str, path: Path) -> None:
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hint = "; write it with / instead of \\" if "\\" in text and os.sep == "/" else ""
+        folder = "the working directory" if path == Path(text) else "the manifest's folder"
+        raise UnreadableValueError(f"{quote(text)} does not exist, seen from {folder}{hint}") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "not an ordinary file"
+        raise UnreadableValueError(f"{quote(text)} is {kind}; give the path of a file")
+
+
+def _refuse_link_out(text: str, path: Path, root: Path) -> None:
+    real, folder = os.path.realpath(path), os.path.realpath(root)
+    if not Path(real).is_relative_to(folder):
+        raise UnreadableValueError(
+            f"{quote(text)} leads through a link to a file outside the manifest's folder; copy the file into "
+            "it, or allow others with allow_outside"
+        )

@@ -1,0 +1,198 @@
+"""Records: tables of raw values and labels, and reading one record's inputs as arrays. Never imports torch."""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError
+from multimodal.cells import class_label, is_missing, label_set
+from multimodal.manifests import ManifestError, check_columns, read_manifest, union_of_keys
+from multimodal.media import media_path, quote
+
+__all__ = [
+    "InputReader",
+    "ManifestError",
+    "RecordError",
+    "Records",
+    "class_label",
+    "is_missing",
+    "label_set",
+    "read_records",
+    "stack_inputs",
+]
+
+
+class RecordError(ValueError):
+    """A record that cannot be used, and why.
+
+    >>> print(RecordError(16, "image", "'a.jpg' does not exist"))
+    record 16 (counted from 0), image: 'a.jpg' does not exist
+    """
+
+    def __init__(self, row: int, input: str | None, reason: str) -> None:
+        super().__init__(row, input, reason)
+        self.row = row
+        """Counts from 0."""
+        self.input = input
+        """The input (or task) whose cell it is; None where it is the record as a whole."""
+        self.reason = reason
+
+    def __str__(self) -> str:
+        place = f"record {self.row} (counted from 0)"
+        return f"{place}: {self.reason}" if self.input is None else f"{place}, {self.input}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Records:
+    """A table: one dict a record, with the raw values as they were written.
+
+    >>> records = read_records([{"image": "a.jpg", "price": 2}, {"text": "red"}])
+    >>> records.columns, len(records), records.place(1, "text")
+    (('image', 'price', 'text'), 2, 'records, row 2, column text')
+    """
+
+    columns: tuple[str, ...]
+    rows: Sequence[dict[str, Any]]
+    """A key that a record lacks is a missing value."""
+    source: str
+    """The manifest's file name, "DataFrame" or "records"."""
+    root: Path | None = None
+    """Folder that media paths start from; None: the working directory, and any file may be named."""
+    allow_outside: bool = False
+    """Whether media may lie outside ``root``."""
+    numbers: Sequence[int] | None = None
+    """Where these are part of a larger table: the row of each in it, from 0."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return self.rows[row]
+
+    def place(self, row: int, column: str | None = None) -> str:
+        """Where a record is, for people: ``row`` counts from 0, the answer from 1."""
+        number = row if self.numbers is None else self.numbers[row]
+        place = f"{self.source}, row {number + 1}"
+        return place if column is None else f"{place}, column {column}"
+
+    def subset(self, rows: Iterable[int]) -> "Records":
+        """The records in ``rows``, in that order; their places stay those of the whole table."""
+        rows = [int(row) for row in rows]
+        numbers = rows if self.numbers is None else [self.numbers[row] for row in rows]
+        return replace(self, rows=[self.rows[row] for row in rows], numbers=numbers)
+
+    def require(self, columns: Iterable[str]) -> None:
+        """Checks that there are these columns.
+
+        Raises:
+            ManifestError: for the first one that there is not; lists those that there are.
+        """
+        for column in columns:
+            if column not in self.columns:
+                near = difflib.get_close_matches(column, self.columns, n=1)
+                hint = f"did you mean {near[0]!r}? There" if near else "there"
+                raise ManifestError(
+                    self.source, f"has no column {column!r}; {hint} are {', '.join(self.columns) or 'none at all'}"
+                )
+
+
+def read_records(source: Any, *, root: str | Path | None = None, allow_outside: bool = False) -> Records:
+    """Reads a table of records.
+
+    Args:
+        source: path of a CSV, JSON Lines or Parquet file, a pandas DataFrame, or a sequence of dicts. Records
+            are returned as they are.
+        root: folder of the media; left out: the manifest's folder, or for records that are Python objects the
+            working directory, without limits.
+        allow_outside: whether media may lie outside that folder.
+
+    >>> read_records([{"text": "red"}]).columns
+    ('text',)
+
+    Raises:
+        ManifestError: if it is not a table of records; names the row.
+        TypeError: if ``source`` is something else.
+    """
+    if isinstance(source, Records):
+        return source
+    folder = None if root is None else Path(root)
+    if isinstance(source, str | Path):
+        path = Path(source)
+        columns, rows = read_manifest(path)
+        return Records(columns, rows, path.name, path.parent if folder is None else folder, allow_outside)
+    if hasattr(source, "columns") and hasattr(source, "to_dict"):  # a DataFrame, without importing pandas
+        columns = check_columns("DataFrame", list(source.columns))
+        return Records(columns, source.to_dict("records"), "DataFrame", folder, allow_outside)
+    if not isinstance(source, Iterable) or isinstance(source, Mapping | bytes):
+        raise TypeError(
+            f"records are a {type(source).__name__}; give a manifest's path, a DataFrame or a list of dicts, one "
+            "dict a record"
+        )
+    rows = []
+    for number, row in enumerate(source, 1):
+        if not isinstance(row, Mapping):
+            raise TypeError(f"records, row {number} is a {type(row).__name__}; give one dict a record")
+        rows.append(dict(row))
+    return Records(check_columns("records", union_of_keys(rows)), rows, "records", folder, allow_outside)
+
+
+@dataclass(frozen=True)
+class InputReader:
+    """Reads one input of a record: finds its value, and has the preprocessor turn it into arrays.
+
+    A str is a path where ``preprocessor.reads_paths`` says so. A preprocessor without that attribute reads
+    paths if its modality is "image" or "audio". Text is never a path.
+    """
+
+    name: str
+    column: str
+    preprocessor: Preprocessor
+
+    def read(
+        self,
+        row: Mapping[str, Any],
+        root: Path | None = None,
+        allow_outside: bool = False,
+        augment: Callable[[Any], Any] | None = None,
+    ) -> tuple[Arrays, bool]:
+        """Arrays of this input, and whether the record has it; blank arrays where it does not.
+
+        Args:
+            root: folder of the media, as in ``Records``.
+            augment: raw -> raw, before the preprocessor.
+
+        Raises:
+            UnreadableValueError: if the value is given but cannot be used; quotes a path as it was written.
+        """
+        value = row.get(self.column)
+        if is_missing(value):
+            return self.preprocessor.blank(), False
+        if not (isinstance(value, str | Path) and self._reads_paths):
+            return self.preprocessor(value if augment is None else augment(value)), True
+        path = media_path(value, root, allow_outside=allow_outside)
+        try:
+            return self.preprocessor(path if augment is None else augment(path)), True
+        except UnreadableValueError as error:
+            reason = str(error).removeprefix(f"{path}: ")  # say the path as it was written
+            raise UnreadableValueError(f"{quote(value)}: {reason}") from error
+
+    @property
+    def _reads_paths(self) -> bool:
+        modality = self.preprocessor.modality
+        reads_paths = getattr(self.preprocessor, "reads_paths", modality in ("image", "audio"))
+        return bool(reads_paths) and modality != "text"
+
+
+def stack_inputs(
+    readers: Mapping[str, InputReader], samples: Sequence[Mapping[str, tuple[Arrays, bool]]]
+) -> dict[str, Arrays]:
+    """Stacks what the readers gave: input -> arrays with the batch axis, and ``present``, bool [b]."""
+    stacked = {}
+    for name, reader in readers.items():
+        arrays = reader.preprocessor.stack([sample[name][0] for sample in samples])
+        stacked[name] = {**arrays, "present": np.array([sample[name][1] for sample in samples], dtype=bool)}
+    return stacked

@@ -1,0 +1,153 @@
+import builtins
+import csv
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from multimodal.manifests import ManifestError, check_columns, read_manifest
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def test_csv_cells_stay_text(tmp_path):
+    path = write(tmp_path, "a.csv", "image,price,code\na.jpg,2.50,007\nb.jpg,,NA\n")
+    columns, rows = read_manifest(path)
+    assert columns == ("image", "price", "code")
+    assert rows == [
+        {"image": "a.jpg", "price": "2.50", "code": "007"},
+        {"image": "b.jpg", "price": "", "code": "NA"},
+    ]
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte order mark"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+def test_csv_with_any_line_end_with_or_without_byte_order_mark(tmp_path, prefix, end):
+    path = write(tmp_path, "a.CSV", prefix + f"naïve,b{end}ü,2{end}".encode())
+    assert read_manifest(path) == (("naïve", "b"), [{"naïve": "ü", "b": "2"}])
+
+
+def test_csv_quoted_cells_hold_commas_quotes_and_line_breaks(tmp_path):
+    path = write(tmp_path, "a.csv", 'text,label\n"red, ""ripe""\nand round",apple\n')
+    assert read_manifest(path)[1] == [{"text": 'red, "ripe"\nand round', "label": "apple"}]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
+@given(rows=st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))))
+def test_csv_gives_back_what_the_csv_module_wrote(tmp_path, rows):
+    path = tmp_path / "a.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *rows])
+    assert read_manifest(path)[1] == [{"a": first, "b": second} for first, second in rows]
+
+
+def test_csv_blank_lines_are_no_records(tmp_path):
+    assert len(read_manifest(write(tmp_path, "a.csv", "\na,b\n1,2\n\n3,4\n\n"))[1]) == 2
+
+
+def test_csv_with_a_header_only_has_no_records(tmp_path):
+    assert read_manifest(write(tmp_path, "a.csv", "a,b\n")) == (("a", "b"), [])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "a.csv: is empty; its first line must name the columns"),
+        ("a,b\n1,2\n1,2,3\n", r"a.csv, row 2: has 3 cells where the header has 2 \(it ends in line 3\)"),
+        ('a,b\n"x\ny",1\n1\n', r"a.csv, row 2: has 1 cells where the header has 2 \(it ends in line 4\)"),
+        ("a,a\n1,2\n", "more than one column is named 'a'"),
+        (",a\n0,2\n", r"column 1 has an empty name; .*index=False"),
+        ("a, \n0,2\n", "column 2 has an empty name"),
+        ('a,b\n"x"y,1\n', "line 2 is not CSV"),
+        ('a,b\n1,"x\n', "is not CSV .unexpected end of data.; quote its cells"),
+        ("a;b\n1;2\n", "has the one column 'a;b'; separate columns with commas"),
+        ("a,b\n1,ü\n".encode("latin-1"), r"line 2 is not UTF-8 \(byte 0xfc\); save the file as UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), r"line 1 is not UTF-8"),
+    ],
+)
+def test_csv_that_is_no_table_is_refused_with_its_place(tmp_path, content, message):
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(write(tmp_path, "a.csv", content))
+
+
+def test_json_lines_keep_their_types_and_may_leave_keys_out(tmp_path):
+    lines = [{"image": "a.jpg", "labels": ["x", "y"], "price": 2.5}, {"text": "r\u2028ed", "price": None}]
+    content = "\ufeff" + "\r\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    columns, rows = read_manifest(write(tmp_path, "a.jsonl", content))
+    assert columns == ("image", "labels", "price", "text")
+    assert rows == lines
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": 1}\n{"a": }\n', r"a.ndjson: line 2 is not JSON \(.*; write one object a line"),
+        ("[1]\n", "line 1 holds a list, not an object"),
+        ('\n{"a": 1, "a": 2}\n', r"line 2 is not JSON \(the key 'a' occurs twice\)"),
+        ('{"": 1}\n', "column 1 has an empty name"),
+        ("[" * 100_000, "line 1 is not JSON"),
+    ],
+)
+def test_json_lines_that_are_no_records_are_refused_with_their_line(tmp_path, content, message):
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(write(tmp_path, "a.ndjson", content))
+
+
+def test_parquet_is_read_as_pyarrow_wrote_it(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = [{"image": b"\xff\xd8", "n": 3, "labels": ["x"]}, {"image": None, "n": None, "labels": []}]
+    (tmp_path / "n=5").mkdir()  # a folder's name is no column
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "n=5" / "a.parquet")
+    assert read_manifest(tmp_path / "n=5" / "a.parquet") == (("image", "n", "labels"), rows)
+
+
+def test_parquet_that_is_damaged_or_has_a_column_twice_is_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with pytest.raises(ManifestError, match=r"a.parquet: is not a Parquet file that can be read .*; write it again"):
+        read_manifest(write(tmp_path, "a.parquet", b"PAR1 and no more"))
+    table = pyarrow.Table.from_arrays([pyarrow.array([1]), pyarrow.array([2])], names=["a", "a"])
+    parquet.write_table(table, tmp_path / "b.parquet")
+    with pytest.raises(ManifestError, match="more than one column is named 'a'"):
+        read_manifest(tmp_path / "b.parquet")
+
+
+def test_parquet_without_pyarrow_names_the_command_that_installs_it(tmp_path, monkeypatch):
+    original = builtins.__import__
+
+    def without_pyarrow(name, *args, **kwargs):
+        if name.partition(".")[0] == "pyarrow":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_pyarrow)
+    with pytest.raises(ModuleNotFoundError, match=r"run: pip install 'multimodal-transfer\[parquet\]'"):
+        read_manifest(write(tmp_path, "a.parquet", b""))
+
+
+def test_other_files_are_refused(tmp_path):
+    with pytest.raises(ManifestError, match=r"the suffix '.xlsx' is not that of a manifest; there are .csv, .jsonl"):
+        read_manifest(tmp_path / "a.xlsx")
+    with pytest.raises(ManifestError, match=r"nothing.csv cannot be read \(No such file or directory\)"):
+        read_manifest(tmp_path / "nothing.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(ManifestError, match=r"folder.csv cannot be read"):
+        read_manifest(tmp_path / "folder.csv")
+
+
+def test_column_names_are_text():
+    with pytest.raises(ManifestError, match="DataFrame: column 2 is named 0, which is no text"):
+        check_columns("DataFrame", ["a", 0])
+
+
+def test_manifest_error_survives_the_way_between_processes():
+    error = pickle.loads(pickle.dumps(ManifestError("a.csv", "is odd", 3)))
+    assert (error.source, error.reason, error.row, str(error)) == ("a.csv", "is odd", 3, "a.csv, row 3: is odd")
