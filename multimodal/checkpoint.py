@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 KEEP = 2
 """Checkpoints kept: the newest, and the one before in case the newest is torn."""
+METADATA_KEY = "multimodal"
 
 
 class CheckpointError(ValueError):
@@ -41,7 +42,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
     The same content gives the same bytes.
     """
     ordered = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
-    metadata = {"sha256": _digest(ordered), "state": json.dumps(state or {}, sort_keys=True)}
+    text = json.dumps(state or {})
+    # one entry: safetensors writes several in random order
+    metadata = {METADATA_KEY: json.dumps({"sha256": _digest(ordered, text), "state": text})}
     write_atomically(path, save(ordered, metadata=metadata))
 
 
@@ -53,17 +56,20 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path.name} is torn: {error}") from error
-    if metadata.get("sha256") != _digest(tensors):
-        raise CheckpointError(f"{path.name} is damaged: its content does not match its digest")
-    return tensors, json.loads(metadata["state"])
+        raise CheckpointError(f"{path.name} is torn: {error}; copy it again, or take an earlier one") from error
+    text = str(metadata.get("state"))
+    if metadata.get("sha256") != _digest(tensors, text):
+        raise CheckpointError(
+            f"{path.name} is damaged: its content does not match its digest; copy it again, or take an earlier one"
+        )
+    return tensors, json.loads(text)
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)};".encode())
@@ -107,10 +113,19 @@ def pack_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[int, str]) -
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: Mapping[str, Tensor], model: nn.Module) -> None:
-    """Puts back what ``pack_optimizer`` took."""
+    """Puts back what ``pack_optimizer`` took.
+
+    Raises:
+        CheckpointError: if it is the state of a parameter that the model lacks.
+    """
     parameters = dict(model.named_parameters())
     for name, value in packed.items():
         parameter_name, _, key = name.rpartition(":")
-        parameter = parameters[parameter_name]
+        parameter = parameters.get(parameter_name)
+        if parameter is None:
+            raise CheckpointError(
+                f"the checkpoint holds the optimizer's state of {parameter_name!r}, which this model lacks; go on "
+                "with the config that wrote it, or start in another folder"
+            )
         # the step counter lives on the CPU, as the optimizer itself keeps it
         optimizer.state[parameter][key] = value.clone() if key == "step" else value.to(parameter.device, copy=True)

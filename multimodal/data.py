@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from encoders.preprocessing import Arrays, UnreadableValueError
-from multimodal.augment import Augmentation
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
 from multimodal.targets import Cell, TargetError, TargetReader
+
+Augmentation = Callable[..., Any]
+"""raw, epoch=..., row=... -> raw."""
 
 BLANK = -1
 """A row number that stands for no record: every input missing, no label known."""
