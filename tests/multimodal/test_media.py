@@ -91,5 +91,7 @@ def test_allow_outside_allows_all_files(root):
     assert media_path(str(root.parent / "secret.jpg"), root, allow_outside=True).read_bytes() == b"outside"
 
 
-def test_a_long_value_is_cut():
+def test_a_value_is_quoted_as_it_was_written():
+    assert quote("ü\\a.jpg") == "'ü\\a.jpg'"
+    assert quote("a\n\0") == r"'a\n\x00'"
     assert quote("x" * 1000) == f"{'x' * 200!r}... (1000 characters)"

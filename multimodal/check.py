@@ -1,0 +1,141 @@
+"""`multimodal check`: what is wrong with a job's tables, found before a minute of training. Never imports torch."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from encoders import find_encoder
+from encoders.preprocessing import UnreadableValueError
+from multimodal.check_labels import label_problems
+from multimodal.check_media import DECODERS, media_problems
+from multimodal.config import Task
+from multimodal.problems import Problem, Split
+from multimodal.records import ManifestError, is_missing, label_set, read_records
+
+__all__ = ["Problem", "check_task"]
+
+CONFIG = "config"
+SPLITS = ("train", "valid", "test")
+
+
+def check_task(task: Task, base: Path) -> list[Problem]:
+    """Everything that is wrong with the tables of a job; decodes every picture and sound.
+
+    Errors: tables and cells that cannot be read, missing columns, records without any input, an input column
+    that equals a label column, labels of which nothing can be learned. Warnings: media with the same content in
+    two splits (compared by SHA-256, never by path) or, where all inputs are media, with contradicting labels;
+    labels that train lacks or has once; empty columns.
+
+    Args:
+        task: the job.
+        base: folder that the paths of ``task.data`` start from.
+
+    Returns:
+        Errors first, then warnings; each in the order config, train, valid, test, and by row.
+
+    >>> from multimodal.config import parse_task
+    >>> job = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"product": {}}}
+    >>> [problem.message for problem in check_task(parse_task(job), Path())]
+    ['data.train names no table; name one to train on']
+    """
+    modalities, problems = _modalities(task)
+    splits: list[Split] = []
+    if task.data.train is None:
+        problems.append(Problem("error", CONFIG, None, None, "data.train names no table; name one to train on"))
+    for name in SPLITS:
+        if getattr(task.data, name) is not None:
+            split, found = _read_split(task, name, base)
+            splits += [] if split is None else [split]
+            problems += found
+    for split in splits:
+        problems += _input_problems(task, split, modalities)
+    problems += label_problems(task, splits)
+    problems += media_problems(task, splits, modalities)
+    files = [CONFIG, *(getattr(task.data, name) for name in SPLITS)]
+    return sorted(problems, key=lambda found: (found.severity != "error", files.index(found.file), found.row or 0))
+
+
+def _modalities(task: Task) -> tuple[dict[str, str], list[Problem]]:
+    """Each input's modality, without building its encoder."""
+    modalities, problems = {}, []
+    for name, entry in task.inputs.items():
+        owner = entry if entry.share is None else task.inputs[entry.share]
+        try:
+            known = find_encoder(str(owner.encoder)).modality
+        except LookupError as error:
+            problems.append(Problem("error", CONFIG, None, None, f"inputs.{name}: {error.args[0]}"))
+            known = "unknown"
+        given = owner.modality if entry.modality is None else entry.modality
+        modalities[name] = known if given is None else given
+        if "unknown" not in (known, modalities[name]) and known != modalities[name]:
+            message = f"inputs.{name}: modality is {given!r}, but the encoder {owner.encoder} reads {known!r}"
+            problems.append(Problem("error", CONFIG, None, None, f"{message}; leave modality out"))
+        elif modalities[name] not in (*DECODERS, "text"):
+            message = f"inputs.{name}: values of the modality {modalities[name]!r} are not looked at"
+            hint = "; say which it is in inputs.*.modality" if modalities[name] == "unknown" else ""
+            problems.append(Problem("warning", CONFIG, None, task.input_column(name), message + hint))
+    return modalities, problems
+
+
+def _read_split(task: Task, name: str, base: Path) -> tuple[Split | None, list[Problem]]:
+    file = getattr(task.data, name)
+    try:
+        records = read_records(base / file, allow_outside=task.data.allow_outside)
+    except ManifestError as error:
+        return None, [Problem("error", file, error.row, None, error.reason)]
+    problems = []
+    for column in dict.fromkeys([*map(task.input_column, task.inputs), *map(task.task_column, task.tasks)]):
+        try:
+            records.require([column])
+        except ManifestError as error:
+            problems.append(Problem("error", file, None, column, error.reason))
+    fewest = 2 if name == "train" else 1
+    if len(records) < fewest:
+        message = f"the number of records is {len(records)}; {name} needs at least {fewest}"
+        problems.append(Problem("error", file, None, None, message))
+    return Split(name, file, records), problems
+
+
+def _input_problems(task: Task, split: Split, modalities: Mapping[str, str]) -> Iterator[Problem]:
+    columns = {name: task.input_column(name) for name in task.inputs}
+    for row, record in enumerate(split.records.rows):
+        if all(is_missing(record.get(column)) for column in columns.values()):
+            message = f"every input is missing ({', '.join(columns.values())}); fill in at least one"
+            yield split.problem("error", message, row=row)
+        for column in dict.fromkeys(column for name, column in columns.items() if modalities[name] == "text"):
+            if not (isinstance(record.get(column), str) or is_missing(record.get(column))):
+                message = f"{record[column]!r} is a {type(record[column]).__name__}; write a text, in quotes"
+                yield split.problem("error", message, column, row)
+    for name, column in columns.items():
+        if not split.has(column):
+            continue
+        if all(map(is_missing, split.values(column))):
+            yield split.problem("warning", f"is empty in every record: the input {name} is always missing", column)
+        for task_name in task.tasks:
+            label_column = task.task_column(task_name)
+            if column == label_column:
+                message = f"is the input {name} and the answer of {task_name}; take another column for one of them"
+                yield split.problem("error", message, column)
+            elif split.has(label_column) and _equal(split, column, label_column):
+                message = f"equals the label column {label_column!r} in every record that has both; the input {name}"
+                yield split.problem("error", f"{message} would give the answer of {task_name} away", column)
+
+
+def _equal(split: Split, column: str, label_column: str) -> bool:
+    """Whether two columns say the same, more than one thing, wherever both are filled in."""
+    seen = set()
+    for value, label in zip(split.values(column), split.values(label_column), strict=True):
+        if not is_missing(value) and not is_missing(label):
+            answer = _comparable(label)
+            if _comparable(value) != answer:
+                return False
+            seen.add(answer)
+    return len(seen) > 1
+
+
+def _comparable(cell: Any) -> tuple[str, ...] | None:
+    """A cell's labels, whatever their order and case; None where it holds none."""
+    try:
+        return tuple(sorted(label.casefold() for label in label_set(cell)))
+    except UnreadableValueError:
+        return None

@@ -1,0 +1,93 @@
+"""What is wrong with label columns. Never imports torch."""
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from encoders.preprocessing import UnreadableValueError
+from multimodal.config import Task
+from multimodal.problems import Problem, Split
+from multimodal.records import class_label, is_missing, label_set
+from multimodal.targets import TargetError, parse_number
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A label column of one table: how many records have each label or number, and the cells that are neither."""
+
+    split: Split
+    name: str
+    counts: Counter[Any] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def label_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
+    """Cells that cannot be read, columns that nothing can be learned of, labels that train lacks or has once."""
+    for name, target in task.tasks.items():
+        column = task.task_column(name)
+        read = {split.name: _read(split, column, target.type) for split in splits if split.has(column)}
+        for labels in read.values():
+            yield from labels.problems
+            if labels.split.name == "train":
+                yield from _learning_problems(labels, name, target.type)
+            else:
+                yield from _evaluation_problems(labels, name, target.type, read.get("train"))
+
+
+def read_labels(value: Any, kind: str) -> tuple[Any, ...]:
+    """The labels, or the number, that a cell holds; nothing where it is not known.
+
+    >>> read_labels("new;sale", "multilabel"), read_labels("", "classification"), read_labels("2.5", "regression")
+    (('new', 'sale'), (), (2.5,))
+
+    Raises:
+        UnreadableValueError, TargetError: if it holds neither.
+    """
+    if is_missing(value):
+        return ()
+    if kind == "regression":
+        return (parse_number(value),)
+    return (class_label(value),) if kind == "classification" else label_set(value)
+
+
+def _read(split: Split, column: str, kind: str) -> _Column:
+    labels = _Column(split, column)
+    for row, value in enumerate(split.values(column)):
+        try:
+            labels.counts.update(read_labels(value, kind))
+        except (UnreadableValueError, TargetError) as error:
+            labels.problems.append(split.problem("error", str(error), column, row))
+    return labels
+
+
+def _learning_problems(labels: _Column, name: str, kind: str) -> Iterator[Problem]:
+    """As the heads need them: two classes, one label of a set, two numbers."""
+    fewest = 1 if kind == "multilabel" else 2
+    if len(labels.counts) < fewest:
+        found = ", ".join(map(repr, labels.counts)) or "none"
+        what = "numbers" if kind == "regression" else "labels"
+        message = f"has {len(labels.counts)} distinct {what} ({found}); {name} needs at least {fewest} to learn from"
+        yield labels.split.problem("error", message, labels.name)
+    if kind == "regression":
+        return
+    for label in sorted(label for label, count in labels.counts.items() if count == 1):
+        message = f"a single training record has the label {label!r}; add records, or join it with another label"
+        yield labels.split.problem("warning", message, labels.name)
+
+
+def _evaluation_problems(labels: _Column, name: str, kind: str, train: _Column | None) -> Iterator[Problem]:
+    if all(map(is_missing, labels.split.values(labels.name))):
+        message = f"is empty in every record; {name} is not evaluated here"
+        yield labels.split.problem("warning", message, labels.name)
+    if train is None or kind == "regression":
+        return
+    for label in sorted(labels.counts.keys() - train.counts.keys()):
+        count = labels.counts[label]
+        near = difflib.get_close_matches(label, train.counts, n=1, cutoff=0.8)
+        message = (
+            f"{count} record{'s have' if count > 1 else ' has'} the label {label!r}, which no record of "
+            f"{train.split.file} has; it is counted as wrong{f', or did you mean {near[0]!r}?' if near else ''}"
+        )
+        yield labels.split.problem("warning", message, labels.name)
