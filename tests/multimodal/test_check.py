@@ -53,10 +53,18 @@ def test_a_clean_job_has_no_problems(tmp_path):
     assert check_task(job(), tmp_path) == []
 
 
-def test_check_is_torch_free():
-    code = "import sys, multimodal.check; print(sorted({'torch', 'transformers'} & {*sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_check_is_torch_free(tmp_path):
+    shelf(tmp_path)
+    (tmp_path / "check.py").write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from multimodal.check import check_task\n"
+        "from multimodal.config import parse_task\n"
+        f"assert check_task(parse_task({IMAGE_JOB!r}), Path({str(tmp_path)!r})) == []\n"
+        "print(sorted({'torch', 'transformers'} & {*sys.modules}))\n"
+    )
+    done = subprocess.run([sys.executable, tmp_path / "check.py"], capture_output=True, text=True)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
 # --- media ---
