@@ -1,5 +1,6 @@
 """What every preprocessor promises, and how one is written to a folder and read back."""
 
+import difflib
 import importlib.metadata
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -75,20 +76,85 @@ def stack_arrays(samples: Sequence[Arrays], specs: Sequence[TensorSpec], padding
     >>> spec = TensorSpec("ids", "int64", ("batch", "tokens"))
     >>> stack_arrays([{"ids": np.array([1, 2])}, {"ids": np.array([3])}], [spec], {"ids": 0})["ids"].tolist()
     [[1, 2], [3, 0]]
+
+    Raises:
+        ValueError: if there is no sample, or an array is not what its spec declares.
     """
+    if not samples:
+        raise ValueError("there is no sample to stack; a batch has at least one record")
     stacked = {}
     for spec in specs:
-        arrays = [sample[spec.name] for sample in samples]
+        arrays = [_declared(sample, spec) for sample in samples]
         shape = tuple(max(sizes) for sizes in zip(*(array.shape for array in arrays), strict=True))
         out = np.full((len(arrays), *shape), padding.get(spec.name, 0), dtype=spec.dtype)
         for row, array in enumerate(arrays):
-            out[(row, *(slice(size) for size in array.shape))] = array
+            place: tuple[int | slice, ...] = (row, *map(slice, array.shape))
+            out[place] = array
         stacked[spec.name] = out
     return stacked
 
 
+def _declared(sample: Arrays, spec: TensorSpec) -> np.ndarray:
+    """The sample's array of that name; a fixed axis of another size would be padded without a word."""
+    array, axes = sample.get(spec.name), spec.axes[1:]
+    if array is None:
+        raise ValueError(f"the sample has no array {spec.name!r}, only {', '.join(sample) or 'none'}")
+    fits = array.ndim == len(axes) and all(
+        isinstance(axis, str) or axis == size for axis, size in zip(axes, array.shape, strict=True)
+    )
+    if not fits or array.dtype != spec.dtype:
+        raise ValueError(
+            f"{spec.name} of one record is {array.dtype} {list(array.shape)} but is declared as {spec.dtype} "
+            f"{list(axes)}; correct the preprocessor, or its `tensors`"
+        )
+    return array
+
+
+def config_arguments(
+    kind: str, config: Mapping[str, Any], known: Collection[str], *, required: Collection[str] = ()
+) -> dict[str, Any]:
+    """The arguments that a config holds for a preprocessor of this kind; for use in ``from_config``.
+
+    >>> config_arguments("image", {"kind": "image", "size": 64}, ["size", "crop"])
+    {'size': 64}
+
+    Raises:
+        ValueError: if the config is of another kind, has an unknown key or lacks a required one.
+    """
+    arguments = dict(config)
+    given = arguments.pop("kind", kind)
+    if given != kind:
+        raise ValueError(f"this config is of the kind {given!r}, not {kind!r}; use preprocessor_from_config")
+    for key in arguments:
+        if key not in known:
+            raise ValueError(f"unknown key {key!r} for the preprocessor {kind!r}{_near(key, known)}")
+    lacking = [key for key in required if key not in arguments]
+    if lacking:
+        raise ValueError(f"the config of the preprocessor {kind!r} lacks {', '.join(lacking)}; write it again")
+    return arguments
+
+
+def whole_number(name: str, value: Any, least: int = 1) -> int:
+    """``value`` as an int, or a ValueError that names the argument.
+
+    >>> whole_number("size", 224)
+    224
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} is {value!r}; give a whole number, at least {least}")
+    return int(value)
+
+
+def _near(word: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+
+
 PreprocessorFactory = Callable[[dict[str, Any], Mapping[str, str]], Preprocessor]
 """(config, assets: file name -> text) -> preprocessor."""
+
+
+BUILT_IN = ("image", "text", "audio")
 
 
 def _builtin(kind: str) -> PreprocessorFactory | None:
@@ -107,13 +173,17 @@ def _builtin(kind: str) -> PreprocessorFactory | None:
     return None
 
 
-def _plugin(kind: str, distribution: str, allowed: Collection[str] | None) -> PreprocessorFactory:
+def _plugin(kind: str, distribution: str | None, allowed: Collection[str] | None) -> PreprocessorFactory:
     if allowed is not None and kind not in allowed:
         raise LookupError(
-            f"this bundle wants the preprocessor {kind!r} from the distribution {distribution!r}, which runs that "
-            f"package's code; if you trust it, load the bundle with allow_plugins=({kind!r},)"
+            f"this bundle wants the preprocessor {kind!r} from the distribution {distribution or 'unknown'!r}, which "
+            f"runs that package's code; if you trust it, load the bundle with allow_plugins=({kind!r},)"
         )
     found = [point for point in importlib.metadata.entry_points(group=PLUGIN_GROUP) if point.name == kind]
+    if not found and distribution is None:
+        raise LookupError(
+            f"there is no preprocessor {kind!r}, neither built in nor from an installed package{_near(kind, BUILT_IN)}"
+        )
     if not found:
         raise LookupError(f"preprocessor {kind!r} is not installed; run: pip install {distribution}")
     if len(found) > 1:
@@ -132,31 +202,54 @@ def preprocessor_from_config(
 
     Raises:
         LookupError: if the kind is neither built in nor an installed and allowed plug-in.
+        ValueError: if the config names no kind, or holds what that kind refuses.
     """
     fields = dict(config)
-    kind = str(fields.pop("kind", None))
-    distribution = str(fields.pop("distribution", "unknown"))
+    kind, distribution = fields.pop("kind", None), fields.pop("distribution", None)
+    if not isinstance(kind, str):
+        raise ValueError(f"a preprocessor's config needs a `kind`, for example {BUILT_IN[0]!r}; this one has {kind!r}")
     factory = _builtin(kind) or _plugin(kind, distribution, allow_plugins)
     return factory(fields, assets)
 
 
 def save_preprocessor(preprocessor: Preprocessor, folder: Path) -> None:
-    """Writes ``preprocess.json`` and the preprocessor's assets into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes ``preprocess.json`` and the preprocessor's assets into ``folder``.
+
+    Raises:
+        LookupError: if no installed package registers the preprocessor's kind.
+        ValueError: if an asset's name is not a plain file name.
+    """
     config = preprocessor.to_config()
-    if _builtin(config["kind"]) is None:
-        config["distribution"] = _owner(config["kind"])
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    if config.get("kind") not in BUILT_IN:
+        config["distribution"] = _owner(str(config.get("kind")))
+    files = {CONFIG_FILE: json.dumps(config, indent=1, sort_keys=True) + "\n"}
     for name, text in _assets(preprocessor).items():
-        (folder / name).write_text(text, encoding="utf-8")
+        if not name or name in files or name != Path(name).name:
+            raise ValueError(f"the asset name {name!r} cannot be used; give a plain file name, not {CONFIG_FILE}")
+        files[name] = text
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
 def load_preprocessor(folder: Path, *, allow_plugins: Collection[str] | None = None) -> Preprocessor:
-    """Reads what ``save_preprocessor`` wrote."""
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    files = [path for path in sorted(folder.iterdir()) if path.name != CONFIG_FILE]
-    assets = {path.name: path.read_text(encoding="utf-8") for path in files}
-    return preprocessor_from_config(config, assets, allow_plugins=allow_plugins)
+    """Reads what ``save_preprocessor`` wrote.
+
+    Raises:
+        FileNotFoundError: if the folder holds no ``preprocess.json``.
+        ValueError: if its files are damaged.
+        LookupError: as ``preprocessor_from_config``.
+    """
+    if not (folder / CONFIG_FILE).is_file():
+        raise FileNotFoundError(f"{folder} holds no {CONFIG_FILE}; give the folder that save_preprocessor wrote")
+    try:
+        files = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir()) if path.is_file()}
+        config = json.loads(files.pop(CONFIG_FILE))
+    except ValueError as error:
+        raise ValueError(f"{folder}: damaged ({error}); copy or write it again") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / CONFIG_FILE}: damaged (not an object); copy or write it again")
+    return preprocessor_from_config(config, files, allow_plugins=allow_plugins)
 
 
 def _assets(preprocessor: Preprocessor) -> dict[str, str]:

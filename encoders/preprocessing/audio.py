@@ -1,0 +1,225 @@
+"""Sounds: from a file or an array to one channel at one sample rate. Never imports torch."""
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+
+from encoders.preprocessing.base import (
+    Arrays,
+    TensorSpec,
+    UnreadableValueError,
+    config_arguments,
+    stack_arrays,
+    whole_number,
+)
+from encoders.preprocessing.files import file_name, is_file_value, open_file
+
+FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
+MAX_SECONDS = 60
+MAX_CHANNELS = 8
+MIN_RATE, MAX_RATE = 8_000, 192_000
+
+_BLOCK = 65_536  # samples decoded at a time, so that only one channel is ever held whole
+_UNKNOWN_LENGTH = 0x7FFF_F000  # programs that write into a pipe put this or more for the length (sox, ffmpeg)
+_LAST_PAGE = 0x04  # flag of an Ogg stream's last page, RFC 3533 section 6
+
+logger = logging.getLogger(__name__)
+
+
+def decode_audio(raw: Any) -> tuple[np.ndarray, int]:
+    """One channel, float32 ``[s]``, and its rate in Hz, from a path, bytes, or ``(waveform, rate)``.
+
+    Files are wav, flac, ogg or mp3. A waveform is ``[s]`` or ``[s, channels]``, floats in -1..1 or integers,
+    which are scaled by the range of their dtype. Channels are averaged. At most 60 s, 8 channels, 8 to 192 kHz,
+    which is checked before decoding. An mp3 without a Xing header does not say its length: what is there is read.
+
+    >>> waveform, rate = decode_audio((np.array([0, 16384], np.int16), 8000))
+    >>> waveform.tolist(), rate
+    ([0.0, 0.5], 8000)
+
+    Raises:
+        UnreadableValueError: if the value is none of these, is damaged, empty or not finite, or exceeds a limit.
+    """
+    if isinstance(raw, tuple):
+        name = "the given waveform"
+        waveform, rate = _from_array(raw, name)
+    elif is_file_value(raw):
+        name = file_name(raw)
+        with open_file(raw) as file:
+            waveform, rate = _from_file(file, name)
+    else:
+        raise UnreadableValueError(
+            f"audio cannot be a {type(raw).__name__}; give a path, bytes, or (waveform [s] or [s, channels], rate)"
+        )
+    if not np.isfinite(waveform).all():
+        raise UnreadableValueError(f"{name}: holds NaN or infinite samples; repair it or leave the record out")
+    return waveform, rate
+
+
+def _from_array(raw: tuple[Any, ...], name: str) -> tuple[np.ndarray, int]:
+    if len(raw) != 2:
+        raise UnreadableValueError(f"{name}: is a tuple of {len(raw)}; give (waveform, rate in Hz)")
+    rate = _whole_hertz(raw[1], name)
+    try:
+        values = np.asarray(raw[0])
+    except Exception as error:  # an array of another library may raise anything
+        raise UnreadableValueError(f"{name}: cannot be made an array ({error}); give numpy [s]") from error
+    if values.ndim not in (1, 2):
+        raise UnreadableValueError(f"{name}: has the shape {list(values.shape)}; give [s] or [s, channels]")
+    _check_limits(len(values), 1 if values.ndim == 1 else values.shape[1], rate, name)
+    samples = _scaled(values, name)
+    return samples if samples.ndim == 1 else samples.mean(axis=1), rate
+
+
+def _whole_hertz(rate: Any, name: str) -> int:
+    is_whole = isinstance(rate, int | np.integer) and not isinstance(rate, bool)
+    if not is_whole and not (isinstance(rate, float | np.floating) and float(rate).is_integer()):
+        given = repr(rate) if isinstance(rate, float | str) else f"a {type(rate).__name__}"
+        raise UnreadableValueError(f"{name}: has {given} as its rate; give (waveform, rate in whole Hz)")
+    return int(rate)
+
+
+def _scaled(values: np.ndarray, name: str) -> np.ndarray:
+    """As float32; integers by the range of their dtype, so that -1 is the lowest and the middle is 0."""
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused
+            return values.astype(np.float32)
+    if values.dtype.kind not in "iu" or values.dtype.itemsize > 4:
+        raise UnreadableValueError(
+            f"{name}: has the dtype {values.dtype}, whose full scale is not known; give floats in -1..1, or integers "
+            "of 8, 16 or 32 bits"
+        )
+    half = 2.0 ** (8 * values.dtype.itemsize - 1)
+    middle = half if values.dtype.kind == "u" else 0.0
+    return ((values.astype(np.float64) - middle) / half).astype(np.float32)
+
+
+def _from_file(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+    try:
+        with soundfile.SoundFile(file) as sound:
+            if sound.format not in FORMATS:
+                raise UnreadableValueError(f"{name}: is a {sound.format} file; convert it to wav, flac, ogg or mp3")
+            _check_limits(sound.frames, sound.channels, sound.samplerate, name)
+            waveform = _read(sound)
+            if len(waveform) < sound.frames or _is_cut(sound, file):
+                raise UnreadableValueError(f"{name}: ends before its header says; it is truncated, copy it again")
+            return waveform, sound.samplerate
+    except UnreadableValueError:
+        raise
+    except Exception as error:  # soundfile's own, and what reading a damaged file raises in its callbacks
+        reason = getattr(error, "error_string", error)
+        raise UnreadableValueError(
+            f"{name}: is not a readable wav, flac, ogg or mp3 file ({reason}); copy it again or convert it"
+        ) from error
+
+
+def _read(sound: soundfile.SoundFile) -> np.ndarray:
+    """The average of its channels; not by ``blocks()``, which returns old memory where a file ends too early."""
+    blocks = []
+    while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)) > 0:
+        blocks.append(block.mean(axis=1))
+    return np.concatenate(blocks)
+
+
+def _is_cut(sound: soundfile.SoundFile, file: BinaryIO) -> bool:
+    """Whether the file is shorter than its own structure says, where libsndfile reads the rest without a word."""
+    if sound.format == "OGG":
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 66_000))  # a page has at most 65,307 bytes
+        tail = file.read()
+        page = tail.rfind(b"OggS")
+        head = tail[page : page + 27]
+        lengths = tail[page + 27 : page + 27 + (head[26] if len(head) == 27 else 0)]
+        return len(head) < 27 or not head[5] & _LAST_PAGE or page + 27 + len(lengths) + sum(lengths) > len(tail)
+    claimed = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
+    return claimed is not None and int(claimed[2]) < int(claimed[1]) < _UNKNOWN_LENGTH
+
+
+def _check_limits(frames: int, channels: int, rate: int, name: str) -> None:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise UnreadableValueError(f"{name}: has {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are read, resample it first")
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise UnreadableValueError(
+            f"{name}: has {channels} channels; 1 to {MAX_CHANNELS} are read (an array is [s, channels]), mix it down"
+        )
+    if frames == 0:
+        raise UnreadableValueError(f"{name}: holds no samples; leave the cell empty where there is no sound")
+    if frames > MAX_SECONDS * rate:
+        length = "does not say how long it is" if frames == 2**63 - 1 else f"lasts {frames / rate:.1f} s"
+        raise UnreadableValueError(f"{name}: {length}; at most {MAX_SECONDS} s are read, cut it into parts")
+
+
+class AudioPreprocessor:
+    """A waveform of one channel at one sample rate, and which of its samples are real.
+
+    Mel filters and normalisation are not done here: they are part of the exported graph.
+
+    Args:
+        sample_rate: Hz.
+        max_seconds: what comes later is cut off, and said in the log at level INFO; at most 60.
+        min_seconds: shorter sounds end in silence up to here, which counts as real: the mask then has room for at
+            least one token of every encoder, and a click is not taken for a missing sound.
+
+    >>> AudioPreprocessor(8000)((np.zeros(16000, np.float32), 16000))["waveform"].shape
+    (8000,)
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+
+    modality: str = "audio"
+    tensors: tuple[TensorSpec, ...] = (
+        TensorSpec("waveform", "float32", ("batch", "samples")),
+        TensorSpec("waveform_mask", "bool", ("batch", "samples")),
+    )
+
+    def __init__(self, sample_rate: int = 16_000, *, max_seconds: float = 30.0, min_seconds: float = 0.1) -> None:
+        self.sample_rate = whole_number("sample_rate", sample_rate)
+        if not MIN_RATE <= self.sample_rate <= MAX_RATE:
+            raise ValueError(f"sample_rate is {sample_rate}; give {MIN_RATE} to {MAX_RATE} Hz, for example 16000")
+        if not 0 < min_seconds <= max_seconds <= MAX_SECONDS:
+            raise ValueError(
+                f"min_seconds is {min_seconds} and max_seconds {max_seconds}; give 0 < min_seconds <= max_seconds <= "
+                f"{MAX_SECONDS}"
+            )
+        self.max_seconds, self.min_seconds = float(max_seconds), float(min_seconds)
+        self.max_samples = max(1, round(self.max_seconds * self.sample_rate))
+        self.min_samples = max(1, round(self.min_seconds * self.sample_rate))
+
+    def __call__(self, raw: Any) -> Arrays:
+        """``waveform`` float32 and ``waveform_mask`` bool, both ``[s]``; see ``decode_audio`` for what is taken."""
+        waveform, rate = decode_audio(raw)
+        if len(waveform) > self.max_seconds * rate:
+            logger.info("a sound of %.1f s is cut to %.1f s", len(waveform) / rate, self.max_seconds)
+            waveform = waveform[: round(self.max_seconds * rate)]
+        if rate != self.sample_rate:
+            waveform = soxr.resample(waveform, rate, self.sample_rate)
+        waveform = waveform[: self.max_samples]
+        silence = max(0, self.min_samples - len(waveform))
+        return self._all_real(np.pad(waveform, (0, silence)))
+
+    def blank(self) -> Arrays:
+        """The shortest silence."""
+        return self._all_real(np.zeros(self.min_samples, np.float32))
+
+    def _all_real(self, waveform: np.ndarray) -> Arrays:
+        return {"waveform": waveform, "waveform_mask": np.ones(len(waveform), bool)}
+
+    def stack(self, samples: Sequence[Arrays]) -> Arrays:
+        """``waveform`` float32 and ``waveform_mask`` bool, both ``[b, s]``; shorter sounds end in masked zeros."""
+        return stack_arrays(samples, self.tensors, {})
+
+    def to_config(self) -> dict[str, Any]:
+        """JSON that ``from_config`` takes."""
+        arguments = {name: getattr(self, name) for name in ("sample_rate", "max_seconds", "min_seconds")}
+        return {"kind": "audio", **arguments}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> "AudioPreprocessor":
+        """Rebuilds it; refuses unknown keys."""
+        return cls(**config_arguments("audio", config, ("sample_rate", "max_seconds", "min_seconds")))
