@@ -10,7 +10,7 @@ from encoders.preprocessing import UnreadableValueError
 from multimodal.config import Task
 from multimodal.problems import Problem, Split
 from multimodal.records import class_label, is_missing, label_set
-from multimodal.targets import TargetError, parse_number
+from multimodal.targets import parse_number
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def read_labels(value: Any, kind: str) -> tuple[Any, ...]:
     (('new', 'sale'), (), (2.5,))
 
     Raises:
-        UnreadableValueError, TargetError: if it holds neither.
+        UnreadableValueError: if it holds neither.
     """
     if is_missing(value):
         return ()
@@ -57,7 +57,7 @@ def _read(split: Split, column: str, kind: str) -> _Column:
     for row, value in enumerate(split.values(column)):
         try:
             labels.counts.update(read_labels(value, kind))
-        except (UnreadableValueError, TargetError) as error:
+        except UnreadableValueError as error:
             labels.problems.append(split.problem("error", str(error), column, row))
     return labels
 

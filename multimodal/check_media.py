@@ -17,7 +17,6 @@ from multimodal.files import sha256_of
 from multimodal.media import media_path, quote
 from multimodal.problems import Problem, Split
 from multimodal.records import is_missing
-from multimodal.targets import TargetError
 
 DECODERS: Mapping[str, Callable[[Any], Any]] = {"image": decode_image, "audio": decode_audio}
 """Modality -> what reads a raw value of it."""
@@ -134,7 +133,7 @@ def _contradictions(task: Task, name: str, digests: Mapping[_Cell, str], splits:
         value = splits[index].records[row].get(column)
         try:
             labels = set(read_labels(value, kind))
-        except (UnreadableValueError, TargetError):
+        except UnreadableValueError:
             continue  # reported by check_labels
         if is_missing(value):
             continue

@@ -1,5 +1,6 @@
 """The description of a job: the Python interface, and what YAML files hold. Unknown keys are errors."""
 
+import copy
 import difflib
 import re
 from collections.abc import Mapping, Sequence
@@ -263,7 +264,7 @@ def load_task(path: str | Path, overrides: Sequence[str] = ()) -> Task:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML config") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: holds no job; it needs at least `inputs` and `tasks`")
@@ -272,6 +273,7 @@ def load_task(path: str | Path, overrides: Sequence[str] = ()) -> Task:
 
 def parse_task(values: dict[str, Any], overrides: Sequence[str] = (), *, source: str = "config") -> Task:
     """Validates a job description that is already a dict; ``source`` begins the error messages."""
+    values = copy.deepcopy(values)
     for override in overrides:
         _apply_override(values, override)
     try:
@@ -296,4 +298,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override!r}: {parent!r} is a single value and has no parts")
         node = child
-    node[last] = yaml.safe_load(text)
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: {text!r} is not valid YAML; put quotes around a text") from error

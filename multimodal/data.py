@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from encoders.preprocessing import Arrays, UnreadableValueError
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
-from multimodal.targets import Cell, TargetError, TargetReader
+from multimodal.targets import Cell, TargetReader
 
 Augmentation = Callable[..., Any]
 """raw, epoch=..., row=... -> raw."""
@@ -104,7 +104,7 @@ class RecordDataset(Dataset[Sample]):
     def _target(self, name: str, row: int) -> Cell | None:
         try:
             return self.targets[name].read(self.records[row])
-        except TargetError as error:
+        except UnreadableValueError as error:
             raise self._error(row, name, self.targets[name].column, str(error)) from error
 
     def _error(self, row: int, name: str | None, column: str | None, reason: str) -> RecordError:

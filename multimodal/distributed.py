@@ -4,10 +4,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,12 @@ class Processes:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=device)) > 0)
 
+    def synchronise(self, model: Model) -> Model:
+        """The model with BatchNorm layers that see the records of every process; unchanged on CPUs, or alone."""
+        if self.world == 1 or next(model.parameters()).device.type == "cpu":
+            return model
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
     def wait(self) -> None:
         """Until every process is here."""
         if self.world > 1:
@@ -54,8 +63,10 @@ def processes() -> Iterator[Processes]:
         torch.cuda.set_device(local_rank)
     if not joined_before:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    group = Processes(dist.get_rank(), world, local_rank)
     try:
-        yield Processes(dist.get_rank(), world, local_rank)
+        yield group
+        group.wait()  # one that leaves early takes the connection of the others with it
     finally:
         if not joined_before:
             dist.destroy_process_group()

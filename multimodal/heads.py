@@ -147,7 +147,8 @@ class RegressionHead(Head):
 
     def loss(self, outputs: Float[Tensor, "b 1"], target: Tensor) -> Float[Tensor, " b"]:
         """Squared error; ``target`` is float [b], in the data's unit."""
-        return (outputs.float()[:, 0] - (target - self.mean) / self.std).square()
+        standardised = (target.double() - self.mean) / self.std  # float32 cannot tell 1.7e9 from its neighbours
+        return (outputs.float()[:, 0] - standardised.float()).square()
 
     def decoding(self) -> Destandardize:
         """The value in the data's unit."""

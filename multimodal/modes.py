@@ -23,6 +23,13 @@ def _set_mode(module: nn.Module, *, inherited: bool) -> None:
         _set_mode(child, inherited=mode)
 
 
+def training_batch_norms(model: nn.Module) -> list[str]:
+    """Names of the BatchNorm modules whose parameters train, so that their answers depend on the batch."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    trained = ((name, module) for name, module in model.named_modules() if isinstance(module, kinds))
+    return [name for name, module in trained if any(parameter.requires_grad for parameter in module.parameters())]
+
+
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Eval mode inside the block; afterwards every submodule has the mode that it had."""

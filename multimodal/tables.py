@@ -25,7 +25,7 @@ class Tables:
     held_out: tuple[int, ...] | None = None
     """Rows (from 0) of the training table that became ``valid``; None where there is a validation table."""
     hashes: dict[str, str] = field(default_factory=dict)
-    """sha256 of every table that is a file, by file name."""
+    """sha256 of every table that is a file: "train", "valid", "test"."""
 
     def all(self) -> list[Records]:
         """Every table there is."""
@@ -38,7 +38,7 @@ def read_tables(
     """Reads the job's tables; an argument stands in the place of the one that ``task.data`` names.
 
     Raises:
-        ConfigError: if there are too few training records.
+        ConfigError: if there are too few training records, or another table is empty.
         ManifestError: if a table cannot be read.
     """
     given = {"train": train, "valid": valid, "test": test}
@@ -53,8 +53,10 @@ def read_tables(
         raise ConfigError(
             f"there are {count} training records, and at least 2 are needed; name a table in data.train, or pass train="
         )
-    files = [Path(source) for source in sources.values() if isinstance(source, str | Path)]
-    hashes = {path.name: sha256_of(path) for path in files}
+    for name, table in tables.items():
+        if not len(table):
+            raise ConfigError(f"the {name} table has no record; leave data.{name} out, or add records")
+    hashes = {name: sha256_of(Path(source)) for name, source in sources.items() if isinstance(source, str | Path)}
     if "valid" in tables:
         return Tables(tables["train"], tables["valid"], tables.get("test"), hashes=hashes)
     shuffled = np.random.default_rng(task.train.seed).permutation(count)

@@ -8,14 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from encoders.preprocessing import UnreadableValueError
 from multimodal.records import Records, class_label, is_missing, label_set
 
 Cell = np.ndarray | np.generic
 """One record's target."""
-
-
-class TargetError(ValueError):
-    """A label cell that cannot be used."""
 
 
 class TargetReader(Protocol):
@@ -32,7 +29,7 @@ class TargetReader(Protocol):
         ...
 
     def read(self, row: Mapping[str, Any]) -> Cell | None:
-        """The target of a record; None where it is not known. Raises TargetError."""
+        """The target of a record; None where it is not known. Raises UnreadableValueError."""
         ...
 
 
@@ -82,19 +79,19 @@ class LabelSetTarget:
 
 @dataclass(frozen=True)
 class NumberTarget:
-    """A number a record, in the data's unit, float32 []."""
+    """A number a record, in the data's unit, float64 []: it is rounded only once it is standardised."""
 
     column: str
 
     @property
     def placeholder(self) -> Cell:
         """Zero."""
-        return np.float32(0)
+        return np.float64(0)
 
     def read(self, row: Mapping[str, Any]) -> Cell | None:
         """The number; None where the cell is empty."""
         number = parse_number(row.get(self.column))
-        return None if number is None else np.float32(number)
+        return None if number is None else np.float64(number)
 
 
 def parse_number(value: Any) -> float | None:
@@ -104,7 +101,7 @@ def parse_number(value: Any) -> float | None:
     2.5
 
     Raises:
-        TargetError: if it is not a finite number.
+        UnreadableValueError: if it is not a finite number.
     """
     if is_missing(value):
         return None
@@ -113,7 +110,9 @@ def parse_number(value: Any) -> float | None:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise TargetError(f"{value!r} is not a finite number; this task is a regression: correct the cell or empty it")
+        raise UnreadableValueError(
+            f"{value!r} is not a finite number; this task is a regression: correct the cell or empty it"
+        )
     return number
 
 

@@ -28,6 +28,7 @@ from multimodal.data import Batch, Order, RecordDataset, StepSampler, training_b
 from multimodal.distributed import Processes
 from multimodal.files import write_atomically
 from multimodal.model import MultimodalModel
+from multimodal.modes import training_batch_norms
 from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
 from multimodal.progress import Progress, Say
 from multimodal.step import Precision, Step
@@ -116,7 +117,8 @@ class Trainer:
         processes: Processes | None = None,
     ) -> None:
         self.processes = processes if processes is not None else Processes()
-        self.model, self.data, self.order, self.task_weights = model, data, order, task_weights
+        self.data, self.order, self.task_weights = data, order, task_weights
+        self.model = self.processes.synchronise(model)
         self.checkpoints, self.history_file = folder / "checkpoints", folder / "history.csv"
         self.options, self.evaluate, self.say = options, evaluate, say
         self.device = next(model.parameters()).device
@@ -157,6 +159,7 @@ class Trainer:
             scaler=self.scaler,
             processes=self.processes,
         )
+        self._warn_of_batch_norms(phase)
         total = phase.epochs * self.order.steps_per_epoch
         progress = Progress(self.say, total, done=self.state.step - self.state.phase_start)
         self.model.train()
@@ -169,6 +172,14 @@ class Trainer:
                 break
             self._checkpoint_if_due(optimizer, epoch_ends)
         self._end_phase()
+
+    def _warn_of_batch_norms(self, phase: Phase) -> None:
+        names = training_batch_norms(self.model)
+        if names and self.processes.world > 1 and self.device.type == "cpu":
+            self.say(
+                f"warning: {phase.name} trains {len(names)} BatchNorm layers ({names[0]}, ...), which see only their "
+                "own process's records on CPUs; the result differs from that of one process"
+            )
 
     def _batches(self, total: int) -> Iterator[list[Batch]]:
         world = {"rank": self.processes.rank, "world": self.processes.world}

@@ -71,7 +71,6 @@ def fit(
             _write_description(folder, job)
         _announce(job, say)
         _train(job, folder, group, resume=resume, say=say)
-        group.wait()
     return Run(folder)
 
 

@@ -1,0 +1,43 @@
+"""Trains the tiny model in as many processes as torchrun started; run by test_distributed.py.
+
+One label of ``price`` and one picture in the whole table: most steps have no label of a task, and no record with an
+input, in at least one process.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from tiny import make_dataset, make_model, make_rows
+
+from multimodal.data import Order
+from multimodal.distributed import processes
+from multimodal.trainer import Trainer, TrainerOptions
+from multimodal.transfer import Finetune, OptimizerSpec
+
+
+def main(folder: Path, media: Path, norm: str) -> None:
+    torch.set_num_threads(1)
+    rows = make_rows(media, 13)
+    for index, row in enumerate(rows):
+        row |= {} if index == 4 else {"price": None, "image": None}
+    with processes() as group:
+        model = make_model(norm=norm)
+        trainer = Trainer(
+            model,
+            make_dataset(rows, media, model),
+            Order(13, batch_size=4, seed=1),
+            {"color": 1.0, "price": 1.0},
+            folder,
+            options=TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2), seed=1, accumulate=2),
+            say=print if group.is_main else lambda line: None,
+            processes=group,
+        )
+        state = trainer.fit(Finetune().plan(model, 3))
+        if group.is_main:
+            (folder / "losses.json").write_text(json.dumps([entry["loss"] for entry in state.history]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
