@@ -1,0 +1,304 @@
+import copy
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from multimodal.config import (
+    Augment,
+    ConfigError,
+    Data,
+    Fusion,
+    Input,
+    Target,
+    Task,
+    Train,
+    Transfer,
+    load_task,
+    parse_task,
+)
+
+JOB: dict[str, Any] = {
+    "inputs": {"image": {"encoder": "compact/image"}, "text": {"encoder": "compact/text"}},
+    "tasks": {"product": {}, "price": {"type": "regression"}},
+}
+
+
+def job(**changes: Any) -> dict[str, Any]:
+    """A valid job, with dotted keys changed: ``job(**{"train.epochs": 3})``."""
+    values = copy.deepcopy(JOB)
+    for key, value in changes.items():
+        node = values
+        *parents, last = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return values
+
+
+def refused(values: dict[str, Any], match: str) -> None:
+    with pytest.raises(ConfigError, match=match):
+        parse_task(values)
+
+
+# --- keys and values ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "section"),
+    [
+        ("", Task),
+        ("data.", Data),
+        ("inputs.image.", Input),
+        ("inputs.image.augment.", Augment),
+        ("fusion.", Fusion),
+        ("tasks.product.", Target),
+        ("transfer.", Transfer),
+        ("train.", Train),
+    ],
+)
+def test_a_misspelt_key_is_refused_in_every_section_with_the_key_that_was_meant(place, section):
+    for field in section.model_fields:
+        refused(job(**{f"{place}{field}x": 1}), rf"config: {place.rstrip('.')}.*unknown key '{field}x'; did you mean")
+        assert f"'{field}'" in _message(job(**{f"{place}{field}x": 1}))
+
+
+def test_a_key_like_no_other_lists_those_that_there_are():
+    refused(job(**{"transfer.zzz": 1}), "unknown key 'zzz'; there are strategy, probe_epochs, unfreeze_from")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("train.epochs", 0),
+        ("train.epochs", "many"),
+        ("train.batch_size", -1),
+        ("train.learning_rate", 0),
+        ("train.warmup", 1.5),
+        ("train.precision", "fp8"),
+        ("train.seed", -1),
+        ("fusion.name", "sum"),
+        ("fusion.modality_dropout", 1.0),
+        ("tasks.product.weight", 0),
+        ("tasks.product.type", "ranking"),
+        ("tasks.product.label_smoothing", 1.0),
+        ("transfer.strategy", "freeze"),
+        ("data.on_error", "ignore"),
+        ("inputs.image.augment.flip", 2),
+        ("inputs.image.learning_rate_scale", 0),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_place(key, value):
+    refused(job(**{key: value}), rf"^config: {key}: ")
+
+
+def test_every_problem_is_listed_in_a_line_of_its_own():
+    lines = _message(job(**{"train.epochs": 0, "fusion.name": "sum"})).splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["fusion.name", "train.epochs"]
+
+
+def test_a_written_number_with_an_exponent_but_no_dot_is_a_number():
+    # YAML 1.1 takes 1e-3 for text
+    assert parse_task(yaml.safe_load(yaml.safe_dump(JOB) + "train: {learning_rate: 1e-3}")).train.learning_rate == 1e-3
+
+
+def _message(values: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_task(values)
+    return str(caught.value)
+
+
+# --- names and columns -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("section", ["inputs", "tasks"])
+@pytest.mark.parametrize("name", ["Image", "1st", "_x", "a-b", "a.b", "größe", "a" * 41, "", "a\n"])
+def test_a_name_that_cannot_be_part_of_a_tensor_or_column_name_is_refused(section, name):
+    values = job()
+    values[section][name] = next(iter(values[section].values()))
+    refused(values, re.escape(f"config: {section}: the name {name!r} cannot be used; names are lower-case"))
+
+
+@pytest.mark.parametrize("section", ["inputs", "tasks"])
+def test_a_name_of_40_characters_is_taken(section):
+    name = "a" + "_9" * 19 + "z"
+    values = job()
+    values[section][name] = next(iter(values[section].values()))
+    assert len(name) == 40
+    assert name in getattr(parse_task(values), section)
+
+
+@pytest.mark.parametrize("section", ["inputs", "tasks"])
+def test_a_job_without_inputs_or_tasks_is_refused(section):
+    refused(job(**{section: {}}), f"config: {section}: is empty; give at least one")
+    values = job()
+    del values[section]
+    refused(values, f"config: {section}: Field required")
+
+
+@pytest.mark.parametrize("name", ["error", "product_probability"])
+def test_a_task_may_not_take_the_name_of_another_column_of_the_predictions(name):
+    refused(job(**{f"tasks.{name}": {}}), f"tasks.{name}: this name is a column of the predictions file")
+
+
+def test_a_column_is_the_name_unless_it_is_given():
+    task = parse_task(job(**{"inputs.image.column": "photo", "tasks.price.column": "eur"}))
+    assert [task.input_column(name) for name in task.inputs] == ["photo", "text"]
+    assert [task.task_column(name) for name in task.tasks] == ["product", "eur"]
+
+
+def test_an_empty_column_name_counts_as_given():
+    assert parse_task(job(**{"inputs.image.column": ""})).input_column("image") == ""
+
+
+# --- what fits together ------------------------------------------------------------------------------------------
+
+
+def test_an_input_has_either_an_encoder_or_a_share():
+    refused(job(**{"inputs.image.share": "text"}), "inputs.image: give either `encoder`, or `share`")
+    refused(job(**{"inputs.back": {}}), "inputs.back: give either `encoder`, or `share`")
+
+
+def test_an_input_shares_the_encoder_of_another():
+    assert parse_task(job(**{"inputs.back": {"share": "image"}})).inputs["back"].share == "image"
+
+
+@pytest.mark.parametrize("owner", ["front", "back", "other"])
+def test_a_share_names_an_input_with_an_encoder_of_its_own(owner):
+    values = job(**{"inputs.back": {"share": owner}, "inputs.other": {"share": "image"}})
+    refused(values, f"inputs.back.share: {owner!r} is not an input with an encoder of its own")
+
+
+@pytest.mark.parametrize("change", [{"label_smoothing": 0.1}, {"imbalance": "class_weights"}])
+def test_a_regression_takes_nothing_that_is_about_classes(change):
+    refused(job(**{"tasks.price": {"type": "regression", **change}}), "tasks.price: a regression task has no classes")
+
+
+def test_a_balanced_sampler_needs_one_class_a_record():
+    values = job(**{"tasks.product": {"type": "multilabel", "imbalance": "balanced_sampler"}})
+    refused(values, "balanced_sampler needs one class a record; use class_weights")
+
+
+def test_only_one_task_can_have_the_balanced_sampler():
+    balanced = {"imbalance": "balanced_sampler"}
+    refused(
+        job(**{"tasks.product": balanced, "tasks.brand": balanced}),
+        "tasks product and brand both want balanced_sampler; only one can have it",
+    )
+
+
+def test_fusion_options_hold_only_what_was_given():
+    assert Fusion().options() == {}
+    assert Fusion(dropout=0.0, num_heads=2).options() == {"dropout": 0.0, "num_heads": 2}
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_written_as_yaml_reads_back_equal(tmp_path):
+    full = Task(
+        name="größe",
+        data=Data(train="a.csv", on_error="skip", workers=2),
+        inputs={
+            "front": Input(column="photo", encoder="compact/image", weights=None, augment=Augment(flip=0.0)),
+            "back": Input(share="front", frozen=True, learning_rate_scale=0.5),
+            "text": Input(encoder="compact/text", options={"max_tokens": 16}, weights="no"),
+        },
+        fusion=Fusion(name="gated", dim=32, modality_dropout=0.2),
+        tasks={
+            "product": Target(imbalance="class_weights", column="p"),
+            "tags": Target(type="multilabel", threshold=0.3),
+        },
+        transfer=Transfer(strategy="probe_then_finetune", probe_epochs=2),
+        train=Train(clip_norm=None, patience=3, precision="fp32", learning_rate=1e-5),
+    )
+    for number, task in enumerate([parse_task(JOB), full]):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(task.to_yaml(), encoding="utf-8")
+        assert load_task(path) == task
+
+
+def test_two_jobs_do_not_share_their_defaults():
+    first, second = parse_task(JOB), parse_task(JOB)
+    assert first.inputs["image"].augment == second.inputs["image"].augment
+    first.inputs["image"].options["image_size"] = 32
+    assert second.inputs["image"].options == {}
+    assert Input(encoder="compact/image").options == {}
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nothing.yaml: cannot be read \(No such file or directory\); give the path"):
+        load_task(tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize("content", [b"inputs: [", b"\xff\xfe\x00"])
+def test_a_file_that_is_not_yaml_is_named(tmp_path, content):
+    (tmp_path / "job.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"job.yaml: is not valid YAML"):
+        load_task(tmp_path / "job.yaml")
+
+
+@pytest.mark.parametrize("content", ["", "- a\n- b\n", "hello"])
+def test_a_file_that_holds_no_mapping_is_refused(tmp_path, content):
+    (tmp_path / "job.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=r"job.yaml: holds no job; it needs at least `inputs` and `tasks`"):
+        load_task(tmp_path / "job.yaml")
+
+
+def test_problems_in_a_file_begin_with_its_path(tmp_path):
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job(**{"train.epoch": 3})))
+    with pytest.raises(ConfigError, match=r"job.yaml: train: unknown key 'epoch'; did you mean 'epochs'\?"):
+        load_task(tmp_path / "job.yaml")
+
+
+# --- overrides ---------------------------------------------------------------------------------------------------
+
+
+def test_overrides_change_values_and_are_read_as_yaml():
+    task = parse_task(
+        JOB,
+        [
+            "train.epochs=3",
+            "train.clip_norm=null",
+            "inputs.image.options={image_size: 96}",
+            "inputs.text.frozen=true",
+            "tasks.product.column=a=b",
+        ],
+    )
+    assert (task.train.epochs, task.train.clip_norm) == (3, None)
+    assert task.inputs["image"].options == {"image_size": 96}
+    assert task.inputs["text"].frozen is True
+    assert task.tasks["product"].column == "a=b"
+
+
+def test_overrides_make_sections_that_the_file_lacks_and_the_last_one_counts():
+    task = parse_task(JOB, ["inputs.image.augment.flip=0", "train.seed=1", "train.seed=2"])
+    assert (task.inputs["image"].augment.flip, task.train.seed) == (0.0, 2)
+
+
+def test_overrides_leave_the_given_dict_alone():
+    values = job()
+    parse_task(values, ["train.epochs=3", "inputs.image.frozen=true"])
+    assert values == JOB
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "=3", ""])
+def test_an_override_has_a_key_and_a_value(override):
+    with pytest.raises(ConfigError, match=f"--set {override!r} is not of the form a.b=c, for example train.epochs=3"):
+        parse_task(JOB, [override])
+
+
+def test_an_override_cannot_go_below_a_single_value():
+    with pytest.raises(ConfigError, match="'epochs' is a single value and has no parts"):
+        parse_task(job(**{"train.epochs": 3}), ["train.epochs.more=1"])
+
+
+def test_an_override_that_is_not_yaml_is_refused():
+    with pytest.raises(ConfigError, match=r"--set 'name=\[': '\[' is not valid YAML; put quotes around a text"):
+        parse_task(JOB, ["name=["])
+
+
+def test_an_override_of_an_unknown_key_says_what_was_meant():
+    with pytest.raises(ConfigError, match="train: unknown key 'epcohs'; did you mean 'epochs'"):
+        parse_task(JOB, ["train.epcohs=3"])
