@@ -1,0 +1,40 @@
+"""The area under the ROC curve over several classes, and its standard error. Never imports torch."""
+
+import numpy as np
+
+
+def macro_auc(scores: np.ndarray, truth: np.ndarray) -> tuple[float, float] | None:
+    """Mean over classes of the area under the ROC curve of one against the rest, and its standard error.
+
+    Ties count one half. A class without positives, or without negatives, is left out; None where all are. The
+    standard error is the infinitesimal jackknife's, for one class that of DeLong et al. (1988),
+    https://doi.org/10.2307/2531595. Ours differs: the share of positives is as random as the rows are, and a row's
+    influence is summed over the classes, so that their correlation counts.
+
+    Args:
+        scores: higher for more likely positives, [n c].
+        truth: bool [n c].
+
+    >>> macro_auc(np.array([[0.1], [0.4], [0.4], [0.8]]), np.array([[False], [False], [True], [True]]))[0]
+    0.875
+    """
+    n, areas, influence = len(truth), [], np.zeros(len(truth))
+    for values, positive in zip(scores.T, truth.T, strict=True):
+        if not 0 < positive.sum() < n:
+            continue
+        # for each row, the share of rows of the other kind that it is on the right side of
+        wins = np.empty(n)
+        wins[positive] = _share_below(values[positive], values[~positive])
+        wins[~positive] = 1.0 - _share_below(values[~positive], values[positive])
+        area = wins[positive].mean()
+        areas.append(area)
+        influence += (wins - area) / np.where(positive, positive.mean(), 1.0 - positive.mean())
+    if not areas:
+        return None
+    return float(np.mean(areas)), float(np.sqrt((influence**2).sum())) / (n * len(areas))
+
+
+def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """For each value, the share of the others that are smaller; equal ones count one half."""
+    others = np.sort(others)
+    return (others.searchsorted(values, "left") + others.searchsorted(values, "right")) / (2 * len(others))

@@ -1,0 +1,244 @@
+"""How good answers are: every score of a task with its 95 % interval, as JSON. Never imports torch."""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from multimodal.auc import macro_auc
+from multimodal.decoding import Decoding, Destandardize, Sigmoid, Softmax
+from multimodal.intervals import Interval, bootstrap_errors, positive_interval, share_interval, wilson_interval
+
+Metrics = dict[str, Any]
+"""Name -> {"value", "low", "high"}, and "n", "absent", "unknown"."""
+
+
+def task_metrics(
+    decoding: Decoding, outputs: np.ndarray, targets: np.ndarray, *, unknown: Sequence[str] = ()
+) -> Metrics:
+    """Every score of one task.
+
+    Classification gives ``accuracy``, ``balanced_accuracy``, ``macro_f1`` and ``auc`` (one against the rest, mean
+    over classes; ties count one half); multilabel ``accuracy`` (the whole set right), ``macro_f1``, ``micro_f1``
+    and ``auc``; regression ``rmse``, ``mae`` (both in the data's unit) and ``r2``. A score that the records do not
+    define is None, never NaN. ``macro_f1`` is the mean over classes that occur among targets or answers,
+    ``balanced_accuracy`` over those among targets. ``absent`` lists the classes without a record, of which there
+    is no AUC.
+
+    Args:
+        outputs: a head's raw outputs, [n c].
+        targets: classification: index of each class, int [n]; multilabel: zeros and ones, [n c]; regression:
+            values in the data's unit, [n].
+        unknown: classification: names of the classes that indices from ``len(labels)`` on stand for. Training
+            lacked them, so their records are wrong, and are counted under ``unknown``.
+
+    >>> answers = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]])
+    >>> metrics = task_metrics(Softmax(("apple", "pear")), answers, np.array([0, 1, 1, 1]))
+    >>> metrics["n"], metrics["accuracy"]["value"], metrics["absent"]
+    (4, 0.75, [])
+
+    Raises:
+        ValueError: if outputs and targets do not fit each other, or are not finite.
+        LookupError: if the decoding is of a kind that has no metrics.
+    """
+    outputs, targets = np.asarray(outputs), np.asarray(targets)
+    if len(outputs) != len(targets):
+        raise ValueError(f"there are {len(outputs)} outputs for {len(targets)} targets; give one of each a record")
+    broken = len(outputs) - int(np.isfinite(outputs).all(axis=tuple(range(1, outputs.ndim))).sum())
+    if broken:
+        raise ValueError(
+            f"outputs of {broken} of {len(outputs)} records are not finite, so there is nothing to score; the model "
+            "has diverged: train it again with a lower train.learning_rate"
+        )
+    scores = decoding.scores(outputs)
+    if isinstance(decoding, Softmax):
+        return _classification(decoding, scores, targets, unknown)
+    if isinstance(decoding, Sigmoid):
+        return _multilabel(decoding, scores, targets)
+    if isinstance(decoding, Destandardize):
+        return _regression(scores, targets)
+    raise LookupError(
+        f"there are no metrics for the decoding {decoding.kind!r}; there are for softmax, sigmoid, destandardize"
+    )
+
+
+def _classification(decoding: Softmax, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> Metrics:
+    n, known = len(targets), len(decoding.labels)
+    size = known + len(unknown)
+    if n and not 0 <= targets.min() <= targets.max() < size:
+        raise ValueError(
+            f"targets go from {targets.min()} to {targets.max()}, but there are {known} labels and {len(unknown)} "
+            "unknown ones; give indices into both, the labels first"
+        )
+    answers = scores.argmax(axis=1) if n else np.zeros(0, np.int64)
+    cells, counts = np.unique(targets.astype(np.int64) * size + answers, return_counts=True)
+    truth = targets[:, None] == np.arange(known)  # [n c]
+    right = int((answers == targets).sum())
+    return {
+        "n": n,
+        "accuracy": _estimate(right / n, wilson_interval(right, n)) if n else _undefined(),
+        **_shares(("balanced_accuracy", "macro_f1"), counts, lambda draws: _class_means(draws, cells, size)),
+        "auc": _auc(scores, truth),
+        "absent": _absent(decoding.labels, truth),
+        "unknown": {label: int((targets == known + index).sum()) for index, label in enumerate(unknown)},
+    }
+
+
+def _multilabel(decoding: Sigmoid, scores: np.ndarray, targets: np.ndarray) -> Metrics:
+    n, truth, answers = len(targets), targets > 0.5, scores >= np.asarray(decoding.thresholds)
+    if truth.shape != scores.shape:
+        raise ValueError(f"targets are {list(truth.shape)} but outputs {list(scores.shape)}; give both as [n c]")
+    hits, marks = (truth & answers).astype(np.float64), truth.astype(np.float64) + answers
+
+    def f1(draws: np.ndarray) -> np.ndarray:
+        weights = draws.astype(np.float64)
+        both, either = weights @ hits, weights @ marks  # [r c]
+        micro = _divide(2 * both.sum(axis=1), either.sum(axis=1))
+        return np.stack([_mean(_divide(2 * both, either)), micro], axis=1)
+
+    right = int((truth == answers).all(axis=1).sum())
+    return {
+        "n": n,
+        "accuracy": _estimate(right / n, wilson_interval(right, n)) if n else _undefined(),
+        **_shares(("macro_f1", "micro_f1"), np.ones(n, np.int64), f1),
+        "auc": _auc(scores, truth),
+        "absent": _absent(decoding.labels, truth),
+    }
+
+
+def _regression(scores: np.ndarray, targets: np.ndarray) -> Metrics:
+    n, names = len(targets), ("rmse", "mae", "r2")
+    if scores.size != targets.size or not np.isfinite(targets).all():
+        raise ValueError(f"targets are {list(targets.shape)}, or not finite; give one finite number a record")
+    if n == 0:
+        return {"n": 0, **{name: _undefined() for name in names}}
+    truth = targets.reshape(n).astype(np.float64)
+    errors, centred = scores.reshape(n) - truth, truth - truth.mean()  # centred: the variance keeps its digits
+    terms = np.stack([errors**2, np.abs(errors), centred, centred**2], axis=1)
+
+    def values(draws: np.ndarray) -> np.ndarray:
+        squared, absolute, mean, square = (draws @ terms / n).T
+        unexplained = _divide(squared, np.maximum(square - mean**2, 0.0))
+        return np.stack([np.sqrt(squared), absolute, unexplained], axis=1)
+
+    rows = np.ones(n, np.int64)
+    (rmse, mae, unexplained), spread = values(rows[None])[0], bootstrap_errors(rows, values)
+    r2 = _undefined()
+    if np.isfinite(unexplained):
+        low, high = positive_interval(unexplained, spread[2])
+        r2 = _estimate(1 - unexplained, (1 - high, 1 - low))
+    return {
+        "n": n,
+        "rmse": _estimate(rmse, None if n == 1 else positive_interval(rmse, spread[0])),
+        "mae": _estimate(mae, None if n == 1 else positive_interval(mae, spread[1])),
+        "r2": r2,
+    }
+
+
+def _class_means(draws: np.ndarray, cells: np.ndarray, size: int) -> np.ndarray:
+    """Balanced accuracy and macro F1 of confusion matrices, [r, 2].
+
+    Args:
+        draws: counts [r, k] of the cells.
+        cells: target * size + answer of each, int [k].
+    """
+    targets, answers = cells // size, cells % size
+    hits = _sum_by(targets, draws * (targets == answers), size)  # [r c]
+    support, answered = _sum_by(targets, draws, size), _sum_by(answers, draws, size)
+    return np.stack([_mean(_divide(hits, support)), _mean(_divide(2 * hits, support + answered))], axis=1)
+
+
+def _sum_by(groups: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    """Sums the columns [r, k] of each group, [r, size]."""
+    order = np.argsort(groups, kind="stable")
+    present, starts = np.unique(groups[order], return_index=True)
+    sums = np.zeros((len(values), size))
+    sums[:, present] = np.add.reduceat(values[:, order], starts, axis=1)
+    return sums
+
+
+def _auc(scores: np.ndarray, truth: np.ndarray) -> Metrics:
+    found = macro_auc(scores, truth)
+    return _undefined() if found is None else _estimate(found[0], share_interval(*found, len(truth)))
+
+
+def _absent(labels: Sequence[str], truth: np.ndarray) -> list[str]:
+    return [label for label, column in zip(labels, truth.T, strict=True) if not column.any()]
+
+
+def _shares(names: Sequence[str], counts: np.ndarray, statistics: Any) -> dict[str, Metrics]:
+    """Scores in 0..1 that are functions of the counts of rows, with bootstrap intervals."""
+    n = int(counts.sum())
+    if n == 0:
+        return {name: _undefined() for name in names}
+    values, spread = statistics(counts[None])[0], bootstrap_errors(counts, statistics)
+    return {
+        name: _estimate(value, share_interval(value, error, n)) if math.isfinite(value) else _undefined()
+        for name, value, error in zip(names, values, spread, strict=True)
+    }
+
+
+def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """NaN where ``below`` is zero."""
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean [r] over the columns [r, c] that are defined."""
+    defined = ~np.isnan(values)
+    return _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
+
+
+def _estimate(value: float, interval: Interval | None) -> Metrics:
+    low, high = (None, None) if interval is None else (float(interval[0]), float(interval[1]))
+    return {"value": float(value), "low": low, "high": high}
+
+
+def _undefined() -> Metrics:
+    return {"value": None, "low": None, "high": None}
+
+
+def selection_score(metrics: Mapping[str, Metrics], metric: str) -> float:
+    """The one number, higher is better, that chooses among epochs or runs.
+
+    Args:
+        metrics: task -> what ``task_metrics`` gave.
+        metric: "mean" over the tasks that define theirs (accuracy, for multilabel macro F1, for regression R2);
+            or "TASK.METRIC". Errors (rmse, mae) count negative.
+
+    >>> selection_score({"price": {"rmse": {"value": 2.0}}}, "price.rmse")
+    -2.0
+
+    Raises:
+        LookupError: if there is no such task or metric.
+        ValueError: if the records do not define the score.
+    """
+    known = [f"{task}.{name}" for task, scores in metrics.items() for name in _score_names(scores)]
+    chosen = [f"{task}.{_main_score(scores)}" for task, scores in metrics.items()] if metric == "mean" else [metric]
+    if metric not in ("mean", *known):
+        near = difflib.get_close_matches(metric, ["mean", *known], n=1)
+        hint = f"did you mean {near[0]!r}? There" if near else "there"
+        raise LookupError(f"there is no metric {metric!r}; {hint} are mean, {', '.join(known)}")
+    values = []
+    for task, _, name in (key.rpartition(".") for key in chosen):
+        value = metrics[task][name]["value"]
+        if value is not None:
+            values.append(-value if name in ("rmse", "mae") else value)
+    if not values:
+        raise ValueError(
+            f"{' and '.join(chosen)}: not defined on these records, so they cannot choose the best weights; give "
+            "data.valid labelled records that differ, or take another train.metric"
+        )
+    return float(np.mean(values))
+
+
+def _score_names(scores: Metrics) -> list[str]:
+    return [name for name, score in scores.items() if name != "unknown" and isinstance(score, Mapping)]
+
+
+def _main_score(scores: Metrics) -> str:
+    if "r2" in scores:
+        return "r2"
+    return "macro_f1" if "micro_f1" in scores else "accuracy"

@@ -1,0 +1,353 @@
+import json
+import math
+import time
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from helpers import assert_close
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+    root_mean_squared_error,
+)
+
+from multimodal.decoding import Destandardize, Sigmoid, Softmax
+from multimodal.metrics import selection_score, task_metrics
+
+LABELS = tuple("abcde")
+SOFTMAX = Softmax(LABELS)
+
+
+def logits(targets: np.ndarray, classes: int, signal: float, *, seed: int = 0) -> np.ndarray:
+    """Noise that leans towards the target's class."""
+    outputs = np.random.default_rng(seed).normal(size=(len(targets), classes)).astype(np.float32)
+    known = targets < classes
+    outputs[np.flatnonzero(known), targets[known]] += signal
+    return outputs
+
+
+def values(metrics: dict) -> dict[str, float]:
+    return {name: score["value"] for name, score in metrics.items() if isinstance(score, dict) and "value" in score}
+
+
+def classes(n: int, *, seed: int = 1) -> np.ndarray:
+    """Skewed, every class present."""
+    return np.random.default_rng(seed).choice(5, size=n, p=[0.4, 0.3, 0.15, 0.1, 0.05])
+
+
+def test_classification_agrees_with_scikit_learn():
+    targets = classes(200)
+    outputs = logits(targets, 5, 1.0)
+    answers, scores = outputs.argmax(1), SOFTMAX.scores(outputs)
+    expected = {
+        "accuracy": accuracy_score(targets, answers),
+        "balanced_accuracy": balanced_accuracy_score(targets, answers),
+        "macro_f1": f1_score(targets, answers, average="macro"),
+        "auc": roc_auc_score(targets, scores, multi_class="ovr"),
+    }
+    metrics = task_metrics(SOFTMAX, outputs, targets)
+    assert metrics["n"] == 200
+    assert (metrics["absent"], metrics["unknown"]) == ([], {})
+    assert list(values(metrics)) == list(expected)
+    assert_close(list(values(metrics).values()), list(expected.values()), "float64")
+
+
+def test_macro_f1_counts_classes_that_were_only_answered_and_balanced_accuracy_does_not():
+    targets, answers = np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1])
+    metrics = task_metrics(SOFTMAX, 9.0 * np.eye(5)[answers], targets)
+    assert_close(metrics["macro_f1"]["value"], f1_score(targets, answers, average="macro"), "float64")
+    assert metrics["balanced_accuracy"]["value"] == 0.75
+    assert metrics["absent"] == ["c", "d", "e"]
+
+
+def test_auc_leaves_absent_classes_out_of_its_mean():
+    targets = np.array([0, 1, 0, 1, 1, 0, 2])
+    outputs = logits(targets, 5, 0.5)
+    scores = SOFTMAX.scores(outputs)
+    expected = np.mean([roc_auc_score(targets == k, scores[:, k]) for k in range(3)])
+    metrics = task_metrics(SOFTMAX, outputs, targets)
+    assert_close(metrics["auc"]["value"], expected, "float64")
+    assert metrics["absent"] == ["d", "e"]
+
+
+def test_ties_count_one_half_in_the_auc():
+    targets = classes(100)
+    outputs = np.round(logits(targets, 5, 1.0))  # many equal rows
+    expected = roc_auc_score(targets, SOFTMAX.scores(outputs), multi_class="ovr")
+    assert_close(task_metrics(SOFTMAX, outputs, targets)["auc"]["value"], expected, "float64")
+    constant = task_metrics(SOFTMAX, np.zeros((100, 5)), targets)
+    assert constant["auc"]["value"] == 0.5
+
+
+def test_a_label_that_training_lacked_is_wrong_and_listed():
+    targets = np.array([0, 1, 5, 6, 5, 2, 3, 4])
+    outputs = logits(targets, 5, 9.0)
+    answers = outputs.argmax(1)
+    metrics = task_metrics(SOFTMAX, outputs, targets, unknown=("x", "y"))
+    assert metrics["unknown"] == {"x": 2, "y": 1}
+    assert metrics["n"] == 8
+    assert metrics["accuracy"]["value"] == 5 / 8
+    assert metrics["balanced_accuracy"]["value"] == 5 / 7
+    assert_close(metrics["macro_f1"]["value"], f1_score(targets, answers, average="macro"), "float64")
+    scores = SOFTMAX.scores(outputs)
+    expected = np.mean([roc_auc_score(targets == k, scores[:, k]) for k in range(5)])
+    assert_close(metrics["auc"]["value"], expected, "float64")
+
+
+def test_the_accuracy_interval_is_wilsons():
+    targets = np.zeros(50, np.int64)
+    answers = np.where(np.arange(50) < 45, 0, 1)
+    accuracy = task_metrics(SOFTMAX, 9.0 * np.eye(5)[answers], targets)["accuracy"]
+    p, n, z = 0.9, 50, 1.959963984540054
+    root = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    expected = [(p + z**2 / (2 * n) + sign * root) / (1 + z**2 / n) for sign in (-1, 1)]
+    assert_close([accuracy["low"], accuracy["high"]], expected, "float64")
+
+
+def test_a_perfect_score_of_few_records_is_not_certain():
+    targets = np.arange(5)
+    metrics = task_metrics(SOFTMAX, logits(targets, 5, 99.0), targets)
+    for score in (metrics[name] for name in ("accuracy", "balanced_accuracy", "macro_f1", "auc")):
+        assert score["value"] == score["high"] == 1.0
+        assert score["low"] < 0.6
+
+
+def test_the_auc_error_of_two_classes_is_that_of_delong():
+    rng = np.random.default_rng(2)
+    positive = rng.random(80) < 0.4
+    scores = rng.normal(size=80) + positive
+    outputs = np.stack([np.zeros(80), scores], axis=1)
+    auc = task_metrics(Softmax(("no", "yes")), outputs, positive.astype(np.int64))["auc"]
+    better = (scores[positive][:, None] > scores[~positive]).astype(float)  # [positives, negatives]
+    error = math.sqrt(better.mean(1).var() / positive.sum() + better.mean(0).var() / (~positive).sum())
+    value = better.mean()
+    margin = 1.959963984540054 * error / (value * (1 - value))
+    expected = [1 / (1 + math.exp(-math.log(value / (1 - value)) - sign * margin)) for sign in (-1, 1)]
+    assert_close([auc["low"], auc["high"]], expected, "float64")
+
+
+def test_what_the_records_do_not_define_is_none():
+    metrics = task_metrics(SOFTMAX, logits(np.zeros(6, np.int64), 5, 1.0), np.zeros(6, np.int64))
+    assert metrics["auc"] == {"value": None, "low": None, "high": None}
+    assert metrics["absent"] == ["b", "c", "d", "e"]
+    metrics = task_metrics(SOFTMAX, np.zeros((0, 5)), np.zeros(0, np.int64))
+    assert metrics["n"] == 0
+    assert set(values(metrics).values()) == {None}
+    assert metrics["absent"] == list(LABELS)
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+def test_intervals_hold_their_value_and_are_json_without_nan(n):
+    rng = np.random.default_rng(n)
+    targets = classes(n)
+    found = [
+        task_metrics(SOFTMAX, logits(targets, 5, 1.0), targets),
+        task_metrics(Sigmoid(LABELS, (0.5,) * 5), rng.normal(size=(n, 5)), (rng.random((n, 5)) < 0.4).astype(float)),
+        task_metrics(Destandardize(3.0, 2.0), rng.normal(size=(n, 1)), rng.normal(size=n) + 3),
+    ]
+    for metrics in found:
+        json.dumps(metrics, allow_nan=False)
+        for score in (metrics[name] for name in values(metrics)):
+            if score["low"] is not None:
+                assert type(score["value"]) is type(score["low"]) is type(score["high"]) is float
+                assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_multilabel_agrees_with_scikit_learn():
+    rng = np.random.default_rng(3)
+    targets = (rng.random((120, 5)) < 0.3).astype(np.float32)
+    outputs = (rng.normal(size=(120, 5)) + 1.5 * targets).astype(np.float32)
+    decoding = Sigmoid(LABELS, (0.3, 0.4, 0.5, 0.6, 0.7))
+    answers = decoding.scores(outputs) >= np.array(decoding.thresholds)
+    expected = {
+        "accuracy": accuracy_score(targets, answers),
+        "macro_f1": f1_score(targets, answers, average="macro"),
+        "micro_f1": f1_score(targets, answers, average="micro"),
+        "auc": roc_auc_score(targets, decoding.scores(outputs), average="macro"),
+    }
+    metrics = task_metrics(decoding, outputs, targets)
+    assert list(values(metrics)) == list(expected)
+    assert_close(list(values(metrics).values()), list(expected.values()), "float64")
+    assert metrics["n"] == 120
+
+
+def test_a_label_that_is_neither_given_nor_true_does_not_enter_the_macro_f1():
+    targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]])
+    metrics = task_metrics(Sigmoid(("a", "b", "c"), (0.5,) * 3), np.where(targets, 4.0, -4.0), targets)
+    assert metrics["macro_f1"]["value"] == 1.0
+    assert metrics["absent"] == ["c"]
+
+
+def test_regression_agrees_with_scikit_learn():
+    rng = np.random.default_rng(4)
+    targets = (1e6 + 50 * rng.normal(size=80)).astype(np.float64)
+    outputs = ((targets - 1e6) / 50 + rng.normal(size=80) / 3)[:, None]
+    decoding = Destandardize(1e6, 50.0)
+    predicted = decoding.scores(outputs)[:, 0]
+    metrics = task_metrics(decoding, outputs, targets)
+    assert metrics["n"] == 80
+    expected = [
+        root_mean_squared_error(targets, predicted),
+        mean_absolute_error(targets, predicted),
+        r2_score(targets, predicted),
+    ]
+    assert list(values(metrics)) == ["rmse", "mae", "r2"]
+    np.testing.assert_allclose(list(values(metrics).values()), expected, rtol=1e-9)  # of numbers near 1e6
+
+
+def test_r2_of_equal_targets_is_none():
+    metrics = task_metrics(Destandardize(0.0, 1.0), np.array([[1.0], [3.0]]), np.array([2.0, 2.0]))
+    assert values(metrics) == {"rmse": 1.0, "mae": 1.0, "r2": None}
+    assert values(task_metrics(Destandardize(0.0, 1.0), np.zeros((0, 1)), np.zeros(0))) == {
+        "rmse": None,
+        "mae": None,
+        "r2": None,
+    }
+
+
+def test_one_number_has_an_error_but_no_interval():
+    metrics = task_metrics(Destandardize(0.0, 1.0), np.array([[1.0]]), np.array([3.0]))
+    assert metrics["rmse"] == {"value": 2.0, "low": None, "high": None}
+
+
+def coverage(simulate, truth: dict[str, float], *, times: int = 200) -> dict[str, float]:
+    """How often the interval of each score holds its true value."""
+    found = [simulate(np.random.default_rng(seed)) for seed in range(times)]
+    return {name: np.mean([m[name]["low"] <= value <= m[name]["high"] for m in found]) for name, value in truth.items()}
+
+
+def test_intervals_of_classification_hold_the_truth_about_95_times_in_100():
+    """A model that is right with probability .8, whatever the class, and otherwise uniformly wrong."""
+
+    def simulate(rng, n=150, right=0.8):
+        targets = rng.integers(5, size=n)
+        answers = np.where(rng.random(n) < right, targets, (targets + rng.integers(1, 5, size=n)) % 5)
+        return task_metrics(SOFTMAX, 2.0 * np.eye(5)[answers], targets)
+
+    # of one class against the rest, with the answer as the only score: (sensitivity + specificity) / 2
+    truth = {"accuracy": 0.8, "balanced_accuracy": 0.8, "macro_f1": 0.8, "auc": (0.8 + 0.95) / 2}
+    for name, share in coverage(simulate, truth).items():
+        assert 0.91 <= share <= 0.99, name
+
+
+def test_intervals_of_multilabel_hold_the_truth_about_95_times_in_100():
+    """Each label true half the time and answered right with probability .8: every F1 is .8."""
+
+    def simulate(rng, n=100):
+        targets = rng.random((n, 4)) < 0.5
+        answers = targets ^ (rng.random((n, 4)) < 0.2)
+        return task_metrics(Sigmoid(tuple("abcd"), (0.5,) * 4), np.where(answers, 2.0, -2.0), targets)
+
+    truth = {"accuracy": 0.8**4, "macro_f1": 0.8, "micro_f1": 0.8, "auc": 0.8}
+    for name, share in coverage(simulate, truth).items():
+        assert 0.91 <= share <= 0.99, name
+
+
+def test_intervals_of_regression_hold_the_truth_about_95_times_in_100():
+    """Normal targets of deviation 1, normal errors of deviation .5."""
+
+    def simulate(rng, n=100):
+        targets = rng.normal(size=n)
+        return task_metrics(Destandardize(0.0, 1.0), (targets + 0.5 * rng.normal(size=n))[:, None], targets)
+
+    truth = {"rmse": 0.5, "mae": 0.5 * math.sqrt(2 / math.pi), "r2": 0.75}
+    for name, share in coverage(simulate, truth).items():
+        assert 0.90 <= share <= 0.99, name
+
+
+def test_the_same_answers_give_the_same_intervals():
+    targets = classes(50)
+    outputs = logits(targets, 5, 1.0)
+    assert task_metrics(SOFTMAX, outputs, targets) == task_metrics(SOFTMAX, outputs, targets)
+
+
+def test_a_large_table_takes_little_time():
+    targets = np.random.default_rng(5).integers(81, size=2485)
+    outputs = logits(targets, 81, 2.0)
+    decoding = Softmax(tuple(str(index) for index in range(81)))
+    durations = []
+    for _ in range(3):  # the fastest: other processes may hold the core
+        start = time.perf_counter()
+        task_metrics(decoding, outputs, targets)
+        durations.append(time.perf_counter() - start)
+    assert min(durations) < 0.3
+
+
+class Unscored:
+    kind: ClassVar[str] = "poem"
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs
+
+
+@pytest.mark.parametrize(
+    "decoding, outputs, targets, error, match",
+    [
+        (SOFTMAX, np.zeros((3, 5)), np.zeros(2, np.int64), ValueError, "3 outputs for 2 targets"),
+        (SOFTMAX, np.zeros((2, 5)), np.array([0, 5]), ValueError, "go from 0 to 5, but there are 5 labels"),
+        (SOFTMAX, np.zeros((2, 5)), np.array([-1, 1]), ValueError, "go from -1 to 1"),
+        (
+            SOFTMAX,
+            np.array([[0.0] * 5, [np.nan] * 5]),
+            np.zeros(2, np.int64),
+            ValueError,
+            "1 of 2 records are not finite",
+        ),
+        (Sigmoid(("a",), (0.5,)), np.zeros((2, 1)), np.zeros(2), ValueError, r"targets are \[2\] but outputs \[2, 1\]"),
+        (Destandardize(0.0, 1.0), np.zeros((2, 1)), np.array([1.0, np.nan]), ValueError, "one finite number a record"),
+        (Unscored(), np.zeros((2, 1)), np.zeros(2), LookupError, "no metrics for the decoding 'poem'"),
+    ],
+)
+def test_what_cannot_be_scored_says_why(decoding, outputs, targets, error, match):
+    with pytest.raises(error, match=match):
+        task_metrics(decoding, outputs, targets)
+
+
+def score(value: float | None) -> dict:
+    return {"value": value, "low": None, "high": None}
+
+
+METRICS = {
+    "product": {"n": 9, "accuracy": score(0.9), "macro_f1": score(0.5), "absent": [], "unknown": {"value": 3}},
+    "tags": {"n": 9, "accuracy": score(0.1), "macro_f1": score(0.6), "micro_f1": score(0.7)},
+    "price": {"n": 9, "rmse": score(2.0), "mae": score(1.5), "r2": score(0.3)},
+}
+
+
+def test_the_mean_takes_each_types_main_score():
+    assert_close(selection_score(METRICS, "mean"), (0.9 + 0.6 + 0.3) / 3, "float64")
+
+
+def test_the_mean_leaves_out_tasks_without_a_score():
+    assert selection_score({**METRICS, "tags": {"macro_f1": score(None), "micro_f1": score(None)}}, "mean") == 0.6
+
+
+def test_one_metric_of_one_task_can_choose_and_errors_count_negative():
+    assert selection_score(METRICS, "product.macro_f1") == 0.5
+    assert selection_score(METRICS, "price.rmse") == -2.0
+    assert selection_score(METRICS, "price.mae") == -1.5
+
+
+@pytest.mark.parametrize("metric", ["product.acuracy", "produt.accuracy"])
+def test_an_unknown_metric_gets_a_suggestion(metric):
+    with pytest.raises(LookupError, match=r"did you mean 'product\.accuracy'\? There are mean, product"):
+        selection_score(METRICS, metric)
+
+
+@pytest.mark.parametrize("metric", ["product.n", "product.absent", "product.unknown", "product", "", "zzz"])
+def test_what_is_no_score_cannot_choose(metric):
+    with pytest.raises(LookupError, match="there is no metric"):
+        selection_score(METRICS, metric)
+
+
+def test_a_score_that_is_not_defined_cannot_choose():
+    with pytest.raises(ValueError, match=r"product\.auc: not defined on these records.*data\.valid"):
+        selection_score({"product": {"n": 3, "accuracy": score(1.0), "auc": score(None)}}, "product.auc")
+    with pytest.raises(ValueError, match=r"price\.r2: not defined"):
+        selection_score({"price": {"r2": score(None)}}, "mean")
