@@ -87,9 +87,9 @@ def encoder_groups(model: MultimodalModel, policy: EncoderPolicy) -> tuple[Param
     names = parameter_names(model)
     groups = []
     for name in model.encoders:
-        if name in policy.frozen:
-            continue
         depth = model.encoder(name).depth_groups()
+        if name in policy.frozen or not depth:  # an encoder may have nothing to learn
+            continue
         if policy.unfreeze_from >= len(depth):
             raise ValueError(
                 f"transfer.unfreeze_from is {policy.unfreeze_from}, but the encoder of {name!r} has only "

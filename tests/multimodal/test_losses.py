@@ -1,0 +1,191 @@
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import assert_close
+from tiny import make_dataset, make_model, make_rows
+from torch import Tensor
+
+from multimodal.data import Batch, collate
+from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.losses import combined_loss, known_counts
+from multimodal.model import ModelOutput, MultimodalModel
+
+N, CLASSES = 12, 4
+WEIGHTS = {"product": 1.0, "tags": 0.5, "price": 2.0}
+CLASS_WEIGHTS = [0.5, 2.0, 1.0, 0.7]
+
+
+def three_heads() -> MultimodalModel:
+    model = make_model()
+    heads: dict[str, Head] = {
+        "product": ClassificationHead(8, ["a", "b", "c", "d"], label_smoothing=0.1, class_weights=CLASS_WEIGHTS),
+        "tags": MultilabelHead(8, ["x", "y", "z"], label_smoothing=0.2, class_weights=[1.0, 3.0, 0.2]),
+        "price": RegressionHead(8, mean=10.0, std=4.0),
+    }
+    model.heads = torch.nn.ModuleDict(heads)
+    return model
+
+
+def example(seed: int = 0) -> tuple[ModelOutput, Batch]:
+    """Random outputs and targets, a third of them unknown."""
+    rng = np.random.default_rng(seed)
+    outputs = {
+        "product": rng.normal(size=(N, CLASSES)),
+        "tags": rng.normal(size=(N, 3)),
+        "price": rng.normal(size=(N, 1)),
+    }
+    targets = {
+        "product": torch.from_numpy(rng.integers(0, CLASSES, N)),
+        "tags": torch.from_numpy(rng.integers(0, 2, (N, 3)).astype(np.float32)),
+        "price": torch.from_numpy(rng.normal(10, 4, N)),
+    }
+    known = {task: torch.from_numpy(rng.random(N) < 2 / 3) for task in targets}
+    as_tensors = {task: torch.from_numpy(values).float() for task, values in outputs.items()}
+    return ModelOutput(as_tensors, torch.zeros(N, 8), {}), Batch({}, targets, known, list(range(N)))
+
+
+def classification(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    log_p = outputs - np.log(np.exp(outputs).sum(1, keepdims=True))
+    losses = -0.9 * log_p[np.arange(N), targets] - 0.1 * log_p.mean(1)
+    return losses * np.array(CLASS_WEIGHTS)[targets] / math.log(CLASSES)
+
+
+def multilabel(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    p, smooth = 1 / (1 + np.exp(-outputs)), 0.8 * targets + 0.1
+    losses = -(smooth * np.log(p) + (1 - smooth) * np.log(1 - p))
+    return (losses * [1.0, 3.0, 0.2]).mean(1) / math.log(2)
+
+
+def regression(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    return (outputs[:, 0] - (targets - 10) / 4) ** 2
+
+
+FORMULAS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "product": classification,
+    "tags": multilabel,
+    "price": regression,
+}
+
+
+def float64(tensor: Tensor) -> np.ndarray:
+    return tensor.numpy() if tensor.dtype == torch.int64 else tensor.double().numpy()
+
+
+def test_the_loss_is_the_weighted_sum_of_each_task_s_mean_over_known_records():
+    output, batch = example()
+    expected = 0.0
+    for task, weight in WEIGHTS.items():
+        losses = FORMULAS[task](float64(output.outputs[task]), float64(batch.targets[task]))
+        expected += weight * losses[batch.known[task].numpy()].mean()
+    loss = combined_loss(three_heads(), output, batch, WEIGHTS, known_counts([batch], list(WEIGHTS)))
+    assert_close(loss, expected)
+
+
+def test_a_head_that_knows_nothing_has_the_loss_one():
+    # so that unit weights are a fair default
+    model = make_model()
+    heads: dict[str, Head] = {
+        "product": ClassificationHead(8, ["a", "b", "c", "d"]),
+        "tags": MultilabelHead(8, ["x", "y", "z"]),
+        "price": RegressionHead(8, mean=10.0, std=4.0),
+    }
+    model.heads = torch.nn.ModuleDict(heads)
+    _, batch = example()
+    prices = batch.targets["price"]
+    batch.targets["price"] = (prices - prices.mean()) / prices.std(correction=0) * 4 + 10
+    nothing = {"product": torch.zeros(N, CLASSES), "tags": torch.zeros(N, 3), "price": torch.zeros(N, 1)}
+    everything = {task: torch.ones(N, dtype=torch.bool) for task in WEIGHTS}
+    batch = Batch({}, batch.targets, everything, batch.rows)
+    for task in WEIGHTS:
+        counts = known_counts([batch], [task])
+        loss = combined_loss(model, ModelOutput(nothing, torch.zeros(N, 8), {}), batch, {task: 1.0}, counts)
+        assert_close(loss, 1.0)
+
+
+def test_what_an_unknown_label_holds_changes_nothing():
+    output, batch = example()
+    model, counts = three_heads(), known_counts([batch], list(WEIGHTS))
+    loss = combined_loss(model, output, batch, WEIGHTS, counts)
+    for task, known in batch.known.items():
+        batch.targets[task][~known] = 1
+        output.outputs[task][~known] = 7.0
+    assert torch.equal(combined_loss(model, output, batch, WEIGHTS, counts), loss)
+
+
+@pytest.mark.parametrize("value", [0.0, 1e4, -1e4])
+def test_where_nothing_is_known_the_loss_is_zero_however_extreme_the_outputs(value):
+    _, batch = example()
+    nothing = {task: torch.zeros(N, dtype=torch.bool) for task in WEIGHTS}
+    targets = {task: torch.zeros_like(target) for task, target in batch.targets.items()}
+    outputs = {"product": torch.zeros(N, CLASSES), "tags": torch.zeros(N, 3), "price": torch.zeros(N, 1)}
+    for tensor in outputs.values():
+        tensor[:, 0] = value
+    batch = Batch({}, targets, nothing, batch.rows)
+    counts = known_counts([batch], list(WEIGHTS))
+    assert counts.tolist() == [0, 0, 0]
+    loss = combined_loss(three_heads(), ModelOutput(outputs, torch.zeros(N, 8), {}), batch, WEIGHTS, counts)
+    assert loss.item() == 0
+
+
+def test_known_labels_are_counted_over_all_parts_in_the_order_of_the_tasks():
+    parts = [example(seed)[1] for seed in range(3)]
+    counts = known_counts(parts, ["price", "product"])
+    assert counts.tolist() == [sum(int(part.known[task].sum()) for part in parts) for task in ("price", "product")]
+
+
+# --- through the whole model -------------------------------------------------------------------------------------
+
+
+def batches(folder: Any, model: MultimodalModel, cuts: list[list[int]]) -> list[Batch]:
+    data = make_dataset(make_rows(folder, 12, gaps=True), folder, model)
+    return [collate([data[0, row] for row in cut], data.readers, data.targets) for cut in cuts]
+
+
+def gradients(model: MultimodalModel, parts: list[Batch]) -> tuple[float, dict[str, Tensor]]:
+    weights = {"color": 1.0, "price": 0.5}
+    counts = known_counts(parts, list(weights))
+    model.zero_grad(set_to_none=True)
+    total = 0.0
+    for part in parts:
+        loss = combined_loss(model, model(part.inputs), part, weights, counts)
+        loss.backward()
+        total += loss.item()
+    grads = {}
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, f"{name} got no gradient"
+        grads[name] = parameter.grad.clone()
+    return total, grads
+
+
+def test_the_sum_over_parts_is_the_loss_of_the_whole_and_so_are_its_gradients(tmp_path):
+    model = make_model(fusion="gated")
+    whole, whole_grads = gradients(model, batches(tmp_path, model, [list(range(12))]))
+    # uneven on purpose: the mean of the parts' means would be something else
+    total, grads = gradients(model, batches(tmp_path, model, [[5], [0, 1, 2, 3, 4, 6, 7], [8, 9, 10, 11]]))
+    assert_close(total, whole)
+    for name, grad in grads.items():
+        assert_close(grad, whole_grads[name])
+
+
+@pytest.mark.parametrize("fusion", ["concat", "attention", "gated"])
+def test_every_parameter_gets_a_gradient_of_zero_where_no_label_is_known(tmp_path, fusion):
+    model = make_model(fusion=fusion)
+    part = batches(tmp_path, model, [list(range(12))])[0]
+    unknown = {task: torch.zeros_like(known) for task, known in part.known.items()}
+    loss, grads = gradients(model, [Batch(part.inputs, part.targets, unknown, part.rows)])
+    assert loss == 0
+    assert all(not grad.any() for grad in grads.values())
+
+
+@pytest.mark.parametrize("fusion", ["concat", "attention", "gated"])
+def test_every_parameter_gets_a_gradient_where_an_input_is_missing_throughout(tmp_path, fusion):
+    model = make_model(fusion=fusion)
+    # rows 3, 7 and 11 have no picture: its encoder takes part with a gradient of zero
+    _, grads = gradients(model, batches(tmp_path, model, [[3, 7]]))
+    for name, grad in grads.items():
+        assert grad.any() != name.startswith("encoders.image.") or name.startswith("fusion."), name
+        assert torch.isfinite(grad).all(), name

@@ -1,0 +1,184 @@
+import pytest
+import torch
+from tiny import COLORS, TinyImage, TinyText, make_model
+from torch import nn
+
+from fusion import create_fusion
+from multimodal.heads import ClassificationHead
+from multimodal.model import MultimodalModel
+from multimodal.transfer import (
+    EncoderPolicy,
+    Finetune,
+    LinearProbe,
+    ParamGroup,
+    Phase,
+    ProbeThenFinetune,
+    TransferStrategy,
+    check_plan,
+)
+
+STRATEGIES = [
+    LinearProbe(),
+    Finetune(),
+    Finetune(EncoderPolicy(frozen=frozenset({"text"}), unfreeze_from=1)),
+    ProbeThenFinetune(),
+    ProbeThenFinetune(probe_epochs=2),
+    ProbeThenFinetune(probe_epochs=100),
+]
+
+
+def names(model: nn.Module, *prefixes: str) -> set[str]:
+    return {name for name, _ in model.named_parameters() if name.startswith(prefixes)}
+
+
+def trained(phase: Phase) -> set[str]:
+    return {name for group in phase.groups for name in group.params}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 10])
+def test_a_plan_fits_any_number_of_epochs_and_uses_all_of_them(strategy: TransferStrategy, epochs):
+    model = make_model()
+    phases = strategy.plan(model, epochs)
+    check_plan(model, phases, epochs)
+    assert sum(phase.epochs for phase in phases) == epochs
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=repr)
+def test_no_parameter_is_in_two_groups_of_a_phase(strategy: TransferStrategy):
+    for phase in strategy.plan(make_model(fusion="attention"), 6):
+        listed = [name for group in phase.groups for name in group.params]
+        assert len(listed) == len(set(listed))
+        assert len({group.name for group in phase.groups}) == len(phase.groups)
+
+
+@pytest.mark.parametrize("fusion", ["concat", "attention", "gated"])
+def test_finetune_trains_every_parameter(fusion):
+    model = make_model(fusion=fusion)
+    (phase,) = Finetune().plan(model, 3)
+    assert trained(phase) == names(model, "")
+
+
+@pytest.mark.parametrize("dim", [8, None])
+def test_linear_probe_trains_fusion_and_heads_only(dim):
+    model = make_model(dim=dim)
+    (phase,) = LinearProbe().plan(model, 3)
+    assert trained(phase) == names(model, "fusion.", "heads.")
+
+
+def test_probe_then_finetune_begins_with_a_third_of_the_epochs_on_fusion_and_heads():
+    model = make_model()
+    probe, finetune = ProbeThenFinetune().plan(model, 9)
+    assert (probe.epochs, finetune.epochs) == (3, 6)
+    assert trained(probe) == names(model, "fusion.", "heads.")
+    assert trained(finetune) == names(model, "")
+    assert probe.patience == 3
+
+
+def test_probe_then_finetune_leaves_an_epoch_to_finetuning():
+    assert [phase.epochs for phase in ProbeThenFinetune(probe_epochs=5).plan(make_model(), 5)] == [4, 1]
+    assert [phase.name for phase in ProbeThenFinetune(probe_epochs=5).plan(make_model(), 1)] == ["finetune"]
+
+
+def test_probe_then_finetune_takes_the_number_of_probe_epochs_that_is_given():
+    assert [phase.epochs for phase in ProbeThenFinetune(probe_epochs=4).plan(make_model(), 6)] == [4, 2]
+
+
+@pytest.mark.parametrize("strategy", [Finetune, ProbeThenFinetune])
+def test_a_frozen_input_never_trains(strategy):
+    model = make_model()
+    policy = EncoderPolicy(frozen=frozenset({"image"}))
+    for phase in strategy(policy).plan(model, 4):
+        assert not trained(phase) & names(model, "encoders.image.")
+    assert names(model, "encoders.text.") <= trained(phase)
+
+
+@pytest.mark.parametrize("strategy", [Finetune, ProbeThenFinetune])
+def test_depth_groups_before_unfreeze_from_never_train(strategy):
+    model = make_model()
+    for phase in strategy(EncoderPolicy(unfreeze_from=1)).plan(model, 4):
+        assert not trained(phase) & names(model, "encoders.image.first", "encoders.image.norm", "encoders.text.embed")
+    assert names(model, "encoders.image.second", "encoders.text.norm", "encoders.text.project") <= trained(phase)
+
+
+def test_an_encoder_without_that_many_depth_groups_is_named():
+    match = r"unfreeze_from is 2, but the encoder of 'image' has only 2 depth groups \(0 to 1\); to keep it frozen"
+    with pytest.raises(ValueError, match=match):
+        Finetune(EncoderPolicy(unfreeze_from=2)).plan(make_model(), 3)
+
+
+def test_a_frozen_encoder_may_have_any_depth():
+    policy = EncoderPolicy(unfreeze_from=5, frozen=frozenset({"image", "text"}))
+    model = make_model()
+    assert trained(Finetune(policy).plan(model, 3)[0]) == names(model, "fusion.", "heads.")
+
+
+def test_each_encoder_has_its_own_scale_of_the_learning_rate():
+    (phase,) = Finetune(EncoderPolicy(scales={"image": 0.1})).plan(make_model(), 3)
+    assert {group.name: group.lr_scale for group in phase.groups} == {
+        "heads": 1.0,
+        "encoder.image": 0.1,
+        "encoder.text": 1.0,
+    }
+
+
+def test_an_encoder_that_two_inputs_share_is_trained_once():
+    shared = TinyImage()
+    encoders = {"front": shared, "back": shared, "title": TinyText()}
+    fused = create_fusion("concat", dict.fromkeys(encoders, 8))
+    model = MultimodalModel(encoders, fused, {"color": ClassificationHead(fused.out_dim, list(COLORS))})
+    (phase,) = Finetune().plan(model, 3)
+    check_plan(model, [phase], 3)
+    assert [group.name for group in phase.groups] == ["heads", "encoder.front", "encoder.title"]
+
+
+class NothingToLearn(TinyText):
+    """Constant tokens: a lookup without parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        table = torch.randn(8, self.embed_dim)
+        del self.embed, self.norm, self.project
+        self.register_buffer("table", table)
+
+    def depth_groups(self) -> list[list[nn.Parameter]]:
+        return []
+
+
+def test_an_encoder_without_parameters_needs_no_group():
+    fused = create_fusion("concat", {"text": 8})
+    model = MultimodalModel({"text": NothingToLearn()}, fused, {"color": ClassificationHead(8, list(COLORS))})
+    (phase,) = Finetune().plan(model, 1)
+    assert trained(phase) == names(model, "fusion.", "heads.")
+
+
+# --- plans that cannot be carried out ----------------------------------------------------------------------------
+
+
+def phase(*groups: tuple[str, ...], epochs: int = 1) -> Phase:
+    return Phase("odd", epochs, tuple(ParamGroup(str(number), params) for number, params in enumerate(groups)))
+
+
+WEIGHT, BIAS = "heads.color.linear.weight", "heads.color.linear.bias"
+
+
+@pytest.mark.parametrize(
+    ("phases", "match"),
+    [
+        ([], "the strategy planned 0 epochs in 0 phases; 3 are allowed"),
+        ([phase((WEIGHT,), epochs=0)], "the strategy planned 0 epochs in 1 phases; 3 are allowed"),
+        ([phase((WEIGHT,), epochs=2)] * 2, "the strategy planned 4 epochs in 2 phases; 3 are allowed"),
+        ([phase()], "phase 'odd' trains 0 parameters"),
+        ([phase(("heads.brand.weight",))], r"of which the model lacks \['heads.brand.weight'\]"),
+        ([phase((WEIGHT, WEIGHT))], rf"the phase lists twice \['{WEIGHT}'\]; every name must be one of"),
+        ([phase((WEIGHT, BIAS), (BIAS,))], rf"the phase lists twice \['{BIAS}'\]"),
+        ([phase((WEIGHT,)), phase(("nothing",))], r"lacks \['nothing'\]"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused(phases, match):
+    with pytest.raises(ValueError, match=match):
+        check_plan(make_model(), phases, 3)
+
+
+def test_a_plan_may_stop_before_all_epochs_are_used():
+    check_plan(make_model(), [phase((WEIGHT,)), phase((WEIGHT, BIAS))], 3)
