@@ -61,11 +61,11 @@ class Augment(_Section):
     color: float = Field(default=0.2, ge=0, lt=1)
     """Image: largest relative change of brightness, contrast and saturation."""
     rotation: float = Field(default=10.0, ge=0, le=180)
-    """Image: largest rotation, in degrees."""
+    """Image: largest rotation, in degrees; the corners get the mean colour."""
     token_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Text: probability of leaving out each word; never all of them."""
     shift: float = Field(default=0.1, ge=0)
-    """Audio: largest shift in time, in seconds."""
+    """Audio: longest silence that is put before or after, in seconds; nothing is cut off."""
     gain: float = Field(default=6.0, ge=0)
     """Audio: largest change of loudness, in decibels."""
     noise: float = Field(default=0.005, ge=0)
