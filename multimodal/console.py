@@ -1,8 +1,11 @@
 """What commands show: tables and lines for people on a terminal, tab-separated lines for everything else."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+_BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # tab, and where str.splitlines splits
 
 
 def say(line: str = "") -> None:
@@ -21,7 +24,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
     """A table on a terminal; elsewhere one tab-separated line a row, nothing wrapped, truncated or coloured."""
     if not sys.stdout.isatty():
         for row in (columns, *rows):
-            say("\t".join(str(cell) for cell in row))
+            say("\t".join(_on_one_line(str(cell)) for cell in row))
         return
     from rich.console import Console
     from rich.table import Table
@@ -31,6 +34,11 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     Console().print(table)
+
+
+def _on_one_line(cell: str) -> str:
+    """The cell with tabs and line breaks written as escapes: they would end the column or the row."""
+    return _BREAKS.sub(lambda match: match[0].encode("unicode_escape").decode(), cell)
 
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:
