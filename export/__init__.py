@@ -1,0 +1,53 @@
+"""From a trained run to a bundle, and from a bundle to answers. Importing it loads neither torch nor transformers."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from export.answers import write_predictions
+    from export.bundle import Bundle, BundleError
+    from export.exporter import export_bundle
+    from export.parity import ParityError
+    from export.predictor import Predictor
+    from export.session import DeviceError
+    from export.verify import verify_bundle
+    from multimodal.decoding import Prediction
+    from multimodal.records import RecordError
+
+__all__ = [
+    "Bundle",
+    "BundleError",
+    "DeviceError",
+    "ParityError",
+    "Prediction",
+    "Predictor",
+    "RecordError",
+    "export_bundle",
+    "verify_bundle",
+    "write_predictions",
+]
+
+_HOMES = {
+    "Bundle": "export.bundle",
+    "BundleError": "export.bundle",
+    "DeviceError": "export.session",
+    "ParityError": "export.parity",
+    "Prediction": "multimodal.decoding",
+    "Predictor": "export.predictor",
+    "RecordError": "multimodal.records",
+    "export_bundle": "export.exporter",
+    "verify_bundle": "export.verify",
+    "write_predictions": "export.answers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'export' has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "onnx", "onnxscript"):
+            raise
+        line = f"{error.name} is not installed; run: pip install 'multimodal-transfer[train]'"
+        raise ModuleNotFoundError(line, name=error.name) from error

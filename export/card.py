@@ -1,0 +1,63 @@
+"""The model card of a bundle, Markdown. Never imports torch."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from export.bundle import Bundle
+
+_LOAD = """```python
+import multimodal as mm
+
+predictor = mm.Predictor.load("{folder}")
+answers = predictor.predict([{{{record}}}])
+```"""
+_EXAMPLES = {"image": '"photo.jpg"', "text": '"a few words"', "audio": '"sound.wav"'}
+
+
+def model_card(bundle: Bundle, metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    """What the bundle does, how well, from which weights, and how it is loaded."""
+    record = ", ".join(f'"{name}": {_EXAMPLES.get(entry.modality, "...")}' for name, entry in bundle.inputs.items())
+    parts = [
+        f"# {bundle.name}",
+        "An ONNX bundle: it answers through onnxruntime, without torch. Inputs may be missing in any combination, "
+        "but not all at once.",
+        "## How to load",
+        "Install with `pip install multimodal-transfer` (on a GPU: `pip install 'multimodal-transfer[cuda]'`).",
+        _LOAD.format(folder="path/to/this/folder", record=record),
+        "`multimodal predict BUNDLE --data table.csv --out preds.csv` answers a table; `multimodal verify BUNDLE` "
+        "checks that this folder is whole and answers as it should.",
+        "## Inputs",
+        _table(("input", "modality", "column", "encoder weights", "licence"), _input_rows(bundle, provenance)),
+        "## Tasks",
+        _table(("task", "type"), bundle.tasks.items()),
+        "## Metrics",
+        _table(("task", "metric", "value", "95 % interval"), _metric_rows(metrics)),
+        "Measured on the records and with the settings in `metrics.json` and `provenance.json`. Licences of encoder "
+        "weights are as their publishers state them; `unknown` means that nobody has said.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _input_rows(bundle: Bundle, provenance: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    encoders = provenance.get("encoders", {})
+    for name, entry in bundle.inputs.items():
+        encoder = encoders.get(name, {})
+        weights, licence = encoder.get("weights", "unknown"), encoder.get("licence", "unknown")
+        yield name, entry.modality, entry.column, str(weights), str(licence)
+
+
+def _metric_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for task, values in metrics.get("tasks", {}).items():
+        yield task, "n", str(values.get("n", "")), ""
+        for name, estimate in values.items():
+            if isinstance(estimate, Mapping) and estimate.get("value") is not None:
+                low, high = estimate.get("low"), estimate.get("high")
+                interval = "" if low is None or high is None else f"{low:.4g} to {high:.4g}"
+                yield task, name, f"{estimate['value']:.4g}", interval
+
+
+def _table(header: tuple[str, ...], rows: Any) -> str:
+    lines = [tuple(header), ("---",) * len(header), *rows]
+    if len(lines) == 2:
+        return "None were measured."
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

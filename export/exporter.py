@@ -1,0 +1,218 @@
+"""From a trained run to a bundle: graph, parity gate, golden records, model card. Nothing is written half."""
+
+import copy
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from encoders.preprocessing import Arrays, UnreadableValueError, save_preprocessor
+from export.bundle import PARITY_FILE, Bundle, BundleInput, new_bundle, seal_bundle
+from export.card import model_card
+from export.golden import write_golden
+from export.parity import Batch, check_parity, invented_batch, run_torch
+from export.to_onnx import to_onnx
+from multimodal.config import Task
+from multimodal.decoding import Decoding
+from multimodal.model import MultimodalModel
+from multimodal.records import InputReader, Records, read_records, stack_inputs
+
+MODEL_FILE = "model.onnx"
+GOLDEN_RECORDS = 4
+PARITY_RECORDS = 32
+"""Real records that the graph is compared on."""
+
+_LIBRARIES = (
+    "multimodal-transfer", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy", "pillow",
+    "tokenizers", "soundfile", "soxr",
+)  # fmt: skip
+
+
+class TrainedRun(Protocol):
+    """What is exported; ``multimodal.run.Run`` is one."""
+
+    @property
+    def task(self) -> Task:
+        """The job."""
+        ...
+
+    @property
+    def model(self) -> MultimodalModel:
+        """Trained."""
+        ...
+
+    @property
+    def readers(self) -> dict[str, InputReader]:
+        """Input -> what reads its column."""
+        ...
+
+    @property
+    def decodings(self) -> dict[str, Decoding]:
+        """Task -> what turns its outputs into answers."""
+        ...
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """As ``metrics.json`` has them; may be empty."""
+        ...
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Data hashes, seed, and each encoder's weights with licence and sha256."""
+        ...
+
+    def validation_records(self) -> Records | None:
+        """Records to take golden ones from, where there are any."""
+        ...
+
+
+def export_bundle(
+    run: TrainedRun | str | Path,
+    folder: str | Path,
+    *,
+    records: Any = None,
+    opset: int = 20,
+    precision: str = "fp32",
+    embedding: bool = False,
+) -> Bundle:
+    """Exports a run to a bundle, after comparing the graph with the model.
+
+    Args:
+        run: a training run, or its folder.
+        folder: takes the bundle; must not exist, or be empty.
+        records: real records for the comparison and the golden samples, as ``read_records`` takes them; None
+            takes the run's validation records, and invented ones where there are none.
+        embedding: adds the output ``embedding``: the fused vector at length 1.
+
+    Raises:
+        ParityError: if onnxruntime does not answer as torch does; nothing is written.
+        BundleError: if ``folder`` is not empty.
+        ValueError: if the precision or the opset is not supported, or the model is too large for one file.
+    """
+    if precision != "fp32":
+        raise ValueError(f"precision is {precision!r}; this version exports 'fp32' alone, so give that or leave it out")
+    if isinstance(run, str | Path):
+        from multimodal.run import Run
+
+        run = Run(run)
+    model = _on_cpu(run.model)
+    with new_bundle(Path(folder)) as staging:
+        graph = to_onnx(model, opset=opset, embedding=embedding)
+        (staging / MODEL_FILE).write_bytes(graph)
+        real = _real_records(run, records)
+        batch = None if real is None else stack_inputs(run.readers, real.samples)
+        parity = check_parity(model, staging / MODEL_FILE, embedding=embedding, records=batch)
+        parity["sha256"] = hashlib.sha256(graph).hexdigest()
+        _write_json(staging / PARITY_FILE, {"models": {MODEL_FILE: parity}})
+        _write_golden(staging, run, model, real, embedding=embedding)
+        _write_description(staging, run)
+        bundle = Bundle(
+            folder=staging,
+            name=run.task.name,
+            inputs=_inputs(run),
+            tasks={name: target.type for name, target in run.task.tasks.items()},
+            models={"fp32": MODEL_FILE},
+            opset=opset,
+            libraries=library_versions(),
+            embedding=embedding,
+        )
+        (staging / "README.md").write_text(model_card(bundle, run.metrics, run.provenance), encoding="utf-8")
+        bundle = seal_bundle(bundle)
+    return bundle.at(Path(folder))
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what takes part in an export."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # one of the two names of onnxruntime
+    return versions
+
+
+@dataclass(frozen=True)
+class _RealRecords:
+    samples: list[Mapping[str, tuple[Arrays, bool]]]
+    rows: list[int]
+    """Where they are in their table, from 0."""
+
+
+def _real_records(run: TrainedRun, records: Any) -> _RealRecords | None:
+    """Up to 32 readable records, spread over the table; None where there are none."""
+    table = (
+        run.validation_records()
+        if records is None
+        else read_records(records, allow_outside=run.task.data.allow_outside)
+    )
+    if table is None or len(table) == 0:
+        return None
+    starts = np.unique(np.linspace(0, len(table), PARITY_RECORDS + 1).astype(int)).tolist()
+    samples, rows = [], []
+    for start, end in pairwise(starts):
+        for row in range(start, end):
+            sample = _read(run.readers, table, row)
+            if sample is not None:
+                samples.append(sample)
+                rows.append(row if table.numbers is None else table.numbers[row])
+                break
+    return _RealRecords(samples, rows) if samples else None
+
+
+def _read(readers: Mapping[str, InputReader], table: Records, row: int) -> Mapping[str, tuple[Arrays, bool]] | None:
+    try:
+        sample = {name: reader.read(table[row], table.root, table.allow_outside) for name, reader in readers.items()}
+    except UnreadableValueError:
+        return None  # a record that cannot be read is no golden one
+    return sample if any(present for _, present in sample.values()) else None
+
+
+def _write_golden(
+    staging: Path, run: TrainedRun, model: MultimodalModel, real: _RealRecords | None, *, embedding: bool
+) -> None:
+    rows: Sequence[int] | None = None
+    if real is None:
+        batch: Batch = invented_batch(run.readers, GOLDEN_RECORDS)
+    else:
+        chosen = np.unique(np.linspace(0, len(real.rows) - 1, GOLDEN_RECORDS).astype(int)).tolist()
+        batch = stack_inputs(run.readers, [real.samples[index] for index in chosen])
+        rows = [real.rows[index] for index in chosen]
+    outputs = run_torch(model, batch, embedding=embedding)
+    write_golden(staging / "golden", batch, outputs, run.decodings, rows)
+
+
+def _write_description(staging: Path, run: TrainedRun) -> None:
+    for name, reader in run.readers.items():
+        save_preprocessor(reader.preprocessor, staging / "inputs" / name)
+    for name, decoding in run.decodings.items():
+        target = run.task.tasks[name]
+        _write_json(staging / "tasks" / f"{name}.json", {"type": target.type, "decoding": decoding.to_config()})
+    _write_json(staging / "metrics.json", run.metrics)
+    _write_json(staging / "provenance.json", {"config": run.task.model_dump(mode="json"), **run.provenance})
+
+
+def _inputs(run: TrainedRun) -> dict[str, BundleInput]:
+    return {
+        name: BundleInput(reader.column, reader.preprocessor.modality, tuple(reader.preprocessor.tensors))
+        for name, reader in run.readers.items()
+    }
+
+
+def _on_cpu(model: MultimodalModel) -> MultimodalModel:
+    if all(parameter.device.type == "cpu" for parameter in model.parameters()):
+        return model
+    return copy.deepcopy(model).to(torch.device("cpu"))
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

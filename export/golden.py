@@ -1,0 +1,74 @@
+"""Golden records: preprocessed arrays, the model's outputs for them and what they mean. Never imports torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoders.preprocessing import Arrays
+from export.bundle import Bundle, BundleError
+from multimodal.decoding import Decoding, Prediction
+
+INPUTS, OUTPUTS, ANSWERS_FILE = "inputs", "outputs", "answers.json"
+
+
+def write_golden(
+    folder: Path,
+    batch: Mapping[str, Arrays],
+    outputs: Mapping[str, np.ndarray],
+    decodings: Mapping[str, Decoding],
+    rows: Sequence[int] | None,
+) -> None:
+    """Writes ``inputs/<input>.<tensor>.npy``, ``outputs/<output>.npy`` and ``answers.json``.
+
+    Args:
+        outputs: raw, as torch gave them.
+        rows: of the table that the records come from, from 0; None where they were invented.
+    """
+    for name, arrays in batch.items():
+        for key, array in arrays.items():
+            _save(folder / INPUTS / f"{name}.{key}.npy", array)
+    for name, array in outputs.items():
+        _save(folder / OUTPUTS / f"{name}.npy", array)
+    answers = {task: golden_answers(decoding, outputs[task]) for task, decoding in decodings.items()}
+    content = {"source": "invented" if rows is None else "validation", "rows": rows, "answers": answers}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    (folder / ANSWERS_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_golden(bundle: Bundle) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, list[Any]]]:
+    """The feed ``<input>.<tensor>``, the raw outputs, and the answers of each task.
+
+    Raises:
+        BundleError: if the bundle has none.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {INPUTS: {}, OUTPUTS: {}}
+    for name in bundle.files:
+        kind, _, file = name.removeprefix("golden/").partition("/")
+        if name.startswith("golden/") and kind in found and file.endswith(".npy"):
+            found[kind][file.removesuffix(".npy")] = np.load(bundle.path(name), allow_pickle=False)
+    if not found[INPUTS] or not found[OUTPUTS]:
+        raise BundleError(f"{bundle.folder} has no golden records, so nothing shows that it answers; export it again")
+    return found[INPUTS], found[OUTPUTS], bundle.read_json(f"golden/{ANSWERS_FILE}")["answers"]
+
+
+def golden_answers(decoding: Decoding, outputs: np.ndarray) -> list[dict[str, Any]]:
+    """What the outputs mean, JSON, one entry a record."""
+    return [_to_json(prediction) for prediction in decoding.predictions(outputs)]
+
+
+def _to_json(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "label": prediction.label,
+        "labels": list(prediction.labels),
+        "probability": prediction.probability,
+        "probabilities": prediction.probabilities,
+        "value": prediction.value,
+    }
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array, allow_pickle=False)

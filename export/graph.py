@@ -1,0 +1,71 @@
+"""Changes to a finished ONNX graph."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import onnx
+
+
+def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those inside its nodes (branches, loop bodies)."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _graphs(inner)
+
+
+def value_names(graph: onnx.GraphProto) -> set[str]:
+    """Names of everything that the graph computes or holds."""
+    computed = {name for inner in _graphs(graph) for node in inner.node for name in node.output}
+    return computed | {tensor.name for inner in _graphs(graph) for tensor in inner.initializer}
+
+
+def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    """Gives values new names, everywhere they occur."""
+    for inner in _graphs(graph):
+        for named in (*inner.input, *inner.output, *inner.initializer, *inner.value_info):
+            named.name = names.get(named.name, named.name)
+        for node in inner.node:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Removes what the exporter leaves for debugging, stack traces with this machine's paths above all.
+
+    Shapes of inner values go too: they are inferred again by whoever needs them, and stop quantisation.
+    """
+    model.doc_string = ""
+    model.producer_version = model.producer_version.partition("+")[0]  # without the build: +cu130, +cpu
+    for holder in (model, *model.functions):
+        del holder.metadata_props[:]
+    for function in model.functions:
+        function.doc_string = ""
+        del function.value_info[:]
+        _strip_nodes(function.node)
+    for graph in _graphs(model.graph):
+        graph.doc_string = ""
+        del graph.value_info[:]
+        del graph.metadata_props[:]
+        for value in (*graph.input, *graph.output, *graph.initializer):
+            value.doc_string = ""
+            del value.metadata_props[:]
+        _strip_nodes(graph.node)
+    _drop_unused(model.graph)
+
+
+def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
+    for node in nodes:
+        node.doc_string = ""
+        del node.metadata_props[:]
+        for attribute in node.attribute:
+            attribute.doc_string = ""
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    used = {name for inner in _graphs(graph) for node in inner.node for name in node.input}
+    used |= {value.name for value in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    if len(kept) < len(graph.initializer):
+        del graph.initializer[:]
+        graph.initializer.extend(kept)

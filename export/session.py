@@ -1,0 +1,150 @@
+"""One onnxruntime session, quiet, on the device that was asked for. Never imports torch."""
+
+import contextlib
+import ctypes
+import io
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+logger = logging.getLogger(__name__)
+
+_ERRORS_ONLY = 3  # onnxruntime's severity: 2 would print a warning for every node that stays on the CPU
+# TF32 keeps 10 bits of the mantissa and fails parity; exhaustive search tunes again for every new shape; doubling
+# the arena wastes memory that it never gives back
+_CUDA_OPTIONS = {
+    "use_tf32": "0",
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "arena_extend_strategy": "kSameAsRequested",
+}
+
+
+class DeviceError(RuntimeError):
+    """The device that was asked for cannot be had; the message says what is missing and how to get it."""
+
+
+def usable_cores() -> int:
+    """Cores this process may run on; onnxruntime's own default takes all of the machine's, also in a container.
+
+    >>> usable_cores() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def open_session(
+    model: Path, *, device: str = "auto", threads: int | None = None, strict: bool = False
+) -> ort.InferenceSession:
+    """A session on the CPU or on CUDA.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1" (the second device), or "auto": CUDA where it works, else the CPU.
+        threads: of one operator on the CPU; None takes every core that this process may use.
+        strict: on CUDA, refuse a model of which any node would run on the CPU.
+
+    Raises:
+        ValueError: if an argument is out of range.
+        DeviceError: if "cuda" was asked for and cannot be had.
+    """
+    index = _device_index(device)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads is {threads}; give at least 1, or None for every core that this process may use")
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = usable_cores() if threads is None else threads
+    options.inter_op_num_threads = 1
+    if index is None or (device == "auto" and _obstacle() is not None):
+        return _create(model, options, ["CPUExecutionProvider"])
+    obstacle = _obstacle()
+    if obstacle is not None:
+        raise DeviceError(f"device {device!r} cannot be had: {obstacle}; or take device='cpu'")
+    return _open_on_cuda(model, options, device, index, strict)
+
+
+def session_device(session: ort.InferenceSession) -> str:
+    """ "cuda" or "cpu": where the session really runs."""
+    return "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
+
+
+def _device_index(device: str) -> int | None:
+    """Number of the CUDA device; None for the CPU."""
+    match = re.fullmatch(r"(cpu)|auto|cuda(?::(\d+))?", device)
+    if match is None:
+        raise ValueError(f"device is {device!r}; give 'auto', 'cpu', 'cuda', or 'cuda:1' for the second one")
+    return None if match[1] else int(match[2] or 0)
+
+
+def _open_on_cuda(
+    model: Path, options: ort.SessionOptions, device: str, index: int, strict: bool
+) -> ort.InferenceSession:
+    absent = _load_cuda_libraries()
+    providers = [("CUDAExecutionProvider", {"device_id": str(index), **_CUDA_OPTIONS}), "CPUExecutionProvider"]
+    session = _create(model, options, providers)
+    if session_device(session) == "cpu":
+        reason = (
+            f"onnxruntime {ort.__version__} gave a session on the CPU: it does not find the CUDA and cuDNN libraries "
+            f"it was built for ({', '.join(absent) or 'its lines above say which'}); run: "
+            "pip install 'multimodal-transfer[cuda]'"
+        )
+        if device != "auto":
+            raise DeviceError(f"device {device!r} cannot be had: {reason}; or take device='cpu'")
+        logger.warning("%s; answering on the CPU", reason)
+        return session
+    return _create_strict(model, options, providers[:1], device) if strict else session
+
+
+def _create_strict(model: Path, options: ort.SessionOptions, providers: list[Any], device: str) -> ort.InferenceSession:
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        return _create(model, options, providers)
+    except Exception as error:  # onnxruntime's own have no base class in common
+        raise DeviceError(
+            f"device {device!r} cannot run all of this model ({error}); take strict=False to have the rest on the CPU"
+        ) from error
+
+
+def _create(model: Path, options: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
+    # without its fallback, which prints and continues on another device
+    return ort.InferenceSession(os.fspath(model), options, providers=providers, enable_fallback=0)
+
+
+def _load_cuda_libraries() -> list[str]:
+    """Loads what the `cuda` extra installs, which onnxruntime does not look for itself; names what is not there."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        ort.preload_dlls()
+    return re.findall(r"^Failed to load (.+?): ", printed.getvalue(), re.MULTILINE)
+
+
+def _obstacle() -> str | None:
+    """Why CUDA cannot be used, with what to do about it; None where nothing is known to be in the way."""
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return (
+            f"the installed onnxruntime {ort.__version__} is built for the CPU alone; run: "
+            "pip uninstall onnxruntime, then: pip install 'multimodal-transfer[cuda]'"
+        )
+    if _count_cuda_devices() == 0:
+        return (
+            "no NVIDIA device answers on this machine (its driver is missing, or none is visible to this process); "
+            "install the driver, and the CUDA libraries with: pip install 'multimodal-transfer[cuda]'"
+        )
+    return None
+
+
+def _count_cuda_devices() -> int:
+    """As the driver itself says it: onnxruntime would only tell by a line on stderr."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value

@@ -1,0 +1,197 @@
+"""The trained model as one ONNX file: flat named inputs, dynamic named axes, nothing of this machine inside."""
+
+import itertools
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.onnx import ONNXProgram
+
+from encoders.preprocessing import Arrays, TensorSpec
+from export.bundle import EMBEDDING
+from export.graph import rename_values, strip, value_names
+from export.samples import synthetic_samples
+from multimodal.model import MultimodalModel
+from multimodal.modes import evaluating
+
+MAX_BYTES = 1_500_000_000
+"""Protobuf ends at 2 GB, and onnxruntime needs room for what it folds."""
+OPSETS = range(18, 23)
+"""18 is the first that the exporter writes; from 23 on onnxruntime's CPU Attention fails on broadcast masks."""
+
+_PRESENT = TensorSpec("present", "bool", ("batch",))
+_SAFE = "output."  # traced values have no dot in their names
+
+
+class OnnxError(RuntimeError):
+    """The exporter wrote something else than what was asked for."""
+
+
+class _FlatModel(nn.Module):
+    """The model with positional tensors in and out, as the exporter wants it."""
+
+    def __init__(self, model: MultimodalModel, *, embedding: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.slots = [(name, spec.name) for name, spec in graph_inputs(model)]
+        self.embedding = embedding
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs: dict[str, dict[str, Tensor]] = {name: {} for name in self.model.input_names}
+        for (name, tensor_name), tensor in zip(self.slots, tensors, strict=True):
+            inputs[name][tensor_name] = tensor
+        result = self.model(inputs)
+        outputs = tuple(result.outputs.values())
+        return (*outputs, normalized(result.fused)) if self.embedding else outputs
+
+
+def normalized(fused: Tensor) -> Tensor:
+    """What the output ``embedding`` holds: the fused vector at length 1."""
+    return F.normalize(fused, dim=1)
+
+
+def graph_inputs(model: MultimodalModel) -> list[tuple[str, TensorSpec]]:
+    """(input, tensor) in the order of the graph's inputs ``<input>.<tensor>``; ``present`` ends each input."""
+    return [
+        (name, spec) for name in model.input_names for spec in (*model.encoder(name).preprocessor.tensors, _PRESENT)
+    ]
+
+
+def to_onnx(model: MultimodalModel, *, opset: int = 20, embedding: bool = False) -> bytes:
+    """The model, as in eval mode, as the content of one ONNX file.
+
+    Inputs are ``<input>.<tensor>`` for every tensor that the input's preprocessor declares, and
+    ``<input>.present``, bool [b]; outputs are ``<task>``, raw. Axes are named ``batch`` and ``<input>_<axis>``.
+    Parameters that only a loss uses are left out. Equal models give equal bytes.
+
+    Args:
+        model: on the CPU.
+        embedding: adds the output ``embedding``, the fused vector at length 1.
+
+    Raises:
+        ValueError: if the opset is not supported, the model is too large for one file, or a task is called
+            ``embedding`` while that output is asked for.
+        OnnxError: if torch cannot export it, or made a graph with other inputs or outputs.
+    """
+    if opset not in OPSETS:
+        raise ValueError(f"opset is {opset}; give {OPSETS[0]} to {OPSETS[-1]}, 20 where nothing speaks against it")
+    if embedding and EMBEDDING in model.heads:
+        raise ValueError(
+            f"a task is called {EMBEDDING!r}, and so is the output for the fused vector; rename the task, or export "
+            "without embedding=True"
+        )
+    _check_size(model)
+    outputs = [*model.heads, *([EMBEDDING] if embedding else [])]
+    slots = graph_inputs(model)
+    program = _trace(_FlatModel(model, embedding=embedding), slots, [_SAFE + name for name in outputs], opset)
+    graph = program.model_proto
+    rename_values(graph.graph, _final_names(graph.graph, outputs))
+    strip(graph)
+    _check_graph(graph, slots, outputs, opset)
+    return graph.SerializeToString(deterministic=True)
+
+
+def _trace(flat: _FlatModel, slots: list[tuple[str, TensorSpec]], outputs: list[str], opset: int) -> ONNXProgram:
+    with evaluating(flat), warnings.catch_warnings(), torch.no_grad():
+        # every tensor after the first of an axis repeats that axis' name, which is what is wanted
+        warnings.filterwarnings("ignore", message="# The axis name: ", category=UserWarning)
+        try:
+            program = torch.onnx.export(
+                flat,
+                _example(flat.model, slots),
+                input_names=[f"{name}.{spec.name}" for name, spec in slots],
+                output_names=outputs,
+                dynamic_shapes=(_dynamic_axes(slots),),
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            cause = error if error.__cause__ is None else error.__cause__
+            reason = f"{type(cause).__name__}: {cause}".strip().splitlines()[0]
+            raise OnnxError(
+                f"torch cannot export this model ({reason}); look for an encoder whose Python depends on values, such "
+                "as `if mask.any():`, and say it with tensors"
+            ) from error
+    assert program is not None
+    return program
+
+
+def _final_names(graph: onnx.GraphProto, outputs: list[str]) -> dict[str, str]:
+    """New names: outputs get theirs, and inner values that have one of those (an ``embedding``) give way."""
+    taken = value_names(graph)
+    give_way = {name: f"{name}.inner" for name in outputs if name in taken}
+    return give_way | {_SAFE + name: name for name in outputs}
+
+
+def _check_size(model: MultimodalModel) -> None:
+    tensors = [*model.parameters(), *model.buffers()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"this model has {size / 1e9:.1f} GB of weights, and one ONNX file holds at most {MAX_BYTES / 1e9:.1f} GB; "
+            "take a smaller encoder"
+        )
+
+
+def _example(model: MultimodalModel, slots: list[tuple[str, TensorSpec]]) -> tuple[Tensor, ...]:
+    """Tensors to trace with; every axis has a size of its own, so that none is taken for another."""
+    rng = np.random.default_rng(0)
+    stacked: dict[str, Arrays] = {}
+    for name in model.input_names:
+        preprocessor = model.encoder(name).preprocessor
+        samples = synthetic_samples(preprocessor, rng, ["middle", "middle"])
+        stacked[name] = {**preprocessor.stack(samples), "present": np.ones(2, bool)}
+    sizes = {"batch": 2}
+    for name, spec in slots:
+        for position, axis in _named_axes(name, spec).items():
+            if axis not in sizes:
+                size = max(3, stacked[name][spec.name].shape[position])  # a size of 1 would be taken as fixed
+                sizes[axis] = next(free for free in itertools.count(size) if free not in sizes.values())
+    return tuple(_grown(stacked[name][spec.name], _named_axes(name, spec), sizes) for name, spec in slots)
+
+
+def _grown(array: np.ndarray, axes: Mapping[int, str], sizes: Mapping[str, int]) -> Tensor:
+    """Repeats an array along its varying axes up to the sizes to trace with."""
+    for position, axis in axes.items():
+        array = np.take(array, np.arange(sizes[axis]) % array.shape[position], axis=position)
+    return torch.from_numpy(np.ascontiguousarray(array))
+
+
+def _named_axes(name: str, spec: TensorSpec) -> dict[int, str]:
+    """Position -> name in the graph, of each axis whose size varies."""
+    named = {position: axis for position, axis in enumerate(spec.axes) if isinstance(axis, str)}
+    return {position: axis if axis == "batch" else f"{name}_{axis}" for position, axis in named.items()}
+
+
+def _dynamic_axes(slots: list[tuple[str, TensorSpec]]) -> tuple[dict[int, torch.export.Dim], ...]:
+    axes = [_named_axes(name, spec) for name, spec in slots]
+    dims = {axis: torch.export.Dim(axis) for named in axes for axis in named.values()}
+    return tuple({position: dims[axis] for position, axis in named.items()} for named in axes)
+
+
+def _check_graph(model: onnx.ModelProto, slots: list[tuple[str, TensorSpec]], outputs: list[str], opset: int) -> None:
+    declared = {}
+    for name, spec in slots:
+        named = _named_axes(name, spec)
+        declared[f"{name}.{spec.name}"] = [named.get(position, size) for position, size in enumerate(spec.axes)]
+    found = {
+        value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in model.graph.input
+    }
+    if found != declared:
+        raise OnnxError(
+            f"the exporter made a graph with the inputs {found}, and {declared} are declared; look for a size that an "
+            "encoder or its preprocessor's `tensors` takes as fixed"
+        )
+    given = [value.name for value in model.graph.output]
+    if given != outputs:
+        raise OnnxError(f"the exporter made a graph with the outputs {given}, not {outputs}; report this")
+    written = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if written != opset:
+        raise OnnxError(f"the exporter wrote opset {written}, not {opset}; export with opset={written}")
+    onnx.checker.check_model(model)

@@ -1,0 +1,104 @@
+"""The predictions file."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import assert_close
+
+from export import Bundle, Predictor, RecordError, write_predictions
+from export.answers import prediction_cells, prediction_columns
+from multimodal.decoding import Prediction
+from multimodal.records import read_records
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle: Bundle) -> Predictor:
+    return Predictor.load(bundle.folder, device="cpu")
+
+
+def test_one_line_a_record_with_its_labels_probabilities_and_error(
+    predictor: Predictor, media: Path, tmp_path: Path
+) -> None:
+    (media / "three.csv").write_text("image,text,sound,id\n0.png,red,,7\nno.png,red,,8\n,,,9\n,blue,0.wav,10\n")
+    complaints: list[str] = []
+    result = write_predictions(
+        predictor, media / "three.csv", tmp_path / "out.csv", batch_size=3, complain=complaints.append
+    )
+    assert result == (2, 4)
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["color", "color_probability", "linear", "linear_probability", "price", "error"]
+    answers = predictor.predict(media / "three.csv", on_error="return")
+    for row, answer in zip(rows, answers, strict=True):
+        if isinstance(answer, RecordError):
+            assert set(row.values()) == {"", row["error"]}
+            continue
+        assert row["error"] == ""
+        assert row["color"] == answer["color"].label
+        assert_close(float(row["color_probability"]), answer["color"].probability, "onnx")
+        assert row["linear"] == ";".join(answer["linear"].labels)
+        assert_close(float(row["price"]), answer["price"].value, "onnx")
+    assert rows[1]["error"].startswith("photo: 'no.png'")
+    assert rows[2]["error"].startswith("every input is missing")
+    assert complaints[0].startswith("three.csv, row 2, column image: 'no.png'")
+    assert complaints[1].startswith("three.csv, row 3: every input is missing")
+
+
+def test_embeddings_are_one_array_with_gaps_where_nothing_was_answered(
+    predictor: Predictor, tmp_path: Path, table: list[dict[str, Any]], media: Path
+) -> None:
+    rows = [*table, {"image": "no.png"}]
+    records = read_records(rows, root=media)
+    write_predictions(predictor, records, tmp_path / "p.csv", embeddings=tmp_path / "e.npy", batch_size=4)
+    embeddings = np.load(tmp_path / "e.npy", allow_pickle=False)
+    assert embeddings.shape == (10, 8)
+    assert embeddings.dtype == np.float32
+    for vector, answer in zip(embeddings, predictor.predict(records, on_error="return"), strict=True):
+        if isinstance(answer, RecordError):
+            assert np.isnan(vector).all()
+        else:
+            assert_close(vector, answer["embedding"].embedding, "onnx")
+
+
+def test_an_empty_table_gives_a_header_and_no_vectors(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,text\n")
+    embeddings = tmp_path / "e.npy"
+    assert write_predictions(predictor, tmp_path / "t.csv", tmp_path / "o.csv", embeddings=embeddings) == (0, 0)
+    assert (tmp_path / "o.csv").read_text().splitlines() == [
+        "color,color_probability,linear,linear_probability,price,error"
+    ]
+    assert np.load(embeddings).shape == (0, 8)
+
+
+def test_a_failure_leaves_no_file_and_keeps_the_old_one(predictor: Predictor, media: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("old")
+
+    def fail(_: str) -> None:
+        raise RuntimeError("on purpose")
+
+    records = read_records([{"image": "no.png"}], root=media)
+    with pytest.raises(RuntimeError, match="on purpose"):
+        write_predictions(predictor, records, tmp_path / "out.csv", embeddings=tmp_path / "e.npy", complain=fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert (tmp_path / "out.csv").read_text() == "old"
+
+
+def test_embeddings_of_a_bundle_without_them_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    class Without:
+        bundle: Any
+
+    predictor = Without()
+    predictor.bundle = Bundle(**{**vars(bundle), "embedding": False})
+    with pytest.raises(ValueError, match="has no output for embeddings; export it again with embedding=True"):
+        write_predictions(predictor, [], tmp_path / "p.csv", embeddings=tmp_path / "e.npy")  # type: ignore[arg-type]
+
+
+def test_a_multilabel_answer_without_labels_has_empty_cells() -> None:
+    tasks = {"tags": "multilabel"}
+    assert prediction_columns(tasks) == ["tags", "tags_probability", "error"]
+    assert prediction_cells(tasks, {"tags": Prediction()}) == ["", "", ""]
+    both = Prediction(labels=("new", "sale"), probability=0.7)
+    assert prediction_cells(tasks, {"tags": both}) == ["new;sale", "0.7", ""]

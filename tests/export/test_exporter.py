@@ -1,0 +1,105 @@
+"""From a run to a bundle."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from exported import CONFIG, StubRun, make_three_input_model
+
+from export import Bundle, BundleError, ParityError, export_bundle, exporter
+from export.card import model_card
+from multimodal.config import Task
+from multimodal.records import read_records
+
+
+def test_the_bundle_says_what_made_it(bundle: Bundle) -> None:
+    assert bundle.name == "fruit"
+    assert bundle.models == {"fp32": "model.onnx"}
+    assert bundle.opset == 20
+    assert bundle.libraries["torch"] == torch.__version__.partition("+")[0]
+    provenance = bundle.read_json("provenance.json")
+    assert Task.model_validate(provenance["config"]) == Task.model_validate(CONFIG)
+    assert provenance["encoders"]["photo"]["licence"] == "MIT"
+    assert bundle.read_json("metrics.json")["tasks"]["color"]["n"] == 9
+    assert bundle.read_json("tasks/price.json") == {
+        "type": "regression",
+        "decoding": {"kind": "destandardize", "mean": 3.5, "std": 1.5, "unit": "EUR"},
+    }
+
+
+def test_real_records_are_among_those_compared_on(bundle: Bundle) -> None:
+    report = bundle.read_json("parity.json")["models"]["model.onnx"]
+    assert report["cases"][-1]["name"] == "records"
+    assert report["cases"][-1]["sizes"]["text.present"] == [9]
+    assert report["sha256"] == bundle.files["model.onnx"].sha256
+
+
+def test_the_model_card_shows_tasks_metrics_licences_and_loading(bundle: Bundle) -> None:
+    card = (bundle.folder / "README.md").read_text()
+    assert "| price | regression |" in card
+    assert "| color | accuracy | 0.9 | 0.8 to 0.95 |" in card
+    assert "| photo | image | image | random | MIT |" in card
+    assert 'mm.Predictor.load("path/to/this/folder")' in card
+    assert '{"photo": "photo.jpg", "text": "a few words", "sound": "sound.wav"}' in card
+
+
+def test_a_card_without_metrics_or_origin_says_so(bundle: Bundle) -> None:
+    card = model_card(bundle, {}, {})
+    assert "None were measured." in card
+    assert "| photo | image | image | unknown | unknown |" in card
+
+
+def fake_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph that was exported before stands in for a new one: exporting takes seconds."""
+    content = bundle.path("model.onnx").read_bytes()
+    monkeypatch.setattr(exporter, "to_onnx", lambda model, opset, embedding: content)
+
+
+def test_without_readable_records_golden_ones_are_invented(
+    run: StubRun, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_graph(bundle, monkeypatch)
+    for index, records in enumerate([None, read_records([{"image": "no.png"}, {}], root=tmp_path)]):
+        made = export_bundle(replace(run, records=records), tmp_path / str(index), embedding=True)
+        assert made.folder == tmp_path / str(index)
+        assert made.read_json("golden/answers.json")["source"] == "invented"
+        assert "records" not in [
+            case["name"] for case in made.read_json("parity.json")["models"]["model.onnx"]["cases"]
+        ]
+
+
+def test_records_that_are_given_go_before_those_of_the_run(
+    run: StubRun, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_graph(bundle, monkeypatch)
+    made = export_bundle(run, tmp_path / "new", records=[{}, {"text": "red"}, {"text": "blue"}], embedding=True)
+    assert made.read_json("golden/answers.json")["rows"] == [1, 2]
+
+
+def test_what_fails_parity_is_not_written(
+    bundle: Bundle, run: StubRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_graph(bundle, monkeypatch)
+    other = replace(run, model=make_three_input_model(seed=1))
+    with pytest.raises(ParityError, match="the ONNX graph does not answer as the model does"):
+        export_bundle(other, tmp_path / "new", embedding=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "float"])
+def test_other_precisions_are_refused(run: StubRun, tmp_path: Path, precision: str) -> None:
+    with pytest.raises(ValueError, match=f"precision is '{precision}'; this version exports 'fp32' alone"):
+        export_bundle(run, tmp_path / "new", precision=precision)
+
+
+def test_a_folder_with_something_in_it_is_refused(run: StubRun, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(BundleError, match="is not an empty folder"):
+        export_bundle(run, tmp_path)
+
+
+def test_json_is_utf8(bundle: Bundle) -> None:
+    for path in bundle.folder.rglob("*.json"):
+        json.loads(path.read_text(encoding="utf-8"))
