@@ -179,6 +179,6 @@ class Run:
 
     def export(self, folder: str | Path, **options: Any) -> "Bundle":
         """Writes the ONNX bundle; options as ``export_bundle`` takes them."""
-        from export import export_bundle
+        import multimodal  # its lazy names: this floor lies below `export` and does not import it
 
-        return export_bundle(self, folder, **options)
+        return multimodal.export_bundle(self, folder, **options)

@@ -1,0 +1,314 @@
+"""Who may import whom: every import of the four packages against one table, and what importing them costs."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("encoders", "fusion", "multimodal", "export")
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+PREPROCESSING = ("encoders.preprocessing", "encoders.preprocessing.*")
+ENCODERS = ("encoders", "encoders.*")
+FUSION = ("fusion", "fusion.*")
+RECORDS = tuple(
+    f"multimodal.{name}"
+    for name in (
+        "auc",
+        "cells",
+        "console",
+        "decoding",
+        "files",
+        "intervals",
+        "manifests",
+        "media",
+        "metrics",
+        "records",
+    )
+)
+MULTIMODAL = ("multimodal", "multimodal.*")
+SERVING = ("export", "export.*")
+ROOF = "multimodal.cli"
+
+HEAVY = {"torch", "torchvision", "torchaudio", "transformers", "timm", "safetensors", "onnx", "onnxscript", "sklearn"}
+"""What no torch-free module imports, not even inside a function."""
+FRAMEWORK = ("torch", "numpy", "jaxtyping", "safetensors")
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What some modules may import; names are patterns of ``fnmatch``."""
+
+    modules: tuple[str, ...]
+    in_house: tuple[str, ...]
+    outside: tuple[str, ...] = ()
+    lazy_in_house: tuple[str, ...] = ()
+    """Inside functions only."""
+    lazy_outside: tuple[str, ...] = ()
+    """Inside functions only."""
+    torch_free: bool = False
+
+
+FLOORS = (  # a module belongs to the first floor that names it
+    Floor(
+        ("encoders", "encoders.registry", "encoders.catalogue"),
+        ("encoders", "encoders.registry", "encoders.catalogue", *PREPROCESSING),
+        lazy_in_house=("encoders.base", "encoders.weights"),  # create_encoder imports the builder when it is called
+        torch_free=True,
+    ),
+    Floor(PREPROCESSING, PREPROCESSING, ("numpy", "PIL", "tokenizers", "soundfile", "soxr"), torch_free=True),
+    Floor(("encoders.testing",), ENCODERS, ("torch", "numpy"), lazy_outside=("onnx", "onnxscript", "onnxruntime")),
+    Floor(
+        ENCODERS,
+        ENCODERS,
+        (*FRAMEWORK, "tokenizers"),
+        lazy_outside=("torchvision", "torchaudio", "transformers", "timm", "huggingface_hub"),
+    ),
+    Floor(FUSION, FUSION, ("torch", "jaxtyping")),
+    Floor(
+        ("multimodal",),
+        RECORDS,
+        lazy_in_house=("encoders.registry",),  # the line that names a missing extra
+        torch_free=True,
+    ),
+    Floor(RECORDS, (*RECORDS, *PREPROCESSING), ("numpy",), lazy_outside=("pyarrow", "rich"), torch_free=True),
+    Floor((ROOF,), RECORDS, ("typer",), ("encoders", *MULTIMODAL, *SERVING)),
+    Floor(
+        MULTIMODAL,
+        (*ENCODERS, *FUSION, *MULTIMODAL),
+        (*FRAMEWORK, "PIL", "pydantic", "soxr", "yaml"),
+        lazy_outside=("onnxruntime", "sklearn"),
+    ),
+    Floor(
+        ("export.to_onnx", "export.graph", "export.parity", "export.quantize", "export.exporter"),
+        (*ENCODERS, *FUSION, *MULTIMODAL, *SERVING),
+        (*FRAMEWORK, "onnx", "onnxscript", "onnxruntime"),
+    ),
+    Floor(
+        SERVING,
+        (*SERVING, *RECORDS, *PREPROCESSING),
+        ("numpy", "onnxruntime"),
+        lazy_outside=("starlette", "uvicorn"),
+        torch_free=True,
+    ),
+)
+DOORS = ("multimodal.__main__", "multimodal.recipes.command")
+"""Where people come in: the only modules that import the roof."""
+
+
+def floor_of(module: str) -> Floor:
+    return next(floor for floor in FLOORS if matches(module, floor.modules))
+
+
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+# --- reading imports ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Import:
+    source: str
+    target: str
+    line: int
+    lazy: bool
+    """Whether it stands inside a function."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.source}, line {self.line}: imports {self.target} {'in a function' if self.lazy else 'at its top'}"
+        )
+
+
+def find_modules() -> dict[str, Path]:
+    """Every module of the four packages by its dotted name."""
+    modules = {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return modules
+
+
+MODULES = find_modules()
+
+
+def read_imports(source: str, text: str, *, is_package: bool) -> Iterator[Import]:
+    """Every import of a module; those under ``if TYPE_CHECKING`` are for type checkers alone."""
+
+    def visit(node: ast.AST, lazy: bool) -> Iterator[Import]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+                for other in child.orelse:
+                    yield from visit(ast.Module([other], []), lazy)
+                continue
+            for target in targets(child, source, is_package=is_package):
+                yield Import(source, target, getattr(child, "lineno", 0), lazy)
+            yield from visit(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+
+    yield from visit(ast.parse(text), lazy=False)
+
+
+def targets(node: ast.AST, source: str, *, is_package: bool) -> list[str]:
+    """What one statement imports: modules by their full name, also where they are imported from their package."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        home = node.module or ""
+        if node.level:
+            parents = source.split(".")[: (1 if is_package else 0) - node.level or None]
+            home = ".".join([*parents, *([home] if home else [])])
+        full = [f"{home}.{alias.name}" for alias in node.names]
+        return [name if name in MODULES else home for name in full]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+        return [arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+    return []
+
+
+def imports_of(module: str) -> list[Import]:
+    path = MODULES[module]
+    text = path.read_text(encoding="utf-8")
+    return list(read_imports(module, text, is_package=path.name == "__init__.py"))
+
+
+def ancestors(module: str) -> list[str]:
+    """The packages that importing a module imports first."""
+    parts = module.split(".")
+    return [".".join(parts[:length]) for length in range(1, len(parts))]
+
+
+def is_allowed(entry: Import) -> bool:
+    floor = floor_of(entry.source)
+    package = entry.target.partition(".")[0]
+    if package in PACKAGES:
+        return matches(entry.target, floor.in_house + floor.lazy_in_house * entry.lazy)
+    return package in sys.stdlib_module_names or package in floor.outside + floor.lazy_outside * entry.lazy
+
+
+def test_reading_imports_finds_them_wherever_they_stand():
+    text = """
+import a.b, c
+from typing import TYPE_CHECKING
+from encoders import registry, Encoder
+from .base import x
+from . import registry as r
+if TYPE_CHECKING:
+    import hidden
+else:
+    import shown
+try:
+    import d
+except ImportError:
+    pass
+class A:
+    import e
+    def f(self):
+        if TYPE_CHECKING:
+            import hidden
+        from encoders.weights import g
+        importlib.import_module("h.i")
+        importlib.import_module(name)
+"""
+    found = [(entry.target, entry.lazy) for entry in read_imports("encoders.text", text, is_package=False)]
+    at_the_top = ["a.b", "c", "typing", "encoders.registry", "encoders", "encoders.base", "encoders.registry", "shown"]
+    assert found == [
+        *((name, False) for name in (*at_the_top, "d", "e")),
+        ("encoders.weights", True),
+        ("h.i", True),
+    ]
+    relative = "from . import audio\nfrom .base import x\nfrom .. import registry\n"
+    found = [(e.target, e.lazy) for e in read_imports("encoders.preprocessing", relative, is_package=True)]
+    assert [name for name, _ in found] == [
+        "encoders.preprocessing.audio",
+        "encoders.preprocessing.base",
+        "encoders.registry",
+    ]
+
+
+# --- the rules ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_floor_allows(module):
+    breaches = [str(entry) for entry in imports_of(module) if not is_allowed(entry)]
+    assert not breaches, "\n".join(breaches)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if floor_of(name).torch_free])
+def test_a_torch_free_module_imports_nothing_that_brings_torch(module):
+    imports = imports_of(module)
+    heavy = [str(entry) for entry in imports if entry.target.partition(".")[0] in HEAVY]
+    loaded = [name for entry in imports if not entry.lazy for name in (entry.target, *ancestors(entry.target))]
+    loaded += ancestors(module)
+    bringing = sorted({name for name in loaded if name in MODULES and not floor_of(name).torch_free})
+    assert not heavy, "\n".join(heavy)
+    assert not bringing, f"{module} is torch-free but loads {bringing}"
+
+
+def test_the_table_tells_torch_free_modules_from_others():
+    free = ("export.predictor", "export.new", "multimodal", "multimodal.records", "encoders.preprocessing.image")
+    assert all(floor_of(name).torch_free for name in free)
+    assert not any(floor_of(name).torch_free for name in ("export.to_onnx", "multimodal.model", "encoders.image"))
+
+
+def test_the_table_refuses_breaches():
+    for source, target, lazy in (
+        ("encoders.preprocessing.image", "torch", True),
+        ("encoders.image", "torchvision", False),
+        ("encoders.image", "multimodal.config", True),
+        ("fusion.concat", "encoders.base", False),
+        ("multimodal.records", "multimodal.model", True),
+        ("multimodal.manifests", "pyarrow", False),
+        ("multimodal.model", "export", True),
+        ("multimodal.cli", "multimodal.model", False),
+        ("export.predictor", "multimodal.model", True),
+        ("export.predictor", "torch", True),
+    ):
+        assert not is_allowed(Import(source, target, 1, lazy)), (source, target)
+
+
+def test_only_the_doors_import_the_roof():
+    importers = {module for module in MODULES for entry in imports_of(module) if entry.target == ROOF}
+    assert importers <= set(DOORS)
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    graph = {}
+    for module in MODULES:
+        loaded = {name for e in imports_of(module) if not e.lazy for name in (e.target, *ancestors(e.target))}
+        # a package is half loaded while its modules are: that alone is no circle
+        graph[module] = {name for name in loaded if name in MODULES and name not in (module, *ancestors(module))}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which shows the circle
+
+
+# --- import budgets ----------------------------------------------------------------------------------------------
+
+EXPENSIVE = ("torch", "torchvision", "torchaudio", "transformers", "pandas", "pyarrow", "onnx", "onnxscript", "sklearn")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import multimodal",
+        "import encoders",
+        "import encoders; encoders.list_encoders()",
+        "import multimodal as mm; mm.read_records([{'text': 'red'}])",
+        "import multimodal.cli",
+        "from export import Predictor",
+        "import multimodal as mm; mm.Predictor",
+    ],
+)
+def test_importing_loads_nothing_expensive(statement):
+    code = f"import sys; {statement}; print(*sorted(set({EXPENSIVE}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == []
