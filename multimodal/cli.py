@@ -230,7 +230,11 @@ def main() -> None:
 
 
 def describe(error: Exception) -> str:
-    """An error as one message: ours as they are, others with their type."""
+    """An error as one message: ours as they are, others with their type, a missing package with its command."""
+    if isinstance(error, ModuleNotFoundError) and str(error).startswith("No module named"):  # Python's own words
+        from encoders.registry import missing_extra
+
+        return str(missing_extra(error, "train"))
     message = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
     ours = type(error).__module__.partition(".")[0] in ("encoders", "fusion", "multimodal", "export")
     plain = isinstance(error, ValueError | LookupError | OSError | ImportError)

@@ -80,7 +80,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         torch_free=True,
     ),
     Floor(RECORDS, (*RECORDS, *PREPROCESSING), ("numpy",), lazy_outside=("pyarrow", "rich"), torch_free=True),
-    Floor((ROOF,), RECORDS, ("typer",), ("encoders", *MULTIMODAL, *SERVING)),
+    Floor((ROOF,), RECORDS, ("typer",), (*ENCODERS, *MULTIMODAL, *SERVING)),
     Floor(
         MULTIMODAL,
         (*ENCODERS, *FUSION, *MULTIMODAL),
