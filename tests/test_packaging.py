@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,28 +22,30 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    """The wheel of this tree, built from a copy: setuptools also ships what it finds in an old ``build/``."""
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the wheel is built from: setuptools also ships what it finds in an old ``build/``."""
     source = tmp_path_factory.mktemp("source")
     for name in PACKAGES:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(source: Path) -> Iterator[zipfile.ZipFile]:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist"]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = (source / "dist").iterdir()
-    return zipfile.ZipFile(path)
+    with zipfile.ZipFile(path) as wheel:
+        yield wheel
 
 
-def in_tree() -> set[str]:
-    files = (path for package in PACKAGES for path in (ROOT / package).rglob("*"))
-    return {str(path.relative_to(ROOT)) for path in files if path.is_file() and "__pycache__" not in path.parts}
-
-
-def test_the_wheel_holds_the_four_packages_and_nothing_else(wheel):
+def test_the_wheel_holds_every_file_of_the_four_packages_and_nothing_else(source, wheel):
+    files = [path for package in PACKAGES for path in (source / package).rglob("*") if path.is_file()]
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert shipped == in_tree()
+    assert shipped == {path.relative_to(source).as_posix() for path in files}
 
 
 def test_the_wheel_holds_what_is_no_code(wheel):
