@@ -1,6 +1,7 @@
 """Fusion: tokens of several inputs in, one vector a record out."""
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,7 @@ def create_fusion(name: str, in_dims: Mapping[str, int], out_dim: int | None = N
 
     Raises:
         LookupError: if there is no such fusion.
+        TypeError: if the fusion takes no such argument.
         ValueError: if ``in_dims`` is empty or an argument is out of range.
     """
     if name not in _FUSIONS:
@@ -37,4 +39,8 @@ def create_fusion(name: str, in_dims: Mapping[str, int], out_dim: int | None = N
         raise LookupError(f"there is no fusion {name!r}; there are {', '.join(_FUSIONS)}{hint}")
     if out_dim is not None:
         kwargs["out_dim"] = out_dim
+    known = list(inspect.signature(_FUSIONS[name]).parameters)[1:]
+    for key in kwargs:
+        if key not in known:
+            raise TypeError(f"the fusion {name!r} takes no {key}, only {', '.join(known)}; leave {key} out")
     return _FUSIONS[name](in_dims, **kwargs)

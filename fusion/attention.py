@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fusion.base import FusionModule
+from fusion.base import FusionModule, check_sizes
+from fusion.names import NamedModules, NamedParameters
 from fusion.pooling import masked_mean
 
 
@@ -43,7 +44,7 @@ class AttentionFusion(FusionModule):
         dropout: probability of dropping an element of the fused vector while training.
 
     Raises:
-        ValueError: if ``in_dims`` is empty or ``num_heads`` does not divide ``out_dim``.
+        ValueError: if ``in_dims`` is empty, ``num_heads`` does not divide ``out_dim`` or an argument is out of range.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class AttentionFusion(FusionModule):
         dropout: float = 0.1,
     ) -> None:
         super().__init__(in_dims)
+        check_sizes(out_dim=out_dim, num_queries=num_queries, num_heads=num_heads)
         if out_dim % num_heads:
             raise ValueError(
                 f"attention fusion has dim {out_dim} and num_heads {num_heads}; num_heads must divide dim, "
@@ -63,11 +65,11 @@ class AttentionFusion(FusionModule):
             )
         self.out_dim = out_dim
         self.num_heads = num_heads
-        self.embed = nn.ModuleDict(
+        self.embed = NamedModules(
             {name: nn.Sequential(nn.LayerNorm(d), nn.Linear(d, out_dim)) for name, d in self.in_dims.items()}
         )
         # 0.02: BERT's initial scale for embeddings
-        self.marks = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(out_dim)) for name in self.in_dims})
+        self.marks = NamedParameters({name: nn.Parameter(0.02 * torch.randn(out_dim)) for name in self.in_dims})
         self.queries = nn.Parameter(0.02 * torch.randn(num_queries, out_dim))
         self.key = nn.Linear(out_dim, out_dim, bias=False)  # softmax is blind to a bias shared by all keys
         self.value = nn.Linear(out_dim, out_dim)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from fusion.names import NamedParameters
+
 
 class FusionModule(nn.Module, ABC):
     """Fuses the tokens ``[b l d]`` of any number of inputs, one included, into one vector ``[b f]``.
@@ -32,7 +34,7 @@ class FusionModule(nn.Module, ABC):
             raise ValueError("a fusion needs at least one input; in_dims is empty")
         self.in_dims = dict(in_dims)
         # BERT's initial scale, https://arxiv.org/abs/1810.04805
-        self.missing = nn.ParameterDict(
+        self.missing = NamedParameters(
             {name: nn.Parameter(0.02 * torch.randn(width)) for name, width in self.in_dims.items()}
         )
 
@@ -54,3 +56,14 @@ class FusionModule(nn.Module, ABC):
         first = torch.arange(mask.shape[1], device=mask.device) == 0  # [l]
         gap = first & ~mask.any(dim=1, keepdim=True)  # [b l]
         return torch.where(gap[:, :, None], self.missing[name].to(tokens.dtype), tokens), mask | gap
+
+
+def check_sizes(**sizes: int | None) -> None:
+    """Refuses a size below 1; None stands for a size that was left out.
+
+    Raises:
+        ValueError: for the first such size.
+    """
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name} is {size}; give at least 1")

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusion.base import FusionModule
+from fusion.base import FusionModule, check_sizes
+from fusion.names import NamedModules
 from fusion.pooling import pool
 
 
@@ -20,14 +21,15 @@ class ConcatFusion(FusionModule):
         dropout: probability of dropping an element of the projected vector while training.
 
     Raises:
-        ValueError: if ``in_dims`` is empty.
+        ValueError: if ``in_dims`` is empty or an argument is out of range.
     """
 
     def __init__(self, in_dims: Mapping[str, int], out_dim: int | None = None, *, dropout: float = 0.1) -> None:
         super().__init__(in_dims)
+        check_sizes(out_dim=out_dim)
         width = sum(self.in_dims.values())
         self.out_dim = width if out_dim is None else out_dim
-        self.norms = nn.ModuleDict()
+        self.norms = NamedModules()
         self.project: nn.Module = nn.Identity()
         if out_dim is not None:
             # each input on its own scale: pretrained encoders differ by orders of magnitude

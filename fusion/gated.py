@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusion.base import FusionModule
+from fusion.base import FusionModule, check_sizes
+from fusion.names import NamedModules
 from fusion.pooling import pool
 
 
@@ -23,14 +24,15 @@ class GatedFusion(FusionModule):
         dropout: probability of dropping an element of the fused vector while training.
 
     Raises:
-        ValueError: if ``in_dims`` is empty.
+        ValueError: if ``in_dims`` is empty or an argument is out of range.
     """
 
     def __init__(self, in_dims: Mapping[str, int], out_dim: int = 256, *, dropout: float = 0.1) -> None:
         super().__init__(in_dims)
+        check_sizes(out_dim=out_dim)
         self.out_dim = out_dim
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(width) for name, width in self.in_dims.items()})
-        self.embed = nn.ModuleDict({name: nn.Linear(width, out_dim) for name, width in self.in_dims.items()})
+        self.norms = NamedModules({name: nn.LayerNorm(width) for name, width in self.in_dims.items()})
+        self.embed = NamedModules({name: nn.Linear(width, out_dim) for name, width in self.in_dims.items()})
         # one gate value per fused element and input, computed from all inputs (the paper's sigma(W_z [x_v, x_t]))
         self.gate = nn.Linear(sum(self.in_dims.values()), out_dim * len(self.in_dims))
         self.dropout = nn.Dropout(dropout)

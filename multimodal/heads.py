@@ -35,6 +35,12 @@ class Head(nn.Module, ABC):
         """Turns the outputs into answers, without torch."""
 
 
+def _weights(given: Sequence[float] | None, labels: Sequence[str]) -> Float[Tensor, " c"]:
+    if given is not None and len(given) != len(labels):
+        raise ValueError(f"there are {len(given)} class_weights for {len(labels)} labels; give one per label")
+    return torch.ones(len(labels)) if given is None else torch.tensor(given, dtype=torch.float32)
+
+
 class ClassificationHead(Head):
     """Exactly one of ``labels``: a linear layer and the cross-entropy.
 
@@ -43,6 +49,9 @@ class ClassificationHead(Head):
         labels: class names; a target is an index into them.
         label_smoothing: share of the target spread over all classes, in [0, 1).
         class_weights: one factor per class on its records' loss; None weighs all alike.
+
+    Raises:
+        ValueError: if there is not one weight per class.
     """
 
     class_weights: Tensor
@@ -61,8 +70,7 @@ class ClassificationHead(Head):
         self.null_loss = math.log(max(2, self.num_outputs))
         self.label_smoothing = label_smoothing
         self.linear = nn.Linear(in_dim, self.num_outputs)
-        weights = torch.ones(self.num_outputs) if class_weights is None else torch.tensor(class_weights)
-        self.register_buffer("class_weights", weights.float(), persistent=False)
+        self.register_buffer("class_weights", _weights(class_weights, self.labels), persistent=False)
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """Logits."""
@@ -87,6 +95,9 @@ class MultilabelHead(Head):
         label_smoothing: share of each zero or one moved towards one half, in [0, 1).
         class_weights: one factor per label; None weighs all alike.
         threshold: probability at which a label is given.
+
+    Raises:
+        ValueError: if there is not one weight per label.
     """
 
     class_weights: Tensor
@@ -107,8 +118,7 @@ class MultilabelHead(Head):
         self.label_smoothing = label_smoothing
         self.threshold = threshold
         self.linear = nn.Linear(in_dim, self.num_outputs)
-        weights = torch.ones(self.num_outputs) if class_weights is None else torch.tensor(class_weights)
-        self.register_buffer("class_weights", weights.float(), persistent=False)
+        self.register_buffer("class_weights", _weights(class_weights, self.labels), persistent=False)
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """Logits."""

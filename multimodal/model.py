@@ -3,14 +3,16 @@
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from encoders.base import Encoder
 from fusion.base import FusionModule
+from fusion.names import NamedModules
 from fusion.pooling import masked_mean
 from multimodal.heads import Head
-from multimodal.modes import evaluating, set_training_modes
+from multimodal.modes import batch_norms, evaluating, set_training_modes
 
 
 class ModelOutput(NamedTuple):
@@ -47,9 +49,9 @@ class MultimodalModel(nn.Module):
         owners: dict[int, str] = {}
         self.encoder_of = {name: owners.setdefault(id(encoder), name) for name, encoder in encoders.items()}
         """Input name -> the name under which its encoder is kept (another input's where it is shared)."""
-        self.encoders = nn.ModuleDict({name: encoders[name] for name in owners.values()})
+        self.encoders = NamedModules({name: encoders[name] for name in owners.values()})
         self.fusion = fusion
-        self.heads = nn.ModuleDict(heads)
+        self.heads = NamedModules(heads)
         self.modality_dropout = modality_dropout
 
     @property
@@ -108,18 +110,32 @@ def _encode_present(
 ) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
     """Encodes only the rows that have the input, so that blanks never touch a BatchNorm."""
     rows = present.nonzero()[:, 0]
+    elsewhere = _rows_elsewhere(encoder, len(rows), present.device)
     if len(rows) == len(present):
         return encoder(arrays)
-    if len(rows) == 0:
+    if len(rows) == 0 and not elsewhere:
         with evaluating(encoder):  # keeps the gradient's path, and the blanks out of running statistics
             tokens, mask = encoder({name: array[:1] for name, array in arrays.items()})
         tokens = (tokens * 0).expand(len(present), -1, -1)
         return tokens, torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-    tokens, mask = encoder({name: array[rows] for name, array in arrays.items()})
+    # a record alone has no batch statistics, and BatchNorm refuses where it has one value a channel
+    with evaluating(*(batch_norms(encoder) if len(rows) == 1 else [])):
+        tokens, mask = encoder({name: array[rows] for name, array in arrays.items()})
     shape = (len(present), *tokens.shape[1:])
     all_tokens = tokens.new_zeros(shape).index_copy(0, rows, tokens)
     all_masks = mask.new_zeros(shape[:2]).index_copy(0, rows, mask)
     return all_tokens, all_masks
+
+
+def _rows_elsewhere(encoder: Encoder, rows: int, device: torch.device) -> bool:
+    """Whether other processes encode rows in this step and wait for this one's part of the batch statistics."""
+    if not dist.is_initialized():
+        return False
+    if not any(isinstance(module, nn.SyncBatchNorm) and module.training for module in encoder.modules()):
+        return False
+    total = torch.tensor(rows, device=device)
+    dist.all_reduce(total)
+    return int(total) > rows
 
 
 def drop_modalities(masks: dict[str, Bool[Tensor, "b _l"]], probability: float) -> dict[str, Bool[Tensor, "b _l"]]:

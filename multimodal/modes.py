@@ -23,18 +23,25 @@ def _set_mode(module: nn.Module, *, inherited: bool) -> None:
         _set_mode(child, inherited=mode)
 
 
+def batch_norms(module: nn.Module) -> list[nn.Module]:
+    """Its BatchNorm modules that see the records of this process alone."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return [child for child in module.modules() if isinstance(child, kinds)]
+
+
 def training_batch_norms(model: nn.Module) -> list[str]:
     """Names of the BatchNorm modules whose parameters train, so that their answers depend on the batch."""
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    trained = ((name, module) for name, module in model.named_modules() if isinstance(module, kinds))
-    return [name for name, module in trained if any(parameter.requires_grad for parameter in module.parameters())]
+    names = {child: name for name, child in model.named_modules()}
+    trained = (child for child in batch_norms(model) if any(p.requires_grad for p in child.parameters()))
+    return [names[child] for child in trained]
 
 
 @contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Eval mode inside the block; afterwards every submodule has the mode that it had."""
-    modes = [(child, child.training) for child in module.modules()]
-    module.eval()
+    modes = [(child, child.training) for module in modules for child in module.modules()]
+    for module in modules:
+        module.eval()
     try:
         yield
     finally:
