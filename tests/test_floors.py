@@ -84,7 +84,7 @@ FLOORS = (  # a module belongs to the first floor that names it
     Floor(
         MULTIMODAL,
         (*ENCODERS, *FUSION, *MULTIMODAL),
-        (*FRAMEWORK, "PIL", "pydantic", "soxr", "yaml"),
+        (*FRAMEWORK, "PIL", "pydantic", "soundfile", "soxr", "yaml"),
         lazy_outside=("onnxruntime", "sklearn"),
     ),
     Floor(

@@ -284,11 +284,11 @@ def test_reading_batches_leaves_the_global_random_state_alone(rows, tmp_path, wo
     data = dataset(rows, tmp_path)
     torch.manual_seed(1)
     np.random.seed(1)
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
+    before, numpy_before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].copy()
     list(training_batches(data, StepSampler(Order(12, 5, seed=2), 0, 3), workers=workers))
     list(evaluation_batches(data, batch_size=5, workers=workers))
     assert torch.equal(torch.get_rng_state(), before)
-    assert np.array_equal(np.random.get_state()[1], numpy_before)
+    assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], numpy_before)
 
 
 def test_a_dataset_can_be_sent_to_a_process_that_shares_no_memory(rows, tmp_path):

@@ -1,5 +1,7 @@
 import hashlib
 import os
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -31,11 +33,20 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, function)
     assert path.read_bytes() == b"new"
 
 
+def recorded(name: str, function: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
+    """The function, noting its name each time."""
+
+    def call(*args: Any) -> Any:
+        calls.append(name)
+        return function(*args)
+
+    return call
+
+
 def test_the_content_is_on_disk_before_the_name_points_to_it(tmp_path, monkeypatch):
     calls: list[str] = []
     for name in ("fsync", "replace"):
-        original = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, name=name, original=original: (calls.append(name), original(*a)))
+        monkeypatch.setattr(os, name, recorded(name, getattr(os, name), calls))
     write_atomically(tmp_path / "a.json", b"new")
     assert calls == ["fsync", "replace"]
 

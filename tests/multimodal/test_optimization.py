@@ -82,7 +82,8 @@ def test_sgd_steps_as_its_formula_says():
     phase = Phase("p", 1, (ParamGroup("a", (name,), lr_scale=0.5),))
     parameter = dict(model.named_parameters())[name]
     optimizer = build_optimizer(model, phase, OptimizerSpec("sgd", weight_decay=0.2, momentum=0.8))
-    expected, velocity = parameter.detach().double().numpy().copy(), 0.0
+    expected = parameter.detach().double().numpy().copy()
+    velocity = np.zeros_like(expected)
     for learning_rate in (0.1, 0.05):
         parameter.grad = torch.full_like(parameter, 0.3)
         set_learning_rate(optimizer, learning_rate)

@@ -1,15 +1,16 @@
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from multimodal.config import ConfigError, parse_task
+from multimodal.config import ConfigError, Task, parse_task
 from multimodal.records import read_records
 from multimodal.tables import read_tables, unseen_labels
-from multimodal.targets import ClassTarget, NumberTarget
+from multimodal.targets import ClassTarget, NumberTarget, TargetReader
 
 
-def task(seed: int = 0, **data):
+def task(seed: int = 0, **data: Any) -> Task:
     inputs = {"text": {"encoder": "compact/text"}}
     return parse_task({"inputs": inputs, "tasks": {"product": {}}, "train": {"seed": seed}, "data": data})
 
@@ -46,12 +47,13 @@ def test_of_two_records_one_trains_and_one_validates():
 
 def test_held_out_records_keep_their_place_in_the_whole_table(tmp_path):
     tables = read_tables(task(train=write(tmp_path / "train.csv", 30)))
+    assert tables.held_out is not None
     for position, row in enumerate(tables.held_out):
         assert tables.valid.place(position, "text") == f"train.csv, row {row + 1}, column text"
 
 
 def test_a_validation_table_leaves_train_whole(tmp_path):
-    names = {}
+    names: dict[str, Any] = {}
     for name, n in (("train", 12), ("valid", 3), ("test", 5)):  # of one file name, in three folders
         (tmp_path / name).mkdir()
         names[name] = write(tmp_path / name / "table.csv", n)
@@ -85,11 +87,11 @@ def test_too_few_training_records_are_refused(train):
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_a_table_without_a_record_is_refused_before_training(split):
     with pytest.raises(ConfigError, match=f"the {split} table has no record; leave data.{split} out, or add records"):
-        read_tables(task(), train=rows(4), **{split: []})
+        read_tables(task(), **{"train": rows(4), split: []})  # type: ignore[arg-type]
 
 
 def test_labels_that_train_lacks_are_listed_once_and_sorted():
     records = read_records([{"product": cell, "price": "9"} for cell in ("b", "z", " c ", None, "a", "z")])
-    targets = {"product": ClassTarget("product", ("a", "b")), "price": NumberTarget("price")}
+    targets: dict[str, TargetReader] = {"product": ClassTarget("product", ("a", "b")), "price": NumberTarget("price")}
     assert unseen_labels(records, targets) == {"product": ["c", "z"]}
     assert unseen_labels(records.subset([0, 4]), targets) == {}

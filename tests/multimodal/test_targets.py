@@ -38,6 +38,7 @@ def test_a_class_that_is_missing_or_not_of_training_is_not_known(row):
 )
 def test_a_set_of_labels_is_a_row_of_zeros_and_ones(cell, expected):
     target = LabelSetTarget("tags", LABELS).read({"tags": cell})
+    assert target is not None
     assert target.tolist() == expected
     assert target.dtype == np.float32
 
