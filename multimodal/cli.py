@@ -31,7 +31,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Takes data, runs and bundle.")] = Path("demo"),
 ) -> None:
     """The main job on data that it makes itself: source task, transfer, evaluation, export, prediction."""
-    from multimodal.demo import run_demo
+    from multimodal.demo.story import run_demo
 
     run_demo(out, say=say)
 

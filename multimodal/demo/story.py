@@ -1,0 +1,150 @@
+"""The main job from nothing to answers, on data that it makes itself, with a figure for each step."""
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import multimodal as mm
+from multimodal.console import show_metrics, show_table
+from multimodal.demo.data import DemoData, write_demo_data
+from multimodal.progress import Say, format_seconds
+
+NEW_RECORDS = 5
+"""Test records that the torch-free process answers for show."""
+
+_SERVE = """
+import json, sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision", "torchaudio", "transformers"):
+            raise ModuleNotFoundError(name + " is hidden from this process")
+sys.meta_path.insert(0, NoTorch())
+import multimodal as mm
+records = mm.read_records(sys.argv[2])
+answers = mm.Predictor.load(sys.argv[1]).predict(records)
+print(json.dumps([{task: [a.label, a.probability] for task, a in answer.items()} for answer in answers]))
+"""
+
+
+def run_demo(folder: Path, *, say: Say) -> None:
+    """Source task -> transfer -> evaluation -> export -> prediction; finished runs in ``folder`` are kept.
+
+    Args:
+        folder: takes ``data/``, the runs ``source/``, ``scratch/`` and ``transfer/``, and ``bundle/``.
+        say: takes lines of progress.
+    """
+    began = time.monotonic()
+    say("1. Data: drawn products, catalogue lines, synthesised spoken quantities")
+    data = write_demo_data(folder / "data")
+    say(f"   {data.folder}; what it looks like: {data.overview}")
+
+    say("\n2. Source task: compact/image learns to tell drawn things and their patterns")
+    source = mm.fit(source_task(data), out=folder / "source", resume=True, say=_indented(say))
+
+    say("\n3. The shop from scratch: every encoder starts at random")
+    scratch = mm.fit(shop_task(data, "scratch"), out=folder / "scratch", resume=True, say=_indented(say))
+
+    say("\n4. The shop by transfer: the source head is dropped; the image encoder is frozen, then unfrozen")
+    task = shop_task(data, "transfer", image_weights=source.folder)
+    transfer = mm.fit(task, out=folder / "transfer", resume=True, say=_indented(say))
+
+    say("\n5. What transfer gave, on 240 test records and voices never heard")
+    show_table(("task", "from scratch", "by transfer"), _comparison(scratch.metrics, transfer.metrics))
+    say()
+    show_metrics(transfer.metrics)
+
+    say("\n6. Export: one ONNX file, compared with torch under every combination of inputs")
+    bundle = folder / "bundle"
+    if not (bundle / "bundle.json").is_file():
+        transfer.export(bundle)
+    problems = verify(bundle)
+    say(f"   {bundle}: {'verified' if not problems else '; '.join(problems)}")
+
+    say("\n7. New records, answered by a process that cannot import torch")
+    show_table(("product", "quantity", "answered product", "answered quantity"), answer_without_torch(data, bundle))
+
+    say(f"\nDone in {format_seconds(time.monotonic() - began)}. Look at:")
+    for path in (data.overview, transfer.folder / "metrics.json", bundle / "README.md", bundle / "model.onnx"):
+        say(f"   {path}")
+
+
+def source_task(data: DemoData) -> mm.Task:
+    """Which drawn thing, and which pattern it has: two tasks that share one image encoder."""
+    return mm.Task(
+        name="source",
+        data=mm.Data(train=str(data.source), valid=str(data.source_valid)),
+        inputs={"image": _image()},
+        fusion=mm.Fusion(name="concat"),
+        tasks={"object": mm.Target(), "pattern": mm.Target()},
+        train=mm.Train(epochs=8, learning_rate=2e-3),
+    )
+
+
+def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -> mm.Task:
+    """Product and category from picture and text, quantity from speech; the image encoder may come with weights."""
+    weights = None if image_weights is None else str(image_weights.resolve())
+    strategy = "finetune" if image_weights is None else "probe_then_finetune"
+    return mm.Task(
+        name=name,
+        data=mm.Data(train=str(data.train), valid=str(data.valid), test=str(data.test)),
+        inputs={
+            "image": _image(weights=weights),
+            "text": mm.Input(encoder="compact/text", weights=None),
+            "audio": mm.Input(encoder="compact/audio", weights=None),
+        },
+        fusion=mm.Fusion(name="concat", modality_dropout=0.1),
+        tasks={"product": mm.Target(), "category": mm.Target(weight=0.5), "quantity": mm.Target()},
+        transfer=mm.Transfer(strategy=strategy, probe_epochs=5 if image_weights is not None else None),
+        train=mm.Train(epochs=20, batch_size=16, learning_rate=2e-3),
+    )
+
+
+def _image(weights: str | None = None) -> mm.Input:
+    # drawn things stand upright and their colour says little: small changes suffice
+    augment = mm.Augment(color=0.1, rotation=0.0, crop=0.15)
+    return mm.Input(encoder="compact/image", weights=weights, options={"image_size": 64}, augment=augment)
+
+
+def verify(bundle: Path) -> list[str]:
+    """Problems of a bundle; none where it is whole."""
+    from export import verify_bundle
+
+    return verify_bundle(bundle)
+
+
+def answer_without_torch(data: DemoData, bundle: Path) -> list[tuple[str, str, str, str]]:
+    """A few test records: what they are, and what a process without torch says of them."""
+    with data.test.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))[:NEW_RECORDS]
+    new = data.folder / "new.csv"
+    with new.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, ("image", "text", "audio"), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    command = [sys.executable, "-c", _SERVE, str(bundle), str(new)]
+    answers = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return [
+        (row["product"], row["quantity"], _answer(answer["product"]), _answer(answer["quantity"]))
+        for row, answer in zip(rows, answers, strict=True)
+    ]
+
+
+def _answer(label_and_probability: tuple[str, float]) -> str:
+    label, probability = label_and_probability
+    return f"{label} ({probability:.2f})"
+
+
+def _comparison(scratch: dict[str, Any], transfer: dict[str, Any]) -> list[tuple[str, str, str]]:
+    def accuracy(metrics: dict[str, Any], task: str) -> str:
+        estimate = metrics["tasks"][task]["accuracy"]
+        return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+
+    return [(task, accuracy(scratch, task), accuracy(transfer, task)) for task in transfer["tasks"]]
+
+
+def _indented(say: Say) -> Say:
+    return lambda line: say(f"   {line}")
