@@ -24,7 +24,7 @@ def wilson_interval(successes: float, n: int) -> Interval:
     share, weight = successes / n, Z * Z / n
     middle = (share + weight / 2) / (1 + weight)
     margin = Z / (1 + weight) * math.sqrt(share * (1 - share) / n + weight / (4 * n))
-    return max(0.0, middle - margin), min(1.0, middle + margin)
+    return max(0.0, min(share, middle - margin)), min(1.0, max(share, middle + margin))  # 0 and 1 to the last digit
 
 
 def share_interval(value: float, standard_error: float, n: int) -> Interval:

@@ -131,6 +131,8 @@ def test_rotation_turns_about_the_middle_up_to_its_angle():
         pixels = np.asarray(only("image", rotation=20.0)(coordinates(), 0, row)).astype(float)
         right = pixels[24, 42] - pixels[24, 22]  # 20 pixels to the right are so far right and down in the original
         assert abs(np.hypot(right[0], right[1]) - 40) < 3
+        downwards = pixels[34, 32] - pixels[14, 32]
+        assert np.abs(downwards[:2] - [-right[1], right[0]]).max() < 3  # at a right angle, and as long
         assert abs(pixels[24, 32, 0] / 2 - 32) <= 1
         angles.append(np.degrees(np.arctan2(right[1], right[0])))
     assert -22 < min(angles) < -15
