@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from encoders import Encoder, create_encoder, list_encoders, register_encoder
     from encoders.testing import check_encoder
-    from export import Bundle, Prediction, Predictor, export_bundle
+    from export import Bundle, Prediction, Predictor, export_bundle, verify_bundle
     from fusion import FusionModule, create_fusion
     from multimodal.config import Augment, Data, Fusion, Input, Target, Task, Train, Transfer, load_task
     from multimodal.heads import Head
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "encoders": ("Encoder", "create_encoder", "list_encoders", "register_encoder"),
     "encoders.testing": ("check_encoder",),
-    "export": ("Bundle", "Prediction", "Predictor", "export_bundle"),
+    "export": ("Bundle", "Prediction", "Predictor", "export_bundle", "verify_bundle"),
     "fusion": ("FusionModule", "create_fusion"),
     "multimodal.config": (
         "Augment",
@@ -72,6 +72,7 @@ __all__ = [  # noqa: RUF022  (in the order of use)
     "Prediction",
     "Predictor",
     "export_bundle",
+    "verify_bundle",
 ]
 
 

@@ -61,7 +61,7 @@ def run_demo(folder: Path, *, say: Say) -> None:
     bundle = folder / "bundle"
     if not (bundle / "bundle.json").is_file():
         transfer.export(bundle)
-    problems = verify(bundle)
+    problems = mm.verify_bundle(bundle)
     say(f"   {bundle}: {'verified' if not problems else '; '.join(problems)}")
 
     say("\n7. New records, answered by a process that cannot import torch")
@@ -107,13 +107,6 @@ def _image(weights: str | None = None) -> mm.Input:
     # drawn things stand upright and their colour says little: small changes suffice
     augment = mm.Augment(color=0.1, rotation=0.0, crop=0.15)
     return mm.Input(encoder="compact/image", weights=weights, options={"image_size": 64}, augment=augment)
-
-
-def verify(bundle: Path) -> list[str]:
-    """Problems of a bundle; none where it is whole."""
-    from export import verify_bundle
-
-    return verify_bundle(bundle)
 
 
 def answer_without_torch(data: DemoData, bundle: Path) -> list[tuple[str, str, str, str]]:
