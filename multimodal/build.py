@@ -1,19 +1,20 @@
 """The one place that turns a job description into objects."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from encoders import create_encoder
 from encoders.base import Encoder
+from encoders.preprocessing import UnreadableValueError
 from fusion import FusionModule, create_fusion
 from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Target, Task
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model import MultimodalModel
-from multimodal.records import InputReader, Records, class_label, is_missing
+from multimodal.records import InputReader, RecordError, Records, class_label, is_missing, label_set
 from multimodal.targets import (
     ClassTarget,
     LabelSetTarget,
@@ -31,6 +32,14 @@ HEADS: dict[str, type[Head]] = {
     "multilabel": MultilabelHead,
     "regression": RegressionHead,
 }
+
+
+READ_LABEL: dict[str, Callable[[Any], Any]] = {
+    "classification": class_label,
+    "multilabel": label_set,
+    "regression": parse_number,
+}
+OnError = Literal["raise", "skip"]
 
 
 def build_encoders(inputs: Mapping[str, Input], base: Path) -> dict[str, Encoder]:
@@ -81,13 +90,36 @@ def build_augmentations(task: Task, encoders: Mapping[str, Encoder]) -> dict[str
     }
 
 
-def head_arguments(name: str, target: Target, column: str, records: Records) -> dict[str, Any]:
+def label_cells(name: str, target: Target, column: str, records: Records, on_error: OnError = "raise") -> list[Any]:
+    """The cells of a task's column; with ``on_error="skip"`` one that cannot be used counts as empty.
+
+    Raises:
+        RecordError: for the first cell that cannot be used, with its place.
+    """
+    cells = []
+    for row, record in enumerate(records.rows):
+        cell = record.get(column)
+        try:
+            if not is_missing(cell):
+                READ_LABEL[target.type](cell)
+        except UnreadableValueError as error:
+            if on_error == "raise":
+                raise RecordError(row, name, f"{records.place(row, column)}: {error}") from error
+            cell = None
+        cells.append(cell)
+    return cells
+
+
+def head_arguments(
+    name: str, target: Target, column: str, records: Records, on_error: OnError = "raise"
+) -> dict[str, Any]:
     """JSON arguments of a task's head, as the training records have it: labels, class weights, mean and deviation.
 
     Raises:
         ConfigError: if the records hold too little to learn the task from.
+        RecordError: as ``label_cells``.
     """
-    values = [row.get(column) for row in records.rows]
+    values = label_cells(name, target, column, records, on_error)
     if target.type == "regression":
         numbers = [number for number in map(parse_number, values) if number is not None]
         if len(numbers) < 2 or np.std(numbers) == 0:
@@ -180,7 +212,7 @@ def sampling_weights(task: Task, records: Records) -> np.ndarray | None:
     """How often each row is drawn, for the task that wants a balanced sampler; rows without its label as the mean."""
     for name, target in task.tasks.items():
         if target.imbalance == "balanced_sampler":
-            values = [row.get(task.task_column(name)) for row in records.rows]
+            values = label_cells(name, target, task.task_column(name), records, task.data.on_error)
             counts = class_counts(values)
             weights = [np.nan if is_missing(value) else 1.0 / counts[class_label(value)] for value in values]
             return np.nan_to_num(np.array(weights), nan=float(np.nanmean(weights)))

@@ -52,6 +52,7 @@ class Job:
 
         Raises:
             ConfigError: if a part cannot be built.
+            RecordError: for a training label that cannot be used, with ``data.on_error: raise``.
         """
         inputs = [task.input_column(name) for name in task.inputs]
         outputs = [task.task_column(name) for name in task.tasks]
@@ -60,7 +61,10 @@ class Job:
         torch.manual_seed(task.train.seed)
         encoders = build_encoders(task.inputs, base)
         columns = {name: task.task_column(name) for name in task.tasks}
-        heads = {name: head_arguments(name, target, columns[name], tables.train) for name, target in task.tasks.items()}
+        heads = {
+            name: head_arguments(name, target, columns[name], tables.train, task.data.on_error)
+            for name, target in task.tasks.items()
+        }
         targets = {name: build_target(task.tasks[name].type, columns[name], heads[name]) for name in heads}
         model = build_model(task, encoders, heads)
         return cls(task, tables, encoders, heads, model, build_readers(task, encoders), targets)

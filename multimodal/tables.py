@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Task
 from multimodal.files import sha256_of
 from multimodal.records import Records, class_label, is_missing, read_records
@@ -66,13 +67,21 @@ def read_tables(
     return Tables(train_table, valid_table, tables.get("test"), held_out, hashes)
 
 
+def _readable_label(value: Any) -> tuple[str, ...]:
+    """The class of a cell, if it has one; evaluation names the cells that cannot be used."""
+    try:
+        return () if is_missing(value) else (class_label(value),)
+    except UnreadableValueError:
+        return ()
+
+
 def unseen_labels(records: Records, targets: dict[str, TargetReader]) -> dict[str, list[str]]:
     """Task -> labels in a table that training did not have; they will count as wrong."""
     unseen: dict[str, list[str]] = {}
     for task, reader in targets.items():
         if isinstance(reader, ClassTarget):
-            values = (row.get(reader.column) for row in records.rows)
-            labels = {class_label(value) for value in values if not is_missing(value)} - set(reader.labels)
+            labels = {label for row in records.rows for label in _readable_label(row.get(reader.column))}
+            labels -= set(reader.labels)
             if labels:
                 unseen[task] = sorted(labels)
     return unseen

@@ -95,3 +95,8 @@ def test_labels_that_train_lacks_are_listed_once_and_sorted():
     targets: dict[str, TargetReader] = {"product": ClassTarget("product", ("a", "b")), "price": NumberTarget("price")}
     assert unseen_labels(records, targets) == {"product": ["c", "z"]}
     assert unseen_labels(records.subset([0, 4]), targets) == {}
+
+
+def test_a_label_that_cannot_be_used_is_no_unseen_label():
+    records = read_records([{"product": ["x"]}, {"product": "z"}])
+    assert unseen_labels(records, {"product": ClassTarget("product", ("a",))}) == {"product": ["z"]}

@@ -1,0 +1,88 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from multimodal.build import head_arguments, sampling_weights
+from multimodal.config import ConfigError, Target, Task, parse_task
+from multimodal.records import RecordError, read_records
+
+
+def records(column: str, cells: list[Any]):
+    return read_records([{"text": "red", column: cell} for cell in cells])
+
+
+def task(**target: Any) -> Task:
+    inputs = {"text": {"encoder": "compact/text"}}
+    return parse_task({"inputs": inputs, "tasks": {"other": {}, "kind": target}})
+
+
+def test_a_classification_learns_its_labels_from_the_records_sorted():
+    arguments = head_arguments(
+        "kind", Target(label_smoothing=0.1), "kind", records("kind", ["b", "a ", None, 3.0, "b"])
+    )
+    assert arguments == {"labels": ["3", "a", "b"], "label_smoothing": 0.1}
+
+
+def test_class_weights_even_out_the_classes():
+    target = Target(imbalance="class_weights")
+    arguments = head_arguments("kind", target, "kind", records("kind", ["a", "a", "a", "b", None]))
+    # 4 known records, 2 classes: 4 / (2 * 3) and 4 / (2 * 1)
+    assert arguments["class_weights"] == pytest.approx([2 / 3, 2.0])
+
+
+def test_a_multilabel_task_learns_its_labels_and_keeps_its_threshold():
+    target = Target(type="multilabel", threshold=0.3)
+    arguments = head_arguments("tags", target, "tags", records("tags", ["new;sale", "", "sale"]))
+    assert arguments == {"labels": ["new", "sale"], "label_smoothing": 0.0, "threshold": 0.3}
+
+
+def test_a_regression_learns_mean_and_deviation_of_the_known_numbers():
+    numbers = ["1", None, 2.5, "7"]
+    arguments = head_arguments("price", Target(type="regression", unit="EUR"), "price", records("price", numbers))
+    known = np.array([1, 2.5, 7])
+    assert arguments == {"mean": known.mean(), "std": known.std(), "unit": "EUR"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells", "match"),
+    [
+        ("classification", ["a", "a", None], r"has 1 distinct labels \(\['a'\]\); classification needs at least 2"),
+        ("multilabel", ["", ";"], r"has 0 distinct labels \(\[\]\); multilabel needs at least 1"),
+        ("regression", ["2", "2.0", None], "has 1 distinct numbers; regression needs at least two"),
+        ("regression", [None], "has 0 distinct numbers"),
+    ],
+)
+def test_a_column_that_holds_too_little_to_learn_from_is_refused(kind, cells, match):
+    with pytest.raises(ConfigError, match=f"^tasks.kind: column 'c' of records {match}"):
+        head_arguments("kind", Target(type=kind), "c", records("c", cells))
+
+
+UNUSABLE = [("regression", ["1", "cheap", "3"], "'cheap' is not"), ("classification", ["a", ["x"], "b"], "is a list")]
+
+
+@pytest.mark.parametrize(("kind", "cells", "reason"), UNUSABLE)
+def test_a_label_that_cannot_be_used_is_named_with_its_place(kind, cells, reason):
+    with pytest.raises(RecordError, match=f"records, row 2, column c: .*{reason}") as caught:
+        head_arguments("kind", Target(type=kind), "c", records("c", cells))
+    assert (caught.value.row, caught.value.input) == (1, "kind")
+
+
+@pytest.mark.parametrize(("kind", "cells", "reason"), UNUSABLE)
+def test_a_label_that_cannot_be_used_is_left_out_where_the_task_skips(kind, cells, reason):
+    target, good = Target(type=kind), [cell for index, cell in enumerate(cells) if index != 1]
+    assert head_arguments("kind", target, "c", records("c", cells), "skip") == head_arguments(
+        "kind", target, "c", records("c", good)
+    )
+
+
+def test_a_balanced_sampler_gives_every_class_the_same_weight_and_unknown_rows_the_mean():
+    cells = ["a", "a", "a", "b", None]
+    weights = sampling_weights(task(imbalance="balanced_sampler"), records("kind", cells))
+    assert weights is not None
+    assert weights[:3].sum() == pytest.approx(weights[3])
+    assert weights[4] == pytest.approx(weights[:4].mean())
+
+
+def test_without_a_balanced_sampler_rows_have_no_weights():
+    assert sampling_weights(task(), records("kind", ["a", "b"])) is None
