@@ -2,7 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from encoders.registry import EncoderInfo, create_encoder, find_encoder, list_encoders, register_encoder
+from encoders.registry import (
+    EncoderInfo,
+    create_encoder,
+    find_encoder,
+    list_encoders,
+    missing_extra,
+    register_encoder,
+)
 
 if TYPE_CHECKING:
     from encoders.base import Encoder
@@ -12,7 +19,9 @@ __all__ = ["Encoder", "EncoderInfo", "create_encoder", "find_encoder", "list_enc
 
 def __getattr__(name: str) -> Any:
     if name == "Encoder":
-        from encoders.base import Encoder
-
+        try:
+            from encoders.base import Encoder
+        except ModuleNotFoundError as error:
+            raise missing_extra(error, "train") from error
         return Encoder
     raise AttributeError(f"module 'encoders' has no attribute {name!r}")

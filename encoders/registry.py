@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from encoders.base import Encoder
 
 PLUGIN_GROUP = "multimodal.encoders"
+BUILT_IN = "multimodal-transfer"
+TRAIN_PACKAGES = ("torch", "torchvision", "torchaudio", "transformers", "safetensors", "jaxtyping")
 Weights = str | Path | None
 Factory = Callable[..., "Encoder"]
 
@@ -42,6 +44,9 @@ class _Entry:
     info: EncoderInfo
     load: Callable[[], Factory]
     owner: str
+    """Distribution, or ``module:name`` of what is decorated."""
+    declared: str | None = None
+    """``module:name`` that a distribution's entry point stands for."""
 
 
 _registered: dict[str, _Entry] = {}
@@ -55,7 +60,7 @@ def _builder(path: str) -> Callable[[], Factory]:
 def _builtin_entries() -> list[_Entry]:
     from encoders import catalogue
 
-    return [_Entry(info, _builder(path), "multimodal-transfer") for info, path in catalogue.entries()]
+    return [_Entry(info, _builder(path), BUILT_IN) for info, path in catalogue.entries()]
 
 
 def _plugin_entries() -> list[_Entry]:
@@ -63,21 +68,22 @@ def _plugin_entries() -> list[_Entry]:
     for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
         owner = point.dist.name if point.dist is not None else point.value
         info = EncoderInfo(point.name, modality="unknown", source=owner)
-        entries.append(_Entry(info, point.load, owner))
+        entries.append(_Entry(info, point.load, owner, declared=point.value))
     return entries
 
 
 def _entries() -> dict[str, _Entry]:
-    """Every entry by name: built in, registered by decorator, declared by installed distributions."""
+    """Every entry by name: built in, declared by installed distributions, registered by decorator."""
     entries: dict[str, _Entry] = {}
-    for entry in [*_builtin_entries(), *_registered.values(), *_plugin_entries()]:
+    for entry in [*_builtin_entries(), *_plugin_entries(), *_registered.values()]:
         _refuse_twice(entries.get(entry.info.name), entry)
         entries[entry.info.name] = entry
     return entries
 
 
 def _refuse_twice(old: _Entry | None, new: _Entry) -> None:
-    if old is not None:
+    """A factory may be declared by its distribution and decorated, too: the decorator then says more."""
+    if old is not None and old.declared != new.owner:
         raise ValueError(
             f"the encoder name {new.info.name!r} is taken twice, by {old.owner} and by {new.owner}; "
             "rename one of them, for example with a /v2"
@@ -85,7 +91,10 @@ def _refuse_twice(old: _Entry | None, new: _Entry) -> None:
 
 
 def register_encoder(name: str, *, modality: str, **info: Any) -> Callable[[Factory], Factory]:
-    """Registers an Encoder class, or a factory ``f(*, weights, **kwargs)``, under a name of your own.
+    """Registers an Encoder class, or a factory ``f(*, weights, **options)``, under a name of your own.
+
+    A factory without ``weights`` gets a file of weights loaded into what it returns. One with ``name`` is told the
+    full name, which a family (``"mine/*"``) needs.
 
     Args:
         modality: "image", "text", "audio" or another word.
@@ -96,8 +105,8 @@ def register_encoder(name: str, *, modality: str, **info: Any) -> Callable[[Fact
     """
 
     def decorate(factory: Factory) -> Factory:
-        owner = f"{factory.__module__}.{factory.__qualname__}"
-        entry = _Entry(replace(EncoderInfo(name, modality, source=factory.__module__), **info), lambda: factory, owner)
+        full = replace(EncoderInfo(name, modality, source=factory.__module__), **info)
+        entry = _Entry(full, lambda: factory, owner=f"{factory.__module__}:{factory.__qualname__}")
         _refuse_twice(_entries().get(name), entry)
         _registered[name] = entry
         return factory
@@ -106,13 +115,20 @@ def register_encoder(name: str, *, modality: str, **info: Any) -> Callable[[Fact
 
 
 def list_encoders(modality: str | None = None) -> list[EncoderInfo]:
-    """What can be created, by name; imports no plug-in (its modality is "unknown" until it is created)."""
+    """What can be created, by name; imports no plug-in (its modality is "unknown" until it is created).
+
+    >>> [info.name for info in list_encoders("text")]
+    ['compact/text', 'transformers/*']
+    """
     infos = (entry.info for entry in _entries().values())
     return sorted((info for info in infos if modality in (None, info.modality)), key=lambda info: info.name)
 
 
 def find_encoder(name: str) -> EncoderInfo:
     """The entry that ``name`` belongs to, with the full name filled in.
+
+    >>> find_encoder("torchvision/resnet18").embed_dim
+    512
 
     Raises:
         LookupError: if there is none; the message suggests the nearest names.
@@ -149,23 +165,35 @@ def create_encoder(name: str, *, weights: Weights | EllipsisType = ..., **kwargs
     entry = _find(name)
     try:
         from encoders.weights import build
+
+        factory = _load(entry)
+        info = replace(_registered.get(entry.info.name, entry).info, name=name)
+        if weights is ...:
+            weights = "pretrained" if info.has_weights else None
+        return build(info, factory, weights, kwargs)
     except ModuleNotFoundError as error:
+        if entry.owner != BUILT_IN and error.name not in TRAIN_PACKAGES:
+            raise  # what a plug-in lacks is not in our extra
         raise missing_extra(error, "train") from error
-    info = replace(entry.info, name=name)
-    if weights is ...:
-        weights = "pretrained" if info.has_weights else None
-    if weights == "pretrained" and not info.has_weights and entry.owner == "multimodal-transfer":
-        raise ValueError(
-            f"{name} has no pretrained weights of its own; leave `weights` out for random initialisation, or give "
-            "a file, a folder or an earlier run"
-        )
+
+
+def _load(entry: _Entry) -> Factory:
     try:
-        return build(info, entry.load(), weights, kwargs)
-    except ModuleNotFoundError as error:
-        raise missing_extra(error, "train") from error
+        return entry.load()
+    except (ImportError, AttributeError) as error:
+        if entry.owner == BUILT_IN:
+            raise
+        raise ImportError(
+            f"the encoder {entry.info.name!r} of {entry.owner} cannot be loaded ({error}); install what "
+            f"{entry.owner} needs, or uninstall it"
+        ) from error
 
 
 def missing_extra(error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
-    """The one line that names the command for a missing package."""
+    """The one line that names the command for a missing package.
+
+    >>> print(missing_extra(ModuleNotFoundError(name="torch"), "train"))
+    torch is not installed; run: pip install 'multimodal-transfer[train]'
+    """
     line = f"{error.name} is not installed; run: pip install 'multimodal-transfer[{extra}]'"
     return ModuleNotFoundError(line, name=error.name)

@@ -1,0 +1,104 @@
+"""What tokens depend on, and in which order: for models whose code is not ours."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+def remove_unused(model: nn.Module, tokens: Tensor) -> list[str]:
+    """Removes the parameters that ``tokens`` do not depend on, such as a pooler's; returns their names.
+
+    A module that has no other parameters gives way to an Identity.
+
+    Args:
+        tokens: what the model gave, with its autograd graph.
+    """
+    used = {id(parameter) for parameter in _leaves(tokens)}
+    removed: list[str] = []
+    _remove(model, used, "", removed)
+    return removed
+
+
+def _leaves(tokens: Tensor) -> list[Tensor]:
+    """The tensors at the input end of an autograd graph."""
+    found, seen, waiting = [], set(), [tokens.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):  # AccumulateGrad
+            found.append(node.variable)
+        waiting.extend(following for following, _ in node.next_functions)
+    return found
+
+
+def _remove(module: nn.Module, used: set[int], path: str, removed: list[str]) -> None:
+    for name, child in list(module.named_children()):
+        parameters = dict(child.named_parameters(prefix=f"{path}{name}"))
+        if parameters and not any(id(parameter) in used for parameter in parameters.values()):
+            setattr(module, name, nn.Identity())
+            removed.extend(parameters)
+        else:
+            _remove(child, used, f"{path}{name}.", removed)
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        if id(parameter) not in used:
+            setattr(module, name, None)
+            removed.append(f"{path}{name}")
+
+
+def depth_order(model: nn.Module, run: Callable[[], object]) -> list[list[str]]:
+    """Names of the parameters in the order in which a forward pass meets their modules: stem, layers, what follows.
+
+    The layers are the items of the ModuleList with the most parameters. A parameter whose own module is never
+    called (an embedding whose matrix is used directly) counts where the module around it is called.
+
+    Args:
+        run: one forward pass of ``model``.
+    """
+    layers = list(_layers(model))
+    layer_of = {id(parameter): index for index, layer in enumerate(layers) for parameter in layer.parameters()}
+    called = _call_times(model, run)
+    first_layer = called.get(layers[0], 0) if layers else len(called)
+    stem: list[str] = []
+    inside: list[list[str]] = [[] for _ in layers]
+    rest: list[str] = []
+    for name, parameter in model.named_parameters():
+        if id(parameter) in layer_of:
+            inside[layer_of[id(parameter)]].append(name)
+        elif _call_time(model, name, called) < first_layer:
+            stem.append(name)
+        else:
+            rest.append(name)
+    return [group for group in (stem, *inside, rest) if group]
+
+
+def _layers(model: nn.Module) -> nn.ModuleList:
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return max(lists, key=lambda module: sum(p.numel() for p in module.parameters()), default=nn.ModuleList())
+
+
+def _call_times(model: nn.Module, run: Callable[[], object]) -> dict[nn.Module, int]:
+    """Module -> how many others were called before it was called first."""
+    called: dict[nn.Module, int] = {}
+
+    def note(module: nn.Module, _: object) -> None:
+        called.setdefault(module, len(called))
+
+    handles = [module.register_forward_pre_hook(note) for module in model.modules()]
+    try:
+        with torch.no_grad():
+            run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return called
+
+
+def _call_time(model: nn.Module, name: str, called: dict[nn.Module, int]) -> int:
+    """When the innermost called module around a parameter is called."""
+    path = name.rpartition(".")[0]
+    while path and model.get_submodule(path) not in called:
+        path = path.rpartition(".")[0]
+    return called.get(model.get_submodule(path), 0)

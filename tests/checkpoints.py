@@ -1,0 +1,80 @@
+"""Small checkpoints in the formats that pretrained models come in, written by the tests that read them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+
+PIECES = ("a", "red", "apple", "pear", "ripe", "milk", "from", "the", "cow", "##s", "hill", "farm", ",", ".", "##y")
+TEXT_MODELS = ("bert", "distilbert", "roberta", "mpnet")
+
+SPEECH: dict[str, Any] = {
+    "extractor_conv_layer_config": [[16, 10, 5], [16, 3, 2], [16, 3, 2], [16, 2, 2], [16, 2, 2]],
+    "encoder_embed_dim": 32,
+    "encoder_num_layers": 2,
+    "encoder_num_heads": 4,
+    "encoder_ff_interm_features": 48,
+    "encoder_pos_conv_kernel": 16,
+    "encoder_pos_conv_groups": 4,
+}
+"""Arguments of ``torchaudio.models.wav2vec2_model`` that make any of its bundles tiny."""
+
+
+def tokenizer(kind: str) -> Tokenizer:
+    """Word pieces, with the special tokens and ids of that kind of model."""
+    first, last, padding, unknown, mask = ("[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]")
+    special = (padding, unknown, first, last, mask)
+    if kind in ("roberta", "mpnet"):
+        first, last, padding, unknown, mask = ("<s>", "</s>", "<pad>", "<unk>", "<mask>")
+        special = (first, padding, last, unknown, mask)  # padding is 1
+    vocabulary = {token: index for index, token in enumerate((*special, *PIECES))}
+    made = Tokenizer(WordPiece(vocabulary, unk_token=unknown))
+    made.normalizer, made.pre_tokenizer = Lowercase(), Whitespace()
+    made.post_processor = TemplateProcessing(
+        single=f"{first} $A {last}", special_tokens=[(token, vocabulary[token]) for token in (first, last)]
+    )
+    return made
+
+
+def text_config(kind: str, **changes: Any) -> Any:
+    """A config of transformers with two layers of width 32."""
+    import transformers
+
+    sizes = {"vocab_size": 20, "max_position_embeddings": 24, "pad_token_id": 0}
+    if kind == "distilbert":
+        tiny = {**sizes, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
+        return transformers.DistilBertConfig(**{**tiny, **changes})
+    tiny = {**sizes, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    configs = {
+        "bert": transformers.BertConfig,
+        "roberta": transformers.RobertaConfig,
+        "mpnet": transformers.MPNetConfig,
+    }
+    if kind in ("roberta", "mpnet"):
+        tiny["pad_token_id"] = 1
+    return configs[kind](**{**tiny, **changes})
+
+
+def write_text_model(folder: Path, kind: str = "bert", *, seed: int = 0, **changes: Any) -> Any:
+    """A folder as ``save_pretrained`` writes it, with ``tokenizer.json``; returns the model of transformers."""
+    from transformers import AutoModel
+
+    torch.manual_seed(seed)
+    model = AutoModel.from_config(text_config(kind, **changes)).eval()
+    enlarge(model)
+    model.save_pretrained(folder)
+    tokenizer(kind).save(str(folder / "tokenizer.json"))
+    return model
+
+
+def enlarge(module: torch.nn.Module, factor: float = 5.0) -> None:
+    """Multiplies matrices, so that fresh weights make each token depend on all others by much."""
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(factor)
