@@ -30,6 +30,7 @@ GOLDEN_RECORDS = 4
 PARITY_RECORDS = 32
 """Real records that the graph is compared on."""
 
+_PATH_KEYS = {"train", "valid", "test", "encoder", "weights"}
 _LIBRARIES = (
     "multimodal-transfer", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy", "pillow",
     "tokenizers", "soundfile", "soxr",
@@ -124,7 +125,7 @@ def export_bundle(
             libraries=library_versions(),
             embedding=embedding,
         )
-        (staging / "README.md").write_text(model_card(bundle, run.metrics, run.provenance), encoding="utf-8")
+        (staging / "README.md").write_text(model_card(bundle, run.metrics, _provenance(run)), encoding="utf-8")
         bundle = seal_bundle(bundle)
     return bundle.at(Path(folder))
 
@@ -197,7 +198,23 @@ def _write_description(staging: Path, run: TrainedRun) -> None:
         target = run.task.tasks[name]
         _write_json(staging / "tasks" / f"{name}.json", {"type": target.type, "decoding": decoding.to_config()})
     _write_json(staging / "metrics.json", run.metrics)
-    _write_json(staging / "provenance.json", {"config": run.task.model_dump(mode="json"), **run.provenance})
+    _write_json(staging / "provenance.json", _provenance(run))
+
+
+def _provenance(run: TrainedRun) -> Any:
+    return _without_folders({"config": run.task.model_dump(mode="json"), **run.provenance})
+
+
+def _without_folders(value: Any, key: str = "") -> Any:
+    """The same JSON with file names where there were absolute paths: a bundle leaves the machine that trained it."""
+    if isinstance(value, dict):
+        return {name: _without_folders(entry, name) for name, entry in value.items()}
+    if not isinstance(value, str) or key not in _PATH_KEYS:
+        return value
+    family, _, folder = value.partition("/")  # "transformers//models/minilm"
+    if family and Path(folder).is_absolute():
+        return f"{family}/{Path(folder).name}"
+    return Path(value).name if Path(value).is_absolute() else value
 
 
 def _inputs(run: TrainedRun) -> dict[str, BundleInput]:

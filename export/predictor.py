@@ -1,9 +1,7 @@
 """Answers from a bundle, in any process: onnxruntime and the preprocessing of training. Never imports torch."""
 
-import difflib
-import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -11,16 +9,15 @@ from typing import Any, Literal, overload
 import numpy as np
 import onnxruntime as ort
 
-from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError, load_preprocessor
+from encoders.preprocessing import Preprocessor, load_preprocessor
 from export.answers import Answer, write_predictions
 from export.bundle import EMBEDDING, Bundle, BundleError, BundleInput, read_bundle
 from export.session import open_session, session_device
+from export.sources import RecordSource, Sample, open_source
 from multimodal.decoding import Decoding, Prediction, decoding_from_config
-from multimodal.records import InputReader, ManifestError, RecordError, Records, read_records, stack_inputs
+from multimodal.records import RecordError, stack_inputs
 
 __all__ = ["Answer", "Predictor", "write_predictions"]
-
-logger = logging.getLogger(__name__)
 
 OnError = Literal["raise", "return"]
 _ONNX_TYPES = {"float32": "float", "float64": "double"}  # the others have the same name
@@ -145,10 +142,10 @@ class Predictor:
             raise ValueError(f"batch_size is {batch_size}; give at least 1")
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is {on_error!r}; give 'raise' or 'return'")
-        source = self._source(records)
+        source = open_source(records, self.bundle.inputs, self._preprocessors)
         return self._batches(source, batch_size, on_error)
 
-    def _batches(self, source: "_Source", batch_size: int, on_error: OnError) -> Iterator[list[Answer]]:
+    def _batches(self, source: RecordSource, batch_size: int, on_error: OnError) -> Iterator[list[Answer]]:
         rows = iter(enumerate(source.rows))
         while batch := list(islice(rows, batch_size)):
             read = [source.read(number, row) for number, row in batch]
@@ -158,7 +155,7 @@ class Predictor:
             answers = iter(self._answer([sample for sample in read if not isinstance(sample, RecordError)], source))
             yield [sample if isinstance(sample, RecordError) else next(answers) for sample in read]
 
-    def _answer(self, samples: list["_Sample"], source: "_Source") -> list[dict[str, Prediction]]:
+    def _answer(self, samples: list[Sample], source: RecordSource) -> list[dict[str, Prediction]]:
         if not samples:
             return []
         stacked = stack_inputs(source.readers, samples)
@@ -173,87 +170,6 @@ class Predictor:
             {task: replace(predictions[row], missing=missing[row]) for task, predictions in by_task.items()}
             for row in range(len(samples))
         ]
-
-    def _source(self, records: Any) -> "_Source":
-        is_manifest = isinstance(records, str | Path | Records) or hasattr(records, "to_dict")
-        if not is_manifest:
-            if not isinstance(records, Iterable) or isinstance(records, Mapping | bytes):
-                raise TypeError(
-                    f"records are a {type(records).__name__}; give a list of dicts, one dict a record, or a manifest"
-                )
-            readers = {name: InputReader(name, name, self._preprocessors[name]) for name in self.bundle.inputs}
-            return _Source(records, readers, None, True, strict_keys=True)
-        table = read_records(records)
-        columns = {name: entry.column for name, entry in self.bundle.inputs.items()}
-        check_manifest(table, columns)
-        readers = {name: InputReader(name, columns[name], self._preprocessors[name]) for name in columns}
-        return _Source(table.rows, readers, table.root, table.allow_outside, strict_keys=False)
-
-
-_Sample = dict[str, tuple[Arrays, bool]]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Rows, and how the inputs are found in them."""
-
-    rows: Iterable[Any]
-    readers: dict[str, InputReader]
-    root: Path | None
-    allow_outside: bool
-    strict_keys: bool
-    """Whether a key that is no input is an error; a manifest has further columns, such as labels."""
-
-    def read(self, number: int, row: Any) -> _Sample | RecordError:
-        """The arrays of one record, or why it cannot be used."""
-        if not isinstance(row, Mapping):
-            return RecordError(number, None, f"is a {type(row).__name__}; give one dict a record")
-        if self.strict_keys:
-            for key in row:
-                if key not in self.readers:
-                    return RecordError(number, None, f"has the key {key!r}, which is no input; {self._hint(key)}")
-        sample: _Sample = {}
-        for name, reader in self.readers.items():
-            try:
-                sample[name] = reader.read(row, self.root, self.allow_outside)
-            except UnreadableValueError as error:
-                return RecordError(number, name, str(error))
-        if not any(present for _, present in sample.values()):
-            names = " or ".join(self.readers)
-            return RecordError(number, None, f"every input is missing; give at least {names}")
-        return sample
-
-    def _hint(self, key: Any) -> str:
-        near = difflib.get_close_matches(str(key), self.readers, n=1)
-        return f"did you mean {near[0]!r}?" if near else f"the inputs are {', '.join(self.readers)}"
-
-
-def check_manifest(table: Records, columns: Mapping[str, str]) -> None:
-    """Checks that a table has columns of the inputs; an input whose column it lacks is missing in every record.
-
-    Args:
-        columns: input -> column.
-
-    Raises:
-        ManifestError: if the table has none of them, or a column whose name is one of them, misspelt.
-    """
-    absent = {name: column for name, column in columns.items() if column not in table.columns}
-    others = {column.casefold(): column for column in table.columns if column not in columns.values()}
-    for column in absent.values():
-        near = difflib.get_close_matches(column.casefold(), others, n=1, cutoff=0.8)  # "txt" for "text"
-        if near:
-            raise ManifestError(
-                table.source,
-                f"has no column {column!r} but {others[near[0]]!r}; rename it, or add an empty column {column!r} if "
-                "that input is missing in every record",
-            )
-    if absent and len(absent) == len(columns) and len(table):
-        raise ManifestError(
-            table.source,
-            f"has none of the columns {', '.join(columns.values())}; it has {', '.join(table.columns)}",
-        )
-    for name, column in absent.items():
-        logger.warning("%s has no column %r: the input %s is missing in every record", table.source, column, name)
 
 
 def model_file(bundle: Bundle, precision: str = "auto") -> Path:

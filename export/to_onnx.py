@@ -92,7 +92,9 @@ def to_onnx(model: MultimodalModel, *, opset: int = 20, embedding: bool = False)
     rename_values(graph.graph, _final_names(graph.graph, outputs))
     strip(graph)
     _check_graph(graph, slots, outputs, opset)
-    return graph.SerializeToString(deterministic=True)
+    content = graph.SerializeToString(deterministic=True)
+    onnx.checker.check_model(content)
+    return content
 
 
 def _trace(flat: _FlatModel, slots: list[tuple[str, TensorSpec]], outputs: list[str], opset: int) -> ONNXProgram:
@@ -105,7 +107,8 @@ def _trace(flat: _FlatModel, slots: list[tuple[str, TensorSpec]], outputs: list[
                 _example(flat.model, slots),
                 input_names=[f"{name}.{spec.name}" for name, spec in slots],
                 output_names=outputs,
-                dynamic_shapes=(_dynamic_axes(slots),),
+                # names, not Dim objects: those refuse whatever an encoder asks of a size, such as at least one window
+                dynamic_shapes=(tuple(_named_axes(name, spec) for name, spec in slots),),
                 opset_version=opset,
                 dynamo=True,
                 verbose=False,
@@ -168,12 +171,6 @@ def _named_axes(name: str, spec: TensorSpec) -> dict[int, str]:
     return {position: axis if axis == "batch" else f"{name}_{axis}" for position, axis in named.items()}
 
 
-def _dynamic_axes(slots: list[tuple[str, TensorSpec]]) -> tuple[dict[int, torch.export.Dim], ...]:
-    axes = [_named_axes(name, spec) for name, spec in slots]
-    dims = {axis: torch.export.Dim(axis) for named in axes for axis in named.values()}
-    return tuple({position: dims[axis] for position, axis in named.items()} for named in axes)
-
-
 def _check_graph(model: onnx.ModelProto, slots: list[tuple[str, TensorSpec]], outputs: list[str], opset: int) -> None:
     declared = {}
     for name, spec in slots:
@@ -194,4 +191,3 @@ def _check_graph(model: onnx.ModelProto, slots: list[tuple[str, TensorSpec]], ou
     written = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if written != opset:
         raise OnnxError(f"the exporter wrote opset {written}, not {opset}; export with opset={written}")
-    onnx.checker.check_model(model)

@@ -51,6 +51,19 @@ def test_a_card_without_metrics_or_origin_says_so(bundle: Bundle) -> None:
     assert "| photo | image | image | unknown | unknown |" in card
 
 
+def test_paths_of_the_training_machine_stay_there(run: StubRun) -> None:
+    config = json.loads(json.dumps(CONFIG))
+    config["data"] = {"train": "/home/ann/data/train.csv", "valid": "val.csv"}
+    config["inputs"]["photo"] |= {"encoder": "transformers//home/ann/models/clip", "weights": "/home/ann/run"}
+    config["tasks"]["price"]["unit"] = "/kg"
+    provenance = exporter._provenance(replace(run, task=Task.model_validate(config)))
+    assert "ann" not in json.dumps(provenance)
+    made = provenance["config"]
+    assert (made["data"]["train"], made["data"]["valid"]) == ("train.csv", "val.csv")
+    assert (made["inputs"]["photo"]["encoder"], made["inputs"]["photo"]["weights"]) == ("transformers/clip", "run")
+    assert made["tasks"]["price"]["unit"] == "/kg"
+
+
 def fake_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """The graph that was exported before stands in for a new one: exporting takes seconds."""
     content = bundle.path("model.onnx").read_bytes()

@@ -1,0 +1,104 @@
+"""Where records come from, and reading the inputs of one. Never imports torch."""
+
+import difflib
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError
+from export.bundle import BundleInput
+from multimodal.records import InputReader, ManifestError, RecordError, Records, read_records
+
+logger = logging.getLogger(__name__)
+
+Sample = dict[str, tuple[Arrays, bool]]
+"""Input -> its arrays, and whether the record has it."""
+
+
+@dataclass(frozen=True)
+class RecordSource:
+    """Rows, and how the inputs are found in them."""
+
+    rows: Iterable[Any]
+    readers: dict[str, InputReader]
+    root: Path | None
+    allow_outside: bool
+    strict_keys: bool
+    """Whether a key that is no input is an error; a manifest has further columns, such as labels."""
+
+    def read(self, number: int, row: Any) -> Sample | RecordError:
+        """The arrays of one record, or why it cannot be used."""
+        if not isinstance(row, Mapping):
+            return RecordError(number, None, f"is a {type(row).__name__}; give one dict a record")
+        if self.strict_keys:
+            for key in row:
+                if key not in self.readers:
+                    return RecordError(number, None, f"has the key {key!r}, which is no input; {self._hint(key)}")
+        sample: Sample = {}
+        for name, reader in self.readers.items():
+            try:
+                sample[name] = reader.read(row, self.root, self.allow_outside)
+            except UnreadableValueError as error:
+                return RecordError(number, name, str(error))
+        if not any(present for _, present in sample.values()):
+            names = " or ".join(self.readers)
+            return RecordError(number, None, f"every input is missing; give at least {names}")
+        return sample
+
+    def _hint(self, key: Any) -> str:
+        near = difflib.get_close_matches(str(key), self.readers, n=1)
+        return f"did you mean {near[0]!r}?" if near else f"the inputs are {', '.join(self.readers)}"
+
+
+def open_source(
+    records: Any, inputs: Mapping[str, BundleInput], preprocessors: Mapping[str, Preprocessor]
+) -> RecordSource:
+    """Dicts with input names as keys, or a manifest (path, ``Records``, DataFrame) with the columns of training.
+
+    Raises:
+        ManifestError: if a manifest has none of the inputs' columns, or misspells one.
+        TypeError: if ``records`` is something else.
+    """
+    is_manifest = isinstance(records, str | Path | Records) or hasattr(records, "to_dict")
+    if not is_manifest:
+        if not isinstance(records, Iterable) or isinstance(records, Mapping | bytes):
+            raise TypeError(
+                f"records are a {type(records).__name__}; give a list of dicts, one dict a record, or a manifest"
+            )
+        readers = {name: InputReader(name, name, preprocessors[name]) for name in inputs}
+        return RecordSource(records, readers, None, True, strict_keys=True)
+    table = read_records(records)
+    columns = {name: entry.column for name, entry in inputs.items()}
+    check_manifest(table, columns)
+    readers = {name: InputReader(name, columns[name], preprocessors[name]) for name in columns}
+    return RecordSource(table.rows, readers, table.root, table.allow_outside, strict_keys=False)
+
+
+def check_manifest(table: Records, columns: Mapping[str, str]) -> None:
+    """Checks that a table has columns of the inputs; an input whose column it lacks is missing in every record.
+
+    Args:
+        columns: input -> column.
+
+    Raises:
+        ManifestError: if the table has none of them, or a column whose name is one of them, misspelt.
+    """
+    absent = {name: column for name, column in columns.items() if column not in table.columns}
+    others = {column.casefold(): column for column in table.columns if column not in columns.values()}
+    for column in absent.values():
+        near = difflib.get_close_matches(column.casefold(), others, n=1, cutoff=0.8)  # "txt" for "text"
+        if near:
+            raise ManifestError(
+                table.source,
+                f"has no column {column!r} but {others[near[0]]!r}; rename it, or add an empty column {column!r} if "
+                "that input is missing in every record",
+            )
+    if absent and len(absent) == len(columns) and len(table):
+        raise ManifestError(
+            table.source,
+            f"has none of the columns {', '.join(columns.values())}; it has {', '.join(table.columns)}",
+        )
+    for name, column in absent.items():
+        logger.warning("%s has no column %r: the input %s is missing in every record", table.source, column, name)
