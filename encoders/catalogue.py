@@ -82,7 +82,7 @@ def _resnets() -> list[tuple[EncoderInfo, str]]:
 
 
 def _text() -> tuple[EncoderInfo, str]:
-    info = EncoderInfo("transformers/*", "text", source="hub id or local folder", has_weights=True)
+    info = EncoderInfo("transformers/*", "text", source="transformers (any hub id or local folder)", has_weights=True)
     return info, "encoders.text:transformers_text"
 
 

@@ -136,7 +136,10 @@ def test_a_list_can_be_of_one_modality():
 def test_a_family_takes_any_name_but_none():
     info = find_encoder("transformers/google-bert/bert-base-uncased")
     assert info == EncoderInfo(
-        "transformers/google-bert/bert-base-uncased", "text", source="hub id or local folder", has_weights=True
+        "transformers/google-bert/bert-base-uncased",
+        "text",
+        source="transformers (any hub id or local folder)",
+        has_weights=True,
     )
     with pytest.raises(LookupError, match="there is no encoder 'transformers/'"):
         find_encoder("transformers/")
