@@ -6,6 +6,8 @@ Importing this package loads neither torch nor transformers, and ``Predictor`` n
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from multimodal.threads import share_cores
+
 if TYPE_CHECKING:
     from encoders import Encoder, create_encoder, list_encoders, register_encoder
     from encoders.testing import check_encoder
@@ -79,6 +81,7 @@ __all__ = [  # noqa: RUF022  (in the order of use)
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'multimodal' has no attribute {name!r}; it has {', '.join(__all__)}")
+    share_cores()
     try:
         value = getattr(importlib.import_module(_HOME_OF[name]), name)
     except ModuleNotFoundError as error:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from multimodal.console import complain, say, show_metrics, show_table
+from multimodal.threads import share_cores
 
 app = typer.Typer(
     name="multimodal",
@@ -219,6 +220,7 @@ def main() -> None:
     """Runs a command; its errors are one message, and with ``--debug`` a traceback."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
+    share_cores()
     try:
         _check_packages()
         app(args=arguments, prog_name="multimodal")

@@ -32,6 +32,7 @@ RECORDS = tuple(
         "media",
         "metrics",
         "records",
+        "threads",
     )
 )
 MULTIMODAL = ("multimodal", "multimodal.*")
