@@ -79,6 +79,13 @@ def test_there_is_nothing_to_train_or_to_save() -> None:
     assert not LogMel().state_dict()
 
 
+def test_mixed_precision_leaves_it_exact() -> None:
+    mel = LogMel()
+    expected = frames_of(mel, sound())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(frames_of(mel, sound()), expected)
+
+
 def test_float16_holds_the_loudest_and_the_quietest() -> None:
     mel = LogMel().half()
     time = torch.arange(4000) / RATE
