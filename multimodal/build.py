@@ -73,7 +73,8 @@ def _build_encoder(name: str, entry: Input, base: Path) -> Encoder:
     try:
         return create_encoder(encoder_name, weights=... if weights == "default" else weights, **entry.options)
     except (LookupError, ValueError, TypeError, OSError) as error:
-        raise ConfigError(f"inputs.{name}: {error.args[0] if error.args else error}") from error
+        message = error.args[0] if isinstance(error, LookupError) else error  # a LookupError shows its text quoted
+        raise ConfigError(f"inputs.{name}: {message}") from error
 
 
 def build_readers(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, InputReader]:

@@ -13,6 +13,7 @@ from multimodal.threads import share_cores
 app = typer.Typer(
     name="multimodal",
     help="Transfer learning over images, text and audio: train, evaluate, export to ONNX, predict without torch.",
+    epilog="With --debug an error shows its traceback.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,

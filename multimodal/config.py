@@ -104,6 +104,12 @@ class Input(_Section):
     def _one_encoder(self) -> "Input":
         if (self.encoder is None) == (self.share is None):
             raise ValueError("give either `encoder`, or `share` with the name of another input")
+        own = self.weights != "default" or self.frozen or self.learning_rate_scale is not None or self.options
+        if self.share is not None and own:
+            raise ValueError(
+                "weights, frozen, learning_rate_scale and options belong to the encoder; set them on the input "
+                f"{self.share!r}, whose encoder is shared"
+            )
         return self
 
 
@@ -227,8 +233,8 @@ class Task(_Section):
             if entry.share is not None and (entry.share not in self.inputs or self.inputs[entry.share].encoder is None):
                 raise ValueError(f"inputs.{name}.share: {entry.share!r} is not an input with an encoder of its own")
         for name in self.tasks:
-            if name == "error" or name.endswith("_probability"):
-                raise ValueError(f"tasks.{name}: this name is a column of the predictions file; take another")
+            if name in ("error", "embedding") or name.endswith("_probability"):
+                raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
         balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
         if len(balanced) > 1:
             raise ValueError(f"tasks {' and '.join(balanced)} both want balanced_sampler; only one can have it")

@@ -31,8 +31,8 @@ def task_metrics(
         outputs: a head's raw outputs, [n c].
         targets: classification: index of each class, int [n]; multilabel: zeros and ones, [n c]; regression:
             values in the data's unit, [n].
-        unknown: classification: names of the classes that indices from ``len(labels)`` on stand for. Training
-            lacked them, so their records are wrong, and are counted under ``unknown``.
+        unknown: names of the classes that indices (multilabel: columns) from ``len(labels)`` on stand for.
+            Training lacked them, so their records are wrong, and are counted under ``unknown``.
 
     >>> answers = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]])
     >>> metrics = task_metrics(Softmax(("apple", "pear")), answers, np.array([0, 1, 1, 1]))
@@ -56,7 +56,7 @@ def task_metrics(
     if isinstance(decoding, Softmax):
         return _classification(decoding, scores, targets, unknown)
     if isinstance(decoding, Sigmoid):
-        return _multilabel(decoding, scores, targets)
+        return _multilabel(decoding, scores, targets, unknown)
     if isinstance(decoding, Destandardize):
         return _regression(scores, targets)
     raise LookupError(
@@ -86,10 +86,15 @@ def _classification(decoding: Softmax, scores: np.ndarray, targets: np.ndarray, 
     }
 
 
-def _multilabel(decoding: Sigmoid, scores: np.ndarray, targets: np.ndarray) -> Metrics:
-    n, truth, answers = len(targets), targets > 0.5, scores >= np.asarray(decoding.thresholds)
-    if truth.shape != scores.shape:
-        raise ValueError(f"targets are {list(truth.shape)} but outputs {list(scores.shape)}; give both as [n c]")
+def _multilabel(decoding: Sigmoid, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> Metrics:
+    n, known, truth = len(targets), len(decoding.labels), targets > 0.5
+    if truth.shape != (n, known + len(unknown)):
+        raise ValueError(
+            f"targets are {list(truth.shape)} but outputs {list(scores.shape)}, and {len(unknown)} labels are unknown; "
+            "give both as [n c], with a column of targets more for each unknown label"
+        )
+    never = np.zeros((n, len(unknown)), dtype=bool)
+    answers = np.concatenate([scores >= np.asarray(decoding.thresholds), never], axis=1)
     hits, marks = (truth & answers).astype(np.float64), truth.astype(np.float64) + answers
 
     def f1(draws: np.ndarray) -> np.ndarray:
@@ -103,8 +108,9 @@ def _multilabel(decoding: Sigmoid, scores: np.ndarray, targets: np.ndarray) -> M
         "n": n,
         "accuracy": _estimate(right / n, wilson_interval(right, n)) if n else _undefined(),
         **_shares(("macro_f1", "micro_f1"), np.ones(n, np.int64), f1),
-        "auc": _auc(scores, truth),
-        "absent": _absent(decoding.labels, truth),
+        "auc": _auc(scores, truth[:, :known]),
+        "absent": _absent(decoding.labels, truth[:, :known]),
+        "unknown": {label: int(truth[:, known + index].sum()) for index, label in enumerate(unknown)},
     }
 
 

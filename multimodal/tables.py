@@ -1,5 +1,6 @@
 """The tables of one job, and which of their rows train, validate and test."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ import numpy as np
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Task
 from multimodal.files import sha256_of
-from multimodal.records import Records, class_label, is_missing, read_records
-from multimodal.targets import ClassTarget, TargetReader
+from multimodal.records import Records, read_records
+from multimodal.targets import TargetReader
 
 HELD_OUT = 10
 """Without a validation table, one row of train in so many is held out."""
@@ -67,21 +68,17 @@ def read_tables(
     return Tables(train_table, valid_table, tables.get("test"), held_out, hashes)
 
 
-def _readable_label(value: Any) -> tuple[str, ...]:
-    """The class of a cell, if it has one; evaluation names the cells that cannot be used."""
-    try:
-        return () if is_missing(value) else (class_label(value),)
-    except UnreadableValueError:
-        return ()
-
-
-def unseen_labels(records: Records, targets: dict[str, TargetReader]) -> dict[str, list[str]]:
+def unseen_labels(records: Records, targets: Mapping[str, TargetReader]) -> dict[str, list[str]]:
     """Task -> labels in a table that training did not have; they will count as wrong."""
-    unseen: dict[str, list[str]] = {}
-    for task, reader in targets.items():
-        if isinstance(reader, ClassTarget):
-            labels = {label for row in records.rows for label in _readable_label(row.get(reader.column))}
-            labels -= set(reader.labels)
-            if labels:
-                unseen[task] = sorted(labels)
-    return unseen
+    unseen = {
+        task: sorted({label for row in records.rows for label in _unseen(reader, row)})
+        for task, reader in targets.items()
+    }
+    return {task: labels for task, labels in unseen.items() if labels}
+
+
+def _unseen(reader: TargetReader, row: Mapping[str, Any]) -> tuple[str, ...]:
+    try:
+        return reader.unseen(row)
+    except UnreadableValueError:  # named where the record is read
+        return ()

@@ -32,6 +32,10 @@ class TargetReader(Protocol):
         """The target of a record; None where it is not known. Raises UnreadableValueError."""
         ...
 
+    def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """Labels of a record that training did not have."""
+        ...
+
 
 @dataclass(frozen=True)
 class ClassTarget:
@@ -55,6 +59,11 @@ class ClassTarget:
         index = None if is_missing(value) else self.index.get(class_label(value))
         return None if index is None else np.int64(index)
 
+    def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """The class, where training did not have it."""
+        value = row.get(self.column)
+        return () if is_missing(value) or class_label(value) in self.index else (class_label(value),)
+
 
 @dataclass(frozen=True)
 class LabelSetTarget:
@@ -76,6 +85,11 @@ class LabelSetTarget:
         given = set(label_set(value))
         return np.array([label in given for label in self.labels], np.float32)
 
+    def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """The labels that training did not have."""
+        value = row.get(self.column)
+        return () if is_missing(value) else tuple(label for label in label_set(value) if label not in self.labels)
+
 
 @dataclass(frozen=True)
 class NumberTarget:
@@ -92,6 +106,10 @@ class NumberTarget:
         """The number; None where the cell is empty."""
         number = parse_number(row.get(self.column))
         return None if number is None else np.float64(number)
+
+    def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """Nothing: any number will do."""
+        return ()
 
 
 def parse_number(value: Any) -> float | None:
@@ -141,7 +159,7 @@ class Truth:
     """A task's answers over a table, as metrics take them."""
 
     targets: np.ndarray
-    """[n ...], over the records whose answer is known; a class beyond ``labels`` is one of ``unknown``."""
+    """[n ...], over the records whose answer is known; an index or column beyond ``labels`` is one of ``unknown``."""
     rows: np.ndarray
     """Rows (from 0) of those records."""
     unknown: tuple[str, ...] = ()
@@ -149,16 +167,24 @@ class Truth:
 
 
 def read_truth(reader: TargetReader, records: Records, rows: Iterable[int]) -> Truth:
-    """The known answers among ``rows``; a class that training lacked counts, as one that cannot be right."""
-    found: list[tuple[int, Cell]] = []
-    unknown: dict[str, int] = {}
+    """The known answers among ``rows``; a label that training lacked counts, as one that cannot be right."""
+    kept: list[int] = []
+    cells: list[Cell | None] = []
+    unseen: list[tuple[str, ...]] = []
     for row in rows:
-        cell = reader.read(records[row])
-        value = records[row].get(reader.column)
-        if cell is None and isinstance(reader, ClassTarget) and not is_missing(value):
-            cell = np.int64(len(reader.labels) + unknown.setdefault(class_label(value), len(unknown)))
-        if cell is not None:
-            found.append((row, cell))
-    shape = reader.placeholder.shape
-    targets = np.stack([cell for _, cell in found]) if found else np.zeros((0, *shape), reader.placeholder.dtype)
-    return Truth(targets, np.array([row for row, _ in found], dtype=np.int64), tuple(unknown))
+        cell, labels = reader.read(records[row]), reader.unseen(records[row])
+        if cell is not None or labels:
+            kept.append(row)
+            cells.append(cell)
+            unseen.append(labels)
+    lacking = dict.fromkeys(label for labels in unseen for label in labels)
+    unknown = {label: index for index, label in enumerate(lacking)}
+    targets = np.stack([reader.placeholder, *(reader.placeholder if cell is None else cell for cell in cells)])[1:]
+    if isinstance(reader, ClassTarget):
+        for place, labels in enumerate(unseen):
+            if labels:
+                targets[place] = len(reader.labels) + unknown[labels[0]]
+    elif unknown:
+        extra = np.array([[label in labels for label in unknown] for labels in unseen], targets.dtype)
+        targets = np.concatenate([targets, extra], axis=1)
+    return Truth(targets, np.array(kept, dtype=np.int64), tuple(unknown))

@@ -137,9 +137,9 @@ def test_a_job_without_inputs_or_tasks_is_refused(section):
     refused(values, f"config: {section}: Field required")
 
 
-@pytest.mark.parametrize("name", ["error", "product_probability"])
+@pytest.mark.parametrize("name", ["error", "embedding", "product_probability"])
 def test_a_task_may_not_take_the_name_of_another_column_of_the_predictions(name):
-    refused(job(**{f"tasks.{name}": {}}), f"tasks.{name}: this name is a column of the predictions file")
+    refused(job(**{f"tasks.{name}": {}}), f"tasks.{name}: this name is taken in the answers")
 
 
 def test_a_column_is_the_name_unless_it_is_given():
@@ -202,7 +202,7 @@ def test_a_job_written_as_yaml_reads_back_equal(tmp_path):
         data=Data(train="a.csv", on_error="skip", workers=2),
         inputs={
             "front": Input(column="photo", encoder="compact/image", weights=None, augment=Augment(flip=0.0)),
-            "back": Input(share="front", frozen=True, learning_rate_scale=0.5),
+            "back": Input(share="front", column="photo2"),
             "text": Input(encoder="compact/text", options={"max_tokens": 16}, weights="no"),
         },
         fusion=Fusion(name="gated", dim=32, modality_dropout=0.2),
@@ -302,3 +302,10 @@ def test_an_override_that_is_not_yaml_is_refused():
 def test_an_override_of_an_unknown_key_says_what_was_meant():
     with pytest.raises(ConfigError, match="train: unknown key 'epcohs'; did you mean 'epochs'"):
         parse_task(JOB, ["train.epcohs=3"])
+
+
+@pytest.mark.parametrize(
+    "key", [{"frozen": True}, {"learning_rate_scale": 0.5}, {"weights": None}, {"options": {"a": 1}}]
+)
+def test_settings_of_a_shared_encoder_belong_to_its_owner(key):
+    refused(job(**{"inputs.back": {"share": "image", **key}}), "set them on the input 'image', whose encoder is shared")

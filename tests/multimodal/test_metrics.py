@@ -351,3 +351,15 @@ def test_a_score_that_is_not_defined_cannot_choose():
         selection_score({"product": {"n": 3, "accuracy": score(1.0), "auc": score(None)}}, "product.auc")
     with pytest.raises(ValueError, match=r"price\.r2: not defined"):
         selection_score({"price": {"r2": score(None)}}, "mean")
+
+
+def test_multilabel_labels_that_training_lacked_are_never_right_and_listed():
+    decoding = Sigmoid(("new", "sale"), (0.5, 0.5))
+    outputs = np.array([[3.0, -3.0], [3.0, -3.0]])
+    targets = np.array([[1, 0, 0], [1, 0, 1]])
+    metrics = task_metrics(decoding, outputs, targets, unknown=("gift",))
+    assert metrics["accuracy"]["value"] == 0.5
+    assert metrics["unknown"] == {"gift": 1}
+    assert metrics["macro_f1"]["value"] == pytest.approx(
+        f1_score(targets, [[1, 0, 0], [1, 0, 0]], average="macro", labels=[0, 2], zero_division=0)
+    )

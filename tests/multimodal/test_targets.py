@@ -132,3 +132,14 @@ def test_truth_of_a_table_without_answers_is_empty_and_keeps_its_shape(reader, s
     truth = read_truth(reader, read_records([{"x": None}]), [0])
     assert (truth.targets.shape, truth.rows.tolist()) == (shape, [])
     assert truth.targets.dtype == reader.placeholder.dtype
+
+
+def test_labels_that_training_lacked_get_a_column_of_their_own():
+    records = read_records([{"tags": "pear;plum"}, {"tags": ""}, {"tags": "3"}])
+    truth = read_truth(LabelSetTarget("tags", LABELS), records, range(3))
+    assert truth.unknown == ("plum",)
+    assert truth.rows.tolist() == [0, 2]
+    assert truth.targets.tolist() == [
+        [label == "pear" for label in LABELS] + [1],
+        [label == "3" for label in LABELS] + [0],
+    ]

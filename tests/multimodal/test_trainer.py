@@ -75,12 +75,21 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     assert_same(train(tmp_path / "a", Finetune()), train(tmp_path / "b", Finetune()))
 
 
-class Killed(Exception):
-    pass
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def train_until(
+    step: int, monkeypatch: pytest.MonkeyPatch, folder: Path, strategy: TransferStrategy, **options
+) -> None:
+    """Trains, and is stopped in the middle of the given step as if the process had been killed."""
+    with monkeypatch.context() as patched:
+        kill_at(patched, step)
+        with pytest.raises(KilledError):
+            train(folder, strategy, **options)
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """Stops the process, as far as the loop can tell, in the middle of the given step."""
     original: Callable[..., float] = Step.__call__
     calls = 0
 
@@ -88,7 +97,7 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         nonlocal calls
         calls += 1
         if calls == step:
-            raise Killed
+            raise KilledError
         return original(self, parts, learning_rate, seed)
 
     monkeypatch.setattr(Step, "__call__", call)
@@ -99,9 +108,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch, step):
     strategy = ProbeThenFinetune(probe_epochs=1)
     options = {"checkpoint_steps": 3, "accumulate": 2}
     whole = train(tmp_path / "whole", strategy, **options)
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        kill_at(patched, step)
-        train(tmp_path / "killed", strategy, **options)
+    train_until(step, monkeypatch, tmp_path / "killed", strategy, **options)
     model = make_model(norm="batch", dropout=0.2, modality_dropout=0.3)
     make_trainer(tmp_path / "killed", model, **options).fit(strategy.plan(model, 3), resume=True)
     assert_same(whole, model)
@@ -109,9 +116,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch, step):
 
 def test_history_after_a_resume_is_that_of_an_uninterrupted_run(tmp_path, monkeypatch):
     train(tmp_path / "whole", Finetune(), checkpoint_steps=2)
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        kill_at(patched, 8)
-        train(tmp_path / "killed", Finetune(), checkpoint_steps=2)
+    train_until(8, monkeypatch, tmp_path / "killed", Finetune(), checkpoint_steps=2)
     model = make_model(norm="batch", dropout=0.2, modality_dropout=0.3)
     make_trainer(tmp_path / "killed", model, checkpoint_steps=2).fit(Finetune().plan(model, 3), resume=True)
     assert (tmp_path / "killed/history.csv").read_bytes() == (tmp_path / "whole/history.csv").read_bytes()
@@ -119,9 +124,7 @@ def test_history_after_a_resume_is_that_of_an_uninterrupted_run(tmp_path, monkey
 
 def test_a_torn_checkpoint_is_passed_over(tmp_path, monkeypatch, caplog):
     whole = train(tmp_path / "whole", Finetune(), checkpoint_steps=2)
-    with monkeypatch.context() as patched, pytest.raises(Killed):
-        kill_at(patched, 8)
-        train(tmp_path / "killed", Finetune(), checkpoint_steps=2)
+    train_until(8, monkeypatch, tmp_path / "killed", Finetune(), checkpoint_steps=2)
     newest = sorted((tmp_path / "killed/checkpoints").glob("step-*"))[-1]
     newest.write_bytes(newest.read_bytes()[:-100])
     model = make_model(norm="batch", dropout=0.2, modality_dropout=0.3)
@@ -210,7 +213,7 @@ def test_a_step_with_a_loss_that_is_not_finite_is_left_out_and_its_rows_named(tm
 def test_three_such_steps_in_a_row_stop_the_run(tmp_path):
     model = make_model()
     poison(model, {2, 3, 4})
-    with pytest.raises(TrainingError, match="3 steps in a row, up to step 4.*lower train.learning_rate"):
+    with pytest.raises(TrainingError, match=r"3 steps in a row, up to step 4.*lower train.learning_rate"):
         make_trainer(tmp_path, model).fit(Finetune().plan(model, 1))
 
 
@@ -262,7 +265,7 @@ def test_history_is_a_table_with_a_line_an_epoch(tmp_path):
 
 def test_a_plan_that_names_no_such_parameter_is_refused(tmp_path):
     model = make_model()
-    with pytest.raises(ValueError, match="the model lacks .'nothing.weight'."):
+    with pytest.raises(ValueError, match=r"the model lacks .'nothing.weight'."):
         make_trainer(tmp_path, model).fit([Phase("odd", 1, (ParamGroup("odd", ("nothing.weight",)),))])
 
 

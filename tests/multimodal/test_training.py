@@ -1,0 +1,302 @@
+"""The whole job on a small table: train, resume, evaluate, export, predict."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from tiny import make_rows
+
+import multimodal as mm
+from multimodal.config import ConfigError
+from multimodal.run import Run, RunError
+from multimodal.training import fit
+
+WITHOUT_TORCH = """
+import sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "torchvision", "torchaudio"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, NoTorch())
+from multimodal.cli import main
+sys.argv = ["multimodal", *sys.argv[1:]]
+main()
+"""
+
+
+def small_task(**changes) -> mm.Task:
+    values = {
+        "name": "small",
+        "data": {"workers": 0},
+        "inputs": {
+            "image": {"encoder": "compact/image", "options": {"image_size": 32}},
+            "text": {"encoder": "compact/text"},
+        },
+        "fusion": {"name": "concat", "dim": 16},
+        "tasks": {"color": {}, "price": {"type": "regression"}},
+        "train": {"epochs": 2, "batch_size": 8},
+    }
+    return mm.Task.model_validate({**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory) -> Path:
+    """``train.csv`` and ``test.csv`` beside their pictures; the test table has gaps."""
+    folder = tmp_path_factory.mktemp("shop")
+    rows = make_rows(folder, 24)
+    pd.DataFrame(rows[:18]).to_csv(folder / "train.csv", index=False)
+    pd.DataFrame(make_rows(folder, 24, gaps=True)[12:]).to_csv(folder / "test.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(media, tmp_path_factory) -> Run:
+    return fit(
+        small_task(), train=media / "train.csv", test=media / "test.csv", out=tmp_path_factory.mktemp("runs") / "a"
+    )
+
+
+@pytest.fixture(scope="module")
+def bundle(run, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "bundle"
+    run.export(folder)
+    return folder
+
+
+def command(*arguments: object, torch_free: bool = False) -> subprocess.CompletedProcess[str]:
+    start = [sys.executable, "-c", WITHOUT_TORCH] if torch_free else [sys.executable, "-m", "multimodal"]
+    return subprocess.run([*start, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=240)
+
+
+def test_a_run_holds_what_it_promises(run):
+    names = {path.name for path in run.folder.iterdir()}
+    assert names >= {
+        "config.yaml",
+        "model.json",
+        "model.safetensors",
+        "metrics.json",
+        "history.csv",
+        "checkpoints",
+        "inputs",
+    }
+    metrics = json.loads((run.folder / "metrics.json").read_text())
+    assert list(metrics)[:2] == ["tasks", "modalities"]
+    assert list(metrics["modalities"]) == ["image+text", "image", "text"]
+    assert set(metrics["tasks"]["color"]["accuracy"]) == {"value", "low", "high"}
+    assert set(metrics["tasks"]["price"]) == {"n", "rmse", "mae", "r2"}
+
+
+def test_evaluating_a_loaded_run_repeats_its_metrics(run, media):
+    again = Run(run.folder).evaluate(media / "test.csv")
+    for part in ("tasks", "modalities"):
+        assert again[part] == run.metrics[part]
+
+
+def test_a_subset_counts_only_records_that_have_one_of_its_inputs(run):
+    counts = {name: tasks["price"]["n"] for name, tasks in run.metrics["modalities"].items()}
+    assert counts["image+text"] > counts["image"] > 0
+
+
+def test_equal_runs_have_equal_weight_files(run, media, tmp_path):
+    again = fit(small_task(), train=media / "train.csv", test=media / "test.csv", out=tmp_path / "b")
+    assert (again.folder / "model.safetensors").read_bytes() == (run.folder / "model.safetensors").read_bytes()
+
+
+def test_a_data_frame_trains_too(media, tmp_path):
+    run = fit(small_task(), train=pd.read_csv(media / "train.csv"), root=media, out=tmp_path / "run")
+    assert run.metrics["split"] == "valid"
+    assert run.metrics["tasks"]["color"]["n"] == 1  # a tenth of 18, held out
+
+
+def test_a_run_is_a_source_of_weights(run, media, tmp_path):
+    task = small_task(
+        inputs={"image": {"encoder": "compact/image", "weights": str(run.folder), "frozen": True}},
+        tasks={"price": {"type": "regression"}},
+    )
+    target = fit(task, train=media / "train.csv", valid=media / "train.csv", out=tmp_path / "target")
+    source = run.model.encoder("image").state_dict()
+    assert all(torch.equal(source[name], value) for name, value in target.model.encoder("image").state_dict().items())
+    assert target.provenance["encoders"]["image"]["sha256"]
+
+
+def test_resuming_a_finished_run_changes_nothing(run, media):
+    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
+    fit(small_task(), train=media / "train.csv", test=media / "test.csv", out=run.folder, resume=True)
+    assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
+
+
+def test_a_folder_that_is_not_empty_is_refused_without_resume(run, media):
+    with pytest.raises(RunError, match="is not empty; add --resume"):
+        fit(small_task(), train=media / "train.csv", out=run.folder)
+
+
+def test_resuming_with_another_config_is_refused(run, media):
+    with pytest.raises(RunError, match="holds a run of another config"):
+        fit(small_task(train={"epochs": 3}), train=media / "train.csv", out=run.folder, resume=True)
+
+
+def test_resuming_in_a_folder_of_something_else_is_refused(media, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds no training run"):
+        fit(small_task(), train=media / "train.csv", out=tmp_path, resume=True)
+
+
+def test_an_unfinished_run_is_no_run(tmp_path):
+    with pytest.raises(RunError, match=r"it has no config.yaml, model.json, model.safetensors; make one with"):
+        Run(tmp_path)
+
+
+def test_a_missing_column_is_named(media, tmp_path):
+    with pytest.raises(ValueError, match=r"has no column 'colour'; did you mean 'color'"):
+        fit(small_task(tasks={"colour": {}}), train=media / "train.csv", out=tmp_path / "run")
+
+
+def test_an_encoder_of_another_modality_is_refused(media, tmp_path):
+    inputs = {"image": {"encoder": "compact/text", "modality": "image"}}
+    with pytest.raises(
+        ConfigError, match=r"inputs.image: modality is 'image', but its encoder compact/text reads 'text'"
+    ):
+        fit(small_task(inputs=inputs), train=media / "train.csv", out=tmp_path / "run")
+
+
+def test_labels_that_training_lacked_are_said_counted_and_wrong(media, tmp_path):
+    rows = pd.read_csv(media / "train.csv")
+    test = rows.head(4).assign(color=["blue", "green", "violet", "violet"])
+    lines: list[str] = []
+    run = fit(small_task(), train=rows, test=test, root=media, out=tmp_path / "run", say=lines.append)
+    assert any("color has labels that train lacks, counted as wrong: violet" in line for line in lines)
+    assert run.metrics["tasks"]["color"]["unknown"] == {"violet": 2}
+    assert run.metrics["tasks"]["color"]["accuracy"]["value"] <= 0.5
+
+
+def test_every_encoder_says_where_its_weights_come_from(media, tmp_path):
+    lines: list[str] = []
+    fit(small_task(), train=media / "train.csv", out=tmp_path / "run", say=lines.append)
+    assert any(line.startswith("image: compact/image, weights random") for line in lines)
+
+
+def test_skipped_records_are_listed(media, tmp_path):
+    rows = pd.read_csv(media / "train.csv")
+    rows.loc[3, "image"] = "absent.png"
+    run = fit(small_task(data={"workers": 0, "on_error": "skip"}), train=rows, root=media, out=tmp_path / "run")
+    skipped = {**run.metrics["training"]["skipped_rows"], **run.metrics["skipped_rows"]}
+    assert ["DataFrame, row 4, column image: 'absent.png' does not exist" in reason for reason in skipped.values()] == [
+        True
+    ]
+
+
+# --- the command line --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def config(media) -> Path:
+    task = small_task(data={"train": "train.csv", "test": "test.csv", "workers": 0})
+    path = media / "small.yaml"
+    path.write_text(yaml.safe_dump(task.model_dump(exclude_unset=True)))
+    return path
+
+
+@pytest.mark.slow
+def test_train_evaluate_and_export_from_the_command_line(config, media, tmp_path):
+    done = command("train", config, "--out", tmp_path / "run", "--set", "train.epochs=1")
+    assert done.returncode == 0, done.stderr
+    assert "color\taccuracy\t" in done.stdout
+    done = command("evaluate", tmp_path / "run", "--data", media / "test.csv", "--out", tmp_path / "metrics.json")
+    assert done.returncode == 0, done.stderr
+    assert next(iter(json.loads((tmp_path / "metrics.json").read_text()))) == "tasks"
+    done = command("export", tmp_path / "run", "--out", tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+    assert command("verify", tmp_path / "bundle", torch_free=True).returncode == 0
+
+
+def test_predictions_without_torch_are_those_of_the_evaluation(run, bundle, media, tmp_path):
+    done = command("predict", bundle, "--data", media / "test.csv", "--out", tmp_path / "preds.csv", torch_free=True)
+    assert done.returncode == 0, done.stderr
+    answers = pd.read_csv(tmp_path / "preds.csv", dtype={"color": str})
+    assert list(answers) == ["color", "color_probability", "price", "error"]
+    truth = pd.read_csv(media / "test.csv")
+    assert len(answers) == len(truth)
+    known = truth["color"].notna()
+    accuracy = (answers["color"] == truth["color"])[known].mean()
+    assert accuracy == pytest.approx(run.metrics["tasks"]["color"]["accuracy"]["value"])
+    known = truth["price"].notna()
+    error = np.sqrt(((answers["price"] - truth["price"])[known] ** 2).mean())
+    assert error == pytest.approx(run.metrics["tasks"]["price"]["rmse"]["value"], rel=1e-4)
+
+
+def test_one_record_is_answered_from_its_inputs(bundle, media):
+    done = command("predict", bundle, "--image", media / "0.png", "--text", "blue round thing", torch_free=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["task", "color", "price"]
+    assert command("predict", bundle, "--input", "text=blue", torch_free=True).returncode == 0
+
+
+def test_a_bad_record_leaves_the_others_answered_and_exits_with_3(bundle, media, tmp_path):
+    rows = pd.read_csv(media / "test.csv")[["image", "text"]]
+    rows.loc[1, "image"] = "absent.png"
+    rows.to_csv(media / "bad.csv", index=False)
+    done = command("predict", bundle, "--data", media / "bad.csv", "--out", tmp_path / "preds.csv", torch_free=True)
+    assert done.returncode == 3
+    assert "row 2, column image: 'absent.png' does not exist" in done.stderr
+    answers = pd.read_csv(tmp_path / "preds.csv")
+    assert answers["error"].notna().tolist() == [row == 1 for row in range(len(rows))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["train", "absent.yaml"], 1, "error: absent.yaml: cannot be read"),
+        (["train", "absent.yaml", "--resume"], 2, "name the run to go on with"),
+        (["evaluate", "absent", "--data", "absent.csv"], 1, "error: absent is not a finished training run"),
+        (["predict", "absent"], 2, "give either --data FILE, or one record"),
+        (["predict", "absent", "--data", "x.csv"], 2, "name the file for the answers"),
+        (["verify", "absent"], 1, "absent"),
+    ],
+)
+def test_errors_are_messages_with_the_right_exit_code(arguments, code, message):
+    done = command(*arguments)
+    assert done.returncode == code
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback():
+    assert "Traceback" in command("train", "absent.yaml", "--debug").stderr
+
+
+def test_check_names_the_file_row_and_column(config, media):
+    rows = pd.read_csv(media / "train.csv")
+    rows.loc[2, "image"] = "absent.png"
+    rows.to_csv(media / "broken.csv", index=False)
+    done = command("check", config, "--set", "data.train=broken.csv")
+    assert done.returncode == 1
+    assert "error\tbroken.csv\t3\timage\t" in done.stdout
+    assert command("check", config).returncode == 0
+
+
+def test_encoders_are_listed_one_a_line(tmp_path):
+    done = command("encoders", "--modality", "audio", torch_free=True)
+    assert done.returncode == 0
+    assert any(line.startswith("compact/audio\taudio\t192\t") for line in done.stdout.splitlines())
+
+
+def test_doctor_works_without_torch():
+    done = command("doctor", torch_free=True)
+    assert done.returncode == 0
+    assert "onnxruntime" in done.stdout
+
+
+def test_a_shadowed_package_is_named(tmp_path):
+    (tmp_path / "fusion.py").write_text("")
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from multimodal.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", start, str(tmp_path), "doctor"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert f"`import fusion` finds {tmp_path / 'fusion.py'}" in done.stderr
