@@ -163,9 +163,10 @@ class Transfer(_Section):
 
     strategy: Literal["linear_probe", "finetune", "probe_then_finetune"] = "finetune"
     probe_epochs: int | None = Field(default=None, gt=0)
-    """probe_then_finetune: most epochs of the first phase; left out: a third of train.epochs, at least 1."""
+    """probe_then_finetune: most epochs of the first phase, which freezes encoders that come with weights; left out:
+    a third of train.epochs, at least 1."""
     unfreeze_from: int = Field(default=0, ge=0)
-    """First depth group of each encoder that fine-tuning changes; 0 changes all of it."""
+    """First depth group of each encoder with weights that fine-tuning changes; 0 changes all of it."""
     encoder_scale: float = Field(default=0.1, gt=0)
     """Factor on the learning rate for encoders that come with weights."""
 

@@ -161,6 +161,8 @@ class Trainer:
         )
         self._warn_of_batch_norms(phase)
         total = phase.epochs * self.order.steps_per_epoch
+        groups = ", ".join(f"{group.name} x{group.lr_scale:g}" for group in phase.groups)
+        self.say(f"{phase.name}: at most {phase.epochs} epochs, trains {groups}")
         progress = Progress(self.say, total, done=self.state.step - self.state.phase_start)
         self.model.train()
         for parts in self._batches(total):

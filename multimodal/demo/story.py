@@ -96,9 +96,9 @@ def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -
             "text": mm.Input(encoder="compact/text", weights=None),
             "audio": mm.Input(encoder="compact/audio", weights=None),
         },
-        fusion=mm.Fusion(name="concat", modality_dropout=0.1),
+        fusion=mm.Fusion(name="concat", dim=128, modality_dropout=0.05),
         tasks={"product": mm.Target(), "category": mm.Target(weight=0.5), "quantity": mm.Target()},
-        transfer=mm.Transfer(strategy=strategy, probe_epochs=5 if image_weights is not None else None),
+        transfer=mm.Transfer(strategy=strategy, probe_epochs=3, encoder_scale=0.5),
         train=mm.Train(epochs=20, batch_size=16, learning_rate=2e-3),
     )
 

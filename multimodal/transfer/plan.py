@@ -67,6 +67,8 @@ class EncoderPolicy:
     """Factor on the learning rate; 1 where it is not named."""
     frozen: frozenset[str] = frozenset()
     """Never trained."""
+    fresh: frozenset[str] = frozenset()
+    """Random weights: there is nothing in them that a probe would have to protect."""
     unfreeze_from: int = 0
     """First depth group that trains; the groups before it stay frozen."""
 
@@ -78,8 +80,10 @@ def head_groups(model: MultimodalModel) -> tuple[ParamGroup, ...]:
     return (ParamGroup("heads", tuple(new)),) if new else ()
 
 
-def encoder_groups(model: MultimodalModel, policy: EncoderPolicy) -> tuple[ParamGroup, ...]:
-    """One group per encoder that trains, from its depth group ``policy.unfreeze_from`` on.
+def encoder_groups(
+    model: MultimodalModel, policy: EncoderPolicy, *, only_fresh: bool = False
+) -> tuple[ParamGroup, ...]:
+    """One group per encoder that trains, from its depth group ``policy.unfreeze_from`` on; a fresh one whole.
 
     Raises:
         ValueError: if an encoder that is not frozen has no depth group left to train.
@@ -88,14 +92,16 @@ def encoder_groups(model: MultimodalModel, policy: EncoderPolicy) -> tuple[Param
     groups = []
     for name in model.encoders:
         depth = model.encoder(name).depth_groups()
-        if name in policy.frozen or not depth:  # an encoder may have nothing to learn
+        is_fresh = name in policy.fresh
+        if name in policy.frozen or not depth or (only_fresh and not is_fresh):  # one may have nothing to learn
             continue
-        if policy.unfreeze_from >= len(depth):
+        first = 0 if is_fresh else policy.unfreeze_from
+        if first >= len(depth):
             raise ValueError(
                 f"transfer.unfreeze_from is {policy.unfreeze_from}, but the encoder of {name!r} has only "
                 f"{len(depth)} depth groups (0 to {len(depth) - 1}); to keep it frozen set inputs.{name}.frozen"
             )
-        params = tuple(names[id(p)] for group in depth[policy.unfreeze_from :] for p in group)
+        params = tuple(names[id(p)] for group in depth[first:] for p in group)
         groups.append(ParamGroup(f"encoder.{name}", params, policy.scales.get(name, 1.0)))
     return tuple(groups)
 

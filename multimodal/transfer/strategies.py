@@ -33,7 +33,8 @@ class Finetune(TransferStrategy):
 class ProbeThenFinetune(TransferStrategy):
     """A converged probe first, then fine-tuning from it: random heads no longer distort the encoders.
 
-    LP-FT (Kumar et al., 2022, https://arxiv.org/abs/2202.10054).
+    LP-FT (Kumar et al., 2022, https://arxiv.org/abs/2202.10054). Ours differs where a model has several encoders:
+    the probe trains those that have random weights, of which nothing can be distorted.
 
     Args:
         probe_epochs: most epochs of the probe; None takes a third of all, at least one.
@@ -51,4 +52,5 @@ class ProbeThenFinetune(TransferStrategy):
         finetune = Finetune(self.policy).plan(model, epochs - probe)
         if probe == 0:
             return finetune
-        return [Phase("probe", probe, head_groups(model), patience=self.probe_patience), *finetune]
+        new = head_groups(model) + encoder_groups(model, self.policy, only_fresh=True)
+        return [Phase("probe", probe, new, patience=self.probe_patience), *finetune]

@@ -182,3 +182,12 @@ def test_a_plan_that_cannot_be_carried_out_is_refused(phases, match):
 
 def test_a_plan_may_stop_before_all_epochs_are_used():
     check_plan(make_model(), [phase((WEIGHT,)), phase((WEIGHT, BIAS))], 3)
+
+
+def test_the_probe_of_lp_ft_trains_encoders_with_random_weights_too():
+    model = make_model()
+    policy = EncoderPolicy(fresh=frozenset({"text"}), unfreeze_from=1)
+    probe, finetune = ProbeThenFinetune(policy, probe_epochs=1).plan(model, 2)
+    assert [group.name for group in probe.groups] == ["heads", "encoder.text"]
+    assert len(probe.groups[1].params) == len(list(model.encoder("text").parameters()))  # whole, unlike the image's
+    assert len(finetune.groups[1].params) == len(model.encoder("image").depth_groups()[1])
