@@ -1,0 +1,66 @@
+"""Recipes: the script and the YAML are one job, and the command runs it."""
+
+import importlib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny import make_rows
+
+from multimodal.config import Task, load_task
+from multimodal.recipes.command import run_recipe
+
+RECIPES = Path(__file__).resolve().parents[3] / "multimodal/recipes"
+NAMES = ("retail", "spoken_quantity", "product_text")
+
+
+def build(name: str, folder: Path, **chosen: str) -> Task:
+    return getattr(importlib.import_module(f"multimodal.recipes.{name}"), name)(folder, **chosen)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_yaml_is_the_same_job_as_the_script(name):
+    task = build(name, Path("data"))
+    relative = {key: Path(getattr(task.data, key)).name for key in ("train", "valid", "test")}
+    assert load_task(RECIPES / f"{name}.yaml") == task.model_copy(
+        update={"data": task.data.model_copy(update=relative)}
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_is_short(name):
+    assert len((RECIPES / f"{name}.py").read_text().splitlines()) <= 80
+
+
+def test_retail_takes_its_manifests_by_name():
+    assert build("retail", Path("data"), manifest="hard").data.test == str(Path("data/test_hard.csv"))
+
+
+def shop(data: Path, manifest: str = "main") -> Task:
+    """A tiny job."""
+    return Task.model_validate(
+        {
+            "name": "shop",
+            "data": {"train": str(data / f"{manifest}.csv"), "workers": 0},
+            "inputs": {"text": {"encoder": "compact/text"}},
+            "tasks": {"color": {}},
+            "train": {"epochs": 3, "batch_size": 8},
+        }
+    )
+
+
+def test_the_command_trains_with_changes_and_resumes(tmp_path, capsys):
+    pd.DataFrame(make_rows(tmp_path, 20)).to_csv(tmp_path / "other.csv", index=False)
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--set", "train.epochs=1"]
+    arguments += ["--manifest", "other"]
+    run_recipe(shop, choices={"manifest": ("main", "other")}, arguments=arguments)
+    assert "color\taccuracy\t" in capsys.readouterr().out
+    run_recipe(shop, choices={"manifest": ("main", "other")}, arguments=[*arguments, "--resume"])
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_an_error_of_a_recipe_is_a_message(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_recipe(shop, arguments=["--data", str(tmp_path), "--out", str(tmp_path / "run")])
+    assert stop.value.code == 1
+    assert "main.csv" in capsys.readouterr().err
