@@ -1,0 +1,111 @@
+"""What the Trainer costs over a loop written by hand, side by side: same model, data, workers, optimizer and clipping.
+
+    python benchmarks/trainer_overhead.py [--pairs 11] [--workers 1]
+
+The data are the demo's 2,000 drawn things, the model is compact/image at 32 pixels with two heads: a small one, so
+that overhead shows. Each pair runs one epoch (125 steps of 16) of both loops, in alternating order; timed is from the
+start of the second step to the start of the last, so that neither starting workers nor writing the checkpoint counts.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+
+import multimodal as mm
+from multimodal.data import StepSampler, training_batches
+from multimodal.demo.data import write_demo_data
+from multimodal.job import Job
+from multimodal.step import Step
+from multimodal.tables import read_tables
+from multimodal.trainer import Trainer
+from multimodal.transfer import Finetune
+
+CPU = torch.device("cpu")
+
+
+def make_job(folder: Path, workers: int) -> Job:
+    data = write_demo_data(folder)
+    task = mm.Task(
+        data=mm.Data(train=str(data.source), valid=str(data.source_valid), workers=workers),
+        inputs={"image": mm.Input(encoder="compact/image", options={"image_size": 32})},
+        fusion=mm.Fusion(name="concat", dim=64),
+        tasks={"object": mm.Target(), "pattern": mm.Target()},
+        train=mm.Train(epochs=1, batch_size=16),
+    )
+    return Job.build(task, read_tables(task), folder)
+
+
+def by_hand(job: Job) -> float:
+    """Seconds a step of the plainest loop that does the same."""
+    model, steps = job.model, job.order().steps_per_epoch
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}], lr=1e-3
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    workers = job.trainer_options(CPU).workers
+    starts = []
+    total = 0.0
+    model.train()
+    for [batch] in training_batches(job.training_data(), StepSampler(job.order(), 0, steps), workers=workers):
+        starts.append(time.perf_counter())
+        outputs = model(batch.inputs).outputs
+        loss = torch.stack([F.cross_entropy(outputs[task], batch.targets[task]) for task in outputs]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([*matrices, *vectors], 1.0)
+        optimizer.step()
+        schedule.step()
+        total += loss.item()
+    return (starts[-1] - starts[1]) / (len(starts) - 2)
+
+
+def by_trainer(job: Job) -> float:
+    """Seconds a step of ``Trainer.fit``."""
+    starts = []
+    original = Step.__call__
+
+    def timed(self: Step, parts: list, learning_rate: float, seed: int) -> float:
+        starts.append(time.perf_counter())
+        return original(self, parts, learning_rate, seed)
+
+    with tempfile.TemporaryDirectory() as folder, patch.object(Step, "__call__", timed):
+        options, weights = job.trainer_options(CPU), {"object": 1.0, "pattern": 1.0}
+        trainer = Trainer(job.model, job.training_data(), job.order(), weights, Path(folder), options=options)
+        trainer.fit(Finetune().plan(job.model, 1))
+    return (starts[-1] - starts[1]) / (len(starts) - 2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=11)
+    parser.add_argument("--workers", type=int, default=1)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        job = make_job(Path(folder), given.workers)
+        loops = (by_hand, by_trainer)
+        for loop in loops:
+            loop(job)  # warm-up
+        pairs = []
+        for pair in range(given.pairs):
+            order = loops if pair % 2 == 0 else loops[::-1]
+            seconds = {loop.__name__: loop(job) for loop in order}
+            pairs.append((seconds["by_hand"], seconds["by_trainer"]))
+    hand = statistics.median(hand for hand, _ in pairs)
+    ratio = statistics.median(trainer / hand for hand, trainer in pairs)
+    extra = statistics.median(trainer - hand for hand, trainer in pairs)
+    print(f"by hand {hand * 1e3:.2f} ms a step; trainer/hand {ratio:.4f}; difference {extra * 1e6:.0f} us a step")
+    print("pairs (ms): " + ", ".join(f"{hand * 1e3:.2f}/{trainer * 1e3:.2f}" for hand, trainer in pairs))
+
+
+if __name__ == "__main__":
+    main()
