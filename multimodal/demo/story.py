@@ -54,7 +54,7 @@ def run_demo(folder: Path, *, say: Say) -> None:
 
     say("\n5. What transfer gave, on 240 test records and voices never heard")
     show_table(("task", "from scratch", "by transfer"), _comparison(scratch.metrics, transfer.metrics))
-    say()
+    say("")
     show_metrics(transfer.metrics)
 
     say("\n6. Export: one ONNX file, compared with torch under every combination of inputs")
@@ -86,8 +86,10 @@ def source_task(data: DemoData) -> mm.Task:
 
 def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -> mm.Task:
     """Product and category from picture and text, quantity from speech; the image encoder may come with weights."""
-    weights = None if image_weights is None else str(image_weights.resolve())
-    strategy = "finetune" if image_weights is None else "probe_then_finetune"
+    weights, transfer = None, mm.Transfer(strategy="finetune")
+    if image_weights is not None:
+        weights = str(image_weights.resolve())
+        transfer = mm.Transfer(strategy="probe_then_finetune", probe_epochs=3, encoder_scale=0.5)
     return mm.Task(
         name=name,
         data=mm.Data(train=str(data.train), valid=str(data.valid), test=str(data.test)),
@@ -98,7 +100,7 @@ def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -
         },
         fusion=mm.Fusion(name="concat", dim=128, modality_dropout=0.05),
         tasks={"product": mm.Target(), "category": mm.Target(weight=0.5), "quantity": mm.Target()},
-        transfer=mm.Transfer(strategy=strategy, probe_epochs=3, encoder_scale=0.5),
+        transfer=transfer,
         train=mm.Train(epochs=20, batch_size=16, learning_rate=2e-3),
     )
 
