@@ -18,23 +18,26 @@ class ConcatFusion(FusionModule):
         in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
         out_dim: width of the fused vector; None leaves the concatenation as it is, so that the fusion has no
             parameters but the missing tokens.
-        dropout: probability of dropping an element of the projected vector while training.
+        dropout: probability of dropping an element of the fused vector while training; None is 0.1 where it is
+            projected, else 0.
 
     Raises:
         ValueError: if ``in_dims`` is empty or an argument is out of range.
     """
 
-    def __init__(self, in_dims: Mapping[str, int], out_dim: int | None = None, *, dropout: float = 0.1) -> None:
+    def __init__(self, in_dims: Mapping[str, int], out_dim: int | None = None, *, dropout: float | None = None) -> None:
         super().__init__(in_dims)
         check_sizes(out_dim=out_dim)
         width = sum(self.in_dims.values())
         self.out_dim = width if out_dim is None else out_dim
         self.norms = NamedModules()
-        self.project: nn.Module = nn.Identity()
+        self.project: nn.Module = nn.Dropout(0.0 if dropout is None else dropout)
         if out_dim is not None:
             # each input on its own scale: pretrained encoders differ by orders of magnitude
             self.norms.update({name: nn.LayerNorm(width) for name, width in self.in_dims.items()})
-            self.project = nn.Sequential(nn.Linear(width, out_dim), nn.GELU(), nn.Dropout(dropout))
+            self.project = nn.Sequential(
+                nn.Linear(width, out_dim), nn.GELU(), nn.Dropout(0.1 if dropout is None else dropout)
+            )
 
     def fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> Float[Tensor, "b f"]:
         """Concatenates in the order of ``in_dims``."""
