@@ -27,7 +27,7 @@ from multimodal.records import InputReader, Records
 from multimodal.step import Precision
 from multimodal.tables import Tables
 from multimodal.targets import TargetReader
-from multimodal.trainer import TrainerOptions
+from multimodal.trainer_state import TrainerOptions
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -31,8 +31,9 @@ from multimodal.model import MultimodalModel
 from multimodal.modes import training_batch_norms
 from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
 from multimodal.progress import Progress, Say
-from multimodal.step import Precision, Step
-from multimodal.transfer.plan import OptimizerSpec, Phase, check_plan, parameter_names
+from multimodal.step import Step
+from multimodal.trainer_state import TrainerOptions, TrainerState
+from multimodal.transfer.plan import Phase, check_plan, parameter_names
 
 logger = logging.getLogger(__name__)
 
@@ -43,50 +44,6 @@ BEST_FILE = "best.safetensors"
 
 class TrainingError(RuntimeError):
     """Training that cannot go on; the message says what was seen and what to try."""
-
-
-@dataclass(frozen=True)
-class TrainerOptions:
-    """How the loop runs; what trains is the plan's business."""
-
-    optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
-    """For phases that name none."""
-    accumulate: int = 1
-    """Parts that each step's batch is cut into."""
-    clip_norm: float | None = 1.0
-    precision: Precision = "fp32"
-    seed: int = 0
-    patience: int | None = None
-    """Epochs without a better score until a phase ends, for phases that name none."""
-    checkpoint_steps: int | None = None
-    """Steps between checkpoints, besides one at each epoch's end."""
-    workers: int = 0
-    """Decoding processes."""
-    on_error: Literal["raise", "skip"] = "raise"
-
-
-@dataclass
-class TrainerState:
-    """Where training stands; JSON, saved with every checkpoint."""
-
-    step: int = 0
-    """Optimizer steps made, over all phases."""
-    phase: int = 0
-    phase_start: int = 0
-    """Step at which the phase began."""
-    best_score: float | None = None
-    bad_epochs: int = 0
-    """Epochs of this phase since the best score."""
-    loss_sum: float = 0.0
-    loss_steps: int = 0
-    """Steps of this epoch, and the sum of their losses."""
-    non_finite: list[dict[str, Any]] = field(default_factory=list)
-    """Steps that were left out because their loss was not finite: {"step", "rows"}."""
-    non_finite_in_a_row: int = 0
-    skipped_rows: dict[str, str] = field(default_factory=dict)
-    """Row (from 0) -> why it could not be read."""
-    history: list[dict[str, Any]] = field(default_factory=list)
-    """One entry an epoch."""
 
 
 class Trainer:

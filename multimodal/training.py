@@ -18,7 +18,8 @@ from multimodal.job import Job, choose_device
 from multimodal.progress import Say, format_seconds
 from multimodal.run import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, Run, RunError, write_architecture, write_json
 from multimodal.tables import read_tables, unseen_labels
-from multimodal.trainer import Trainer, TrainerState
+from multimodal.trainer import Trainer
+from multimodal.trainer_state import TrainerState
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from tiny import make_dataset, make_model, make_rows
 
 from multimodal.data import Order
 from multimodal.distributed import processes
-from multimodal.trainer import Trainer, TrainerOptions
+from multimodal.trainer import Trainer
+from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec
 
 

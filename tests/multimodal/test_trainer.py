@@ -17,7 +17,8 @@ from multimodal.data import Batch, Order
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
 from multimodal.step import Step
-from multimodal.trainer import Trainer, TrainerOptions, TrainingError
+from multimodal.trainer import Trainer, TrainingError
+from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, LinearProbe, OptimizerSpec, Phase, ProbeThenFinetune, TransferStrategy
 from multimodal.transfer.plan import ParamGroup
 
