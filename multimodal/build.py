@@ -186,7 +186,8 @@ def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
     """The strategy, with each encoder's own settings."""
     if task.transfer.strategy == "linear_probe":
         return LinearProbe()
-    owners = {name: task.inputs[name] for name in model.encoders}
+    kept = {name: task.inputs[name] for name in model.encoders}  # under the first input that uses them
+    owners = {name: entry if entry.share is None else task.inputs[entry.share] for name, entry in kept.items()}
     policy = EncoderPolicy(
         scales={name: _learning_rate_scale(task, entry, model.encoder(name)) for name, entry in owners.items()},
         frozen=frozenset(name for name, entry in owners.items() if entry.frozen),

@@ -1,9 +1,10 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from multimodal.build import head_arguments, sampling_weights
+from multimodal.build import build_encoders, build_model, build_strategy, head_arguments, sampling_weights
 from multimodal.config import ConfigError, Target, Task, parse_task
 from multimodal.records import RecordError, read_records
 
@@ -86,3 +87,13 @@ def test_a_balanced_sampler_gives_every_class_the_same_weight_and_unknown_rows_t
 
 def test_without_a_balanced_sampler_rows_have_no_weights():
     assert sampling_weights(task(), records("kind", ["a", "b"])) is None
+
+
+def test_a_shared_encoder_keeps_its_settings_when_the_input_that_shares_it_comes_first():
+    front = {"encoder": "compact/image", "options": {"image_size": 32}, "learning_rate_scale": 0.5}
+    for frozen in (False, True):
+        inputs = {"back": {"share": "front"}, "front": {**front, "frozen": frozen}}
+        job = parse_task({"inputs": inputs, "fusion": {"name": "concat"}, "tasks": {"kind": {}}})
+        model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
+        groups = build_strategy(job, model).plan(model, 1)[0].groups
+        assert [(group.name, group.lr_scale) for group in groups[1:]] == ([] if frozen else [("encoder.back", 0.5)])
