@@ -17,7 +17,9 @@ class SourceRun:
 
     folder: Path
     input: str
-    """Input of that run under which its weights are kept."""
+    """Input of that run whose encoder it is."""
+    kept_as: str
+    """Name in the weights file: an input's, in upper case where torch reserves it ("VALUES")."""
     arguments: dict[str, Any]
     """Rebuild the architecture."""
     licence: str
@@ -30,7 +32,7 @@ class SourceRun:
     @property
     def prefix(self) -> str:
         """Beginning of this encoder's names in the weights file."""
-        return f"encoders.{self.input}."
+        return f"encoders.{self.kept_as}."
 
     @property
     def preprocessor_folder(self) -> Path:
@@ -75,7 +77,7 @@ class SourceRun:
                 choices = ", ".join(str(folder / INPUTS / owner) for owner in fitting)
                 raise ValueError(f"{folder} has {len(fitting)} encoders {name} that differ; give one of {choices}")
         entry = inputs[first]
-        return cls(folder, first, dict(entry["arguments"]), entry["provenance"]["licence"])
+        return cls(folder, first, entry["kept_as"], dict(entry["arguments"]), entry["provenance"]["licence"])
 
 
 def _read_inputs(folder: Path) -> dict[str, Any]:
@@ -90,7 +92,8 @@ def _read_inputs(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder / MODEL_FILE}: is damaged ({error}); copy the run again") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"{folder / MODEL_FILE}: is not of format {FORMAT}; train it again with this version")
-    return description["inputs"]
+    # runs of before this key keep every encoder under its own input's name
+    return {name: {"kept_as": name, **entry} for name, entry in description["inputs"].items()}
 
 
 def _is_same(one: str, other: str) -> bool:
@@ -106,11 +109,12 @@ def _is_equal(folder: Path, inputs: dict[str, Any], one: str, other: str) -> boo
     """Whether two encoders of a run have the same architecture, preprocessor and weights."""
     if inputs[one]["arguments"] != inputs[other]["arguments"] or _files(folder, one) != _files(folder, other):
         return False
+    ours_as, theirs_as = (f"encoders.{inputs[name]['kept_as']}." for name in (one, other))
     try:
         with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
             names = list(file.keys())
-            ours = [name for name in names if name.startswith(f"encoders.{one}.")]
-            theirs = [name.replace(f"encoders.{one}.", f"encoders.{other}.", 1) for name in ours]
+            ours = [name for name in names if name.startswith(ours_as)]
+            theirs = [name.replace(ours_as, theirs_as, 1) for name in ours]
             return all(
                 theirs[index] in names and bool((file.get_tensor(name) == file.get_tensor(theirs[index])).all())
                 for index, name in enumerate(ours)

@@ -11,6 +11,7 @@ import torch
 from encoders import create_encoder
 from encoders.base import Encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor
+from fusion.names import module_key
 from multimodal.build import build_model, build_target
 from multimodal.checkpoint import load_tensors
 from multimodal.config import Task, load_task
@@ -54,6 +55,7 @@ def write_architecture(
             "encoder": encoder.name,
             "arguments": encoder.architecture(),
             "shares": task.inputs[name].share,
+            "kept_as": module_key(model.encoder_of[name]),
             "provenance": vars(encoder.provenance),
         }
         for name, encoder in encoders.items()

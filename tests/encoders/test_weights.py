@@ -56,6 +56,7 @@ def write_run(folder: Path, encoders: dict[str, Encoder], *, shares: dict[str, s
             "encoder": encoder.name,
             "arguments": encoder.architecture(),
             "shares": shares.get(name),
+            "kept_as": shares.get(name, name),
             "provenance": {"weights": "random", "sha256": None, "licence": "CC0-1.0"},
         }
     (folder / "model.json").write_text(json.dumps({"format": 1, "inputs": inputs}))

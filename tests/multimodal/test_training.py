@@ -125,6 +125,15 @@ def test_a_run_is_a_source_of_weights(run, media, tmp_path):
     assert target.provenance["encoders"]["image"]["sha256"]
 
 
+def test_weights_of_a_run_are_found_whatever_its_inputs_are_called(media, tmp_path):
+    encoder = {"encoder": "compact/image", "options": {"image_size": 32}}
+    # an input that shares comes first and gives the weights its name, which torch's containers refuse
+    inputs = {"values": {"column": "image", "share": "front"}, "front": {"column": "image", **encoder}}
+    source = fit(small_task(inputs=inputs, train={"epochs": 1}), train=media / "train.csv", out=tmp_path / "source")
+    loaded = mm.create_encoder("compact/image", weights=source.folder).state_dict()
+    assert all(torch.equal(loaded[name], t) for name, t in source.model.encoder("front").state_dict().items())
+
+
 def test_resuming_a_finished_run_changes_nothing(run, media):
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
     fit(small_task(), train=media / "train.csv", test=media / "test.csv", out=run.folder, resume=True)
