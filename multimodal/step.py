@@ -70,6 +70,7 @@ class Step:
             self.scaler.step(self.optimizer)
             self.scaler.update()
             return loss
+        self.scaler.update()  # lowers its scale; without it the next unscale_ refuses
         return float("nan")
 
     def _backward(self, part: Batch, counts: Tensor) -> Tensor:

@@ -211,6 +211,16 @@ def test_a_step_with_a_loss_that_is_not_finite_is_left_out_and_its_rows_named(tm
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
+def test_a_step_after_one_that_was_left_out_is_made_with_a_scaler_too(tmp_path):
+    model = make_model()
+    poison(model, {2})
+    trainer = make_trainer(tmp_path, model)
+    trainer.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=True)  # as fp16 has one on CUDA
+    state = trainer.fit(Finetune().plan(model, 1))
+    assert [entry["step"] for entry in state.non_finite] == [2]
+    assert trainer.scaler.get_scale() == 4.0
+
+
 def test_three_such_steps_in_a_row_stop_the_run(tmp_path):
     model = make_model()
     poison(model, {2, 3, 4})
