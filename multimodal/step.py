@@ -60,6 +60,8 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         counts = self.processes.sum(known_counts(parts, list(self.task_weights)).to(self.device))
         total = torch.zeros((), device=self.device)
+        running = [buffer for m in self.model.modules() if m.training for buffer in m.buffers(recurse=False)]
+        before = [buffer.clone() for buffer in running]
         for index, part in enumerate(parts):
             with self._synchronised(index == len(parts) - 1):
                 total += self._backward(part, counts)
@@ -71,6 +73,8 @@ class Step:
             self.scaler.update()
             return loss
         self.scaler.update()  # lowers its scale; without it the next unscale_ refuses
+        for buffer, value in zip(running, before, strict=True):
+            buffer.copy_(value)  # a BatchNorm that has seen NaN answers NaN for ever
         return float("nan")
 
     def _backward(self, part: Batch, counts: Tensor) -> Tensor:

@@ -211,6 +211,20 @@ def test_a_step_with_a_loss_that_is_not_finite_is_left_out_and_its_rows_named(tm
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
 
 
+def test_such_a_step_leaves_running_statistics_as_they_were(tmp_path):
+    model = make_model(norm="batch")
+    tracked: list[int] = []
+
+    def spoil(module: torch.nn.Module, args: tuple, output: Tensor) -> Tensor:
+        tracked.append(int(model.encoders["image"].norm.num_batches_tracked))
+        return output * float("nan") if len(tracked) == 2 else output
+
+    model.encoders["image"].first.register_forward_hook(spoil)
+    make_trainer(tmp_path, model).fit(Finetune().plan(model, 1))
+    assert tracked == [0, 1, 1, 2, 3]
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
 def test_a_step_after_one_that_was_left_out_is_made_with_a_scaler_too(tmp_path):
     model = make_model()
     poison(model, {2})
