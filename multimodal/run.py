@@ -20,7 +20,7 @@ from multimodal.decoding import Decoding
 from multimodal.evaluation import evaluate
 from multimodal.files import write_atomically
 from multimodal.model import MultimodalModel
-from multimodal.records import InputReader, Records, read_records
+from multimodal.records import InputReader, ManifestError, Records, read_records
 from multimodal.targets import TargetReader
 
 if TYPE_CHECKING:
@@ -156,9 +156,12 @@ class Run:
             root: folder of the media; left out: the manifest's.
 
         Raises:
+            ManifestError: if the table cannot be read or has no record.
             RecordError: for the first record that cannot be read.
         """
         records = read_records(data, root=root, allow_outside=self.task.data.allow_outside)
+        if not len(records):
+            raise ManifestError(records.source, "has no record, so there is nothing to evaluate; add records")
         dataset = self.dataset(records)
         workers = num_workers(self.task.data.workers)
         metrics = evaluate(self._on_device(), dataset, self.decodings, workers=workers)

@@ -98,6 +98,11 @@ def test_evaluating_a_loaded_run_repeats_its_metrics(run, media):
         assert again[part] == run.metrics[part]
 
 
+def test_evaluating_a_table_without_records_is_refused(run):
+    with pytest.raises(ValueError, match="records: has no record, so there is nothing to evaluate"):
+        run.evaluate([])
+
+
 def test_a_subset_counts_only_records_that_have_one_of_its_inputs(run):
     counts = {name: tasks["price"]["n"] for name, tasks in run.metrics["modalities"].items()}
     assert counts["image+text"] > counts["image"] > 0
