@@ -124,7 +124,8 @@ def _vector(answer: Answer, width: int) -> np.ndarray:
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside ``path`` that takes its name when the block ends well, and vanishes otherwise."""
+    """A file beside ``path`` that takes its name when the block ends well, and vanishes otherwise; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:

@@ -6,7 +6,11 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside ``path`` and renames: after a crash the file is either the old or the new one."""
+    """Writes beside ``path`` and renames: after a crash the file is either the old or the new one.
+
+    Its folder is made where there is none.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     with partial.open("wb") as file:
         file.write(content)

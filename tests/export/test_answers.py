@@ -65,11 +65,9 @@ def test_embeddings_are_one_array_with_gaps_where_nothing_was_answered(
 
 def test_an_empty_table_gives_a_header_and_no_vectors(predictor: Predictor, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("image,text\n")
-    embeddings = tmp_path / "e.npy"
-    assert write_predictions(predictor, tmp_path / "t.csv", tmp_path / "o.csv", embeddings=embeddings) == (0, 0)
-    assert (tmp_path / "o.csv").read_text().splitlines() == [
-        "color,color_probability,linear,linear_probability,price,error"
-    ]
+    out, embeddings = tmp_path / "new" / "o.csv", tmp_path / "vectors" / "e.npy"  # their folders are made
+    assert write_predictions(predictor, tmp_path / "t.csv", out, embeddings=embeddings) == (0, 0)
+    assert out.read_text().splitlines() == ["color,color_probability,linear,linear_probability,price,error"]
     assert np.load(embeddings).shape == (0, 8)
 
 

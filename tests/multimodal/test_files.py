@@ -16,6 +16,11 @@ def test_a_file_is_written_and_replaced_and_nothing_is_left_beside_it(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 
 
+def test_its_folder_is_made_where_there_is_none(tmp_path):
+    write_atomically(tmp_path / "new" / "folder" / "a.json", b"one")
+    assert (tmp_path / "new" / "folder" / "a.json").read_bytes() == b"one"
+
+
 @pytest.mark.parametrize("function", ["fsync", "replace"])
 def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch, function):
     path = tmp_path / "a.json"
