@@ -238,7 +238,8 @@ def describe(error: Exception) -> str:
         from encoders.registry import missing_extra
 
         return str(missing_extra(error, "train"))
-    message = str(error.args[0]) if isinstance(error, LookupError) and error.args else str(error)
+    is_python = isinstance(error, KeyError | IndexError)  # a slip in the code, whose text alone says nothing
+    message = str(error.args[0]) if isinstance(error, LookupError) and not is_python and error.args else str(error)
     ours = type(error).__module__.partition(".")[0] in ("encoders", "fusion", "multimodal", "export")
     plain = isinstance(error, ValueError | LookupError | OSError | ImportError)
-    return message if ours or plain else f"{type(error).__name__}: {message} (--debug shows where)"
+    return message if ours or (plain and not is_python) else f"{type(error).__name__}: {message} (--debug shows where)"

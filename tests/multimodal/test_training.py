@@ -13,6 +13,7 @@ import yaml
 from tiny import make_rows
 
 import multimodal as mm
+from multimodal.cli import describe
 from multimodal.config import ConfigError
 from multimodal.run import Run, RunError
 from multimodal.training import fit
@@ -278,6 +279,19 @@ def test_errors_are_messages_with_the_right_exit_code(arguments, code, message):
     assert done.returncode == code
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyError("heads"), "KeyError: 'heads' (--debug shows where)"),
+        (IndexError("list index out of range"), "IndexError: list index out of range (--debug shows where)"),
+        (LookupError("there is no fusion 'x'"), "there is no fusion 'x'"),
+        (RunError("a is not empty"), "a is not empty"),
+    ],
+)
+def test_errors_that_are_no_messages_are_shown_with_their_type(error, message):
+    assert describe(error) == message
 
 
 def test_debug_shows_the_traceback():
