@@ -101,6 +101,10 @@ def _train(job: Job, folder: Path, group: Processes, *, resume: bool, say: Say) 
         metrics = {**job.evaluate(tables.valid if tables.test is None else tables.test), "split": split}
         summary = _summary(state, seconds=time.monotonic() - began)
         write_json(folder / METRICS_FILE, {**metrics, "training": summary})
+        skipped = {"train": len(summary["skipped_rows"]), split: len(metrics["skipped_rows"])}
+        if any(skipped.values()):
+            counts = ", ".join(f"{number} in {name}" for name, number in skipped.items())
+            say(f"warning: records that could not be read were skipped ({counts}); {METRICS_FILE} lists them")
         say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
 
 

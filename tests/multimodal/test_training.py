@@ -196,10 +196,14 @@ def test_every_encoder_says_where_its_weights_come_from(media, tmp_path):
     assert any(line.startswith("image: compact/image, weights random") for line in lines)
 
 
-def test_skipped_records_are_listed(media, tmp_path):
-    rows = pd.read_csv(media / "train.csv")
+def test_skipped_records_are_counted_and_listed(media, tmp_path):
+    rows, lines = pd.read_csv(media / "train.csv"), []
     rows.loc[3, "image"] = "absent.png"
-    run = fit(small_task(data={"workers": 0, "on_error": "skip"}), train=rows, root=media, out=tmp_path / "run")
+    task = small_task(data={"workers": 0, "on_error": "skip"})
+    run = fit(task, train=rows, test=rows.head(2), root=media, out=tmp_path / "run", say=lines.append)
+    assert [line for line in lines if line.startswith("warning")] == [
+        "warning: records that could not be read were skipped (1 in train, 0 in test); metrics.json lists them"
+    ]
     skipped = {**run.metrics["training"]["skipped_rows"], **run.metrics["skipped_rows"]}
     assert ["DataFrame, row 4, column image: 'absent.png' does not exist" in reason for reason in skipped.values()] == [
         True
