@@ -141,9 +141,11 @@ def _record(predictor: Any, inputs: list[str], single: dict[str, str | None]) ->
 def _predict_one(predictor: Any, record: dict[str, str]) -> None:
     answers = predictor.predict([record])[0]
     rows = []
-    for task, prediction in answers.items():
+    for task in predictor.tasks:  # the embedding, which is no task, has no line
+        prediction = answers[task]
         if prediction.value is not None:
-            rows.append((task, f"{prediction.value:.6g}", ""))
+            unit = predictor.decodings[task].unit
+            rows.append((task, f"{prediction.value:.6g} {unit}".strip(), ""))
         else:
             labels = prediction.label if prediction.label is not None else ";".join(prediction.labels)
             rows.append((task, labels, "" if prediction.probability is None else f"{prediction.probability:.4f}"))

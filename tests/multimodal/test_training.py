@@ -1,6 +1,7 @@
 """The whole job on a small table: train, resume, evaluate, export, predict."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def small_task(**changes) -> mm.Task:
             "text": {"encoder": "compact/text"},
         },
         "fusion": {"name": "concat", "dim": 16},
-        "tasks": {"color": {}, "price": {"type": "regression"}},
+        "tasks": {"color": {}, "price": {"type": "regression", "unit": "EUR"}},
         "train": {"epochs": 2, "batch_size": 8},
     }
     return mm.Task.model_validate({**values, **changes})
@@ -66,7 +67,7 @@ def run(media, tmp_path_factory) -> Run:
 @pytest.fixture(scope="module")
 def bundle(run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
-    run.export(folder)
+    run.export(folder, embedding=True)
     return folder
 
 
@@ -253,6 +254,7 @@ def test_one_record_is_answered_from_its_inputs(bundle, media):
     done = command("predict", bundle, "--image", media / "0.png", "--text", "blue round thing", torch_free=True)
     assert done.returncode == 0, done.stderr
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["task", "color", "price"]
+    assert re.search(r"^price\t[-\d.]+ EUR\t$", done.stdout, re.MULTILINE)
     assert command("predict", bundle, "--input", "text=blue", torch_free=True).returncode == 0
 
 
