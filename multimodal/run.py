@@ -18,7 +18,7 @@ from multimodal.config import Task, load_task
 from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding
 from multimodal.evaluation import evaluate
-from multimodal.files import write_atomically
+from multimodal.files import sha256_of, write_atomically
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, ManifestError, Records, read_records
 from multimodal.targets import TargetReader
@@ -173,13 +173,13 @@ class Run:
         return self.model.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def validation_records(self) -> Records | None:
-        """The records that chose the checkpoint; None where they were given as Python objects."""
-        data = self.task.data
-        source = data.valid if data.valid is not None else data.train
-        if source is None or not Path(source).is_file():
+        """The records that chose the checkpoint; None where their file is not as it was, or never was one."""
+        data, provenance = self.task.data, self._description["provenance"]
+        held_out = provenance["held_out"]
+        split, source = ("valid", data.valid) if held_out is None else ("train", data.train)
+        if source is None or not Path(source).is_file() or sha256_of(Path(source)) != provenance["data"].get(split):
             return None
         records = read_records(source, allow_outside=data.allow_outside)
-        held_out = self._description["provenance"]["held_out"]
         return records if held_out is None else records.subset(held_out)
 
     def export(self, folder: str | Path, **options: Any) -> "Bundle":

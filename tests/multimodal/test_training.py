@@ -132,6 +132,19 @@ def test_a_run_is_a_source_of_weights(run, media, tmp_path):
     assert target.provenance["encoders"]["image"]["sha256"]
 
 
+def test_the_records_that_chose_the_weights_are_read_again_only_from_the_file_as_it_was(media, tmp_path):
+    rows, table = pd.read_csv(media / "train.csv"), media / "edited.csv"
+    rows.to_csv(table, index=False)
+    task = small_task(data={"train": str(table), "workers": 0}, train={"epochs": 1})
+    held_out = fit(task, out=tmp_path / "held_out").validation_records()
+    assert held_out is not None
+    assert len(held_out) == 1
+    run = fit(task, valid=rows.head(4), root=media, out=tmp_path / "frame")
+    assert run.validation_records() is None  # and not the training table
+    rows.head(2).to_csv(table, index=False)
+    assert Run(tmp_path / "held_out").validation_records() is None
+
+
 def test_weights_of_a_run_are_found_whatever_its_inputs_are_called(media, tmp_path):
     encoder = {"encoder": "compact/image", "options": {"image_size": 32}}
     # an input that shares comes first and gives the weights its name, which torch's containers refuse
