@@ -4,7 +4,7 @@ import importlib.metadata
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def fit(
     if not isinstance(task, Task):
         base = Path(task).resolve().parent
         task = load_task(task, overrides)
-    task = _with_absolute_paths(task, base)
+    task = _with_absolute_paths(task, base, {"train": train, "valid": valid, "test": test})
     folder = Path(out) if out is not None else _free_folder(Path("runs") / task.name)
     with processes() as group:
         say = say if group.is_main else _silence
@@ -108,9 +108,19 @@ def _train(job: Job, folder: Path, group: Processes, *, resume: bool, say: Say) 
         say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
 
 
-def _with_absolute_paths(task: Task, base: Path) -> Task:
-    paths = {key: getattr(task.data, key) for key in ("train", "valid", "test")}
-    absolute = {key: str((base / path).resolve()) for key, path in paths.items() if path is not None}
+def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Task:
+    """The job with the files of the tables that it reads: those given, which start from the working directory, first.
+
+    A table that is given as Python objects has no file.
+    """
+    files: dict[str, Path | None] = {}
+    for key, table in given.items():
+        written = getattr(task.data, key)
+        if table is not None:
+            files[key] = Path(table) if isinstance(table, str | Path) else None
+        elif written is not None:
+            files[key] = base / written
+    absolute = {key: None if path is None else str(path.resolve()) for key, path in files.items()}
     return task.model_copy(update={"data": task.data.model_copy(update=absolute)})
 
 

@@ -94,6 +94,14 @@ def test_a_run_holds_what_it_promises(run):
     assert set(metrics["tasks"]["price"]) == {"n", "rmse", "mae", "r2"}
 
 
+def test_the_config_names_the_tables_that_were_given_as_paths(run, media, tmp_path):
+    assert (run.task.data.train, run.task.data.test) == (str(media / "train.csv"), str(media / "test.csv"))
+    assert run.validation_records() is not None
+    task = small_task(data={"train": "absent.csv", "workers": 0}, train={"epochs": 1})
+    frame = fit(task, train=pd.read_csv(media / "train.csv"), root=media, out=tmp_path / "frame")
+    assert frame.task.data.train is None
+
+
 def test_evaluating_a_loaded_run_repeats_its_metrics(run, media):
     again = Run(run.folder).evaluate(media / "test.csv")
     for part in ("tasks", "modalities"):
