@@ -166,6 +166,12 @@ def _real_records(run: TrainedRun, records: Any) -> _RealRecords | None:
                 samples.append(sample)
                 rows.append(row if table.numbers is None else table.numbers[row])
                 break
+    if records is not None and not samples:
+        raise ValueError(
+            "none of the records can be read as the inputs "
+            f"{', '.join(f'{name} (column {reader.column})' for name, reader in run.readers.items())}; give others, or "
+            "leave records out"
+        )
     return _RealRecords(samples, rows) if samples else None
 
 

@@ -72,12 +72,13 @@ def export(
     run: RunFolder,
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder of the bundle.")],
     precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    embedding: Annotated[bool, typer.Option("--embedding", help="Lets the graph give the fused vector too.")] = False,
 ) -> None:
     """Writes an ONNX bundle, after its answers were compared with torch's."""
     from export import export_bundle
     from multimodal.run import Run
 
-    export_bundle(Run(run), out, precision=precision)
+    export_bundle(Run(run), out, precision=precision, embedding=embedding)
     say(f"{out}: parity with torch checked, bundle written")
 
 

@@ -5,12 +5,20 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
+
+
+METRICS = {
+    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "auc"),
+    "multilabel": ("accuracy", "macro_f1", "micro_f1", "auc"),
+    "regression": ("rmse", "mae", "r2"),
+}
+"""Task type -> what can choose the best weights."""
 
 
 class ConfigError(ValueError):
@@ -45,7 +53,7 @@ class Data(_Section):
     """What an unreadable cell does in training: stop, naming it, or leave the record out, counted and listed."""
     allow_outside: bool = False
     """Whether media may lie outside their manifest's folder."""
-    workers: int | Literal["auto"] = "auto"
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes that decode beside training; 0 decodes in the training process."""
 
 
@@ -236,10 +244,18 @@ class Task(_Section):
         for name in self.tasks:
             if name in ("error", "embedding") or name.endswith("_probability"):
                 raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
+        self._check_metric()
         balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
         if len(balanced) > 1:
             raise ValueError(f"tasks {' and '.join(balanced)} both want balanced_sampler; only one can have it")
         return self
+
+    def _check_metric(self) -> None:
+        known = [f"{name}.{metric}" for name, target in self.tasks.items() for metric in METRICS[target.type]]
+        if self.train.metric not in ("mean", *known):
+            near = difflib.get_close_matches(self.train.metric, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are mean, {', '.join(known)}"
+            raise ValueError(f"train.metric: there is no metric {self.train.metric!r}; {hint}")
 
     def input_column(self, name: str) -> str:
         """The manifest's column of an input."""

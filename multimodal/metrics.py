@@ -212,7 +212,7 @@ def selection_score(metrics: Mapping[str, Metrics], metric: str) -> float:
     Args:
         metrics: task -> what ``task_metrics`` gave.
         metric: "mean" over the tasks that define theirs (accuracy, for multilabel macro F1, for regression R2);
-            or "TASK.METRIC". Errors (rmse, mae) count negative.
+            or "TASK.METRIC". Errors (rmse, mae) count negative; in the mean nothing counts less than -1.
 
     >>> selection_score({"price": {"rmse": {"value": 2.0}}}, "price.rmse")
     -2.0
@@ -231,7 +231,8 @@ def selection_score(metrics: Mapping[str, Metrics], metric: str) -> float:
     for task, _, name in (key.rpartition(".") for key in chosen):
         value = metrics[task][name]["value"]
         if value is not None:
-            values.append(-value if name in ("rmse", "mae") else value)
+            value = -value if name in ("rmse", "mae") else value
+            values.append(max(value, -1.0) if metric == "mean" else value)  # R2 has no lower end
     if not values:
         raise ValueError(
             f"{' and '.join(chosen)}: not defined on these records, so they cannot choose the best weights; give "

@@ -111,7 +111,7 @@ def _encode_present(
     """Encodes only the rows that have the input, so that blanks never touch a BatchNorm."""
     rows = present.nonzero()[:, 0]
     elsewhere = _rows_elsewhere(encoder, len(rows), present.device)
-    if len(rows) == len(present):
+    if len(rows) == len(present) > 1:
         return encoder(arrays)
     if len(rows) == 0 and not elsewhere:
         with evaluating(encoder):  # keeps the gradient's path, and the blanks out of running statistics

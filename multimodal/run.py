@@ -156,15 +156,19 @@ class Run:
             root: folder of the media; left out: the manifest's.
 
         Raises:
-            ManifestError: if the table cannot be read or has no record.
-            RecordError: for the first record that cannot be read.
+            ManifestError: if the table cannot be read, has no record, or lacks the column of an input or task.
+            RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
         """
         records = read_records(data, root=root, allow_outside=self.task.data.allow_outside)
         if not len(records):
             raise ManifestError(records.source, "has no record, so there is nothing to evaluate; add records")
+        columns = [reader.column for reader in self.readers.values()]
+        records.require(columns + [reader.column for reader in self.targets.values()])
         dataset = self.dataset(records)
         workers = num_workers(self.task.data.workers)
-        metrics = evaluate(self._on_device(), dataset, self.decodings, workers=workers)
+        metrics = evaluate(
+            self._on_device(), dataset, self.decodings, workers=workers, on_error=self.task.data.on_error
+        )
         if out is not None:
             write_json(Path(out), metrics)
         return metrics

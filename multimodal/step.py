@@ -1,5 +1,6 @@
 """One optimizer step: forward, weighed loss, backward, clip, update."""
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
@@ -12,6 +13,7 @@ from multimodal.data import Batch
 from multimodal.distributed import Processes
 from multimodal.losses import combined_loss, known_counts
 from multimodal.model import MultimodalModel
+from multimodal.modes import batch_norms
 from multimodal.optimization import set_learning_rate
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -40,6 +42,8 @@ class Step:
         self.model, self.optimizer, self.task_weights = model, optimizer, task_weights
         self.clip_norm, self.precision, self.scaler, self.processes = clip_norm, precision, scaler, processes
         self.device = next(model.parameters()).device
+        synchronised = [module for module in model.modules() if isinstance(module, nn.SyncBatchNorm)]
+        self.batch_norms = [*batch_norms(model), *synchronised]
         self.trained = [p for group in optimizer.param_groups for p in group["params"]]
         # wrapped anew for each phase: DDP listens only to parameters that train when it is built
         self.wrapped: nn.Module = DistributedDataParallel(model) if processes.world > 1 else model
@@ -60,15 +64,16 @@ class Step:
         self.optimizer.zero_grad(set_to_none=True)
         counts = self.processes.sum(known_counts(parts, list(self.task_weights)).to(self.device))
         total = torch.zeros((), device=self.device)
-        running = [buffer for m in self.model.modules() if m.training for buffer in m.buffers(recurse=False)]
+        running = [buffer for norm in self.batch_norms if norm.training for buffer in norm.buffers()]
         before = [buffer.clone() for buffer in running]
         for index, part in enumerate(parts):
             with self._synchronised(index == len(parts) - 1):
                 total += self._backward(part, counts)
         loss = float(self.processes.sum(total))
         self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.trained, self.clip_norm or float("inf"))
-        if loss == loss and abs(loss) != float("inf") and (self.scaler.is_enabled() or bool(norm.isfinite())):
+        clip_norm = math.inf if self.clip_norm is None else self.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.trained, clip_norm)
+        if math.isfinite(loss) and (self.scaler.is_enabled() or bool(norm.isfinite())):
             self.scaler.step(self.optimizer)
             self.scaler.update()
             return loss

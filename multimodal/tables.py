@@ -62,7 +62,7 @@ def read_tables(
     if "valid" in tables:
         return Tables(tables["train"], tables["valid"], tables.get("test"), hashes=hashes)
     shuffled = np.random.default_rng(task.train.seed).permutation(count)
-    cut = max(1, count // HELD_OUT)
+    cut = max(min(2, count - 1), count // HELD_OUT)  # of one number alone there is no R2
     held_out = tuple(sorted(shuffled[:cut].tolist()))
     train_table, valid_table = tables["train"].subset(sorted(shuffled[cut:].tolist())), tables["train"].subset(held_out)
     return Tables(train_table, valid_table, tables.get("test"), held_out, hashes)

@@ -1,12 +1,15 @@
 """From a job description to a trained run."""
 
 import importlib.metadata
+import json
 import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from encoders.base import Encoder
 from multimodal.build import build_strategy
@@ -16,12 +19,25 @@ from multimodal.distributed import Processes, processes
 from multimodal.files import write_atomically
 from multimodal.job import Job, choose_device
 from multimodal.progress import Say, format_seconds
-from multimodal.run import CONFIG_FILE, METRICS_FILE, WEIGHTS_FILE, Run, RunError, write_architecture, write_json
-from multimodal.tables import read_tables, unseen_labels
+from multimodal.run import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    Run,
+    RunError,
+    write_architecture,
+    write_json,
+)
+from multimodal.tables import Tables, read_tables, unseen_labels
 from multimodal.trainer import Trainer
-from multimodal.trainer_state import TrainerState
+from multimodal.trainer_state import TrainerOptions, TrainerState
 
 logger = logging.getLogger(__name__)
+
+
+def _log(line: str) -> None:
+    logger.log(logging.WARNING if line.startswith("warning") else logging.INFO, line)
 
 
 def fit(
@@ -34,7 +50,7 @@ def fit(
     root: str | Path | None = None,
     overrides: Sequence[str] = (),
     resume: bool = False,
-    say: Say = logger.info,
+    say: Say = _log,
 ) -> Run:
     """Trains a job and returns its run.
 
@@ -67,17 +83,28 @@ def fit(
             return Run(folder)
         tables = read_tables(task, train=train, valid=valid, test=test, root=root)
         job = Job.build(task, tables, base)
+        device = choose_device(job.task.train.device, group)
+        options = job.trainer_options(device)
+        _refuse_other_data(folder, tables)
         group.wait()  # nobody writes before everybody has looked at the folder
         if group.is_main:
             _write_description(folder, job)
         _announce(job, say)
-        _train(job, folder, group, resume=resume, say=say)
+        _train(job, folder, device, options, group, resume=resume, say=say)
     return Run(folder)
 
 
-def _train(job: Job, folder: Path, group: Processes, *, resume: bool, say: Say) -> None:
+def _train(
+    job: Job,
+    folder: Path,
+    device: torch.device,
+    options: TrainerOptions,
+    group: Processes,
+    *,
+    resume: bool,
+    say: Say,
+) -> None:
     began = time.monotonic()
-    device = choose_device(job.task.train.device, group)
     job.model.to(device)
     strategy = build_strategy(job.task, job.model)
     strategy.prepare(job.model)
@@ -87,7 +114,7 @@ def _train(job: Job, folder: Path, group: Processes, *, resume: bool, say: Say) 
         job.order(),
         {name: target.weight for name, target in job.task.tasks.items()},
         folder,
-        options=job.trainer_options(device),
+        options=options,
         evaluate=job.validate,
         say=say,
         processes=group,
@@ -134,7 +161,7 @@ def _free_folder(folder: Path) -> Path:
 
 def _is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
     """Whether the run is done; refuses a folder that holds something else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.exists() or (folder.is_dir() and all(path.suffix == ".partial" for path in folder.iterdir())):
         return False
     if not resume:
         raise RunError(f"{folder} is not empty; add --resume to go on with the run in it, or name another folder")
@@ -149,8 +176,20 @@ def _is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
     return (folder / METRICS_FILE).is_file()
 
 
+def _refuse_other_data(folder: Path, tables: Tables) -> None:
+    """A run that was begun on other training records would go on as neither."""
+    if (folder / MODEL_FILE).is_file():
+        begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["provenance"]["data"]
+        if begun.get("train") != tables.hashes.get("train"):
+            raise RunError(
+                f"{folder} was begun on another training table (its sha256 differs); put that table back to go on "
+                "with --resume, or train the new one in another folder"
+            )
+
+
 def _write_description(folder: Path, job: Job) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / CONFIG_FILE, job.task.to_yaml().encode())  # first: it marks the folder as this run's
     provenance = {
         "data": job.tables.hashes,
         "held_out": job.tables.held_out,
@@ -158,7 +197,6 @@ def _write_description(folder: Path, job: Job) -> None:
         "versions": {name: importlib.metadata.version(name) for name in ("multimodal-transfer", "torch")},
     }
     write_architecture(folder, job.task, job.encoders, job.heads, job.model, provenance)
-    write_atomically(folder / CONFIG_FILE, job.task.to_yaml().encode())
 
 
 def _announce(job: Job, say: Say) -> None:

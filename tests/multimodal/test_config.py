@@ -309,3 +309,10 @@ def test_an_override_of_an_unknown_key_says_what_was_meant():
 )
 def test_settings_of_a_shared_encoder_belong_to_its_owner(key):
     refused(job(**{"inputs.back": {"share": "image", **key}}), "set them on the input 'image', whose encoder is shared")
+
+
+def test_a_metric_that_no_task_has_is_refused():
+    refused(
+        job(**{"train": {"metric": "product.acuracy"}}),
+        "there is no metric 'product.acuracy'; did you mean 'product.acc",
+    )

@@ -230,7 +230,7 @@ def test_a_class_label_is_a_single_value(value):
         (None, ()),
         (["b", None, "a", 3.0], ("b", "a", "3")),
         (("a",), ("a",)),
-        ({"b", "a"}, ("a", "b")),
+        pytest.param({"b", "a"}, ("a", "b"), id="set"),
         (np.array(["a", "b"]), ("a", "b")),
         (3, ("3",)),
     ],

@@ -126,7 +126,7 @@ def test_equal_runs_have_equal_weight_files(run, media, tmp_path):
 def test_a_data_frame_trains_too(media, tmp_path):
     run = fit(small_task(), train=pd.read_csv(media / "train.csv"), root=media, out=tmp_path / "run")
     assert run.metrics["split"] == "valid"
-    assert run.metrics["tasks"]["color"]["n"] == 1  # a tenth of 18, held out
+    assert run.metrics["tasks"]["color"]["n"] == 2  # a tenth of 18, but at least two, held out
 
 
 def test_a_run_is_a_source_of_weights(run, media, tmp_path):
@@ -146,7 +146,7 @@ def test_the_records_that_chose_the_weights_are_read_again_only_from_the_file_as
     task = small_task(data={"train": str(table), "workers": 0}, train={"epochs": 1})
     held_out = fit(task, out=tmp_path / "held_out").validation_records()
     assert held_out is not None
-    assert len(held_out) == 1
+    assert len(held_out) == 2
     run = fit(task, valid=rows.head(4), root=media, out=tmp_path / "frame")
     assert run.validation_records() is None  # and not the training table
     rows.head(2).to_csv(table, index=False)
@@ -230,6 +230,42 @@ def test_skipped_records_are_counted_and_listed(media, tmp_path):
     assert ["DataFrame, row 4, column image: 'absent.png' does not exist" in reason for reason in skipped.values()] == [
         True
     ]
+
+
+def test_a_table_that_lacks_a_column_cannot_be_evaluated(run, media):
+    rows = pd.read_csv(media / "test.csv").rename(columns={"image": "imgae"})
+    with pytest.raises(ValueError, match="has no column 'image'; did you mean 'imgae'"):
+        run.evaluate(rows, root=media)
+
+
+def test_a_run_begun_on_another_training_table_is_not_resumed(media, tmp_path):
+    table = media / "grows.csv"
+    rows = pd.read_csv(media / "train.csv")
+    rows.to_csv(table, index=False)
+    task = small_task(data={"train": str(table), "workers": 0}, train={"epochs": 1})
+    run = fit(task, out=tmp_path / "run")
+    (run.folder / "metrics.json").unlink()  # as if it had been killed before its end
+    rows.head(12).to_csv(table, index=False)
+    with pytest.raises(RunError, match="was begun on another training table"):
+        fit(task, out=tmp_path / "run", resume=True)
+
+
+def test_a_folder_with_only_half_written_files_is_empty(media, tmp_path):
+    (tmp_path / ".config.yaml.partial").write_text("name:")
+    run = fit(small_task(train={"epochs": 1}), train=media / "train.csv", out=tmp_path)
+    assert (run.folder / "metrics.json").is_file()
+
+
+def test_a_bad_setting_leaves_no_folder_behind(media, tmp_path):
+    task = small_task(train={"epochs": 1, "precision": "fp16", "device": "cpu"})
+    with pytest.raises(ValueError, match="fp16, which trains on CUDA only"):
+        fit(task, train=media / "train.csv", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_records_for_the_export_that_cannot_be_read_are_refused(run, tmp_path):
+    with pytest.raises(ValueError, match=r"none of the records can be read as the inputs image \(column image\)"):
+        run.export(tmp_path / "bundle", records=[{"imag": "0.png"}])
 
 
 # --- the command line --------------------------------------------------------------------------------------------
