@@ -313,6 +313,6 @@ def test_settings_of_a_shared_encoder_belong_to_its_owner(key):
 
 def test_a_metric_that_no_task_has_is_refused():
     refused(
-        job(**{"train": {"metric": "product.acuracy"}}),
+        job(train={"metric": "product.acuracy"}),
         "there is no metric 'product.acuracy'; did you mean 'product.acc",
     )
