@@ -3,3 +3,9 @@
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports torch
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Names of cases that no process or clock changes, so that parallel workers collect the same: a float wav holds
+    the second it was written in, and a set has no order."""
+    return argname if isinstance(val, bytes | set) else None
