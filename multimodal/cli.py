@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from multimodal.console import complain, say, show_metrics, show_table
+from multimodal.records import RecordError
 from multimodal.threads import share_cores
 
 app = typer.Typer(
@@ -241,6 +242,8 @@ def describe(error: Exception) -> str:
         from encoders.registry import missing_extra
 
         return str(missing_extra(error, "train"))
+    if isinstance(error, RecordError) and ", row " in error.reason:  # it holds the place, counted as people do
+        return error.reason
     is_python = isinstance(error, KeyError | IndexError)  # a slip in the code, whose text alone says nothing
     message = str(error.args[0]) if isinstance(error, LookupError) and not is_python and error.args else str(error)
     ours = type(error).__module__.partition(".")[0] in ("encoders", "fusion", "multimodal", "export")

@@ -35,24 +35,8 @@ class Head(nn.Module, ABC):
         """Turns the outputs into answers, without torch."""
 
 
-def _weights(given: Sequence[float] | None, labels: Sequence[str]) -> Float[Tensor, " c"]:
-    if given is not None and len(given) != len(labels):
-        raise ValueError(f"there are {len(given)} class_weights for {len(labels)} labels; give one per label")
-    return torch.ones(len(labels)) if given is None else torch.tensor(given, dtype=torch.float32)
-
-
-class ClassificationHead(Head):
-    """Exactly one of ``labels``: a linear layer and the cross-entropy.
-
-    Args:
-        in_dim: width of the fused vector.
-        labels: class names; a target is an index into them.
-        label_smoothing: share of the target spread over all classes, in [0, 1).
-        class_weights: one factor per class on its records' loss; None weighs all alike.
-
-    Raises:
-        ValueError: if there is not one weight per class.
-    """
+class _LabelHead(Head):
+    """What heads over named labels share: a linear layer, smoothing and one weight per label."""
 
     class_weights: Tensor
 
@@ -67,14 +51,43 @@ class ClassificationHead(Head):
         super().__init__()
         self.labels = tuple(labels)
         self.num_outputs = len(self.labels)
-        self.null_loss = math.log(max(2, self.num_outputs))
         self.label_smoothing = label_smoothing
         self.linear = nn.Linear(in_dim, self.num_outputs)
-        self.register_buffer("class_weights", _weights(class_weights, self.labels), persistent=False)
+        if class_weights is not None and len(class_weights) != self.num_outputs:
+            raise ValueError(
+                f"there are {len(class_weights)} class_weights for {len(labels)} labels; give one per label"
+            )
+        weights = torch.ones(self.num_outputs) if class_weights is None else torch.tensor(class_weights).float()
+        self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """Logits."""
         return self.linear(fused)
+
+
+class ClassificationHead(_LabelHead):
+    """Exactly one of ``labels``: a linear layer and the cross-entropy.
+
+    Args:
+        in_dim: width of the fused vector.
+        labels: class names; a target is an index into them.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        class_weights: one factor per class on its records' loss; None weighs all alike.
+
+    Raises:
+        ValueError: if there is not one weight per class.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        labels: Sequence[str],
+        *,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__(in_dim, labels, label_smoothing=label_smoothing, class_weights=class_weights)
+        self.null_loss = math.log(max(2, self.num_outputs))
 
     def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
         """Cross-entropy with the target's class weight; ``target`` is int64 [b]."""
@@ -86,7 +99,7 @@ class ClassificationHead(Head):
         return Softmax(self.labels)
 
 
-class MultilabelHead(Head):
+class MultilabelHead(_LabelHead):
     """Any number of ``labels``: a linear layer and a binary cross-entropy per label.
 
     Args:
@@ -100,8 +113,6 @@ class MultilabelHead(Head):
         ValueError: if there is not one weight per label.
     """
 
-    class_weights: Tensor
-
     def __init__(
         self,
         in_dim: int,
@@ -111,18 +122,9 @@ class MultilabelHead(Head):
         class_weights: Sequence[float] | None = None,
         threshold: float = 0.5,
     ) -> None:
-        super().__init__()
-        self.labels = tuple(labels)
-        self.num_outputs = len(self.labels)
+        super().__init__(in_dim, labels, label_smoothing=label_smoothing, class_weights=class_weights)
         self.null_loss = math.log(2)
-        self.label_smoothing = label_smoothing
         self.threshold = threshold
-        self.linear = nn.Linear(in_dim, self.num_outputs)
-        self.register_buffer("class_weights", _weights(class_weights, self.labels), persistent=False)
-
-    def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
-        """Logits."""
-        return self.linear(fused)
 
     def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
         """Mean of the labels' binary cross-entropies; ``target`` is float [b c]."""
