@@ -10,6 +10,9 @@ from multimodal.threads import share_cores
 
 if TYPE_CHECKING:
     from encoders import Encoder, create_encoder, list_encoders, register_encoder
+    from encoders.preprocessing.audio import AudioPreprocessor
+    from encoders.preprocessing.image import ImagePreprocessor
+    from encoders.preprocessing.text import TextPreprocessor
     from encoders.testing import check_encoder
     from export import Bundle, Prediction, Predictor, export_bundle, verify_bundle
     from fusion import FusionModule, create_fusion
@@ -19,11 +22,15 @@ if TYPE_CHECKING:
     from multimodal.records import RecordError, read_records
     from multimodal.run import Run
     from multimodal.training import fit
+    from multimodal.transfer.plan import ParamGroup, Phase, TransferStrategy
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "encoders": ("Encoder", "create_encoder", "list_encoders", "register_encoder"),
+    "encoders.preprocessing.audio": ("AudioPreprocessor",),
+    "encoders.preprocessing.image": ("ImagePreprocessor",),
+    "encoders.preprocessing.text": ("TextPreprocessor",),
     "encoders.testing": ("check_encoder",),
     "export": ("Bundle", "Prediction", "Predictor", "export_bundle", "verify_bundle"),
     "fusion": ("FusionModule", "create_fusion"),
@@ -39,6 +46,7 @@ _HOMES = {
         "load_task",
     ),
     "multimodal.training": ("fit",),
+    "multimodal.transfer.plan": ("ParamGroup", "Phase", "TransferStrategy"),
     "multimodal.heads": ("Head",),
     "multimodal.model": ("ModelOutput", "MultimodalModel"),
     "multimodal.records": ("RecordError", "read_records"),
@@ -62,12 +70,18 @@ __all__ = [  # noqa: RUF022  (in the order of use)
     "create_encoder",
     "list_encoders",
     "register_encoder",
+    "ImagePreprocessor",
+    "TextPreprocessor",
+    "AudioPreprocessor",
     "check_encoder",
     "FusionModule",
     "create_fusion",
     "Head",
     "ModelOutput",
     "MultimodalModel",
+    "TransferStrategy",
+    "Phase",
+    "ParamGroup",
     "RecordError",
     "read_records",
     "Bundle",
