@@ -1,7 +1,6 @@
 """What is wrong with the media of a job: every file decoded and hashed once. Never imports torch."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from multimodal.files import sha256_of
 from multimodal.media import media_path, quote
 from multimodal.problems import Problem, Split
 from multimodal.records import is_missing
+from multimodal.threads import available_cores
 
 DECODERS: Mapping[str, Callable[[Any], Any]] = {"image": decode_image, "audio": decode_audio}
 """Modality -> what reads a raw value of it."""
@@ -67,7 +67,7 @@ def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[
         for number, (cell, source) in enumerate(zip(cells, sources, strict=True))
     ]
     work = dict(zip(keys, sources, strict=True))
-    with ThreadPoolExecutor(num_threads()) as pool:  # decoders release the interpreter while they work
+    with ThreadPoolExecutor(available_cores()) as pool:  # decoders release the interpreter while they work
         results = dict(zip(work, pool.map(_decode, [key[0] for key in work], work.values()), strict=True))
     for cell, key, source in zip(cells, keys, sources, strict=True):
         digest, reason = results[key]
@@ -94,15 +94,6 @@ def _decode(modality: str, source: Any) -> tuple[str, str]:
     except UnreadableValueError as error:
         return "", str(error)
     return sha256_of(source) if isinstance(source, Path) else hashlib.sha256(source).hexdigest(), ""
-
-
-def num_threads() -> int:
-    """As many as there are cores for this process.
-
-    >>> num_threads() >= 1
-    True
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _shared_content(digests: Mapping[_Cell, str], splits: Sequence[Split]) -> Iterator[Problem]:

@@ -1,8 +1,9 @@
 """What this machine has: versions, devices, and what onnxruntime really runs on."""
 
 import importlib.metadata
-import os
 import platform
+
+from multimodal.threads import available_cores
 
 PACKAGES = (
     "multimodal-transfer",
@@ -21,8 +22,7 @@ def report() -> list[tuple[str, str]]:
     """(what, what was found) pairs."""
     rows = [("python", platform.python_version()), ("system", platform.platform())]
     rows += [(name, _version(name)) for name in PACKAGES]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return [*rows, ("cores for this process", str(cores)), *_onnxruntime(), *_torch()]
+    return [*rows, ("cores for this process", str(available_cores())), *_onnxruntime(), *_torch()]
 
 
 def _version(name: str) -> str:

@@ -1,4 +1,4 @@
-"""How threads wait for each other. Never imports torch: it has to be said before torch is loaded."""
+"""The cores that this process may use, and how threads wait on them. Never imports torch: it has to come first."""
 
 import os
 
@@ -10,3 +10,12 @@ def share_cores() -> None:
     step took ten times as long (docs/experiments.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def available_cores() -> int:
+    """Cores that this process may use; its affinity counts where the system tells it.
+
+    >>> available_cores() >= 1
+    True
+    """
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
