@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PLUGIN_GROUP = "multimodal.encoders"
 BUILT_IN = "multimodal-transfer"
+BUILT_IN_MODALITIES = ("image", "text", "audio")
 TRAIN_PACKAGES = ("torch", "torchvision", "torchaudio", "transformers", "safetensors", "jaxtyping")
 Weights = str | Path | None
 Factory = Callable[..., "Encoder"]
@@ -26,6 +27,7 @@ class EncoderInfo:
     name: str
     """A name that ends in ``*`` stands for a family: ``transformers/*`` takes any hub id or local folder."""
     modality: str
+    """"any" stands for image, text or audio, as the model that is named decides."""
     embed_dim: int | None = None
     """Width of its tokens; None where it depends on the weights."""
     source: str = "unknown"
@@ -120,8 +122,9 @@ def list_encoders(modality: str | None = None) -> list[EncoderInfo]:
     >>> [info.name for info in list_encoders("text")]
     ['compact/text', 'transformers/*']
     """
+    wanted = (modality, "any") if modality in BUILT_IN_MODALITIES else (modality,)
     infos = (entry.info for entry in _entries().values())
-    return sorted((info for info in infos if modality in (None, info.modality)), key=lambda info: info.name)
+    return sorted((info for info in infos if modality is None or info.modality in wanted), key=lambda info: info.name)
 
 
 def find_encoder(name: str) -> EncoderInfo:

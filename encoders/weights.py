@@ -91,7 +91,7 @@ def _check_encoder(info: EncoderInfo, encoder: Any) -> None:
     lacking = [name for name in ("modality", "embed_dim", "preprocessor") if not hasattr(encoder, name)]
     if lacking:
         raise TypeError(f"{info.name} has no {', '.join(lacking)}; set it in __init__, after super().__init__()")
-    if info.modality not in ("unknown", encoder.modality):
+    if info.modality not in ("unknown", "any", encoder.modality):
         raise ValueError(
             f"{info.name} is registered for {info.modality!r} but reads {encoder.modality!r}; make the two agree"
         )

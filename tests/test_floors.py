@@ -60,8 +60,8 @@ class Floor:
 
 FLOORS = (  # a module belongs to the first floor that names it
     Floor(
-        ("encoders", "encoders.registry", "encoders.catalogue"),
-        ("encoders", "encoders.registry", "encoders.catalogue", *PREPROCESSING),
+        ("encoders", "encoders.registry", "encoders.catalogue", "encoders.catalogue.*"),
+        ("encoders", "encoders.registry", "encoders.catalogue", "encoders.catalogue.*", *PREPROCESSING),
         lazy_in_house=("encoders.base", "encoders.weights"),  # create_encoder imports the builder when it is called
         torch_free=True,
     ),

@@ -10,8 +10,8 @@ from checkpoints import SPEECH, enlarge
 from helpers import assert_close
 
 from encoders import create_encoder
-from encoders.audio import masked_normalize, shortest_input
-from encoders.catalogue import SPEECH_MODELS
+from encoders.audio.torchaudio import masked_normalize, shortest_input
+from encoders.catalogue.audio import SPEECH_MODELS
 
 BASE, LARGE = "torchaudio/wav2vec2_base", "torchaudio/wav2vec2_large_lv60k"
 LENGTHS = (3200, 2017, 5000)

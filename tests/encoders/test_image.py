@@ -9,7 +9,7 @@ from PIL import Image
 from torch.hub import HASH_REGEX
 
 from encoders import create_encoder
-from encoders.catalogue import RESNETS
+from encoders.catalogue.image import RESNETS
 
 
 def small_photo(height: int = 70, width: int = 100) -> np.ndarray:

@@ -129,7 +129,7 @@ def test_what_is_built_in_is_listed_by_name():
 
 
 def test_a_list_can_be_of_one_modality():
-    assert {info.modality for info in list_encoders("audio")} == {"audio"}
+    assert {info.modality for info in list_encoders("audio")} == {"audio", "any"}
     assert list_encoders("smell") == []
 
 
@@ -137,7 +137,7 @@ def test_a_family_takes_any_name_but_none():
     info = find_encoder("transformers/google-bert/bert-base-uncased")
     assert info == EncoderInfo(
         "transformers/google-bert/bert-base-uncased",
-        "text",
+        "any",
         source="transformers (any hub id or local folder)",
         has_weights=True,
     )

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from encoders import create_encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor
 from encoders.preprocessing.text import TextPreprocessor
-from encoders.text import TextEncoder
+from encoders.text.transformers import TextEncoder, transformers_text
 
 TEXTS = ("ripe pears from the farm", "a", "Red apple, milk.")
 
@@ -70,7 +70,7 @@ def test_depth_goes_from_the_embeddings_through_each_layer(kind, tmp_path):
 
 
 def test_the_pooler_is_removed_and_said(bert, caplog):
-    with caplog.at_level(logging.INFO, logger="encoders.text"):
+    with caplog.at_level(logging.INFO, logger="encoders.text.transformers"):
         encoder = create_encoder(f"transformers/{bert}")
     assert "pooler.dense.weight" in load_file(bert / "model.safetensors")
     assert not any("pooler" in name for name, _ in encoder.named_parameters())
@@ -306,7 +306,7 @@ def test_an_unknown_architecture_is_refused_and_its_code_not_run(bert):
 def test_models_that_are_no_text_encoders_are_refused(config, reason, bert):
     (bert / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match=reason):
-        create_encoder(f"transformers/{bert}", weights=None)
+        transformers_text(name=f"transformers/{bert}", weights=None)
 
 
 def test_a_module_without_hidden_states_is_refused():

@@ -14,8 +14,8 @@ from encoders.dependence import depth_order, remove_unused
 from encoders.hub import licence_of, locate, weight_files
 from encoders.preprocessing import Preprocessor
 from encoders.registry import Weights
-from encoders.text_model import build_model, config_to_json, read_config, vocab_size
-from encoders.text_tokenizer import LateTextPreprocessor, checked_length, text_preprocessor
+from encoders.text.model import build_model, config_to_json, read_config, vocab_size
+from encoders.text.tokenizer import LateTextPreprocessor, checked_length, text_preprocessor
 from encoders.weights import sha256_of, state_mismatch
 
 FAMILY = "transformers/"

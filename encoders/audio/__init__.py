@@ -1,0 +1,1 @@
+"""Audio encoders, a file for each library that they come from."""

@@ -1,0 +1,1 @@
+"""Image encoders, a file for each library that they come from."""

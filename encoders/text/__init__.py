@@ -1,0 +1,1 @@
+"""Text encoders, a file for each source that they come from."""
