@@ -27,6 +27,8 @@ class FusionModule(nn.Module, ABC):
     """
 
     out_dim: int
+    uses_mean_token_only: bool = False
+    """Whether it looks at nothing but the mean of each input's real tokens."""
 
     def __init__(self, in_dims: Mapping[str, int]) -> None:
         super().__init__()

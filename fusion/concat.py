@@ -25,6 +25,8 @@ class ConcatFusion(FusionModule):
         ValueError: if ``in_dims`` is empty or an argument is out of range.
     """
 
+    uses_mean_token_only = True
+
     def __init__(self, in_dims: Mapping[str, int], out_dim: int | None = None, *, dropout: float | None = None) -> None:
         super().__init__(in_dims)
         check_sizes(out_dim=out_dim)

@@ -27,6 +27,8 @@ class GatedFusion(FusionModule):
         ValueError: if ``in_dims`` is empty or an argument is out of range.
     """
 
+    uses_mean_token_only = True
+
     def __init__(self, in_dims: Mapping[str, int], out_dim: int = 256, *, dropout: float = 0.1) -> None:
         super().__init__(in_dims)
         check_sizes(out_dim=out_dim)

@@ -179,7 +179,21 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
     """
     fusion = build_fusion(task, encoders)
     built = {name: build_head(task.tasks[name].type, fusion.out_dim, arguments) for name, arguments in heads.items()}
-    return MultimodalModel(encoders, fusion, built, modality_dropout=task.fusion.modality_dropout)
+    reads = {name: task.task_inputs(name) for name in heads}
+    unimodal = {
+        name: {entry: build_head(task.tasks[name].type, encoders[entry].embed_dim, arguments) for entry in reads[name]}
+        for name, arguments in heads.items()
+        if task.fusion.unimodal_weight > 0
+    }
+    return MultimodalModel(
+        encoders,
+        fusion,
+        built,
+        reads=reads,
+        unimodal=unimodal,
+        unimodal_weight=task.fusion.unimodal_weight,
+        modality_dropout=task.fusion.modality_dropout,
+    )
 
 
 def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:

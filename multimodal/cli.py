@@ -45,13 +45,14 @@ def train(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Folder of the run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Goes on with the run in --out.")] = False,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keeps frozen encoders' tokens on disk.")] = True,
 ) -> None:
     """Trains a job: RUN gets config.yaml, model.safetensors, metrics.json, history.csv and checkpoints/."""
     from multimodal.training import fit
 
     if resume and out is None:
         raise typer.BadParameter("name the run to go on with, for example --out runs/retail", param_hint="--resume")
-    run = fit(config, overrides=overrides or (), out=out, resume=resume, say=say)
+    run = fit(config, overrides=overrides or (), out=out, resume=resume, cache=cache, say=say)
     if run.metrics:
         show_metrics(run.metrics)
 

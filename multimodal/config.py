@@ -134,6 +134,9 @@ class Fusion(_Section):
     """Attention: must divide dim."""
     modality_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Probability of hiding each present input of a record in training; never all of them."""
+    unimodal_weight: float = Field(default=0.0, ge=0)
+    """Of the losses of auxiliary heads that see one input each, relative to their task's; 0 makes none. They keep an
+    encoder learning beside a stronger one, and are not exported."""
 
     def options(self) -> dict[str, Any]:
         """Arguments for ``create_fusion`` that were given."""
@@ -147,6 +150,8 @@ class Target(_Section):
     type: Literal["classification", "multilabel", "regression"] = "classification"
     column: str | None = None
     """Column of the manifest; left out: the task's name."""
+    inputs: list[str] | None = Field(default=None, min_length=1)
+    """Inputs that this task may use; left out: all. The others are hidden from it as if they were missing."""
     weight: float = Field(default=1.0, gt=0)
     """Of this task's loss, after each loss is divided by that of a head that knows nothing."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -241,7 +246,12 @@ class Task(_Section):
         for name, entry in self.inputs.items():
             if entry.share is not None and (entry.share not in self.inputs or self.inputs[entry.share].encoder is None):
                 raise ValueError(f"inputs.{name}.share: {entry.share!r} is not an input with an encoder of its own")
-        for name in self.tasks:
+        for name, target in self.tasks.items():
+            for wanted in target.inputs or ():
+                if wanted not in self.inputs:
+                    raise ValueError(
+                        f"tasks.{name}.inputs: there is no input {wanted!r}; there are {', '.join(self.inputs)}"
+                    )
             if name in ("error", "embedding") or name.endswith("_probability"):
                 raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
         self._check_metric()
@@ -266,6 +276,11 @@ class Task(_Section):
         """The manifest's column of a task."""
         column = self.tasks[name].column
         return name if column is None else column
+
+    def task_inputs(self, name: str) -> list[str]:
+        """The inputs that a task may use, in config order."""
+        chosen = self.tasks[name].inputs
+        return [entry for entry in self.inputs if chosen is None or entry in chosen]
 
     def to_yaml(self) -> str:
         """YAML that ``load_task`` reads back."""

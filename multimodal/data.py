@@ -216,7 +216,7 @@ def training_batches(
             batch_sampler=sampler,
             collate_fn=_CollateParts(dataset.readers, dataset.targets, parts),
             pin_memory=pin,
-            **_worker_options(workers),
+            **worker_options(workers),
         )
     )
 
@@ -226,11 +226,12 @@ def evaluation_batches(dataset: RecordDataset, *, batch_size: int, workers: int 
     keys = [(0, row) for row in range(len(dataset))]
     batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
     collate_fn = _CollateParts(dataset.readers, dataset.targets)
-    for parts in DataLoader(dataset, batch_sampler=batches, collate_fn=collate_fn, **_worker_options(workers)):
+    for parts in DataLoader(dataset, batch_sampler=batches, collate_fn=collate_fn, **worker_options(workers)):
         yield from parts
 
 
-def _worker_options(workers: int) -> dict[str, Any]:
+def worker_options(workers: int) -> dict[str, Any]:
+    """Arguments of a DataLoader with as many decoding processes."""
     options: dict[str, Any] = {"num_workers": workers, "generator": torch.Generator()}  # leaves torch's own RNG alone
     if workers:
         options |= {"prefetch_factor": 4, "worker_init_fn": _start_worker}

@@ -1,6 +1,7 @@
 """One training job, built: the model, and the tables as it reads them."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,16 @@ from multimodal.config import Task
 from multimodal.data import Order, RecordDataset, num_workers
 from multimodal.distributed import Processes
 from multimodal.evaluation import answer, evaluate, flat_values, score_answers
+from multimodal.features import feature_reader
 from multimodal.metrics import selection_score
 from multimodal.model import MultimodalModel
+from multimodal.progress import Say
 from multimodal.records import InputReader, Records
 from multimodal.step import Precision
 from multimodal.tables import Tables
 from multimodal.targets import TargetReader
 from multimodal.trainer_state import TrainerOptions
+from multimodal.transfer.plan import parameter_names
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,31 @@ class Job:
 
     def training_data(self) -> RecordDataset:
         """The training table, augmented."""
-        augmentations = build_augmentations(self.task, self.encoders)
+        augmentations = build_augmentations(self.task, self.encoders)  # a reader of tokens leaves them out
         return RecordDataset(self.tables.train, self.readers, self.targets, augmentations)
+
+    def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, compute: bool, say: Say) -> "Job":
+        """The job with tokens in the place of the values of inputs whose encoders never train.
+
+        Args:
+            trained: names of the parameters that train at some time.
+            cache, compute, say: as ``feature_reader`` takes them.
+        """
+        names, readers = parameter_names(self.model), dict(self.readers)
+        for name, encoder in self.encoders.items():
+            own = {names[id(parameter)] for parameter in encoder.parameters()}
+            if own and not own & set(trained):
+                readers[name] = feature_reader(
+                    self.readers[name],
+                    encoder,
+                    self.tables.all(),
+                    pooled=self.model.fusion.uses_mean_token_only,
+                    cache=cache,
+                    workers=self._workers,
+                    say=say,
+                    compute=compute,
+                )
+        return replace(self, readers=readers)
 
     def order(self) -> Order:
         """Which rows each step sees."""

@@ -1,18 +1,45 @@
 """The one place where task losses are weighed and reduced."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from multimodal.data import Batch
+from multimodal.heads import Head
 from multimodal.model import ModelOutput, MultimodalModel
 
 
-def known_counts(parts: Sequence[Batch], tasks: Sequence[str]) -> Float[Tensor, " tasks"]:
-    """How many labels of each task are known in the parts of a step."""
-    counts = [sum(int(batch.known[task].sum()) for batch in parts) for task in tasks]
+class Term(NamedTuple):
+    """One part of the loss: a task's, or that of its auxiliary head over one input."""
+
+    task: str
+    input: str | None = None
+
+    def known(self, batch: Batch) -> Bool[Tensor, " b"]:
+        """Records that count: the label is known, and the one input is there."""
+        known = batch.known[self.task]
+        return known if self.input is None else known & batch.inputs[self.input]["present"]
+
+    def head(self, model: MultimodalModel) -> Head:
+        """What answers."""
+        return model.head(self.task) if self.input is None else model.unimodal_head(self.task, self.input)
+
+    def outputs(self, output: ModelOutput) -> Float[Tensor, "b _c"]:
+        """What it said."""
+        return output.outputs[self.task] if self.input is None else output.unimodal[self.task][self.input]
+
+
+def loss_terms(model: MultimodalModel, tasks: Sequence[str]) -> list[Term]:
+    """The terms of these tasks: each task's own, then those of its auxiliary heads."""
+    return [Term(task, name) for task in tasks for name in (None, *model.unimodal_inputs(task))]
+
+
+def known_counts(parts: Sequence[Batch], terms: Sequence[Term]) -> Float[Tensor, " terms"]:
+    """How many records count for each term, over the parts of a step."""
+    counts = [sum(int(term.known(batch).sum()) for batch in parts) for term in terms]
     return torch.tensor(counts, dtype=torch.float32)
 
 
@@ -21,19 +48,20 @@ def combined_loss(
     output: ModelOutput,
     batch: Batch,
     weights: Mapping[str, float],
-    counts: Float[Tensor, " tasks"],
+    counts: Float[Tensor, " terms"],
 ) -> Float[Tensor, ""]:
-    """Weighted sum over tasks of the mean loss of the known records, each divided by its null loss.
+    """Weighted sum over terms of the mean loss of the records that count, each divided by its null loss.
 
     Args:
-        weights: task -> weight.
-        counts: known labels of each task in the *whole* step, over all parts and processes, so that the sum
-            of this loss over parts and processes is the loss of the step.
+        weights: task -> weight; an auxiliary head has that of its task times ``model.unimodal_weight``.
+        counts: records that count for each of ``loss_terms`` in the *whole* step, over all parts and processes, so
+            that the sum of this loss over parts and processes is the loss of the step.
     """
     total = output.fused.sum() * 0.0  # every head enters the loss, whatever is known
-    for (task, weight), count in zip(weights.items(), counts, strict=True):
-        head = model.head(task)
-        losses = head.loss(output.outputs[task], batch.targets[task])
-        known = batch.known[task].to(losses.dtype)
+    for term, count in zip(loss_terms(model, list(weights)), counts, strict=True):
+        head = term.head(model)
+        losses = head.loss(term.outputs(output), batch.targets[term.task])
+        weight = weights[term.task] * (1.0 if term.input is None else model.unimodal_weight)
+        known = term.known(batch).to(losses.dtype)
         total = total + weight / head.null_loss * (losses * known).sum() / count.clamp_min(1.0)
     return total

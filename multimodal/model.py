@@ -1,5 +1,6 @@
 """The whole model in one file: encode, fuse, heads."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,8 @@ class ModelOutput(NamedTuple):
     fused: Float[Tensor, "b f"]
     pooled: dict[str, Float[Tensor, "b _d"]]
     """Input -> masked mean of its tokens; where the input is missing, its learned token."""
+    unimodal: dict[str, dict[str, Float[Tensor, "b _c"]]]
+    """Task -> input -> outputs of the auxiliary head that sees this input alone; empty outside training."""
 
 
 class MultimodalModel(nn.Module):
@@ -34,6 +37,11 @@ class MultimodalModel(nn.Module):
         encoders: input name -> encoder.
         fusion: takes the tokens of all inputs.
         heads: task name -> head.
+        reads: task name -> inputs that it may use; the others are hidden from it as if they were missing. A task that
+            is not named uses all.
+        unimodal: task name -> input name -> auxiliary head over this input alone. They only serve the loss, in which
+            they keep an encoder learning beside a stronger one, and are not exported.
+        unimodal_weight: of an auxiliary head's loss, relative to that of its task.
         modality_dropout: probability of hiding each present input of a record while training; never all of them.
     """
 
@@ -43,6 +51,9 @@ class MultimodalModel(nn.Module):
         fusion: FusionModule,
         heads: dict[str, Head],
         *,
+        reads: Mapping[str, Sequence[str]] | None = None,
+        unimodal: Mapping[str, Mapping[str, Head]] | None = None,
+        unimodal_weight: float = 1.0,
         modality_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -52,6 +63,9 @@ class MultimodalModel(nn.Module):
         self.encoders = NamedModules({name: encoders[name] for name in owners.values()})
         self.fusion = fusion
         self.heads = NamedModules(heads)
+        self.reads = {task: frozenset((reads or {}).get(task, encoders)) for task in heads}
+        self.unimodal = NamedModules({task: NamedModules(dict(parts)) for task, parts in (unimodal or {}).items()})
+        self.unimodal_weight = unimodal_weight
         self.modality_dropout = modality_dropout
 
     @property
@@ -71,6 +85,21 @@ class MultimodalModel(nn.Module):
         assert isinstance(head, Head)
         return head
 
+    def unimodal_inputs(self, task: str) -> tuple[str, ...]:
+        """Inputs over which a task has an auxiliary head."""
+        return tuple(self._unimodal(task)) if task in self.unimodal else ()
+
+    def unimodal_head(self, task: str, name: str) -> Head:
+        """The auxiliary head of a task over one input."""
+        head = self._unimodal(task)[name]
+        assert isinstance(head, Head)
+        return head
+
+    def _unimodal(self, task: str) -> NamedModules:
+        heads = self.unimodal[task]
+        assert isinstance(heads, NamedModules)
+        return heads
+
     def train(self, mode: bool = True) -> "MultimodalModel":
         """Train mode for what trains; what is frozen (``requires_grad`` off) stays in eval mode, always."""
         super().train(mode)
@@ -88,7 +117,9 @@ class MultimodalModel(nn.Module):
         for name in self.encoder_of:
             encoder, arrays = self.encoder(name), dict(inputs[name])
             present = arrays.pop("present")
-            if self.training:
+            if "tokens" in arrays:  # of a frozen encoder, kept from before (multimodal/features.py)
+                tokens[name], masks[name] = arrays["tokens"], arrays["mask"] & present[:, None]
+            elif self.training:
                 tokens[name], masks[name] = _encode_present(encoder, arrays, present)
             else:
                 tokens[name], mask = encoder(arrays)
@@ -97,12 +128,29 @@ class MultimodalModel(nn.Module):
 
     def fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> ModelOutput:
         """Modality dropout (training only), missing tokens, fusion, heads."""
+        pooled = {name: masked_mean(*self.fusion.fill_missing(name, tokens[name], masks[name])) for name in tokens}
+        everything = frozenset(self.encoder_of)
+        views = dict.fromkeys([everything, *self.reads.values()])  # each once, in an order that never varies
+        fused = {inputs: self._fuse(tokens, masks, inputs) for inputs in views}
+        outputs = {name: self.head(name)(fused[self.reads[name]]) for name in self.heads}
+        return ModelOutput(outputs, fused[everything], pooled, self._unimodal_outputs(pooled))
+
+    def _fuse(
+        self, tokens: dict[str, Tensor], masks: dict[str, Tensor], inputs: frozenset[str]
+    ) -> Float[Tensor, "b f"]:
+        """The fused vector of some of the inputs, the others hidden."""
+        masks = {name: mask if name in inputs else torch.zeros_like(mask) for name, mask in masks.items()}
         if self.training and self.modality_dropout > 0:
             masks = drop_modalities(masks, self.modality_dropout)
-        fused = self.fusion(tokens, masks)
-        outputs = {name: self.head(name)(fused) for name in self.heads}
-        pooled = {name: masked_mean(*self.fusion.fill_missing(name, tokens[name], masks[name])) for name in tokens}
-        return ModelOutput(outputs, fused, pooled)
+        return self.fusion(tokens, masks)
+
+    def _unimodal_outputs(self, pooled: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        if not self.training:
+            return {}
+        return {
+            task: {name: self.unimodal_head(task, name)(pooled[name]) for name in self.unimodal_inputs(task)}
+            for task in self.unimodal
+        }
 
 
 def _encode_present(

@@ -171,7 +171,7 @@ class InputReader:
         value = row.get(self.column)
         if is_missing(value):
             return self.preprocessor.blank(), False
-        if not (isinstance(value, str | Path) and self._reads_paths):
+        if not (isinstance(value, str | Path) and self.reads_paths):
             return self.preprocessor(value if augment is None else augment(value)), True
         path = media_path(value, root, allow_outside=allow_outside)
         try:
@@ -181,7 +181,8 @@ class InputReader:
             raise UnreadableValueError(f"{quote(value)}: {reason}") from error
 
     @property
-    def _reads_paths(self) -> bool:
+    def reads_paths(self) -> bool:
+        """Whether a str is the path of a file."""
         modality = self.preprocessor.modality
         reads_paths = getattr(self.preprocessor, "reads_paths", modality in ("image", "audio"))
         return bool(reads_paths) and modality != "text"

@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from multimodal.data import Batch
 from multimodal.distributed import Processes
-from multimodal.losses import combined_loss, known_counts
+from multimodal.losses import combined_loss, known_counts, loss_terms
 from multimodal.model import MultimodalModel
 from multimodal.modes import batch_norms
 from multimodal.optimization import set_learning_rate
@@ -42,6 +42,7 @@ class Step:
         self.model, self.optimizer, self.task_weights = model, optimizer, task_weights
         self.clip_norm, self.precision, self.scaler, self.processes = clip_norm, precision, scaler, processes
         self.device = next(model.parameters()).device
+        self.terms = loss_terms(model, list(task_weights))
         synchronised = [module for module in model.modules() if isinstance(module, nn.SyncBatchNorm)]
         self.batch_norms = [*batch_norms(model), *synchronised]
         self.trained = [p for group in optimizer.param_groups for p in group["params"]]
@@ -62,7 +63,7 @@ class Step:
             torch.cuda.manual_seed(seed)
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
-        counts = self.processes.sum(known_counts(parts, list(self.task_weights)).to(self.device))
+        counts = self.processes.sum(known_counts(parts, self.terms).to(self.device))
         total = torch.zeros((), device=self.device)
         running = [buffer for norm in self.batch_norms if norm.training for buffer in norm.buffers()]
         before = [buffer.clone() for buffer in running]

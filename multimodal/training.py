@@ -30,8 +30,10 @@ from multimodal.run import (
     write_json,
 )
 from multimodal.tables import Tables, read_tables, unseen_labels
+from multimodal.token_store import cache_folder
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
+from multimodal.transfer import Phase
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ def fit(
     root: str | Path | None = None,
     overrides: Sequence[str] = (),
     resume: bool = False,
+    cache: bool = True,
     say: Say = _log,
 ) -> Run:
     """Trains a job and returns its run.
@@ -62,6 +65,7 @@ def fit(
         root: folder of the media, for tables that are not files; left out: the working directory.
         overrides: "a.b=c" each, for a YAML.
         resume: goes on with the run in ``out``; a missing or empty one is started.
+        cache: keeps the tokens of frozen encoders on disk, for later runs; False keeps them for this one only.
         say: takes lines of progress.
 
     Raises:
@@ -90,7 +94,7 @@ def fit(
         if group.is_main:
             _write_description(folder, job)
         _announce(job, say)
-        _train(job, folder, device, options, group, resume=resume, say=say)
+        _train(job, folder, device, options, group, resume=resume, cache=cache_folder() if cache else None, say=say)
     return Run(folder)
 
 
@@ -102,12 +106,15 @@ def _train(
     group: Processes,
     *,
     resume: bool,
+    cache: Path | None,
     say: Say,
 ) -> None:
     began = time.monotonic()
     job.model.to(device)
     strategy = build_strategy(job.task, job.model)
     strategy.prepare(job.model)
+    phases = strategy.plan(job.model, job.task.train.epochs)
+    job = _with_kept_tokens(job, phases, cache, group, say)
     trainer = Trainer(
         job.model,
         job.training_data(),
@@ -119,7 +126,7 @@ def _train(
         say=say,
         processes=group,
     )
-    state = trainer.fit(strategy.plan(job.model, job.task.train.epochs), resume=resume)
+    state = trainer.fit(phases, resume=resume)
     if group.is_main:
         job.model.eval()
         save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
@@ -133,6 +140,15 @@ def _train(
             counts = ", ".join(f"{number} in {name}" for name, number in skipped.items())
             say(f"warning: records that could not be read were skipped ({counts}); {METRICS_FILE} lists them")
         say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
+
+
+def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, group: Processes, say: Say) -> Job:
+    """Encodes what frozen encoders read: in the main process for all where they share a disk, else in each."""
+    trained = {name for phase in phases for part in phase.groups for name in part.params}
+    if cache is None or group.is_main:
+        job = job.with_kept_tokens(trained, cache=cache, compute=True, say=say)
+    group.wait()
+    return job if cache is None or group.is_main else job.with_kept_tokens(trained, cache=cache, compute=False, say=say)
 
 
 def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Task:

@@ -74,9 +74,10 @@ class EncoderPolicy:
 
 
 def head_groups(model: MultimodalModel) -> tuple[ParamGroup, ...]:
-    """Fusion and heads: what is new on the target task."""
+    """Fusion and heads, auxiliary ones too: what is new on the target task."""
     names = parameter_names(model)
-    new = [names[id(parameter)] for module in (model.fusion, model.heads) for parameter in module.parameters()]
+    modules = (model.fusion, model.heads, model.unimodal)
+    new = [names[id(parameter)] for module in modules for parameter in module.parameters()]
     return (ParamGroup("heads", tuple(new)),) if new else ()
 
 

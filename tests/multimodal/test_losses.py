@@ -1,5 +1,5 @@
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from multimodal.data import Batch, collate
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
-from multimodal.losses import combined_loss, known_counts
+from multimodal.losses import Term, combined_loss, known_counts, loss_terms
 from multimodal.model import ModelOutput, MultimodalModel
 
 N, CLASSES = 12, 4
@@ -33,6 +33,10 @@ def three_heads() -> MultimodalModel:
     return with_heads(heads)
 
 
+def terms(tasks: Iterable[str]) -> list[Term]:
+    return [Term(task) for task in tasks]
+
+
 def example(seed: int = 0) -> tuple[ModelOutput, Batch]:
     """Random outputs and targets, a third of them unknown."""
     rng = np.random.default_rng(seed)
@@ -48,7 +52,7 @@ def example(seed: int = 0) -> tuple[ModelOutput, Batch]:
     }
     known = {task: torch.from_numpy(rng.random(N) < 2 / 3) for task in targets}
     as_tensors = {task: torch.from_numpy(values).float() for task, values in outputs.items()}
-    return ModelOutput(as_tensors, torch.zeros(N, 8), {}), Batch({}, targets, known, list(range(N)))
+    return ModelOutput(as_tensors, torch.zeros(N, 8), {}, {}), Batch({}, targets, known, list(range(N)))
 
 
 def classification(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -84,7 +88,7 @@ def test_the_loss_is_the_weighted_sum_of_each_task_s_mean_over_known_records():
     for task, weight in WEIGHTS.items():
         losses = FORMULAS[task](float64(output.outputs[task]), float64(batch.targets[task]))
         expected += weight * losses[batch.known[task].numpy()].mean()
-    loss = combined_loss(three_heads(), output, batch, WEIGHTS, known_counts([batch], list(WEIGHTS)))
+    loss = combined_loss(three_heads(), output, batch, WEIGHTS, known_counts([batch], terms(WEIGHTS)))
     assert_close(loss, expected)
 
 
@@ -103,14 +107,14 @@ def test_a_head_that_knows_nothing_has_the_loss_one():
     everything = {task: torch.ones(N, dtype=torch.bool) for task in WEIGHTS}
     batch = Batch({}, batch.targets, everything, batch.rows)
     for task in WEIGHTS:
-        counts = known_counts([batch], [task])
-        loss = combined_loss(model, ModelOutput(nothing, torch.zeros(N, 8), {}), batch, {task: 1.0}, counts)
+        counts = known_counts([batch], terms([task]))
+        loss = combined_loss(model, ModelOutput(nothing, torch.zeros(N, 8), {}, {}), batch, {task: 1.0}, counts)
         assert_close(loss, 1.0)
 
 
 def test_what_an_unknown_label_holds_changes_nothing():
     output, batch = example()
-    model, counts = three_heads(), known_counts([batch], list(WEIGHTS))
+    model, counts = three_heads(), known_counts([batch], terms(WEIGHTS))
     loss = combined_loss(model, output, batch, WEIGHTS, counts)
     for task, known in batch.known.items():
         batch.targets[task][~known] = 1
@@ -127,15 +131,15 @@ def test_where_nothing_is_known_the_loss_is_zero_however_extreme_the_outputs(val
     for tensor in outputs.values():
         tensor[:, 0] = value
     batch = Batch({}, targets, nothing, batch.rows)
-    counts = known_counts([batch], list(WEIGHTS))
+    counts = known_counts([batch], terms(WEIGHTS))
     assert counts.tolist() == [0, 0, 0]
-    loss = combined_loss(three_heads(), ModelOutput(outputs, torch.zeros(N, 8), {}), batch, WEIGHTS, counts)
+    loss = combined_loss(three_heads(), ModelOutput(outputs, torch.zeros(N, 8), {}, {}), batch, WEIGHTS, counts)
     assert loss.item() == 0
 
 
 def test_known_labels_are_counted_over_all_parts_in_the_order_of_the_tasks():
     parts = [example(seed)[1] for seed in range(3)]
-    counts = known_counts(parts, ["price", "product"])
+    counts = known_counts(parts, terms(["price", "product"]))
     assert counts.tolist() == [sum(int(part.known[task].sum()) for part in parts) for task in ("price", "product")]
 
 
@@ -149,7 +153,7 @@ def batches(folder: Any, model: MultimodalModel, cuts: list[list[int]]) -> list[
 
 def gradients(model: MultimodalModel, parts: list[Batch]) -> tuple[float, dict[str, Tensor]]:
     weights = {"color": 1.0, "price": 0.5}
-    counts = known_counts(parts, list(weights))
+    counts = known_counts(parts, terms(weights))
     model.zero_grad(set_to_none=True)
     total = 0.0
     for part in parts:
@@ -191,3 +195,43 @@ def test_every_parameter_gets_a_gradient_where_an_input_is_missing_throughout(tm
     for name, grad in grads.items():
         assert grad.any() != name.startswith("encoders.image.") or name.startswith("fusion."), name
         assert torch.isfinite(grad).all(), name
+
+
+# --- auxiliary heads ---------------------------------------------------------------------------------------------
+
+
+def with_unimodal_heads(weight: float) -> MultimodalModel:
+    plain = make_model()
+    return MultimodalModel(
+        {name: plain.encoder(name) for name in plain.input_names},
+        plain.fusion,
+        {"color": ClassificationHead(8, ["blue", "green", "red"])},
+        unimodal={"color": {name: ClassificationHead(8, ["blue", "green", "red"]) for name in plain.input_names}},
+        unimodal_weight=weight,
+    )
+
+
+def test_auxiliary_heads_add_the_loss_of_each_input_over_the_records_that_have_it(tmp_path):
+    model = with_unimodal_heads(0.5)
+    (batch,) = batches(tmp_path, model, [list(range(12))])
+    wanted = loss_terms(model, ["color"])
+    assert wanted == [Term("color"), Term("color", "image"), Term("color", "text")]
+    counts = known_counts([batch], wanted)
+    output = model(batch.inputs)
+    loss = combined_loss(model, output, batch, {"color": 2.0}, counts)
+    known = batch.known["color"]
+    expected = torch.zeros(())
+    for outputs, rows, weight in (
+        (output.outputs["color"], known, 2.0),
+        (output.unimodal["color"]["image"], known & batch.inputs["image"]["present"], 1.0),
+        (output.unimodal["color"]["text"], known & batch.inputs["text"]["present"], 1.0),
+    ):
+        expected = expected + weight * torch.nn.functional.cross_entropy(outputs[rows], batch.targets["color"][rows])
+    assert_close(loss, expected / math.log(3))
+    assert counts.tolist() == [10, 8, 8]  # no color in rows 5 and 11, no picture in 3, 7 and 11, no text in 4 and 9
+
+
+def test_auxiliary_heads_are_silent_outside_training(tmp_path):
+    model = with_unimodal_heads(1.0).eval()
+    (batch,) = batches(tmp_path, model, [[0, 1, 2]])
+    assert model(batch.inputs).unimodal == {}

@@ -323,8 +323,46 @@ def test_modality_dropout_acts_in_training_alone():
     arrays = batch(model)
     assert same(flat(model.eval()(arrays)), flat(plain.eval()(arrays)))
     model.train()
-    hidden = [(model(arrays).pooled["text"] == model.fusion.missing["text"]).all(dim=1) for _ in range(20)]
+    seen = []
+    model.fusion.register_forward_pre_hook(lambda _, given: seen.append(given[1]["text"]))
+    for _ in range(20):
+        model(arrays)
+    hidden = [~mask.any(dim=1) for mask in seen]
     assert 0.4 < torch.stack(hidden).float().mean() < 0.9  # one of three is always kept
+
+
+@every_fusion
+def test_an_input_that_a_task_may_not_use_is_hidden_from_it_alone(fusion):
+    model = build(fusion, reads={"price": ["text"]}).eval()
+    arrays = batch(model)
+    everything = model(arrays)
+    arrays["image"]["present"][:] = False
+    arrays["note"]["present"][:] = False
+    text_alone = model(arrays)
+    assert_close(everything.outputs["price"], text_alone.outputs["price"])
+    assert (everything.outputs["kind"] - text_alone.outputs["kind"]).abs().min() > 0
+    assert_close(everything.fused, build(fusion).eval()(batch(model)).fused)
+
+
+def test_modality_dropout_never_hides_the_only_input_of_a_task():
+    model = build(reads={"price": ["text"], "kind": ["text"]}, modality_dropout=0.9).train()
+    seen = []
+    model.fusion.register_forward_pre_hook(lambda _, given: seen.append(given[1]))
+    for _ in range(10):
+        model(batch(model))
+    alone = [masks for masks in seen if not masks["image"].any() and not masks["note"].any()]
+    assert sum(bool(masks["text"].any(dim=1).all()) for masks in alone) >= 10
+
+
+def test_kept_tokens_stand_in_the_place_of_an_encoder_s_inputs():
+    model = build().eval()
+    arrays = batch(model)
+    expected = model(arrays)
+    tokens, mask = model.encoder("text")(arrays["text"])
+    arrays["text"] = {"tokens": tokens, "mask": mask, "present": arrays["text"]["present"]}
+    assert same(flat(model(arrays)), flat(expected))
+    model.train()
+    assert_close(model.encode(arrays)[0]["text"], tokens)
 
 
 def test_without_modality_dropout_nothing_is_drawn():

@@ -1,0 +1,91 @@
+"""Tokens of values by content, in memory or on disk: what a frozen encoder said once."""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from multimodal.files import write_atomically
+
+Tokens = np.ndarray
+"""float32 [l d], real tokens only."""
+
+
+def cache_folder() -> Path:
+    """Where tokens are kept between runs: ``MULTIMODAL_CACHE``, else ``multimodal`` in the user's cache folder."""
+    own = os.environ.get("MULTIMODAL_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multimodal"
+
+
+class TokenStore:
+    """Tokens by the key of the value that they belong to.
+
+    On disk it is a folder of shards, each an array ``.npy`` [t d] of the tokens of some values one after the other,
+    and a ``.json`` that says where each value's are. The ``.json`` is written last: a shard without it does not
+    exist. Shards are never changed, so that several processes may read and add.
+
+    Args:
+        folder: takes the shards; None keeps all in memory.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._tokens: dict[str, Tokens] = {}
+        self._known_shards: set[str] = set()
+        self.refresh()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._tokens
+
+    def __getitem__(self, key: str) -> Tokens:
+        return self._tokens[key]
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all tokens."""
+        return sum(tokens.nbytes for tokens in self._tokens.values())
+
+    def refresh(self) -> None:
+        """Takes in the shards that were added since."""
+        for path in sorted(self.folder.glob("*.json")) if self.folder is not None else ():
+            if path.stem not in self._known_shards:
+                self._open(path)
+
+    def add(self, tokens: Mapping[str, Tokens]) -> None:
+        """Keeps what a batch of values gave."""
+        if self.folder is None or not tokens:
+            self._tokens.update(tokens)
+            return
+        ends = np.cumsum([len(value) for value in tokens.values()])
+        index = {key: [int(end) - len(tokens[key]), int(end)] for key, end in zip(tokens, ends, strict=True)}
+        joined = np.concatenate(list(tokens.values()))
+        name = hashlib.sha256("\n".join(tokens).encode()).hexdigest()[:32]
+        write_atomically(self.folder / f"{name}.npy", _npy(joined))
+        write_atomically(self.folder / f"{name}.json", json.dumps(index).encode())
+        self._open(self.folder / f"{name}.json")
+
+    def _open(self, path: Path) -> None:
+        self._known_shards.add(path.stem)
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+            rows = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+            whole = rows.ndim == 2 and max(end for _, end in index.values()) <= len(rows)
+        except (OSError, ValueError):
+            return  # damaged: as if it were not there, so that it is computed again
+        if whole:
+            self._tokens |= {key: rows[start:end] for key, (start, end) in index.items()}
+
+
+def _npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
