@@ -12,6 +12,8 @@ from typing import Any
 
 import onnxruntime as ort
 
+from multimodal.threads import available_cores
+
 logger = logging.getLogger(__name__)
 
 _ERRORS_ONLY = 3  # onnxruntime's severity: 2 would print a warning for every node that stays on the CPU
@@ -24,23 +26,19 @@ _CUDA_OPTIONS = {
 }
 
 
+# one node, Identity, of a float: what onnx.helper makes of it
+_SMALLEST_MODEL = (
+    b'\x08\x08:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x11"
+)
+
+
 class DeviceError(RuntimeError):
     """The device that was asked for cannot be had; the message says what is missing and how to get it."""
 
 
-def usable_cores() -> int:
-    """Cores this process may run on; onnxruntime's own default takes all of the machine's, also in a container.
-
-    >>> usable_cores() >= 1
-    True
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def open_session(
-    model: Path, *, device: str = "auto", threads: int | None = None, strict: bool = False
+    model: Path | bytes, *, device: str = "auto", threads: int | None = None, strict: bool = False
 ) -> ort.InferenceSession:
     """A session on the CPU or on CUDA.
 
@@ -58,7 +56,7 @@ def open_session(
         raise ValueError(f"threads is {threads}; give at least 1, or None for every core that this process may use")
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY
-    options.intra_op_num_threads = usable_cores() if threads is None else threads
+    options.intra_op_num_threads = available_cores() if threads is None else threads
     options.inter_op_num_threads = 1
     if index is None or (device == "auto" and _obstacle() is not None):
         return _create(model, options, ["CPUExecutionProvider"])
@@ -73,6 +71,14 @@ def session_device(session: ort.InferenceSession) -> str:
     return "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
 
 
+def describe_device() -> str:
+    """What onnxruntime really runs on here, by a session that is made and asked: "cuda", or "cpu" and why."""
+    try:
+        return session_device(open_session(_SMALLEST_MODEL, device="cuda"))
+    except DeviceError as error:
+        return f"cpu; {error}"
+
+
 def _device_index(device: str) -> int | None:
     """Number of the CUDA device; None for the CPU."""
     match = re.fullmatch(r"(cpu)|auto|cuda(?::(\d+))?", device)
@@ -82,7 +88,7 @@ def _device_index(device: str) -> int | None:
 
 
 def _open_on_cuda(
-    model: Path, options: ort.SessionOptions, device: str, index: int, strict: bool
+    model: Path | bytes, options: ort.SessionOptions, device: str, index: int, strict: bool
 ) -> ort.InferenceSession:
     absent = _load_cuda_libraries()
     providers = [("CUDAExecutionProvider", {"device_id": str(index), **_CUDA_OPTIONS}), "CPUExecutionProvider"]
@@ -100,7 +106,9 @@ def _open_on_cuda(
     return _create_strict(model, options, providers[:1], device) if strict else session
 
 
-def _create_strict(model: Path, options: ort.SessionOptions, providers: list[Any], device: str) -> ort.InferenceSession:
+def _create_strict(
+    model: Path | bytes, options: ort.SessionOptions, providers: list[Any], device: str
+) -> ort.InferenceSession:
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         return _create(model, options, providers)
@@ -110,9 +118,11 @@ def _create_strict(model: Path, options: ort.SessionOptions, providers: list[Any
         ) from error
 
 
-def _create(model: Path, options: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
+def _create(model: Path | bytes, options: ort.SessionOptions, providers: list[Any]) -> ort.InferenceSession:
     # without its fallback, which prints and continues on another device
-    return ort.InferenceSession(os.fspath(model), options, providers=providers, enable_fallback=0)
+    return ort.InferenceSession(
+        model if isinstance(model, bytes) else os.fspath(model), options, providers=providers, enable_fallback=0
+    )
 
 
 def _load_cuda_libraries() -> list[str]:

@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -73,7 +73,7 @@ def evaluate(
 def export(
     run: RunFolder,
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder of the bundle.")],
-    precision: Annotated[str, typer.Option(help="fp32.")] = "fp32",
+    precision: Annotated[Literal["fp32"], typer.Option()] = "fp32",
     embedding: Annotated[bool, typer.Option("--embedding", help="Lets the graph give the fused vector too.")] = False,
 ) -> None:
     """Writes an ONNX bundle, after its answers were compared with torch's."""
@@ -95,7 +95,7 @@ def predict(
     audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
     embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
 ) -> None:
     """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export import Predictor
@@ -193,19 +193,20 @@ def encoders(
     """Lists the encoders that can be used, with their licence and source."""
     from encoders import list_encoders
 
-    rows = [
-        (info.name, info.modality, info.embed_dim or "", info.source, info.licence, info.paper)
-        for info in list_encoders(modality)
-    ]
+    found = list_encoders(modality)
+    if not found:
+        raise typer.BadParameter(f"no encoder reads {modality!r}; give image, text or audio", param_hint="--modality")
+    rows = [(info.name, info.modality, info.embed_dim or "", info.source, info.licence, info.paper) for info in found]
     show_table(("name", "modality", "width", "source", "licence", "paper"), rows)
 
 
 @app.command()
 def doctor() -> None:
     """Versions, devices, and what onnxruntime really runs on."""
+    from export.session import describe_device
     from multimodal.doctor import report
 
-    show_table(("what", "found"), report())
+    show_table(("what", "found"), report(describe_device()))
 
 
 def _check_packages() -> None:

@@ -18,11 +18,20 @@ PACKAGES = (
 )
 
 
-def report() -> list[tuple[str, str]]:
-    """(what, what was found) pairs."""
+def report(onnxruntime_device: str) -> list[tuple[str, str]]:
+    """(what, what was found) pairs.
+
+    Args:
+        onnxruntime_device: what a session of onnxruntime really ran on.
+    """
     rows = [("python", platform.python_version()), ("system", platform.platform())]
     rows += [(name, _version(name)) for name in PACKAGES]
-    return [*rows, ("cores for this process", str(available_cores())), *_onnxruntime(), *_torch()]
+    return [
+        *rows,
+        ("cores for this process", str(available_cores())),
+        ("onnxruntime runs on", onnxruntime_device),
+        *_torch(),
+    ]
 
 
 def _version(name: str) -> str:
@@ -30,13 +39,6 @@ def _version(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _onnxruntime() -> list[tuple[str, str]]:
-    import onnxruntime
-
-    # what is compiled in; whether CUDA really runs shows only when a session is made
-    return [("onnxruntime was built with", ", ".join(onnxruntime.get_available_providers()))]
 
 
 def _torch() -> list[tuple[str, str]]:

@@ -9,7 +9,8 @@ import onnxruntime as ort
 import pytest
 
 from export import Bundle, DeviceError, session
-from export.session import open_session, session_device, usable_cores
+from export.session import _SMALLEST_MODEL, describe_device, open_session, session_device
+from multimodal.threads import available_cores
 
 
 @pytest.fixture
@@ -30,10 +31,10 @@ def test_auto_takes_the_cpu_where_there_is_no_device(
 
 
 def test_threads_are_those_that_the_process_may_use(model: Path) -> None:
-    assert open_session(model, device="cpu").get_session_options().intra_op_num_threads == usable_cores()
+    assert open_session(model, device="cpu").get_session_options().intra_op_num_threads == available_cores()
     assert open_session(model, device="cpu", threads=3).get_session_options().intra_op_num_threads == 3
     if hasattr(os, "sched_getaffinity"):
-        assert usable_cores() == len(os.sched_getaffinity(0))
+        assert available_cores() == len(os.sched_getaffinity(0))
 
 
 def test_cuda_without_a_device_says_what_to_install(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,3 +120,17 @@ def test_a_cuda_session_answers_as_the_cpu_does(bundle: Bundle) -> None:
     on_cuda = open_session(bundle.path("model.onnx"), device="cuda")
     for name, values in expected.items():
         assert abs(on_cuda.run([name], feed)[0] - values).max() <= 1e-3
+
+
+def test_the_model_that_tries_a_device_is_one_node():
+    from onnx import TensorProto, helper
+
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", value[:1], value[1:])
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    assert model.SerializeToString() == _SMALLEST_MODEL
+
+
+def test_the_device_that_is_described_is_the_one_a_session_gets():
+    session = open_session(_SMALLEST_MODEL, device="auto")
+    assert describe_device().startswith(session_device(session))
