@@ -1,6 +1,6 @@
 """The one place that turns a job description into objects."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Target, Task
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model import MultimodalModel
-from multimodal.records import InputReader, RecordError, Records, class_label, is_missing, label_set
+from multimodal.records import InputReader, RecordError, Records, class_label, is_missing
 from multimodal.targets import (
     ClassTarget,
     LabelSetTarget,
@@ -24,6 +24,7 @@ from multimodal.targets import (
     class_counts,
     label_counts,
     parse_number,
+    read_labels,
 )
 from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, OptimizerSpec, ProbeThenFinetune, TransferStrategy
 
@@ -34,11 +35,6 @@ HEADS: dict[str, type[Head]] = {
 }
 
 
-READ_LABEL: dict[str, Callable[[Any], Any]] = {
-    "classification": class_label,
-    "multilabel": label_set,
-    "regression": parse_number,
-}
 OnError = Literal["raise", "skip"]
 
 
@@ -101,8 +97,7 @@ def label_cells(name: str, target: Target, column: str, records: Records, on_err
     for row, record in enumerate(records.rows):
         cell = record.get(column)
         try:
-            if not is_missing(cell):
-                READ_LABEL[target.type](cell)
+            read_labels(cell, target.type)
         except UnreadableValueError as error:
             if on_error == "raise":
                 raise RecordError(row, name, f"{records.place(row, column)}: {error}") from error

@@ -1,6 +1,5 @@
 """What is wrong with label columns. Never imports torch."""
 
-import difflib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,8 +8,8 @@ from typing import Any
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import Task
 from multimodal.problems import Problem, Split
-from multimodal.records import class_label, is_missing, label_set
-from multimodal.targets import parse_number
+from multimodal.records import is_missing
+from multimodal.targets import nearest_label, read_labels
 
 
 @dataclass(frozen=True)
@@ -34,22 +33,6 @@ def label_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
                 yield from _learning_problems(labels, name, target.type)
             else:
                 yield from _evaluation_problems(labels, name, target.type, read.get("train"))
-
-
-def read_labels(value: Any, kind: str) -> tuple[Any, ...]:
-    """The labels, or the number, that a cell holds; nothing where it is not known.
-
-    >>> read_labels("new;sale", "multilabel"), read_labels("", "classification"), read_labels("2.5", "regression")
-    (('new', 'sale'), (), (2.5,))
-
-    Raises:
-        UnreadableValueError: if it holds neither.
-    """
-    if is_missing(value):
-        return ()
-    if kind == "regression":
-        return (parse_number(value),)
-    return (class_label(value),) if kind == "classification" else label_set(value)
 
 
 def _read(split: Split, column: str, kind: str) -> _Column:
@@ -85,9 +68,10 @@ def _evaluation_problems(labels: _Column, name: str, kind: str, train: _Column |
         return
     for label in sorted(labels.counts.keys() - train.counts.keys()):
         count = labels.counts[label]
-        near = difflib.get_close_matches(label, train.counts, n=1, cutoff=0.8)
+        near = nearest_label(label, train.counts)
+        hint = "" if near is None else f", or did you mean {near!r}?"
         message = (
             f"{count} record{'s have' if count > 1 else ' has'} the label {label!r}, which no record of "
-            f"{train.split.file} has; it is counted as wrong{f', or did you mean {near[0]!r}?' if near else ''}"
+            f"{train.split.file} has; it is counted as wrong{hint}"
         )
         yield labels.split.problem("warning", message, labels.name)

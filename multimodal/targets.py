@@ -1,5 +1,6 @@
 """Label columns: what the training records say about them, and turning a cell into a target."""
 
+import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -132,6 +133,41 @@ def parse_number(value: Any) -> float | None:
             f"{value!r} is not a finite number; this task is a regression: correct the cell or empty it"
         )
     return number
+
+
+def read_labels(value: Any, kind: str) -> tuple[Any, ...]:
+    """The labels, or the number, that a cell holds; nothing where it is not known.
+
+    >>> read_labels("new;sale", "multilabel"), read_labels("", "classification"), read_labels("2.5", "regression")
+    (('new', 'sale'), (), (2.5,))
+
+    Raises:
+        UnreadableValueError: if it holds neither.
+    """
+    if is_missing(value):
+        return ()
+    if kind == "regression":
+        return (parse_number(value),)
+    return (class_label(value),) if kind == "classification" else label_set(value)
+
+
+def nearest_label(label: str, known: Iterable[str]) -> str | None:
+    """The label that was probably meant: the same number written in another way, or nearly the same letters.
+
+    >>> nearest_label("1.0", ["1", "2"]), nearest_label("Appel", ["Apple", "Pear"]), nearest_label("Fig", ["Pear"])
+    ('1', 'Apple', None)
+    """
+    known = list(known)
+    same = [other for other in known if _as_number(other) == _as_number(label) is not None]
+    near = same or difflib.get_close_matches(label, known, n=1, cutoff=0.8)
+    return near[0] if near else None
+
+
+def _as_number(label: str) -> float | None:
+    try:
+        return float(label)
+    except ValueError:
+        return None
 
 
 def class_counts(values: Iterable[Any]) -> Counter[str]:

@@ -30,6 +30,7 @@ from multimodal.run import (
     write_json,
 )
 from multimodal.tables import Tables, read_tables, unseen_labels
+from multimodal.targets import nearest_label
 from multimodal.token_store import cache_folder
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
@@ -227,7 +228,13 @@ def _announce(job: Job, say: Say) -> None:
         say(f"{name}: {encoder.name}, weights {describe_weights(encoder)}, {count(encoder)} parameters{shared}")
     for records in filter(None, (tables.valid, tables.test)):
         for task, labels in unseen_labels(records, job.targets).items():
-            say(f"warning: {records.source}: {task} has labels that train lacks, counted as wrong: {', '.join(labels)}")
+            listed = _with_hints(labels, job.heads[task]["labels"])
+            say(f"warning: {records.source}: {task} has labels that train lacks, counted as wrong: {listed}")
+
+
+def _with_hints(labels: Sequence[str], known: Sequence[str]) -> str:
+    near = {label: nearest_label(label, known) for label in labels}
+    return ", ".join(label + (f" ({near[label]}?)" if near[label] is not None else "") for label in labels)
 
 
 def describe_weights(encoder: Encoder) -> str:

@@ -23,7 +23,7 @@ def run_recipe(
         choices: further options of the command, each with its values; the first is the default.
         arguments: in the place of ``sys.argv``.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m {build.__module__}", description=build.__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {_module_name(build)}", description=build.__doc__)
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="folder of the manifests")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="takes the run")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="changes a value of the task")
@@ -40,6 +40,12 @@ def run_recipe(
             raise
         complain(f"error: {describe(error)}")
         sys.exit(1)
+
+
+def _module_name(build: Callable[..., Task]) -> str:
+    """The module of ``build``, also where Python was started with it and calls it ``__main__``."""
+    spec = getattr(sys.modules[build.__module__], "__spec__", None)
+    return build.__module__ if spec is None else spec.name
 
 
 def _train(task: Task, given: argparse.Namespace) -> None:

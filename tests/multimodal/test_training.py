@@ -391,3 +391,11 @@ def test_a_shadowed_package_is_named(tmp_path):
     )
     assert done.returncode == 1
     assert f"`import fusion` finds {tmp_path / 'fusion.py'}" in done.stderr
+
+
+def test_a_label_written_in_another_way_gets_a_hint(media, tmp_path):
+    rows = [{"text": word, "size": size} for word, size in [("red", "1"), ("blue", "2")] * 4]
+    lines: list[str] = []
+    task = small_task(inputs={"text": {"encoder": "compact/text"}}, tasks={"size": {}}, train={"epochs": 1})
+    fit(task, train=rows, valid=[{"text": "red", "size": "1.0"}], out=tmp_path / "run", say=lines.append)
+    assert "warning: records: size has labels that train lacks, counted as wrong: 1.0 (1?)" in lines
