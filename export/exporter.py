@@ -18,6 +18,7 @@ from encoders.preprocessing import Arrays, UnreadableValueError, save_preprocess
 from export.bundle import PARITY_FILE, Bundle, BundleInput, new_bundle, seal_bundle
 from export.card import model_card
 from export.golden import write_golden
+from export.golden_media import write_media
 from export.parity import Batch, check_parity, invented_batch, run_torch
 from export.to_onnx import to_onnx
 from multimodal.config import Task
@@ -83,6 +84,7 @@ def export_bundle(
     opset: int = 20,
     precision: str = "fp32",
     embedding: bool = False,
+    golden_media: bool = False,
 ) -> Bundle:
     """Exports a run to a bundle, after comparing the graph with the model.
 
@@ -92,11 +94,13 @@ def export_bundle(
         records: real records for the comparison and the golden samples, as ``read_records`` takes them; None
             takes the run's validation records, and invented ones where there are none.
         embedding: adds the output ``embedding``: the fused vector at length 1.
+        golden_media: puts the raw values of the golden records into the bundle, which may be private.
 
     Raises:
         ParityError: if onnxruntime does not answer as torch does; nothing is written.
         BundleError: if ``folder`` is not empty.
-        ValueError: if the precision or the opset is not supported, or the model is too large for one file.
+        ValueError: if the precision or the opset is not supported, the model is too large for one file, or
+            ``golden_media`` is asked for and there are no real records of files and texts.
     """
     if precision != "fp32":
         raise ValueError(f"precision is {precision!r}; this version exports 'fp32' alone, so give that or leave it out")
@@ -113,7 +117,9 @@ def export_bundle(
         parity = check_parity(model, staging / MODEL_FILE, embedding=embedding, records=batch)
         parity["sha256"] = hashlib.sha256(graph).hexdigest()
         _write_json(staging / PARITY_FILE, {"models": {MODEL_FILE: parity}})
-        _write_golden(staging, run, model, real, embedding=embedding)
+        chosen = _write_golden(staging, run, model, real, embedding=embedding)
+        if golden_media:
+            _write_media(staging, run, real, chosen)
         _write_description(staging, run)
         bundle = Bundle(
             folder=staging,
@@ -144,8 +150,14 @@ def library_versions() -> dict[str, str]:
 @dataclass(frozen=True)
 class _RealRecords:
     samples: list[Mapping[str, tuple[Arrays, bool]]]
-    rows: list[int]
-    """Where they are in their table, from 0."""
+    records: Records
+    places: list[int]
+    """Where they are in ``records``."""
+
+    def row(self, index: int) -> int:
+        """Where a sample is in the table that it was read from, from 0."""
+        numbers, place = self.records.numbers, self.places[index]
+        return place if numbers is None else numbers[place]
 
 
 def _real_records(run: TrainedRun, records: Any) -> _RealRecords | None:
@@ -158,13 +170,13 @@ def _real_records(run: TrainedRun, records: Any) -> _RealRecords | None:
     if table is None or len(table) == 0:
         return None
     starts = np.unique(np.linspace(0, len(table), PARITY_RECORDS + 1).astype(int)).tolist()
-    samples, rows = [], []
+    samples, places = [], []
     for start, end in pairwise(starts):
         for row in range(start, end):
             sample = _read(run.readers, table, row)
             if sample is not None:
                 samples.append(sample)
-                rows.append(row if table.numbers is None else table.numbers[row])
+                places.append(row)
                 break
     if records is not None and not samples:
         raise ValueError(
@@ -172,7 +184,7 @@ def _real_records(run: TrainedRun, records: Any) -> _RealRecords | None:
             f"{', '.join(f'{name} (column {reader.column})' for name, reader in run.readers.items())}; give others, or "
             "leave records out"
         )
-    return _RealRecords(samples, rows) if samples else None
+    return _RealRecords(samples, table, places) if samples else None
 
 
 def _read(readers: Mapping[str, InputReader], table: Records, row: int) -> Mapping[str, tuple[Arrays, bool]] | None:
@@ -185,16 +197,27 @@ def _read(readers: Mapping[str, InputReader], table: Records, row: int) -> Mappi
 
 def _write_golden(
     staging: Path, run: TrainedRun, model: MultimodalModel, real: _RealRecords | None, *, embedding: bool
-) -> None:
-    rows: Sequence[int] | None = None
+) -> list[int]:
+    """Writes them, and says which of the real samples they are."""
+    chosen: list[int] = []
     if real is None:
         batch: Batch = invented_batch(run.readers, GOLDEN_RECORDS)
     else:
-        chosen = np.unique(np.linspace(0, len(real.rows) - 1, GOLDEN_RECORDS).astype(int)).tolist()
+        chosen = np.unique(np.linspace(0, len(real.samples) - 1, GOLDEN_RECORDS).astype(int)).tolist()
         batch = stack_inputs(run.readers, [real.samples[index] for index in chosen])
-        rows = [real.rows[index] for index in chosen]
     outputs = run_torch(model, batch, embedding=embedding)
+    rows = None if real is None else [real.row(index) for index in chosen]
     write_golden(staging / "golden", batch, outputs, run.decodings, rows)
+    return chosen
+
+
+def _write_media(staging: Path, run: TrainedRun, real: _RealRecords | None, chosen: Sequence[int]) -> None:
+    if real is None:
+        raise ValueError(
+            "golden media are asked for, but the golden records are invented: the run has no validation table that "
+            "is still as it was; give records"
+        )
+    write_media(staging, run.readers, real.records, [real.places[index] for index in chosen])
 
 
 def _write_description(staging: Path, run: TrainedRun) -> None:

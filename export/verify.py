@@ -8,6 +8,7 @@ import numpy as np
 
 from export.bundle import PARITY_FILE, Bundle, BundleError, read_bundle
 from export.golden import golden_answers, read_golden
+from export.golden_media import media_problems
 from export.predictor import check_signature, load_decoding
 from export.session import open_session
 from export.tolerance import fp32_limit, largest_difference
@@ -17,7 +18,7 @@ def verify_bundle(folder: str | Path, *, threads: int | None = None) -> list[str
     """What is wrong with a bundle, one line each; empty where all is well.
 
     Sizes and hashes are checked first, then the parity report, then the golden records go through onnxruntime on
-    the CPU. No plug-in is loaded.
+    the CPU. Where the bundle holds their raw values, these are preprocessed again. No plug-in is loaded.
 
     >>> verify_bundle("no/such/folder")
     ['no/such/folder is not a bundle: it has no bundle.json, which an export writes last; export it again']
@@ -49,7 +50,7 @@ def _golden_problems(bundle: Bundle, threads: int | None) -> list[str]:
     check_signature(bundle, session)
     names = [output.name for output in session.get_outputs()]
     actual = dict(zip(names, session.run(names, feed), strict=True))
-    problems = []
+    problems = list(media_problems(bundle, feed))
     for name in names:
         expected = outputs.get(name, np.empty(0))
         difference, limit = largest_difference(actual[name], expected), fp32_limit(expected)

@@ -75,12 +75,15 @@ def export(
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder of the bundle.")],
     precision: Annotated[Literal["fp32"], typer.Option()] = "fp32",
     embedding: Annotated[bool, typer.Option("--embedding", help="Lets the graph give the fused vector too.")] = False,
+    golden_media: Annotated[
+        bool, typer.Option("--golden-media", help="Keeps the raw values of its test records, which may be private.")
+    ] = False,
 ) -> None:
     """Writes an ONNX bundle, after its answers were compared with torch's."""
     from export import export_bundle
     from multimodal.run import Run
 
-    export_bundle(Run(run), out, precision=precision, embedding=embedding)
+    export_bundle(Run(run), out, precision=precision, embedding=embedding, golden_media=golden_media)
     say(f"{out}: parity with torch checked, bundle written")
 
 

@@ -10,12 +10,14 @@ from export.bundle import read_bundle, seal_bundle
 
 
 def rewrite(folder: Path, name: str, content: Any) -> None:
-    """Puts an array or JSON in the place of a file of the bundle, or removes it (None), and seals it again."""
+    """Puts an array, bytes or JSON in the place of a file of the bundle, or removes it (None), and seals it again."""
     bundle = read_bundle(folder)
     if content is None:
         (folder / name).unlink()
     elif isinstance(content, np.ndarray):
         np.save(folder / name, content, allow_pickle=False)
+    elif isinstance(content, bytes):
+        (folder / name).write_bytes(content)
     else:
         (folder / name).write_text(json.dumps(content))
     (folder / "bundle.json").unlink()
