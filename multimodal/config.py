@@ -3,7 +3,7 @@
 import copy
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -132,11 +132,19 @@ class Fusion(_Section):
     """Attention: how many summaries of the record are learned."""
     num_heads: int | None = Field(default=None, gt=0)
     """Attention: must divide dim."""
-    modality_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Probability of hiding each present input of a record in training; never all of them."""
+    modality_dropout: float | dict[str, float] = 0.0
+    """Probability of hiding each present input of a record in training, or input: its own; never all of them."""
     unimodal_weight: float = Field(default=0.0, ge=0)
     """Of the losses of auxiliary heads that see one input each, relative to their task's; 0 makes none. They keep an
     encoder learning beside a stronger one, and are not exported."""
+
+    @field_validator("modality_dropout")
+    @classmethod
+    def _shares(cls, value: float | dict[str, float]) -> float | dict[str, float]:
+        for share in value.values() if isinstance(value, dict) else [value]:
+            if not 0 <= share < 1:
+                raise ValueError(f"{share:g} is no probability below 1; give one from 0 to 0.99")
+        return value
 
     def options(self) -> dict[str, Any]:
         """Arguments for ``create_fusion`` that were given."""
@@ -243,15 +251,13 @@ class Task(_Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Task":
+        dropout = self.fusion.modality_dropout
+        self._check_inputs("fusion.modality_dropout", dropout if isinstance(dropout, dict) else ())
         for name, entry in self.inputs.items():
             if entry.share is not None and (entry.share not in self.inputs or self.inputs[entry.share].encoder is None):
                 raise ValueError(f"inputs.{name}.share: {entry.share!r} is not an input with an encoder of its own")
         for name, target in self.tasks.items():
-            for wanted in target.inputs or ():
-                if wanted not in self.inputs:
-                    raise ValueError(
-                        f"tasks.{name}.inputs: there is no input {wanted!r}; there are {', '.join(self.inputs)}"
-                    )
+            self._check_inputs(f"tasks.{name}.inputs", target.inputs or ())
             if name in ("error", "embedding") or name.endswith("_probability"):
                 raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
         self._check_metric()
@@ -259,6 +265,11 @@ class Task(_Section):
         if len(balanced) > 1:
             raise ValueError(f"tasks {' and '.join(balanced)} both want balanced_sampler; only one can have it")
         return self
+
+    def _check_inputs(self, place: str, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.inputs:
+                raise ValueError(f"{place}: there is no input {name!r}; there are {', '.join(self.inputs)}")
 
     def _check_metric(self) -> None:
         known = [f"{name}.{metric}" for name, target in self.tasks.items() for metric in METRICS[target.type]]

@@ -42,7 +42,8 @@ class MultimodalModel(nn.Module):
         unimodal: task name -> input name -> auxiliary head over this input alone. They only serve the loss, in which
             they keep an encoder learning beside a stronger one, and are not exported.
         unimodal_weight: of an auxiliary head's loss, relative to that of its task.
-        modality_dropout: probability of hiding each present input of a record while training; never all of them.
+        modality_dropout: probability of hiding each present input of a record while training, or input -> its own;
+            never all of them.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class MultimodalModel(nn.Module):
         reads: Mapping[str, Sequence[str]] | None = None,
         unimodal: Mapping[str, Mapping[str, Head]] | None = None,
         unimodal_weight: float = 1.0,
-        modality_dropout: float = 0.0,
+        modality_dropout: float | Mapping[str, float] = 0.0,
     ) -> None:
         super().__init__()
         owners: dict[int, str] = {}
@@ -66,7 +67,9 @@ class MultimodalModel(nn.Module):
         self.reads = {task: frozenset((reads or {}).get(task, encoders)) for task in heads}
         self.unimodal = NamedModules({task: NamedModules(dict(parts)) for task, parts in (unimodal or {}).items()})
         self.unimodal_weight = unimodal_weight
-        self.modality_dropout = modality_dropout
+        shared = modality_dropout if isinstance(modality_dropout, float) else 0.0
+        own = {} if isinstance(modality_dropout, float) else modality_dropout
+        self.modality_dropout = {name: own.get(name, shared) for name in encoders}
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -140,7 +143,7 @@ class MultimodalModel(nn.Module):
     ) -> Float[Tensor, "b f"]:
         """The fused vector of some of the inputs, the others hidden."""
         masks = {name: mask if name in inputs else torch.zeros_like(mask) for name, mask in masks.items()}
-        if self.training and self.modality_dropout > 0:
+        if self.training and any(self.modality_dropout.values()):
             masks = drop_modalities(masks, self.modality_dropout)
         return self.fusion(tokens, masks)
 
@@ -186,14 +189,17 @@ def _rows_elsewhere(encoder: Encoder, rows: int, device: torch.device) -> bool:
     return int(total) > rows
 
 
-def drop_modalities(masks: dict[str, Bool[Tensor, "b _l"]], probability: float) -> dict[str, Bool[Tensor, "b _l"]]:
-    """Hides each present input of each record with ``probability``; one that would lose all keeps one of them.
+def drop_modalities(
+    masks: dict[str, Bool[Tensor, "b _l"]], probabilities: Mapping[str, float]
+) -> dict[str, Bool[Tensor, "b _l"]]:
+    """Hides each present input of each record with its probability; one that would lose all keeps one of them.
 
     ModDrop (Neverova et al., 2016, https://arxiv.org/abs/1501.00102), per record, with the learned missing
     token of the fusion in the place of zeros.
     """
     present = torch.stack([mask.any(dim=1) for mask in masks.values()], dim=1)  # [b m]
     draws = torch.rand(present.shape, device=present.device)
-    lucky = draws.masked_fill(~present, -1.0).argmax(dim=1, keepdim=True)  # a present input, uniformly chosen
-    keep = (draws >= probability).scatter(1, lucky, True)
+    margins = draws - torch.tensor([probabilities[name] for name in masks], device=draws.device)
+    nearest = margins.masked_fill(~present, -2.0).argmax(dim=1, keepdim=True)  # stays where all would be hidden
+    keep = (margins >= 0).scatter(1, nearest, True)
     return {name: mask & keep[:, index, None] for index, (name, mask) in enumerate(masks.items())}

@@ -316,3 +316,20 @@ def test_a_metric_that_no_task_has_is_refused():
         job(train={"metric": "product.acuracy"}),
         "there is no metric 'product.acuracy'; did you mean 'product.acc",
     )
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["tasks.product.inputs=[image, txt]", "fusion.modality_dropout={txt: 0.5}"],
+)
+def test_an_input_that_is_named_elsewhere_must_be_there(override):
+    place = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"{place}: there is no input 'txt'; there are image"):
+        parse_task(JOB, [override])
+
+
+def test_a_task_uses_all_inputs_or_those_it_names_in_config_order():
+    task = parse_task(JOB, ["inputs.text={encoder: compact/text}", "inputs.note={encoder: compact/text}"])
+    assert task.task_inputs("product") == list(task.inputs)
+    task = parse_task(task.model_dump(), ["tasks.product.inputs=[note, image]"])
+    assert task.task_inputs("product") == ["image", "note"]

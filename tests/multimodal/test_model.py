@@ -295,7 +295,7 @@ def random_masks(records: int) -> dict[str, Tensor]:
 @pytest.mark.parametrize("probability", [0.3, 0.999])
 def test_modality_dropout_never_hides_all_and_shows_nothing_new(probability):
     masks = random_masks(5000)
-    kept = drop_modalities(masks, probability)
+    kept = drop_modalities(masks, dict.fromkeys(masks, probability))
     assert torch.cat(list(kept.values()), dim=1).any(dim=1).all()
     for name, mask in masks.items():
         shown = kept[name].any(dim=1)
@@ -306,16 +306,27 @@ def test_modality_dropout_draws_for_each_record_and_input_at_its_rate():
     """Each input of three is hidden with p, but for its third of the p**3 records that would lose all."""
     masks = {name: torch.ones(40_000, 2, dtype=torch.bool) for name in "abc"}
     torch.manual_seed(0)
-    hidden = torch.stack([~mask[:, 0] for mask in drop_modalities(masks, 0.4).values()], dim=1)
+    hidden = torch.stack([~mask[:, 0] for mask in drop_modalities(masks, dict.fromkeys(masks, 0.4)).values()], dim=1)
     expected = 0.4 - 0.4**3 / 3
     assert (hidden.float().mean(dim=0) - expected).abs().max() < 4 * (expected * (1 - expected) / 40_000) ** 0.5
     combinations = {tuple(row) for row in hidden.tolist()}
     assert len(combinations) == 7  # all but (True, True, True)
 
 
+def test_each_input_has_its_own_rate():
+    masks = {name: torch.ones(40_000, 2, dtype=torch.bool) for name in "abc"}
+    torch.manual_seed(0)
+    kept = drop_modalities(masks, {"a": 0.5, "b": 0.1, "c": 0.0})
+    rates = [1 - kept[name][:, 0].float().mean() for name in "abc"]
+    assert rates[0] == pytest.approx(0.5, abs=0.01)
+    assert rates[1] == pytest.approx(0.1, abs=0.01)
+    assert rates[2] == 0
+    assert build(modality_dropout={"text": 0.5}).modality_dropout == {"image": 0.0, "text": 0.5, "note": 0.0}
+
+
 def test_modality_dropout_leaves_a_record_without_any_input_as_it_is():
     masks = {name: torch.zeros(3, 2, dtype=torch.bool) for name in "ab"}
-    assert not any(mask.any() for mask in drop_modalities(masks, 0.5).values())
+    assert not any(mask.any() for mask in drop_modalities(masks, dict.fromkeys(masks, 0.5)).values())
 
 
 def test_modality_dropout_acts_in_training_alone():
