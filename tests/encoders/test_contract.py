@@ -36,6 +36,8 @@ ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     **{f"transformers/* {kind}": _transformers(kind) for kind in TEXT_MODELS},
     "torchaudio/wav2vec2_base": _wav2vec2("torchaudio/wav2vec2_base"),
     "torchaudio/wav2vec2_large_lv60k": _wav2vec2("torchaudio/wav2vec2_large_lv60k"),
+    "torchaudio/wavlm_base": _wav2vec2("torchaudio/wavlm_base"),
+    "torchaudio/wavlm_large": _wav2vec2("torchaudio/wavlm_large"),
 }
 
 
