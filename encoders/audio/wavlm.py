@@ -41,15 +41,20 @@ def _attend(
     heads = attention.num_heads
     # torchaudio keeps the three projections in one matrix
     inner = getattr(attention, "attention", None)
+    output: Any = attention.out_proj if inner is None else inner.out_proj
     if inner is None:
-        output, projected = attention.out_proj, [attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)]
+        projected = torch.cat([attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)], dim=2)
     else:
-        output, projected = inner.out_proj, F.linear(x, inner.in_proj_weight, inner.in_proj_bias).chunk(3, dim=-1)
-    query, key, value = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in projected)  # [b h l d/h]
-    gated = _gate(attention, x.unflatten(2, (heads, -1)).transpose(1, 2)) * positions  # [b h l l]
+        projected = F.linear(x, inner.in_proj_weight, inner.in_proj_bias)
+    query, key, value = (_by_head(part, heads) for part in projected.chunk(3, dim=2))
+    gated = _gate(attention, _by_head(x, heads)) * positions  # [b h l l]
     scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3]) + gated + bias
     weights = F.dropout(torch.softmax(scores, dim=3), attention.dropout, attention.training)
     return output((weights @ value).transpose(1, 2).flatten(2))
+
+
+def _by_head(x: Float[Tensor, "b l d"], heads: int) -> Float[Tensor, "b h l e"]:
+    return x.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
 def _gate(attention: Any, x: Float[Tensor, "b h l e"]) -> Float[Tensor, "b h l 1"]:
