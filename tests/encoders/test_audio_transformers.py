@@ -345,3 +345,41 @@ def test_looking_into_a_model_draws_no_random_numbers_and_leaves_it_in_train_mod
     encoder = create_encoder(f"transformers/{tmp_path}")
     assert torch.equal(torch.get_rng_state(), before)
     assert all(module.training for module in encoder.modules())
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2", "wavlm-large"])
+def test_checkpoints_from_before_parametrizations_are_read(kind, tmp_path):
+    write_audio_model(tmp_path, kind, head="ForCTC")
+    expected, _ = encode(create_encoder(f"transformers/{tmp_path}"))
+    state = load_file(tmp_path / "model.safetensors")
+    renamed = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
+    old = {}
+    for name, tensor in state.items():
+        for new, before in renamed.items():
+            name = name.replace(new, before)
+        old[name] = tensor
+    assert sum(name.endswith(("weight_g", "weight_v")) for name in old) == 2
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(old, tmp_path / "pytorch_model.bin")
+    assert_close(encode(create_encoder(f"transformers/{tmp_path}"))[0], expected, "float32")
+
+
+def test_ast_checkpoints_with_the_names_of_their_first_version_are_read(tmp_path):
+    write_audio_model(tmp_path, "ast")
+    expected, _ = encode(create_encoder(f"transformers/{tmp_path}"))
+    old = {
+        "attention.q_proj": "attention.attention.query",
+        "attention.k_proj": "attention.attention.key",
+        "attention.v_proj": "attention.attention.value",
+        "attention.o_proj": "attention.output.dense",
+        "mlp.fc1": "intermediate.dense",
+        "mlp.fc2": "output.dense",
+    }
+    state = {}
+    for name, tensor in load_file(tmp_path / "model.safetensors").items():
+        for new, before in old.items():
+            name = name.replace(f".{new}.", f".{before}.")
+        name = name if not name.startswith("layers.") else f"encoder.layer.{name.removeprefix('layers.')}"
+        state[f"audio_spectrogram_transformer.{name}"] = tensor
+    save_file(state, tmp_path / "model.safetensors")
+    assert_close(encode(create_encoder(f"transformers/{tmp_path}"))[0], expected, "float32")
