@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CONFIG_FILE, TOKENIZER_FILE, CARD_FILE = "config.json", "tokenizer.json", "README.md"
+FEATURE_FILES = ("preprocessor_config.json", "processor_config.json")
+"""How a model's input is made: by itself, or within what describes a processor of several modalities."""
 SAFE_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
 """State_dicts of ``torch.save``; read without running code, where there is nothing better."""
@@ -27,7 +29,7 @@ def locate(source: str | Path, *, with_weights: bool) -> Path:
     if not folder.is_dir():
         folder = _packaged(str(source)) or folder
     if not folder.is_dir():
-        wanted = (CONFIG_FILE, TOKENIZER_FILE, CARD_FILE)
+        wanted = (CONFIG_FILE, TOKENIZER_FILE, CARD_FILE, *FEATURE_FILES)
         folder = _fetch(str(source), (*wanted, *SAFE_WEIGHTS) if with_weights else wanted)
         if with_weights and not _present(folder, SAFE_WEIGHTS):
             folder = _fetch(str(source), OLD_WEIGHTS)

@@ -71,7 +71,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         ENCODERS,
         ENCODERS,
         (*FRAMEWORK, "tokenizers"),
-        lazy_outside=("torchvision", "torchaudio", "transformers", "timm", "huggingface_hub"),
+        lazy_outside=("torchvision", "torchaudio", "transformers", "timm", "peft", "huggingface_hub"),
     ),
     Floor(FUSION, FUSION, ("torch", "jaxtyping")),
     Floor(

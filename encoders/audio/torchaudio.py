@@ -1,14 +1,16 @@
-"""Speech encoders of torchaudio: wav2vec 2.0 and its kin, by the names of torchaudio's bundles."""
+"""Speech encoders of torchaudio: wav2vec 2.0, HuBERT, WavLM and XLS-R, by the names of torchaudio's bundles."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from encoders.audio.masked import attention_bias, extract_frames, masked_normalize, shortest_input
+from encoders.audio.wavlm import relative_transformer
 from encoders.base import Encoder, Provenance
 from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.registry import Weights
@@ -23,12 +25,12 @@ MAX_SECONDS = 15.0
 class Wav2Vec2Encoder(Encoder):
     """A convolutional feature extractor and a transformer on the raw waveform; a token for every 20 ms.
 
-    wav2vec 2.0 (Baevski et al., 2020, https://arxiv.org/abs/2006.11477), and HuBERT, which differs in training
-    only. Modules have the names that torchaudio gives them, so that its state_dicts load as they are. Ours
-    differs in what padding does, which is nothing: the waveform and the group norm of the first layer (of the
-    "base" models) are normalised over a record's real samples, where torchaudio counts those of the whole batch.
-    A record alone in its batch gets the same tokens from both. No layer is dropped in training, since each must
-    get a gradient in each step.
+    wav2vec 2.0 (Baevski et al., 2020, https://arxiv.org/abs/2006.11477), HuBERT, which differs in training only, and
+    WavLM (Chen et al., 2021, https://arxiv.org/abs/2110.13900), whose attention knows relative positions. Modules
+    have the names that torchaudio gives them, so that its state_dicts load as they are. Ours differs in what padding
+    does, which is nothing: the waveform and the group norm of the first layer (of the "base" models) are normalised
+    over a record's real samples, where torchaudio counts those of the whole batch. A record alone in its batch gets
+    the same tokens from both. No layer is dropped in training, since each must get a gradient in each step.
 
     Args:
         model: a ``torchaudio.models.Wav2Vec2Model``, whose modules are taken over.
@@ -46,35 +48,22 @@ class Wav2Vec2Encoder(Encoder):
         self.encoder.transformer.layer_drop = -1.0  # dropped where a random number in [0, 1) is not above it
         self.normalize_waveform = normalize_waveform
         self.embed_dim = self.encoder.feature_projection.projection.out_features
+        self.is_wavlm = hasattr(self.encoder.transformer.layers[0].attention, "rel_attn_embed")
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
         """Tokens of the frames; real are those whose window lies in real samples."""
         waveform, mask = inputs["waveform"], inputs["waveform_mask"]
         if self.normalize_waveform:
             waveform = masked_normalize(waveform[:, None], mask)[:, 0]
-        features, real = self._extract(torch.where(mask, waveform, 0.0), mask)  # [b d l], [b l]
-        x = self.encoder.feature_projection(features.transpose(1, 2))  # [b l d]
-        x = torch.where(real[:, :, None], x, 0.0)
-        # -1e4, not -inf: float16 overflows; added to the attention, query by query
-        hidden = torch.where(real, 0.0, -1e4).to(x.dtype)[:, None, None, :]
-        bias = hidden.expand(-1, 1, x.shape[1], -1)  # [b 1 l l]
-        return self.encoder.transformer(x, attention_mask=bias), real
-
-    def _extract(
-        self, waveform: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]
-    ) -> tuple[Float[Tensor, "b d l"], Bool[Tensor, "b l"]]:
-        """Features of each frame, and which frames saw no padding in any layer."""
-        x, real, lengths = waveform[:, None], mask, mask.sum(dim=1)  # [b 1 s], [b s], [b]
-        for layer in self.feature_extractor.conv_layers:
-            x = layer.conv(x)
-            lengths = (lengths - layer.kernel_size) // layer.stride + 1
-            real = torch.arange(x.shape[2], device=x.device) < lengths[:, None]
-            if isinstance(layer.layer_norm, nn.GroupNorm):
-                x = masked_group_norm(layer.layer_norm, x, real)
-            elif layer.layer_norm is not None:
-                x = layer.layer_norm(x)
-            x = F.gelu(x)
-        return x, real
+        features, real = extract_frames(self.feature_extractor.conv_layers, waveform, mask)
+        x = torch.where(real[:, :, None], self.encoder.feature_projection(features), 0.0)  # [b l d]
+        bias = attention_bias(real, x)
+        if not self.is_wavlm:
+            return self.encoder.transformer(x, attention_mask=bias), real
+        transformer = self.encoder.transformer
+        x = transformer._preprocess(x)
+        x = relative_transformer(transformer.layers, x, bias, norm_first=transformer.layers[0].layer_norm_first)
+        return x if transformer.layer_norm_first else transformer.layer_norm(x), real
 
     def depth_groups(self) -> list[list[nn.Parameter]]:
         """Each convolution, the projection with the positions, each transformer layer; the last norm where it ends."""
@@ -88,28 +77,8 @@ class Wav2Vec2Encoder(Encoder):
         return [*convolutions, projection, *layers, norm]
 
     def architecture(self) -> dict[str, Any]:
-        """Its length limit, and what differs from the bundle's model."""
+        """Its length limit, and every argument of its model."""
         return self.options
-
-
-def masked_normalize(
-    x: Float[Tensor, "b c t"], mask: Bool[Tensor, "b t"], epsilon: float = 1e-5
-) -> Float[Tensor, "b c t"]:
-    """Brings the real part of each channel of each record to mean 0 and variance 1."""
-    real = mask[:, None].to(x.dtype)  # [b 1 t]
-    # means, not sums: float16 holds neither the sum of a minute of samples nor one over their number
-    share = real.mean(dim=2, keepdim=True).clamp_min(1e-4)
-    centred = x - (x * real).mean(dim=2, keepdim=True) / share
-    variance = (centred.square() * real).mean(dim=2, keepdim=True) / share
-    return centred * torch.rsqrt(variance + epsilon)
-
-
-def masked_group_norm(
-    norm: nn.GroupNorm, x: Float[Tensor, "b c t"], mask: Bool[Tensor, "b t"]
-) -> Float[Tensor, "b c t"]:
-    """A group norm with one channel a group, over the real frames only."""
-    assert norm.num_groups == norm.num_channels
-    return masked_normalize(x, mask, norm.eps) * norm.weight[:, None] + norm.bias[:, None]
 
 
 def wav2vec2(
@@ -120,7 +89,7 @@ def wav2vec2(
     Args:
         weights: "pretrained" (those of the bundle), a state_dict file, or None.
         max_seconds: what comes later is cut off.
-        model: arguments of ``torchaudio.models.wav2vec2_model`` that differ from the bundle's.
+        model: arguments of ``torchaudio.models.wav2vec2_model`` (or ``wavlm_model``) that differ from the bundle's.
 
     Raises:
         ImportError: if torchaudio cannot be used beside this torch.
@@ -134,28 +103,21 @@ def wav2vec2(
     unknown = [key for key in arguments if key not in bundle._params]
     if unknown:
         raise ValueError(f"model has no argument {', '.join(unknown)}; there are {', '.join(bundle._params)}")
-    built = torchaudio.models.wav2vec2_model(**arguments)
+    build = torchaudio.models.wavlm_model if bundle._model_type == "WavLM" else torchaudio.models.wav2vec2_model
+    built = build(**arguments)
     rate = int(bundle.sample_rate)
-    shortest = max(0.1, shortest_input(built) / rate)
+    shortest = max(0.1, shortest_input(built.feature_extractor.conv_layers) / rate)
     preprocessor = AudioPreprocessor(rate, max_seconds=max_seconds, min_seconds=shortest)
     encoder = Wav2Vec2Encoder(
         built,
         preprocessor,
         normalize_waveform=bundle._normalize_waveform,
-        options={"max_seconds": max_seconds, "model": dict(model or {})},
+        options={"max_seconds": max_seconds, "model": json.loads(json.dumps(arguments))},
     )
     if weights is not None:
         path = download(FILES_AT + bundle._path, name) if weights == "pretrained" else Path(weights)
         encoder.provenance = Provenance(str(weights), load_state(encoder, path, ignore=("aux.",)))
     return encoder
-
-
-def shortest_input(model: Any) -> int:
-    """Samples that one token needs."""
-    samples = 1
-    for layer in reversed(model.feature_extractor.conv_layers):
-        samples = (samples - 1) * layer.stride + layer.kernel_size
-    return samples
 
 
 def import_torchaudio() -> Any:

@@ -6,6 +6,7 @@ WAV2VEC2 = "https://arxiv.org/abs/2006.11477"
 XLSR53 = "https://arxiv.org/abs/2006.13979"
 XLSR = "https://arxiv.org/abs/2111.09296"
 HUBERT = "https://arxiv.org/abs/2106.07447"
+WAVLM = "https://arxiv.org/abs/2110.13900"
 
 SPEECH_MODELS: dict[str, tuple[int, str]] = {
     "wav2vec2_base": (768, WAV2VEC2),
@@ -29,6 +30,9 @@ SPEECH_MODELS: dict[str, tuple[int, str]] = {
     "hubert_xlarge": (1280, HUBERT),
     "hubert_asr_large": (1024, HUBERT),
     "hubert_asr_xlarge": (1280, HUBERT),
+    "wavlm_base": (768, WAVLM),
+    "wavlm_base_plus": (768, WAVLM),
+    "wavlm_large": (1024, WAVLM),
 }
 """torchaudio's name of the bundle, in small letters -> width, paper."""
 

@@ -10,10 +10,11 @@ from checkpoints import SPEECH, enlarge
 from helpers import assert_close
 
 from encoders import create_encoder
-from encoders.audio.torchaudio import masked_normalize, shortest_input
+from encoders.audio.masked import masked_normalize, shortest_input
 from encoders.catalogue.audio import SPEECH_MODELS
 
 BASE, LARGE = "torchaudio/wav2vec2_base", "torchaudio/wav2vec2_large_lv60k"
+WAVLM_LARGE = "torchaudio/wavlm_large"
 LENGTHS = (3200, 2017, 5000)
 
 
@@ -24,7 +25,8 @@ def bundle(name: str):
 def original(name: str, seed: int = 0):
     """torchaudio's own tiny model of that bundle's kind."""
     torch.manual_seed(seed)
-    model = torchaudio.models.wav2vec2_model(**{**bundle(name)._params, **SPEECH, "aux_num_out": None})
+    build = torchaudio.models.wavlm_model if "wavlm" in name else torchaudio.models.wav2vec2_model
+    model = build(**{**bundle(name)._params, **SPEECH, "aux_num_out": None})
     enlarge(model, 3.0)
     return model.eval().double()  # so that only what is computed differs, not what is rounded
 
@@ -51,15 +53,16 @@ def stacked(encoder, waveforms) -> dict[str, torch.Tensor]:
 # --- the same as torchaudio --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [BASE, "torchaudio/hubert_base"])
+@pytest.mark.parametrize("name", [BASE, "torchaudio/hubert_base", "torchaudio/wavlm_base", WAVLM_LARGE])
 def test_each_row_of_a_batch_has_the_features_of_torchaudio_s_model_on_it_alone(name, tmp_path):
     model = original(name)
     encoder = tiny(name, model, tmp_path)
+    encoder.normalize_waveform = False  # torchaudio does it outside its model
     waveforms = noise()
     with torch.no_grad():
         tokens, mask = encoder(stacked(encoder, waveforms))
         for row, waveform in enumerate(waveforms):
-            expected = model.extract_features(torch.from_numpy(waveform).double()[None])[0][-1][0]
+            expected = model(torch.from_numpy(waveform).double()[None])[0][0]
             assert mask[row].sum() == len(expected)
             assert tokens[row][mask[row]].std() > 0.1
             assert_close(tokens[row][mask[row]], expected, "float64")
@@ -115,7 +118,9 @@ def test_half_precision_holds_the_statistics_of_long_sounds():
 
 def test_the_shortest_sound_has_one_token():
     encoder = create_encoder(BASE, weights=None)
-    assert shortest_input(encoder) == 400  # 25 ms, https://arxiv.org/abs/2006.11477, section 4.2
+    assert (
+        shortest_input(encoder.feature_extractor.conv_layers) == 400
+    )  # 25 ms, https://arxiv.org/abs/2006.11477, section 4.2
     encoder = create_encoder(
         BASE, weights=None, model={**SPEECH, "extractor_conv_layer_config": [[8, 5000, 320]], "encoder_num_layers": 1}
     )
@@ -136,7 +141,7 @@ def test_long_sounds_are_cut():
 # --- building ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [BASE, LARGE])
+@pytest.mark.parametrize("name", [BASE, LARGE, WAVLM_LARGE])
 def test_depth_goes_from_the_first_convolution_to_the_last_norm(name):
     encoder = create_encoder(name, weights=None, model=SPEECH)
     names = {id(parameter): name for name, parameter in encoder.named_parameters()}
@@ -164,6 +169,7 @@ def test_the_architecture_is_rebuilt(tmp_path):
     inputs = stacked(rebuilt, noise())
     assert_close(rebuilt(inputs)[0], encoder(inputs)[0], "float32")
     assert rebuilt.preprocessor.to_config() == encoder.preprocessor.to_config()
+    assert set(encoder.architecture()["model"]) == set(bundle(LARGE)._params)  # nothing is left to a default
 
 
 def test_pretrained_weights_come_from_torch_s_cache_and_may_hold_a_classifier(tmp_path, monkeypatch):
@@ -216,7 +222,7 @@ def test_the_catalogue_agrees_with_torchaudio_s_bundles():
     free = {
         name.lower()
         for name, value in bundles.items()
-        if value._model_type == "Wav2Vec2" and "CC BY-NC" not in value.__doc__ and "CC-BY-NC" not in value.__doc__
+        if "CC BY-NC" not in value.__doc__ and "CC-BY-NC" not in value.__doc__
     }
     assert set(SPEECH_MODELS) == free
     for name, (width, _) in SPEECH_MODELS.items():

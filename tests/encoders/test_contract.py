@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from audio_checkpoints import AUDIO_MODELS, write_audio_model
 from checkpoints import SPEECH, TEXT_MODELS, write_text_model
 
 from encoders import create_encoder, find_encoder, list_encoders
@@ -18,6 +19,14 @@ from encoders.testing import check_encoder
 def _transformers(kind: str) -> Callable[[Path], Encoder]:
     def build(folder: Path) -> Encoder:
         write_text_model(folder, kind)
+        return create_encoder(f"transformers/{folder}")
+
+    return build
+
+
+def _transformers_audio(kind: str) -> Callable[[Path], Encoder]:
+    def build(folder: Path) -> Encoder:
+        write_audio_model(folder, kind)
         return create_encoder(f"transformers/{folder}")
 
     return build
@@ -34,8 +43,11 @@ ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     "torchvision/resnet18": lambda _: create_encoder("torchvision/resnet18", weights=None, image_size=64),
     "torchvision/resnet50": lambda _: create_encoder("torchvision/resnet50", weights=None, image_size=64),
     **{f"transformers/* {kind}": _transformers(kind) for kind in TEXT_MODELS},
+    **{f"transformers/* {kind}": _transformers_audio(kind) for kind in AUDIO_MODELS},
     "torchaudio/wav2vec2_base": _wav2vec2("torchaudio/wav2vec2_base"),
     "torchaudio/wav2vec2_large_lv60k": _wav2vec2("torchaudio/wav2vec2_large_lv60k"),
+    "torchaudio/wavlm_base": _wav2vec2("torchaudio/wavlm_base"),
+    "torchaudio/wavlm_large": _wav2vec2("torchaudio/wavlm_large"),
 }
 
 

@@ -1,0 +1,141 @@
+"""Models of the library transformers, from a folder's files: what all modalities share. No code of theirs is run."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from encoders.hub import CONFIG_FILE, licence_of, locate, weight_files
+from encoders.registry import Weights
+from encoders.weights import read_state
+
+FAMILY = "transformers/"
+UNSTABLE = ("_name_or_path", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version")
+"""Of a config: what depends on the machine or the version, names code, or is chosen here."""
+
+logger = logging.getLogger(__name__)
+
+
+def find_checkpoint(name: str, weights: Weights) -> tuple[str, list[Path], str]:
+    """Folder or hub id of everything but weights; files with the weights, none for random ones; their licence."""
+    source = name.removeprefix(FAMILY)
+    if weights is None:
+        return source, [], "unknown"
+    if weights != "pretrained" and Path(weights).is_file():
+        return source, [Path(weights)], "unknown"
+    folder = locate(source if weights == "pretrained" else str(weights), with_weights=True)
+    return str(folder), weight_files(folder), licence_of(folder)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The folder's ``config.json``.
+
+    Raises:
+        FileNotFoundError: if it has none.
+        ValueError: if it is damaged.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no {CONFIG_FILE}; give the folder of a transformers model, as save_pretrained writes it"
+        )
+    return read_json(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is damaged ({error}); copy the model again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: is damaged (not an object); copy the model again")
+    return content
+
+
+def config_to_json(model: Any) -> dict[str, Any]:
+    """JSON from which the same architecture is made again, with any later version of transformers."""
+    config = json.loads(json.dumps(model.config.to_dict()))
+    return {key: value for key, value in config.items() if key not in UNSTABLE}
+
+
+def make_config(name: str, settings: Mapping[str, Any], advice: str) -> Any:
+    """The config of transformers.
+
+    Args:
+        name: the encoder's, for error messages.
+        settings: as ``config.json`` has them.
+        advice: ends the error message.
+
+    Raises:
+        ValueError: if there is no such architecture.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    kind = str(settings.get("model_type"))
+    if kind not in CONFIG_MAPPING:
+        raise ValueError(
+            f"{name}: its config has model_type {kind!r}, which this version of transformers does not know, and code "
+            f"that comes with a model is never run; {advice}"
+        )
+    stable = {key: value for key, value in settings.items() if key not in (*UNSTABLE, "model_type")}
+    return AutoConfig.for_model(kind, **stable)
+
+
+def load_model(
+    name: str, model_class: Any, config: Any, files: Sequence[Path], *, part: str = ""
+) -> tuple[Any, set[str]]:
+    """The model in float32 with the weights of the files, and the names of parameters that they do not have.
+
+    Args:
+        name: the encoder's, for error messages.
+        part: beginning of the names that are meant where the files hold more than one model, e.g. ``"encoder."``.
+
+    Raises:
+        ValueError: if the weights have other shapes.
+    """
+    state = _state_of(files, part)
+    try:
+        with _quiet():
+            model, report = model_class.from_pretrained(
+                None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+            )
+    except RuntimeError as error:
+        raise ValueError(f"{name}: the weights in {files[0]} do not fit its config ({error})") from error
+    if report["unexpected_keys"]:
+        logger.info("%s: weights that are not used: %s", name, ", ".join(sorted(report["unexpected_keys"])))
+    return model, set(report["missing_keys"])
+
+
+def _state_of(files: Sequence[Path], part: str) -> dict[str, Tensor]:
+    """All files in one; the state_dict of one of our encoders becomes that of its model."""
+    state = {name: tensor for path in files for name, tensor in read_state(path).items()}
+    if part or all(name.startswith("model.") for name in state):
+        state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
+    chosen = {name.removeprefix(part): tensor for name, tensor in state.items() if name.startswith(part)}
+    return chosen or state
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bar and the table of unused weights that transformers prints."""
+    from transformers.utils import logging as theirs
+
+    verbosity, bar = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(verbosity)
+        if bar:
+            theirs.enable_progress_bar()
