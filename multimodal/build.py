@@ -26,7 +26,18 @@ from multimodal.targets import (
     parse_number,
     read_labels,
 )
-from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, OptimizerSpec, ProbeThenFinetune, TransferStrategy
+from multimodal.transfer import (
+    EncoderPolicy,
+    Finetune,
+    GradualUnfreezing,
+    LayerwiseDecay,
+    LinearProbe,
+    Lora,
+    NormAndBias,
+    OptimizerSpec,
+    ProbeThenFinetune,
+    TransferStrategy,
+)
 
 HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
@@ -203,9 +214,16 @@ def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
         fresh=frozenset(name for name in owners if _has_random_weights(model.encoder(name))),
         unfreeze_from=task.transfer.unfreeze_from,
     )
-    if task.transfer.strategy == "finetune":
-        return Finetune(policy)
-    return ProbeThenFinetune(policy, task.transfer.probe_epochs)
+    transfer, lora = task.transfer, task.transfer.lora
+    strategies: dict[str, Callable[[], TransferStrategy]] = {
+        "finetune": lambda: Finetune(policy),
+        "probe_then_finetune": lambda: ProbeThenFinetune(policy, transfer.probe_epochs),
+        "gradual_unfreezing": lambda: GradualUnfreezing(policy),
+        "layerwise_lr_decay": lambda: LayerwiseDecay(policy, transfer.layer_decay),
+        "norm_and_bias": lambda: NormAndBias(policy),
+        "lora": lambda: Lora(policy, lora.rank, lora.alpha, lora.dropout, lora.targets),
+    }
+    return strategies[transfer.strategy]()
 
 
 def _learning_rate_scale(task: Task, entry: Input, encoder: Encoder) -> float:

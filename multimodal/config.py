@@ -179,10 +179,31 @@ class Target(_Section):
         return self
 
 
+class Lora(_Section):
+    """Low-rank parts beside the matrices of encoders that come with weights."""
+
+    rank: int = Field(default=8, gt=0)
+    alpha: float = Field(default=16.0, gt=0)
+    """How strongly they count."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability of dropping an input of theirs in training."""
+    targets: dict[str, list[str]] = Field(default_factory=dict)
+    """Input: names of modules to adapt; left out: the linear layers of its attention, else all linear layers."""
+
+
 class Transfer(_Section):
     """How pretrained weights are used."""
 
-    strategy: Literal["linear_probe", "finetune", "probe_then_finetune"] = "finetune"
+    strategy: Literal[
+        "linear_probe",
+        "finetune",
+        "probe_then_finetune",
+        "gradual_unfreezing",
+        "layerwise_lr_decay",
+        "norm_and_bias",
+        "lora",
+    ] = "finetune"
+    """What trains when, of encoders that come with weights; docs/transfer.md says which is for what."""
     probe_epochs: int | None = Field(default=None, gt=0)
     """probe_then_finetune: most epochs of the first phase, which freezes encoders that come with weights; left out:
     a third of train.epochs, at least 1."""
@@ -190,6 +211,10 @@ class Transfer(_Section):
     """First depth group of each encoder with weights that fine-tuning changes; 0 changes all of it."""
     encoder_scale: float = Field(default=0.1, gt=0)
     """Factor on the learning rate for encoders that come with weights."""
+    layer_decay: float = Field(default=0.75, gt=0, le=1)
+    """layerwise_lr_decay: factor from one depth group to the one before it."""
+    lora: Lora = Lora()
+    """lora: of the low-rank parts."""
 
 
 class Train(_Section):
@@ -253,6 +278,7 @@ class Task(_Section):
     def _fits_together(self) -> "Task":
         dropout = self.fusion.modality_dropout
         self._check_inputs("fusion.modality_dropout", dropout if isinstance(dropout, dict) else ())
+        self._check_inputs("transfer.lora.targets", self.transfer.lora.targets)
         for name, entry in self.inputs.items():
             if entry.share is not None and (entry.share not in self.inputs or self.inputs[entry.share].encoder is None):
                 raise ValueError(f"inputs.{name}.share: {entry.share!r} is not an input with an encoder of its own")

@@ -128,6 +128,7 @@ def _train(
         processes=group,
     )
     state = trainer.fit(phases, resume=resume)
+    strategy.finish(job.model)
     if group.is_main:
         job.model.eval()
         save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())

@@ -54,6 +54,9 @@ class TransferStrategy(ABC):
     def prepare(self, model: MultimodalModel) -> None:  # noqa: B027  (nothing to prepare is the common case)
         """Changes the model once, before anything is wrapped or sharded."""
 
+    def finish(self, model: MultimodalModel) -> None:  # noqa: B027
+        """Changes the model back, once, after training."""
+
     @abstractmethod
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """Phases whose epochs sum to at most ``epochs``; valid for ``epochs = 1``."""
@@ -81,30 +84,43 @@ def head_groups(model: MultimodalModel) -> tuple[ParamGroup, ...]:
     return (ParamGroup("heads", tuple(new)),) if new else ()
 
 
-def encoder_groups(
-    model: MultimodalModel, policy: EncoderPolicy, *, only_fresh: bool = False
-) -> tuple[ParamGroup, ...]:
+def encoder_groups(model: MultimodalModel, policy: EncoderPolicy, *, last: int | None = None) -> tuple[ParamGroup, ...]:
     """One group per encoder that trains, from its depth group ``policy.unfreeze_from`` on; a fresh one whole.
+
+    Args:
+        last: only so many depth groups, counted from the output, of the encoders that are not fresh; None: all.
+
+    Raises:
+        ValueError: if an encoder that is not frozen has no depth group left to train.
+    """
+    groups = []
+    for name, depth in trained_depth(model, policy).items():
+        chosen = depth if last is None or name in policy.fresh else depth[max(0, len(depth) - last) :]
+        params = tuple(name for group in chosen for name in group)
+        if params:
+            groups.append(ParamGroup(f"encoder.{name}", params, policy.scales.get(name, 1.0)))
+    return tuple(groups)
+
+
+def trained_depth(model: MultimodalModel, policy: EncoderPolicy) -> dict[str, list[tuple[str, ...]]]:
+    """Input -> names of the parameters that fine-tuning changes, by depth, the input side first.
 
     Raises:
         ValueError: if an encoder that is not frozen has no depth group left to train.
     """
     names = parameter_names(model)
-    groups = []
+    found = {}
     for name in model.encoders:
-        depth = model.encoder(name).depth_groups()
-        is_fresh = name in policy.fresh
-        if name in policy.frozen or not depth or (only_fresh and not is_fresh):  # one may have nothing to learn
-            continue
-        first = 0 if is_fresh else policy.unfreeze_from
-        if first >= len(depth):
+        depth = [] if name in policy.frozen else model.encoder(name).depth_groups()
+        first = 0 if name in policy.fresh else policy.unfreeze_from
+        if depth and first >= len(depth):
             raise ValueError(
                 f"transfer.unfreeze_from is {policy.unfreeze_from}, but the encoder of {name!r} has only "
                 f"{len(depth)} depth groups (0 to {len(depth) - 1}); to keep it frozen set inputs.{name}.frozen"
             )
-        params = tuple(names[id(p)] for group in depth[first:] for p in group)
-        groups.append(ParamGroup(f"encoder.{name}", params, policy.scales.get(name, 1.0)))
-    return tuple(groups)
+        if depth:  # an encoder may have nothing to learn
+            found[name] = [tuple(names[id(parameter)] for parameter in group) for group in depth[first:]]
+    return found
 
 
 def parameter_names(model: nn.Module) -> dict[int, str]:

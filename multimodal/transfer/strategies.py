@@ -52,5 +52,5 @@ class ProbeThenFinetune(TransferStrategy):
         finetune = Finetune(self.policy).plan(model, epochs - probe)
         if probe == 0:
             return finetune
-        new = head_groups(model) + encoder_groups(model, self.policy, only_fresh=True)
+        new = head_groups(model) + encoder_groups(model, self.policy, last=0)
         return [Phase("probe", probe, new, patience=self.probe_patience), *finetune]

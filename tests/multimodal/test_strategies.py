@@ -1,5 +1,6 @@
 import pytest
 import torch
+from helpers import assert_close
 from tiny import COLORS, TinyImage, TinyText, make_model
 from torch import nn
 
@@ -9,7 +10,11 @@ from multimodal.model import MultimodalModel
 from multimodal.transfer import (
     EncoderPolicy,
     Finetune,
+    GradualUnfreezing,
+    LayerwiseDecay,
     LinearProbe,
+    Lora,
+    NormAndBias,
     ParamGroup,
     Phase,
     ProbeThenFinetune,
@@ -24,6 +29,10 @@ STRATEGIES = [
     ProbeThenFinetune(),
     ProbeThenFinetune(probe_epochs=2),
     ProbeThenFinetune(probe_epochs=100),
+    GradualUnfreezing(),
+    GradualUnfreezing(EncoderPolicy(frozen=frozenset({"text"}), fresh=frozenset({"image"}))),
+    LayerwiseDecay(),
+    NormAndBias(),
 ]
 
 
@@ -191,3 +200,89 @@ def test_the_probe_of_lp_ft_trains_encoders_with_random_weights_too():
     assert [group.name for group in probe.groups] == ["heads", "encoder.text"]
     assert len(probe.groups[1].params) == len(list(model.encoder("text").parameters()))  # whole, unlike the image's
     assert len(finetune.groups[1].params) == len(model.encoder("image").depth_groups()[1])
+
+
+# --- depth ---
+
+
+def test_gradual_unfreezing_goes_from_the_output_to_the_input():
+    model = make_model()
+    heads, second, whole = GradualUnfreezing().plan(model, 5)
+    assert [phase.epochs for phase in (heads, second, whole)] == [1, 1, 3]
+    assert trained(heads) == names(model, "fusion.", "heads.")
+    assert trained(second) == trained(heads) | names(
+        model, "encoders.image.second", "encoders.text.norm", "encoders.text.project"
+    )
+    assert trained(whole) == names(model, "")
+
+
+def test_gradual_unfreezing_ends_with_everything_however_few_epochs_there_are():
+    model = make_model()
+    assert trained(GradualUnfreezing().plan(model, 1)[-1]) == names(model, "")
+    heads, whole = GradualUnfreezing().plan(model, 2)
+    assert trained(heads) == names(model, "fusion.", "heads.")
+    assert trained(whole) == names(model, "")
+
+
+def test_gradual_unfreezing_trains_a_fresh_encoder_from_the_start():
+    model = make_model()
+    first = GradualUnfreezing(EncoderPolicy(fresh=frozenset({"image"}))).plan(model, 5)[0]
+    assert trained(first) == names(model, "fusion.", "heads.", "encoders.image.")
+
+
+def test_layerwise_rates_are_a_geometric_series_towards_the_input():
+    model = make_model()
+    policy = EncoderPolicy(scales={"image": 0.5}, fresh=frozenset({"text"}))
+    (phase,) = LayerwiseDecay(policy, decay=0.75).plan(model, 3)
+    scales = {group.name: group.lr_scale for group in phase.groups}
+    assert scales == {
+        "heads": 1.0,
+        "encoder.image.0": 0.375,
+        "encoder.image.1": 0.5,
+        "encoder.text.0": 1.0,
+        "encoder.text.1": 1.0,
+    }
+    assert trained(phase) == names(model, "")
+
+
+# --- a small part of the parameters ---
+
+
+def test_norm_and_bias_trains_exactly_these_and_the_heads():
+    model = make_model(norm="batch")
+    (phase,) = NormAndBias().plan(model, 3)
+    expected = {name for name in names(model, "encoders.") if name.endswith(".bias") or ".norm." in name}
+    assert trained(phase) == names(model, "fusion.", "heads.") | expected
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    # image: BatchNorm 8 + 8, biases 8 + 8; text: LayerNorm 8 + 8, bias 8
+    assert sum(sizes[name] for name in expected) == 32 + 24
+
+
+def test_lora_trains_low_rank_parts_and_leaves_the_model_s_names_behind():
+    model = make_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    strategy = Lora(EncoderPolicy(fresh=frozenset({"image"})), rank=2, alpha=4.0)
+    strategy.prepare(model)
+    (phase,) = strategy.plan(model, 3)
+    check_plan(model, [phase], 3)
+    low_rank = {name for name in trained(phase) if ".lora_" in name}
+    assert {name.split(".")[1] for name in low_rank} == {"text"}
+    assert trained(phase) - low_rank == names(model, "fusion.", "heads.", "encoders.image.")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in low_rank:
+                parameter.fill_(0.5)
+    strategy.finish(model)
+    after = model.state_dict()
+    assert list(after) == list(before)
+    assert {name for name in before if not torch.equal(after[name], before[name])} == {"encoders.text.project.weight"}
+    moved = after["encoders.text.project.weight"] - before["encoders.text.project.weight"]
+    assert_close(moved, torch.ones(8, 8))  # alpha / rank * B A, of rank 2 and 0.5 everywhere
+
+
+def test_lora_leaves_a_frozen_encoder_alone():
+    model = make_model()
+    strategy = Lora(EncoderPolicy(frozen=frozenset({"text", "image"})))
+    strategy.prepare(model)
+    (phase,) = strategy.plan(model, 1)
+    assert trained(phase) == names(model, "fusion.", "heads.")

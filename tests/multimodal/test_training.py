@@ -399,3 +399,14 @@ def test_a_label_written_in_another_way_gets_a_hint(media, tmp_path):
     task = small_task(inputs={"text": {"encoder": "compact/text"}}, tasks={"size": {}}, train={"epochs": 1})
     fit(task, train=rows, valid=[{"text": "red", "size": "1.0"}], out=tmp_path / "run", say=lines.append)
     assert "warning: records: size has labels that train lacks, counted as wrong: 1.0 (1?)" in lines
+
+
+@pytest.mark.parametrize("strategy", ["gradual_unfreezing", "layerwise_lr_decay", "norm_and_bias", "lora"])
+def test_every_strategy_trains_and_its_run_is_a_plain_model(strategy, run, media, tmp_path):
+    text = {"encoder": "compact/text", "weights": str(run.folder)}
+    transfer = {"strategy": strategy, "lora": {"rank": 2}, "encoder_scale": 1.0}
+    task = small_task(inputs={"text": text}, tasks={"color": {}}, transfer=transfer, train={"epochs": 3})
+    trained = fit(task, train=media / "train.csv", out=tmp_path / "run")
+    source, target = (r.model.encoder("text").state_dict() for r in (run, Run(trained.folder)))
+    assert list(source) == list(target)
+    assert any(not torch.equal(source[name], target[name]) for name in source)
