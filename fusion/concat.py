@@ -12,11 +12,13 @@ from fusion.pooling import pool
 
 
 class ConcatFusion(FusionModule):
-    """The mean token of each input, side by side, projected to ``out_dim``.
+    """The mean token of each input, normalised and side by side, projected to ``out_dim``.
+
+    Each input is brought to its own mean 0 and variance 1, because pretrained encoders differ by orders of magnitude.
 
     Args:
         in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
-        out_dim: width of the fused vector; None leaves the concatenation as it is, so that the fusion has no
+        out_dim: width of the fused vector; None leaves the concatenation as it is: the fusion then has no
             parameters but the missing tokens.
         dropout: probability of dropping an element of the fused vector while training; None is 0.1 where it is
             projected, else 0.
@@ -32,11 +34,12 @@ class ConcatFusion(FusionModule):
         check_sizes(out_dim=out_dim)
         width = sum(self.in_dims.values())
         self.out_dim = width if out_dim is None else out_dim
-        self.norms = NamedModules()
+        learned = out_dim is not None
+        self.norms = NamedModules(
+            {name: nn.LayerNorm(width, elementwise_affine=learned) for name, width in self.in_dims.items()}
+        )
         self.project: nn.Module = nn.Dropout(0.0 if dropout is None else dropout)
         if out_dim is not None:
-            # each input on its own scale: pretrained encoders differ by orders of magnitude
-            self.norms.update({name: nn.LayerNorm(width) for name, width in self.in_dims.items()})
             self.project = nn.Sequential(
                 nn.Linear(width, out_dim), nn.GELU(), nn.Dropout(0.1 if dropout is None else dropout)
             )

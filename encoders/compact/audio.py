@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from encoders.base import Encoder, Provenance
+from encoders.base import Encoder
 from encoders.compact.layers import GatedConv
+from encoders.compact.weights import load_weights
 from encoders.mel import LogMel, every
 from encoders.preprocessing.audio import AudioPreprocessor
 
@@ -28,7 +29,7 @@ class CompactAudio(Encoder):
     Legend: b records, s samples, t frames, n mel bands, l tokens, d the width.
 
     Args:
-        weights: a file with a state_dict; None for random weights.
+        weights: "pretrained" (those of the package), a file with a state_dict, or None for random ones.
         max_seconds: what comes later in a sound is cut off.
         width: of the tokens.
         dropout: probability of dropping a channel of a block, and an element of a token, while training.
@@ -60,10 +61,7 @@ class CompactAudio(Encoder):
         self.project = nn.Linear(third * _BANDS // 16, width)
         self.mix = GatedConv(width, 5, 2 * dropout)
         self.norm = nn.LayerNorm(width)
-        if weights is not None:
-            from encoders.weights import load_state
-
-            self.provenance = Provenance(str(weights), load_state(self, Path(weights)))
+        load_weights(self, weights)
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
         """``waveform`` float32 and ``waveform_mask`` bool ``[b s]`` -> one token for each 40 ms."""

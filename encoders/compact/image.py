@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from encoders.base import Encoder, Provenance, all_real
+from encoders.base import Encoder, all_real
+from encoders.compact.weights import load_weights
 from encoders.preprocessing.image import ImagePreprocessor
 
 # mean and deviation of ImageNet over all channels, https://arxiv.org/abs/1512.03385 and its published code
@@ -25,7 +26,7 @@ class CompactImage(Encoder):
     Legend: b records, l tokens, d the width, h w pixels.
 
     Args:
-        weights: a file with a state_dict; None for random weights.
+        weights: "pretrained" (those of the package), a file with a state_dict, or None for random ones.
         image_size: pixels of each side; the network's own cells are 16 pixels wide.
         width: of the first stage; the others are in proportion, and the tokens have ``10/3 * width``.
 
@@ -49,10 +50,7 @@ class CompactImage(Encoder):
             [_Block(width, widths[0], 1), _Block(widths[0], widths[1], 2), _Block(widths[1], widths[2], 2)]
         )
         self.norm = _group_norm(widths[-1])
-        if weights is not None:
-            from encoders.weights import load_state
-
-            self.provenance = Provenance(str(weights), load_state(self, Path(weights)))
+        load_weights(self, weights)
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
         """``pixels`` uint8 ``[b 3 h w]`` -> one token for each begun cell of 16 x 16 pixels, all real."""

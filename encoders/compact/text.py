@@ -5,9 +5,10 @@ from pathlib import Path
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from encoders.base import Encoder, Provenance
+from encoders.base import Encoder
 from encoders.compact.build_tokenizer import TOKENIZER_FILE, VOCABULARY_SIZE
 from encoders.compact.layers import GatedConv
+from encoders.compact.weights import load_weights
 from encoders.preprocessing.text import TextPreprocessor
 
 
@@ -19,7 +20,7 @@ class CompactText(Encoder):
     Legend: b records, l tokens, d the width.
 
     Args:
-        weights: a file with a state_dict; None for random weights.
+        weights: "pretrained" (those of the package), a file with a state_dict, or None for random ones.
         max_tokens: what comes later in a text is cut off.
         width: of the tokens.
         dropout: probability of dropping an element of the embeddings and of each residual while training.
@@ -44,10 +45,7 @@ class CompactText(Encoder):
         self.mix = GatedConv(width, 3, dropout)
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
-        if weights is not None:
-            from encoders.weights import load_state
-
-            self.provenance = Provenance(str(weights), load_state(self, Path(weights)))
+        load_weights(self, weights)
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
         """``input_ids`` and ``attention_mask`` int64 ``[b l]`` -> one token for each."""
