@@ -59,7 +59,7 @@ def test_every_parameter_gets_a_gradient_missing_tokens_included(name, out_dim, 
     tokens, masks = batch(fusion, records=16)
     for index, mask in enumerate(masks.values()):
         mask[index] = False
-    fusion(tokens, masks).square().sum().backward()
+    fusion(tokens, masks).pow(3).sum().backward()
     for key, parameter in fusion.named_parameters():
         assert parameter.grad is not None, key
         if inputs > 1 or key.startswith("missing") or name == "concat":
@@ -72,7 +72,7 @@ def test_with_one_pooled_input_only_what_chooses_among_inputs_learns_nothing(nam
     fusion = build(name, out_dim, 1)
     tokens, masks = batch(fusion)
     masks["image"][0] = False
-    fusion(tokens, masks).square().sum().backward()
+    fusion(tokens, masks).pow(3).sum().backward()
     still = {key for key, p in fusion.named_parameters() if p.grad is None or p.grad.abs().sum() == 0}
     choosing = {"gated": {"gate.weight", "gate.bias"}, "attention": {"queries", "key.weight"}}
     assert still == choosing.get(name, set())
@@ -207,10 +207,13 @@ def numpy_softmax(x: np.ndarray, axis: int) -> np.ndarray:
     return exponentials / exponentials.sum(axis=axis, keepdims=True)
 
 
-def test_concat_without_dim_is_the_means_side_by_side():
+def test_concat_without_dim_is_the_normalised_means_side_by_side():
     fusion = build("concat", None)
     tokens, masks = batch(fusion)
-    assert_close(fusion(tokens, masks), np.hstack([numpy_mean(tokens[key], masks[key]) for key in IN_DIMS]))
+    means = [numpy_mean(tokens[key], masks[key]) for key in IN_DIMS]
+    centred = [mean - mean.mean(axis=1, keepdims=True) for mean in means]
+    expected = [x / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5) for x in centred]
+    assert_close(fusion(tokens, masks), np.hstack(expected))
     assert {key for key, _ in fusion.named_parameters()} == {"missing.image", "missing.text", "missing.audio"}
 
 
