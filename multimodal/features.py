@@ -72,12 +72,16 @@ class FeatureReader(InputReader):
     values: InputReader
     """Reads the value itself."""
     store: TokenStore
+    keys: Mapping[tuple[Path | None, str], str]
+    """(root, what a cell says) -> key of its content, as it was when training began."""
 
     def read(
         self, row: Mapping[str, Any], root: Path | None = None, allow_outside: bool = False, augment: Any = None
     ) -> tuple[Arrays, bool]:
         """Tokens of this input, and whether the record has it; never augmented."""
-        key = content_key(self.values, row, root, allow_outside)
+        value = row.get(self.column)
+        known = self.keys.get((root, value)) if isinstance(value, str) else None
+        key = content_key(self.values, row, root, allow_outside) if known is None else known
         if key is None:
             return self.preprocessor.blank(), False
         if key not in self.store:
@@ -141,34 +145,46 @@ def feature_reader(
     """
     store = TokenStore(None if cache is None else cache / "tokens" / encoder_key(encoder, pooled=pooled))
     began, before = time.monotonic(), len(store)
+    values = _Values(reader, list(tables), store)
     if compute:
-        for chunk in _chunks(_Values(reader, list(tables), store), workers):
+        for chunk in _chunks(values, workers):
             store.add(_encode(encoder, chunk, pooled=pooled))
     new = len(store) - before
     place = "in memory" if store.folder is None else f"in {store.folder}"
     took = f"{new} new in {format_seconds(time.monotonic() - began)}" if new else "none new"
     say(f"{reader.name}: frozen; tokens of {len(store)} values ({took}), {store.num_bytes / 1e6:.1f} MB {place}")
-    return FeatureReader(reader.name, reader.column, TokenArrays(encoder.modality, encoder.embed_dim), reader, store)
+    arrays = TokenArrays(encoder.modality, encoder.embed_dim)
+    return FeatureReader(reader.name, reader.column, arrays, reader, store, values.keys)
 
 
 class _Values(Dataset[tuple[str, Arrays] | None]):
     """Values that the store lacks, each content once, preprocessed."""
 
     def __init__(self, reader: InputReader, tables: Sequence[Records], store: TokenStore) -> None:
-        self.reader, self.places = reader, []
+        self.reader = reader
+        self.places: list[tuple[str, Records, Mapping[str, Any]]] = []
+        self.keys: dict[tuple[Path | None, str], str] = {}
         seen: set[str] = set()
         for records in tables:
             for row in records.rows:
                 key = self._key(row, records)
-                if key is not None and key not in store and key not in seen:
+                if key is not None and key not in seen:
                     seen.add(key)
-                    self.places.append((key, records, row))
+                    if key not in store:
+                        self.places.append((key, records, row))
 
     def _key(self, row: Mapping[str, Any], records: Records) -> str | None:
+        value = row.get(self.reader.column)
+        place = (records.root, value) if isinstance(value, str) else None
+        if place in self.keys:
+            return self.keys[place]
         try:
-            return content_key(self.reader, row, records.root, records.allow_outside)
+            key = content_key(self.reader, row, records.root, records.allow_outside)
         except UnreadableValueError:
             return None
+        if place is not None and key is not None:
+            self.keys[place] = key
+        return key
 
     def __len__(self) -> int:
         return len(self.places)

@@ -22,7 +22,7 @@ from multimodal.config import Task
 from multimodal.data import Order, RecordDataset, num_workers
 from multimodal.distributed import Processes
 from multimodal.evaluation import answer, evaluate, flat_values, score_answers
-from multimodal.features import feature_reader
+from multimodal.features import FeatureReader, feature_reader
 from multimodal.metrics import selection_score
 from multimodal.model import MultimodalModel
 from multimodal.progress import Say
@@ -95,7 +95,7 @@ class Job:
                     self.tables.all(),
                     pooled=self.model.fusion.uses_mean_token_only,
                     cache=cache,
-                    workers=self._workers,
+                    workers=self.workers,
                     say=say,
                     compute=compute,
                 )
@@ -110,7 +110,7 @@ class Job:
         """Metrics on the validation rows as flat numbers, and the score that chooses the best weights."""
         data = self._dataset(self.tables.valid)
         everything = self.model.input_names
-        answers = answer(self.model, data, subsets=[everything], workers=self._workers)
+        answers = answer(self.model, data, subsets=[everything], workers=self.workers)
         if answers.errors and self.task.data.on_error == "raise":
             raise answers.errors[0]
         decodings = {name: self.model.head(name).decoding() for name in self.targets}
@@ -124,7 +124,7 @@ class Job:
             self.model,
             self._dataset(records),
             decodings,
-            workers=self._workers,
+            workers=self.workers,
             on_error=self.task.data.on_error,
         )
 
@@ -139,12 +139,15 @@ class Job:
             seed=train.seed,
             patience=train.patience,
             checkpoint_steps=train.checkpoint_steps,
-            workers=self._workers,
+            workers=self.workers,
             on_error=self.task.data.on_error,
         )
 
     @property
-    def _workers(self) -> int:
+    def workers(self) -> int:
+        """Processes that decode."""
+        if all(isinstance(reader, FeatureReader) for reader in self.readers.values()):
+            return 0  # tokens in memory are read sooner than they are passed between processes
         return num_workers(self.task.data.workers)
 
     def _dataset(self, records: Records) -> RecordDataset:

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,7 @@ def _train(
     strategy.prepare(job.model)
     phases = strategy.plan(job.model, job.task.train.epochs)
     job = _with_kept_tokens(job, phases, cache, group, say)
+    options = replace(options, workers=job.workers)
     trainer = Trainer(
         job.model,
         job.training_data(),

@@ -3,16 +3,27 @@
 from encoders.registry import EncoderInfo
 
 BUILDERS = {
-    "image": (160, "encoders.compact.image:CompactImage"),
-    "text": (192, "encoders.compact.text:CompactText"),
-    "audio": (192, "encoders.compact.audio:CompactAudio"),
+    "image": (160, 560_992, "encoders.compact.image:CompactImage"),
+    "text": (192, 1_295_680, "encoders.compact.text:CompactText"),
+    "audio": (192, 665_856, "encoders.compact.audio:CompactAudio"),
 }
-"""Modality -> width, builder."""
+"""Modality -> width, parameters, builder."""
 
 
 def entries() -> list[tuple[EncoderInfo, str]]:
-    """One a modality."""
+    """One a modality; each has weights in the package."""
     return [
-        (EncoderInfo(f"compact/{modality}", modality, width, "multimodal-transfer", "none"), builder)
-        for modality, (width, builder) in BUILDERS.items()
+        (
+            EncoderInfo(
+                f"compact/{modality}",
+                modality,
+                width,
+                source="multimodal-transfer",
+                licence="Apache-2.0",
+                has_weights=True,
+                parameters=parameters,
+            ),
+            builder,
+        )
+        for modality, (width, parameters, builder) in BUILDERS.items()
     ]
