@@ -1,11 +1,17 @@
 """Model folders in the layout of the Hugging Face hub, on this disk or fetched from there."""
 
 import importlib.util
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 CONFIG_FILE, TOKENIZER_FILE, CARD_FILE = "config.json", "tokenizer.json", "README.md"
+TOKENIZER_SETTINGS = "tokenizer_config.json"
+MODULES_FILE = "modules.json"
+"""Lists what a sentence-transformers model is made of; the transformer, in its folder, comes first."""
+SENTENCE_FILES = (MODULES_FILE, "sentence_*_config.json", "[0-9]_*/*")
 SAFE_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
 """State_dicts of ``torch.save``; read without running code, where there is nothing better."""
@@ -27,7 +33,7 @@ def locate(source: str | Path, *, with_weights: bool) -> Path:
     if not folder.is_dir():
         folder = _packaged(str(source)) or folder
     if not folder.is_dir():
-        wanted = (CONFIG_FILE, TOKENIZER_FILE, CARD_FILE)
+        wanted = (CONFIG_FILE, TOKENIZER_FILE, TOKENIZER_SETTINGS, CARD_FILE, *SENTENCE_FILES)
         folder = _fetch(str(source), (*wanted, *SAFE_WEIGHTS) if with_weights else wanted)
         if with_weights and not _present(folder, SAFE_WEIGHTS):
             folder = _fetch(str(source), OLD_WEIGHTS)
@@ -36,8 +42,38 @@ def locate(source: str | Path, *, with_weights: bool) -> Path:
     return folder
 
 
+def model_folder(folder: Path) -> Path:
+    """Where a folder keeps its transformer: in itself, or where its ``modules.json`` says.
+
+    Raises:
+        ValueError: if ``modules.json`` is damaged.
+    """
+    modules = read_modules(folder)
+    return folder / str(modules[0].get("path", "")) if modules else folder
+
+
+def read_modules(folder: Path) -> list[dict[str, Any]]:
+    """What a sentence-transformers folder lists in ``modules.json``; nothing where there is no such file.
+
+    Raises:
+        ValueError: if it is damaged, or names a place outside the folder.
+    """
+    path = folder / MODULES_FILE
+    if not path.is_file():
+        return []
+    try:
+        modules = json.loads(path.read_text(encoding="utf-8"))
+        places = [Path(str(module["path"])) for module in modules]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: is damaged ({error}); copy the model again") from error
+    if any(place.is_absolute() or ".." in place.parts for place in places):
+        raise ValueError(f"{path}: names a place outside its folder; copy the model again")
+    return modules
+
+
 def weight_files(folder: Path) -> list[Path]:
     """Files with the weights: safetensors, else state_dicts; several where they are split."""
+    folder = model_folder(folder)
     files = _present(folder, SAFE_WEIGHTS) or _present(folder, OLD_WEIGHTS)
     return [path for path in files if path.suffix != ".json"]
 
