@@ -35,7 +35,7 @@ def locate(source: str | Path, *, with_weights: bool) -> Path:
     if not folder.is_dir():
         wanted = (CONFIG_FILE, TOKENIZER_FILE, TOKENIZER_SETTINGS, CARD_FILE, *SENTENCE_FILES)
         folder = _fetch(str(source), (*wanted, *SAFE_WEIGHTS) if with_weights else wanted)
-        if with_weights and not _present(folder, SAFE_WEIGHTS):
+        if with_weights and not weight_files(folder):
             folder = _fetch(str(source), OLD_WEIGHTS)
     if with_weights and not weight_files(folder):
         raise _absent(source, f"{folder}, which holds neither {SAFE_WEIGHTS[0]} nor {OLD_WEIGHTS[0]}")
@@ -108,13 +108,18 @@ def _fetch(hub_id: str, patterns: Sequence[str]) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=list(patterns)))
     except Exception as error:  # of the hub, of its HTTP client, of the disk
         reason = str(error).strip().partition("\n")[0]
-        places = f"a folder of that name, the cache {constants.HF_HUB_CACHE} and the hub ({reason})"
+        cached = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
+        places = (
+            f"its {CONFIG_FILE} and {SAFE_WEIGHTS[0]} in a folder of that name, in the cache {constants.HF_HUB_CACHE} (as {cached.name}, see "
+            f"HF_HOME), and on the hub ({reason})"
+        )
         raise _absent(hub_id, places) from error
 
 
 def _absent(source: str | Path, places: str) -> FileNotFoundError:
     return FileNotFoundError(
-        f"the model {str(source)!r} was not found; looked for {places}. Run once with a connection, or copy the model "
-        f"here (`hf download {source} --local-dir FOLDER` where there is one) and give FOLDER instead, or take an "
-        "encoder that is not fetched, such as compact/text"
+        f"the model {str(source)!r} was not found; looked for {places}. There are three ways to get it: run once with "
+        f"a connection; or, where there is one, `hf download {source} --local-dir FOLDER`, copy FOLDER here and give "
+        "transformers/FOLDER, or weights: FOLDER; or give what is here: weights: RUN (an earlier run), weights: null "
+        "(random ones, where the model's folder is here), or an encoder that is not fetched, such as compact/text"
     )

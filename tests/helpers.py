@@ -8,6 +8,7 @@ TOLERANCES = {  # relative, absolute
     "float64": (1e-12, 1e-12),
     "float32": (1e-5, 1e-6),
     "onnx": (0.0, 1e-4),
+    "rotated": (1e-5, 1e-5),  # positions as angles: the same differences of other angles round otherwise
 }
 
 

@@ -51,6 +51,9 @@ def test_what_is_not_here_is_one_error_with_all_places_and_ways(cache):
         create_encoder("transformers/org/other")
     message = str(raised.value)
     assert "the model 'org/other' was not found" in message
+    assert "looked for its config.json and model.safetensors in a folder of that name" in message
+    assert "models--org--other" in message
+    assert "There are three ways to get it: run once with a connection; or" in message
     assert f"the cache {cache.parent.parent.parent}" in message
     assert "hf download org/other --local-dir FOLDER" in message
     assert "compact/text" in message
@@ -64,7 +67,10 @@ def test_a_download_that_stopped_before_the_weights_says_so(cache):
 
 
 def test_an_id_that_the_hub_refuses_is_the_same_error():
-    with pytest.raises(FileNotFoundError, match=r"the model 'a--b' was not found; looked for a folder of that name"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"the model 'a--b' was not found; looked for its config.json and model.safetensors in a folder of that name",
+    ):
         create_encoder("transformers/a--b")
 
 
