@@ -110,8 +110,8 @@ def _fetch(hub_id: str, patterns: Sequence[str]) -> Path:
         reason = str(error).strip().partition("\n")[0]
         cached = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
         places = (
-            f"its {CONFIG_FILE} and {SAFE_WEIGHTS[0]} in a folder of that name, in the cache {constants.HF_HUB_CACHE} (as {cached.name}, see "
-            f"HF_HOME), and on the hub ({reason})"
+            f"its {CONFIG_FILE} and {SAFE_WEIGHTS[0]} in a folder of that name, in the cache "
+            f"{constants.HF_HUB_CACHE} (as {cached.name}, see HF_HOME), and on the hub ({reason})"
         )
         raise _absent(hub_id, places) from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints import DECODERS, SPEECH, TEXT_MODELS, write_text_model
+from word_files import make_vectors, write_vectors
 
 from encoders import create_encoder, find_encoder, list_encoders
 from encoders.base import Encoder
@@ -23,6 +24,10 @@ def _transformers(kind: str) -> Callable[[Path], Encoder]:
     return build
 
 
+def _word_vectors(folder: Path) -> Encoder:
+    return create_encoder(f"wordvectors/{write_vectors(folder / 'vectors.txt', make_vectors(), 'glove.txt')}")
+
+
 def _wav2vec2(name: str) -> Callable[[Path], Encoder]:
     return lambda _: create_encoder(name, weights=None, model=SPEECH)
 
@@ -34,6 +39,7 @@ ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     "torchvision/resnet18": lambda _: create_encoder("torchvision/resnet18", weights=None, image_size=64),
     "torchvision/resnet50": lambda _: create_encoder("torchvision/resnet50", weights=None, image_size=64),
     **{f"transformers/* {kind}": _transformers(kind) for kind in (*TEXT_MODELS, *DECODERS)},
+    "wordvectors/*": _word_vectors,
     "torchaudio/wav2vec2_base": _wav2vec2("torchaudio/wav2vec2_base"),
     "torchaudio/wav2vec2_large_lv60k": _wav2vec2("torchaudio/wav2vec2_large_lv60k"),
 }

@@ -67,10 +67,7 @@ def test_a_download_that_stopped_before_the_weights_says_so(cache):
 
 
 def test_an_id_that_the_hub_refuses_is_the_same_error():
-    with pytest.raises(
-        FileNotFoundError,
-        match=r"the model 'a--b' was not found; looked for its config.json and model.safetensors in a folder of that name",
-    ):
+    with pytest.raises(FileNotFoundError, match=r"'a--b' was not found; looked for its config.json and model.safe"):
         create_encoder("transformers/a--b")
 
 
