@@ -124,7 +124,8 @@ def _build_config(name: str, settings: Mapping[str, Any]) -> Any:
             f"that comes with a model is never run; {_ADVICE}"
         )
     stable = {key: value for key, value in settings.items() if key not in (*UNSTABLE, "model_type")}
-    config = AutoConfig.for_model(kind, **stable)
+    with _quiet():
+        config = AutoConfig.for_model(kind, **stable)
     if config.is_encoder_decoder:
         raise ValueError(f"{name} is an encoder with a decoder ({kind}); {_ADVICE}")
     return config

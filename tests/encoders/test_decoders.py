@@ -112,8 +112,7 @@ def test_depth_ends_with_the_last_norm(kind, tmp_path):
     assert all("norm" in name or "ln_f" in name for name in groups[3])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+@pytest.mark.parametrize("kind", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
 def test_the_graph_takes_padding_on_either_side(kind, tmp_path):
     import onnxruntime
 

@@ -131,9 +131,10 @@ def test_every_promise_is_kept_in_torch(kind, pooling, tmp_path):
     check_encoder(create_encoder(f"transformers/{tmp_path}", tower="text", pooling=pooling), export=False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", TOWERS)
-@pytest.mark.parametrize("pooling", ["tokens", "projected"])
+@pytest.mark.parametrize(
+    "kind", [kind if kind == "clip" else pytest.param(kind, marks=pytest.mark.slow) for kind in TOWERS]
+)
+@pytest.mark.parametrize("pooling", [pytest.param("tokens", marks=pytest.mark.slow), "projected"])
 def test_every_promise_is_kept_in_onnx(kind, pooling, tmp_path):
     write_two_towers(tmp_path, kind)
     check_encoder(create_encoder(f"transformers/{tmp_path}", tower="text", pooling=pooling))
