@@ -12,6 +12,8 @@ from tokenizers.processors import TemplateProcessing
 
 PIECES = ("a", "red", "apple", "pear", "ripe", "milk", "from", "the", "cow", "##s", "hill", "farm", ",", ".", "##y")
 TEXT_MODELS = ("bert", "distilbert", "roberta", "mpnet", "deberta", "deberta-v2", "albert", "electra")
+LIKE_BERT = ("xlm-roberta", "camembert", "modernbert")
+"""Further models that work as they are; the contract alone is checked."""
 DECODERS = ("gpt2", "gpt_neo", "gpt_neox", "opt", "bloom", "llama", "mistral", "qwen2", "gemma")
 
 SPEECH: dict[str, Any] = {
@@ -58,6 +60,9 @@ SIZES: dict[str, dict[str, Any]] = {
         "norm_rel_ebd": "layer_norm",
     },
     "albert": {"embedding_size": 16},
+    "xlm-roberta": {"pad_token_id": 1},
+    "camembert": {"pad_token_id": 1},
+    "modernbert": {"cls_token_id": 2, "sep_token_id": 3, "global_attn_every_n_layers": 2, "local_attention": 8},
     "electra": {"embedding_size": 16},
     "gpt2": {"n_positions": 24, "n_embd": 32, "n_layer": 2, "n_head": 4, "eos_token_id": 3, "pad_token_id": None},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2, "num_heads": 4, "window_size": 8},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import DECODERS, SPEECH, TEXT_MODELS, write_text_model
+from checkpoints import DECODERS, LIKE_BERT, SPEECH, TEXT_MODELS, write_text_model
 from word_files import make_vectors, write_vectors
 
 from encoders import create_encoder, find_encoder, list_encoders
@@ -38,7 +38,7 @@ ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     "compact/audio": lambda _: create_encoder("compact/audio"),
     "torchvision/resnet18": lambda _: create_encoder("torchvision/resnet18", weights=None, image_size=64),
     "torchvision/resnet50": lambda _: create_encoder("torchvision/resnet50", weights=None, image_size=64),
-    **{f"transformers/* {kind}": _transformers(kind) for kind in (*TEXT_MODELS, *DECODERS)},
+    **{f"transformers/* {kind}": _transformers(kind) for kind in (*TEXT_MODELS, *LIKE_BERT, *DECODERS)},
     "wordvectors/*": _word_vectors,
     "torchaudio/wav2vec2_base": _wav2vec2("torchaudio/wav2vec2_base"),
     "torchaudio/wav2vec2_large_lv60k": _wav2vec2("torchaudio/wav2vec2_large_lv60k"),

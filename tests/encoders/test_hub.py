@@ -1,11 +1,13 @@
+import huggingface_hub
 import pytest
 import torch
 from checkpoints import write_text_model
 from huggingface_hub import constants
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file
 
 from encoders import create_encoder
-from encoders.hub import licence_of, weight_files
+from encoders.hub import licence_of, locate, weight_files
 
 
 @pytest.fixture
@@ -37,6 +39,20 @@ def test_a_hub_id_can_be_given_as_weights(cache, tmp_path):
     expected = load_file(cache / "model.safetensors")["embeddings.word_embeddings.weight"]
     assert torch.equal(encoder.model.embeddings.word_embeddings.weight, expected)
     assert encoder.provenance.weights == "org/tiny"
+
+
+def test_of_a_sentence_model_all_parts_are_fetched(monkeypatch, tmp_path):
+    files = ("config.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json", "onnx/model.onnx")
+    files += ("2_Dense/model.safetensors", "0_BERT/config.json", "tokenizer_config.json", "tf_model.h5", "modeling.py")
+    fetched: list[str] = []
+
+    def fetch(hub_id, allow_patterns):
+        fetched.extend(filter_repo_objects(files, allow_patterns=allow_patterns))
+        return tmp_path
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    locate("org/other", with_weights=False)
+    assert set(fetched) == set(files) - {"onnx/model.onnx", "tf_model.h5", "modeling.py"}
 
 
 def test_old_weight_files_are_taken_where_there_is_nothing_else(cache):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from encoders import create_encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor
 from encoders.preprocessing.text import TextPreprocessor
+from encoders.testing import check_encoder
 from encoders.text.transformers import TextEncoder, transformers_text
 
 TEXTS = ("ripe pears from the farm", "a", "Red apple, milk.")
@@ -69,6 +70,11 @@ def test_depth_goes_from_the_embeddings_through_each_layer(kind, tmp_path):
     for layer, group in zip(layers, groups[1:], strict=True):
         assert all(layer in name for name in group)
     assert sorted(name for group in groups for name in group) == sorted(names.values())
+
+
+def test_the_smallest_model_keeps_every_promise_in_onnx_too(tmp_path):
+    write_text_model(tmp_path, "distilbert")
+    check_encoder(create_encoder(f"transformers/{tmp_path}"))
 
 
 def test_the_pooler_is_removed_and_said(bert, caplog):
