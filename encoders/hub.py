@@ -1,13 +1,19 @@
 """Model folders in the layout of the Hugging Face hub, on this disk or fetched from there."""
 
 import importlib.util
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 CONFIG_FILE, TOKENIZER_FILE, CARD_FILE = "config.json", "tokenizer.json", "README.md"
 FEATURE_FILES = ("preprocessor_config.json", "processor_config.json")
 """How a model's input is made: by itself, or within what describes a processor of several modalities."""
+TOKENIZER_SETTINGS = "tokenizer_config.json"
+MODULES_FILE = "modules.json"
+"""Lists what a sentence-transformers model is made of; the transformer, in its folder, comes first."""
+SENTENCE_FILES = (MODULES_FILE, "sentence_*_config.json", "[0-9]_*/*")
 SAFE_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
 """State_dicts of ``torch.save``; read without running code, where there is nothing better."""
@@ -29,17 +35,47 @@ def locate(source: str | Path, *, with_weights: bool) -> Path:
     if not folder.is_dir():
         folder = _packaged(str(source)) or folder
     if not folder.is_dir():
-        wanted = (CONFIG_FILE, TOKENIZER_FILE, CARD_FILE, *FEATURE_FILES)
+        wanted = (CONFIG_FILE, TOKENIZER_FILE, TOKENIZER_SETTINGS, CARD_FILE, *FEATURE_FILES, *SENTENCE_FILES)
         folder = _fetch(str(source), (*wanted, *SAFE_WEIGHTS) if with_weights else wanted)
-        if with_weights and not _present(folder, SAFE_WEIGHTS):
+        if with_weights and not weight_files(folder):
             folder = _fetch(str(source), OLD_WEIGHTS)
     if with_weights and not weight_files(folder):
         raise _absent(source, f"{folder}, which holds neither {SAFE_WEIGHTS[0]} nor {OLD_WEIGHTS[0]}")
     return folder
 
 
+def model_folder(folder: Path) -> Path:
+    """Where a folder keeps its transformer: in itself, or where its ``modules.json`` says.
+
+    Raises:
+        ValueError: if ``modules.json`` is damaged.
+    """
+    modules = read_modules(folder)
+    return folder / str(modules[0].get("path", "")) if modules else folder
+
+
+def read_modules(folder: Path) -> list[dict[str, Any]]:
+    """What a sentence-transformers folder lists in ``modules.json``; nothing where there is no such file.
+
+    Raises:
+        ValueError: if it is damaged, or names a place outside the folder.
+    """
+    path = folder / MODULES_FILE
+    if not path.is_file():
+        return []
+    try:
+        modules = json.loads(path.read_text(encoding="utf-8"))
+        places = [Path(str(module["path"])) for module in modules]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: is damaged ({error}); copy the model again") from error
+    if any(place.is_absolute() or ".." in place.parts for place in places):
+        raise ValueError(f"{path}: names a place outside its folder; copy the model again")
+    return modules
+
+
 def weight_files(folder: Path) -> list[Path]:
     """Files with the weights: safetensors, else state_dicts; several where they are split."""
+    folder = model_folder(folder)
     files = _present(folder, SAFE_WEIGHTS) or _present(folder, OLD_WEIGHTS)
     return [path for path in files if path.suffix != ".json"]
 
@@ -74,13 +110,18 @@ def _fetch(hub_id: str, patterns: Sequence[str]) -> Path:
         return Path(snapshot_download(hub_id, allow_patterns=list(patterns)))
     except Exception as error:  # of the hub, of its HTTP client, of the disk
         reason = str(error).strip().partition("\n")[0]
-        places = f"a folder of that name, the cache {constants.HF_HUB_CACHE} and the hub ({reason})"
+        cached = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
+        places = (
+            f"its {CONFIG_FILE} and {SAFE_WEIGHTS[0]} in a folder of that name, in the cache "
+            f"{constants.HF_HUB_CACHE} (as {cached.name}, see HF_HOME), and on the hub ({reason})"
+        )
         raise _absent(hub_id, places) from error
 
 
 def _absent(source: str | Path, places: str) -> FileNotFoundError:
     return FileNotFoundError(
-        f"the model {str(source)!r} was not found; looked for {places}. Run once with a connection, or copy the model "
-        f"here (`hf download {source} --local-dir FOLDER` where there is one) and give FOLDER instead, or take an "
-        "encoder that is not fetched, such as compact/text"
+        f"the model {str(source)!r} was not found; looked for {places}. There are three ways to get it: run once with "
+        f"a connection; or, where there is one, `hf download {source} --local-dir FOLDER`, copy FOLDER here and give "
+        "transformers/FOLDER, or weights: FOLDER; or give what is here: weights: RUN (an earlier run), weights: null "
+        "(random ones, where the model's folder is here), or an encoder that is not fetched, such as compact/text"
     )

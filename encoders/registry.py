@@ -122,7 +122,7 @@ def list_encoders(modality: str | None = None) -> list[EncoderInfo]:
     """What can be created, by name; imports no plug-in (its modality is "unknown" until it is created).
 
     >>> [info.name for info in list_encoders("text")]
-    ['compact/text', 'transformers/*']
+    ['compact/text', 'transformers/*', 'wordvectors/*']
     """
     wanted = (modality, "any") if modality in BUILT_IN_MODALITIES else (modality,)
     infos = (entry.info for entry in _entries().values())

@@ -97,12 +97,12 @@ def _read_inputs(folder: Path) -> dict[str, Any]:
 
 
 def _is_same(one: str, other: str) -> bool:
-    """Whether two registered names mean the same; a folder may be written in several ways."""
+    """Whether two registered names mean the same; a folder or file may be written in several ways."""
     family, _, folder = one.partition("/")
     other_family, _, other_folder = other.partition("/")
     if one == other or family != other_family:
         return one == other
-    return Path(folder).is_dir() and Path(other_folder).is_dir() and Path(folder).samefile(other_folder)
+    return Path(folder).exists() and Path(other_folder).exists() and Path(folder).samefile(other_folder)
 
 
 def _is_equal(folder: Path, inputs: dict[str, Any], one: str, other: str) -> bool:

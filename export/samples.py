@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 
 from encoders.preprocessing import Arrays, Preprocessor
+from encoders.preprocessing.text import TOKENIZER_FILE
+from encoders.preprocessing.words import VOCABULARY_FILE
 
 Length = Literal["short", "middle", "long"]
 """Of a text or a sound: the shortest there is, an ordinary one of random length, the longest that is kept."""
@@ -41,7 +43,8 @@ def _text(preprocessor: Preprocessor, rng: np.random.Generator, length: Length) 
 def _vocabulary(preprocessor: Preprocessor) -> list[str]:
     """Words that the tokenizer knows (to a table of words all others are one); else the letters."""
     assets: dict[str, str] = getattr(preprocessor, "assets", dict)()
-    entries = json.loads(assets.get("tokenizer.json", "{}")).get("model", {}).get("vocab", [])
+    entries = json.loads(assets.get(TOKENIZER_FILE, "{}")).get("model", {}).get("vocab", [])
+    entries = entries or assets.get(VOCABULARY_FILE, "").split("\n")
     pieces = (entry if isinstance(entry, str) else entry[0] for entry in entries)  # Unigram has [piece, score]
     words = sorted({piece for piece in pieces if piece.isascii() and piece.isalpha()})
     return words if words else list("abcdefghijklmnopqrstuvwxyz")

@@ -73,7 +73,7 @@ def _build_encoder(name: str, entry: Input, base: Path) -> Encoder:
     assert entry.encoder is not None
     encoder_name, weights = entry.encoder, entry.weights
     family, _, folder = encoder_name.partition("/")
-    if folder and (base / folder).is_dir():
+    if folder and ((base / folder).is_dir() or (family == "wordvectors" and (base / folder).is_file())):
         encoder_name = f"{family}/{(base / folder).resolve()}"
     if weights not in (None, "default", "pretrained") and (base / str(weights)).exists():
         weights = str((base / str(weights)).resolve())

@@ -11,7 +11,10 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 PIECES = ("a", "red", "apple", "pear", "ripe", "milk", "from", "the", "cow", "##s", "hill", "farm", ",", ".", "##y")
-TEXT_MODELS = ("bert", "distilbert", "roberta", "mpnet")
+TEXT_MODELS = ("bert", "distilbert", "roberta", "mpnet", "deberta", "deberta-v2", "albert", "electra")
+LIKE_BERT = ("xlm-roberta", "camembert", "modernbert")
+"""Further models that work as they are; the contract alone is checked."""
+DECODERS = ("gpt2", "gpt_neo", "gpt_neox", "opt", "bloom", "llama", "mistral", "qwen2", "gemma")
 
 SPEECH: dict[str, Any] = {
     "extractor_conv_layer_config": [[16, 10, 5], [16, 3, 2], [16, 3, 2], [16, 2, 2], [16, 2, 2]],
@@ -41,23 +44,45 @@ def tokenizer(kind: str) -> Tokenizer:
     return made
 
 
+RELATIVE = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
+GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
+SIZES: dict[str, dict[str, Any]] = {
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
+    "roberta": {"pad_token_id": 1},
+    "mpnet": {"pad_token_id": 1},
+    "deberta": {**RELATIVE, "type_vocab_size": 0},
+    # as v3 has it
+    "deberta-v2": {
+        **RELATIVE,
+        "type_vocab_size": 0,
+        "position_buckets": 8,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+    },
+    "albert": {"embedding_size": 16},
+    "xlm-roberta": {"pad_token_id": 1},
+    "camembert": {"pad_token_id": 1},
+    "modernbert": {"cls_token_id": 2, "sep_token_id": 3, "global_attn_every_n_layers": 2, "local_attention": 8},
+    "electra": {"embedding_size": 16},
+    "gpt2": {"n_positions": 24, "n_embd": 32, "n_layer": 2, "n_head": 4, "eos_token_id": 3, "pad_token_id": None},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2, "num_heads": 4, "window_size": 8},
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "llama": GROUPED,
+    "mistral": GROUPED,
+    "qwen2": {"num_key_value_heads": 2},
+    "gemma": GROUPED,
+}
+"""What a kind of model has beside, or instead of, the usual sizes."""
+
+
 def text_config(kind: str, **changes: Any) -> Any:
     """A config of transformers with two layers of width 32."""
-    import transformers
+    from transformers import AutoConfig
 
-    sizes = {"vocab_size": 20, "max_position_embeddings": 24, "pad_token_id": 0}
-    if kind == "distilbert":
-        tiny = {**sizes, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48}
-        return transformers.DistilBertConfig(**{**tiny, **changes})
-    tiny = {**sizes, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    configs = {
-        "bert": transformers.BertConfig,
-        "roberta": transformers.RobertaConfig,
-        "mpnet": transformers.MPNetConfig,
-    }
-    if kind in ("roberta", "mpnet"):
-        tiny["pad_token_id"] = 1
-    return configs[kind](**{**tiny, **changes})
+    sizes = {"vocab_size": 20, "max_position_embeddings": 24, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
+    if kind not in ("distilbert", "gpt2"):
+        sizes |= {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    return AutoConfig.for_model(kind, **{**sizes, **SIZES.get(kind, {}), **changes})
 
 
 def write_text_model(folder: Path, kind: str = "bert", *, seed: int = 0, **changes: Any) -> Any:

@@ -2,7 +2,11 @@
 
 from encoders.registry import EncoderInfo
 
+WORD2VEC = "https://arxiv.org/abs/1301.3781"
+
 
 def entries() -> list[tuple[EncoderInfo, str]]:
     """One a source."""
-    return []
+    source = "a local file of word2vec, GloVe or fastText"
+    info = EncoderInfo("wordvectors/*", "text", source=source, paper=WORD2VEC, has_weights=True)
+    return [(info, "encoders.text.words:word_vectors")]

@@ -154,7 +154,7 @@ PreprocessorFactory = Callable[[dict[str, Any], Mapping[str, str]], Preprocessor
 """(config, assets: file name -> text) -> preprocessor."""
 
 
-BUILT_IN = ("image", "text", "audio")
+BUILT_IN = ("image", "text", "words", "audio")
 
 
 def _builtin(kind: str) -> PreprocessorFactory | None:
@@ -166,6 +166,10 @@ def _builtin(kind: str) -> PreprocessorFactory | None:
         from encoders.preprocessing.text import TextPreprocessor
 
         return TextPreprocessor.from_config
+    if kind == "words":
+        from encoders.preprocessing.words import WordPreprocessor
+
+        return WordPreprocessor.from_config
     if kind == "audio":
         from encoders.preprocessing.audio import AudioPreprocessor
 

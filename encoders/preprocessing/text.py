@@ -20,6 +20,15 @@ CHARACTERS_PER_TOKEN = 100  # WordPiece's own limit for one word; texts of peopl
 _PAD_TOKENS = ("[PAD]", "<pad>", "<PAD>", "<|pad|>")
 
 
+def text_tensors(length: int | str = "tokens") -> tuple[TensorSpec, ...]:
+    """What a text is turned into; ``length`` is the size of the second axis, or its name.
+
+    >>> text_tensors()[0]
+    TensorSpec(name='input_ids', dtype='int64', axes=('batch', 'tokens'))
+    """
+    return tuple(TensorSpec(name, "int64", ("batch", length)) for name in ("input_ids", "attention_mask"))
+
+
 class TextPreprocessor:
     """Token ids of a text, by a tokenizer that is stored as one JSON file.
 
@@ -33,6 +42,8 @@ class TextPreprocessor:
         max_tokens: special tokens included.
         pad_id: fills up shorter texts of a batch; None takes it from the tokenizer: its padding, else its
             padding token, else 0.
+        fixed_length: every text gets ``max_tokens`` tokens, and those that fill it up count as real: for models that
+            were trained so, without a mask.
 
     >>> from tokenizers.models import WordLevel
     >>> words = Tokenizer(WordLevel({"[UNK]": 0, "apple": 1}, unk_token="[UNK]"))
@@ -44,18 +55,24 @@ class TextPreprocessor:
     """
 
     modality: str = "text"
-    tensors: tuple[TensorSpec, ...] = (
-        TensorSpec("input_ids", "int64", ("batch", "tokens")),
-        TensorSpec("attention_mask", "int64", ("batch", "tokens")),
-    )
+    tensors: tuple[TensorSpec, ...] = text_tensors()
 
-    def __init__(self, tokenizer: Tokenizer | str, *, max_tokens: int = 128, pad_id: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer | str,
+        *,
+        max_tokens: int = 128,
+        pad_id: int | None = None,
+        fixed_length: bool = False,
+    ) -> None:
         self._tokenizer = _load(tokenizer)
         self.pad_id = _find_pad_id(self._tokenizer) if pad_id is None else whole_number("pad_id", pad_id, least=0)
         special = self._tokenizer.num_special_tokens_to_add(False)
         self.max_tokens = whole_number("max_tokens", max_tokens, least=special + 1)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_tokens)
+        self.fixed_length = fixed_length
+        self.tensors = text_tensors(self.max_tokens if fixed_length else "tokens")
 
     def __call__(self, raw: Any) -> Arrays:
         """``input_ids`` and ``attention_mask`` int64 ``[l]`` of one text.
@@ -70,12 +87,16 @@ class TextPreprocessor:
             ids = self._tokenizer.encode(text).ids
         except Exception as error:  # tokenizers raises nothing more special
             raise UnreadableValueError(f"the tokenizer fails on this text ({error}); change either") from error
-        input_ids = np.array(ids if ids else [self.pad_id], dtype=np.int64)
-        return {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)}
+        return self._arrays(ids if ids else [self.pad_id])
 
     def blank(self) -> Arrays:
         """One padding token that counts as real."""
-        return {"input_ids": np.array([self.pad_id]), "attention_mask": np.ones(1, np.int64)}
+        return self._arrays([self.pad_id])
+
+    def _arrays(self, ids: list[int]) -> Arrays:
+        filling = [self.pad_id] * (self.max_tokens - len(ids) if self.fixed_length else 0)
+        input_ids = np.array([*ids, *filling], dtype=np.int64)
+        return {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)}
 
     def stack(self, samples: Sequence[Arrays]) -> Arrays:
         """Both int64 ``[b, l]``; shorter texts end in ``pad_id`` with mask 0."""
@@ -83,7 +104,8 @@ class TextPreprocessor:
 
     def to_config(self) -> dict[str, Any]:
         """JSON that ``from_config`` takes, together with ``assets``."""
-        return {"kind": "text", "max_tokens": self.max_tokens, "pad_id": self.pad_id}
+        fixed = {"fixed_length": True} if self.fixed_length else {}
+        return {"kind": "text", "max_tokens": self.max_tokens, "pad_id": self.pad_id, **fixed}
 
     def assets(self) -> dict[str, str]:
         """The tokenizer as ``tokenizer.json``."""
@@ -92,7 +114,7 @@ class TextPreprocessor:
     @classmethod
     def from_config(cls, config: Mapping[str, Any], assets: Mapping[str, str]) -> "TextPreprocessor":
         """Rebuilds it; refuses unknown keys."""
-        arguments = config_arguments("text", config, ("max_tokens", "pad_id"))
+        arguments = config_arguments("text", config, ("max_tokens", "pad_id", "fixed_length"))
         if TOKENIZER_FILE not in assets:
             raise ValueError(f"a text preprocessor needs the file {TOKENIZER_FILE}, which is not there; copy it again")
         return cls(assets[TOKENIZER_FILE], **arguments)

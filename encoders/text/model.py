@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from encoders.hub import CONFIG_FILE
+from encoders.hub import CONFIG_FILE, model_folder
+from encoders.text.towers import TEXT_TOWERS, text_half_state
 from encoders.weights import read_state
 
 UNSTABLE = ("_name_or_path", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version")
@@ -20,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's ``config.json``.
+    """The ``config.json`` of a model's folder.
 
     Raises:
         FileNotFoundError: if it has none.
         ValueError: if it is damaged.
     """
-    path = folder / CONFIG_FILE
+    path = model_folder(folder) / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder} holds no {CONFIG_FILE}; give the folder of a transformers model, as save_pretrained writes it"
@@ -46,38 +47,68 @@ def config_to_json(model: Any) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in UNSTABLE}
 
 
-def build_model(name: str, settings: Mapping[str, Any], files: Sequence[Path]) -> tuple[Any, set[str]]:
-    """The base model in float32, and the names of parameters that the files do not have.
+def read_weights(files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The tensors of a model, and those of the pooling after it, which only files of our own encoders hold."""
+    state = {name: tensor for path in files for name, tensor in read_state(path).items()}
+    if not all(name.startswith(("model.", "pooler.")) for name in state):
+        return state, {}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "pooler": {}}
+    for name, tensor in state.items():
+        part, _, own = name.partition(".")
+        parts[part][own] = tensor
+    return parts["model"], parts["pooler"]
+
+
+def build_model(
+    name: str,
+    settings: Mapping[str, Any],
+    state: Mapping[str, Tensor] | None,
+    *,
+    source: str = "",
+    projected: bool = False,
+) -> tuple[Any, set[str]]:
+    """The base model in float32, and the names of parameters that the weights lack.
 
     Args:
         name: the encoder's, for error messages.
         settings: as ``config.json`` has them.
-        files: with the weights; none for random ones.
+        state: the weights; None for random ones.
+        source: where the weights are from, for error messages.
+        projected: with the projection into the space that a text half shares with the other half.
 
     Raises:
         ValueError: if there is no such architecture, it is no text encoder, or the weights have other shapes.
     """
-    from transformers import AutoModel
-
     config = _build_config(name, settings)
-    try:
-        if not files:
-            return AutoModel.from_config(config, dtype=torch.float32), set()
-        with torch.device("meta"):
-            model_class = type(AutoModel.from_config(config))
-    except ValueError as error:
-        raise ValueError(f"{name}: transformers has no base model for {config.model_type!r}; {_ADVICE}") from error
-    state = _base_state([read_state(path) for path in files])
+    model_class = _model_class(name, config, projected)
+    if state is None:
+        return model_class._from_config(config, dtype=torch.float32), set()
+    if config.model_type in TEXT_TOWERS:
+        tower = TEXT_TOWERS[config.model_type]
+        state = text_half_state(state, nested=projected and tower.projecting != tower.model)
     try:
         with _quiet():
             model, report = model_class.from_pretrained(
-                None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+                None, config=config, state_dict=dict(state), dtype=torch.float32, output_loading_info=True
             )
     except RuntimeError as error:
-        raise ValueError(f"{name}: the weights in {files[0]} do not fit its config ({error})") from error
+        raise ValueError(f"{name}: the weights in {source} do not fit its config ({error})") from error
     if report["unexpected_keys"]:
         logger.info("%s: weights that are not used: %s", name, ", ".join(sorted(report["unexpected_keys"])))
     return model, set(report["missing_keys"])
+
+
+def _model_class(name: str, config: Any, projected: bool) -> Any:
+    import transformers
+
+    tower = TEXT_TOWERS.get(config.model_type)
+    if tower is not None:
+        return getattr(transformers, tower.projecting if projected else tower.model)
+    try:
+        with torch.device("meta"):
+            return type(transformers.AutoModel.from_config(config))
+    except ValueError as error:
+        raise ValueError(f"{name}: transformers has no base model for {config.model_type!r}; {_ADVICE}") from error
 
 
 _ADVICE = "give a text encoder, for example transformers/sentence-transformers/all-MiniLM-L6-v2"
@@ -93,17 +124,11 @@ def _build_config(name: str, settings: Mapping[str, Any]) -> Any:
             f"that comes with a model is never run; {_ADVICE}"
         )
     stable = {key: value for key, value in settings.items() if key not in (*UNSTABLE, "model_type")}
-    config = AutoConfig.for_model(kind, **stable)
+    with _quiet():
+        config = AutoConfig.for_model(kind, **stable)
     if config.is_encoder_decoder:
         raise ValueError(f"{name} is an encoder with a decoder ({kind}); {_ADVICE}")
     return config
-
-
-def _base_state(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """All parts in one; the state_dict of one of our encoders becomes that of its model."""
-    state = {name: tensor for part in parts for name, tensor in part.items()}
-    ours = all(name.startswith("model.") for name in state)
-    return {name.removeprefix("model."): tensor for name, tensor in state.items()} if ours else state
 
 
 def vocab_size(name: str, model: Any) -> int:

@@ -1,15 +1,14 @@
 """The tokenizer of a model folder, as a preprocessor that suits the model."""
 
+import json
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 from torch import nn
 
-from encoders.hub import TOKENIZER_FILE, locate
-from encoders.preprocessing import Arrays
+from encoders.hub import TOKENIZER_FILE, TOKENIZER_SETTINGS, locate, model_folder
 from encoders.preprocessing.base import whole_number
 from encoders.preprocessing.text import TextPreprocessor
 
@@ -39,13 +38,40 @@ def _positions(model: Any) -> int | None:
     return getattr(model.config, "max_position_embeddings", None)
 
 
-def text_preprocessor(folder: Path, *, max_tokens: int, pad_id: int | None, vocab_size: int) -> TextPreprocessor:
-    """The folder's tokenizer, cutting and padding as asked.
+def padding_id(config: Any) -> int | None:
+    """The id that a model's config pads with, else its end of text; None where it names none that it knows.
+
+    Decoders often have no padding of their own; as it is masked, any token does.
+    """
+    for given in (getattr(config, "pad_token_id", None), getattr(config, "eos_token_id", None)):
+        first = given[0] if isinstance(given, list | tuple) and given else given
+        if isinstance(first, int) and 0 <= first < config.vocab_size:
+            return first
+    return None
+
+
+def text_preprocessor(
+    source: str | Path,
+    *,
+    max_tokens: int,
+    pad_id: int | None,
+    vocab_size: int,
+    normalizers: Sequence[dict[str, Any]] = (),
+    reads_padding: bool = False,
+) -> TextPreprocessor:
+    """The tokenizer of a folder or hub id, cutting and padding as asked.
+
+    Args:
+        normalizers: of the library tokenizers, as JSON; go before the tokenizer's own.
+        reads_padding: the model was trained on padding as if it were text: every text gets ``max_tokens`` tokens, and
+            padding is the tokenizer's own.
 
     Raises:
         FileNotFoundError: if the folder has no ``tokenizer.json``.
         ValueError: if it cannot be used, or has token ids beyond ``vocab_size``.
     """
+    root = locate(source, with_weights=False)
+    folder = model_folder(root) if (model_folder(root) / TOKENIZER_FILE).is_file() else root
     path = folder / TOKENIZER_FILE
     if not path.is_file():
         raise FileNotFoundError(
@@ -53,7 +79,14 @@ def text_preprocessor(folder: Path, *, max_tokens: int, pad_id: int | None, voca
             "transformers.AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
         )
     text = path.read_text(encoding="utf-8")
-    preprocessor = TextPreprocessor(text, max_tokens=max_tokens, pad_id=pad_id)
+    if reads_padding:
+        settings = _settings(folder)
+        normalizers = (*_siglip_normalizers(settings), *normalizers)
+        own = _padding_token(text, settings)
+        pad_id = pad_id if own is None else own
+    preprocessor = TextPreprocessor(
+        _prepend(text, normalizers), max_tokens=max_tokens, pad_id=pad_id, fixed_length=reads_padding
+    )
     last = max(Tokenizer.from_str(text).get_vocab().values(), default=0)
     if last >= vocab_size:
         raise ValueError(
@@ -62,43 +95,44 @@ def text_preprocessor(folder: Path, *, max_tokens: int, pad_id: int | None, voca
     return preprocessor
 
 
-class LateTextPreprocessor:
-    """Looks for a model's tokenizer when it is first used, and is a TextPreprocessor from then on.
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / TOKENIZER_SETTINGS
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: is damaged ({error}); copy the model again") from error
 
-    For an encoder that is rebuilt from its config: whoever rebuilds it brings the preprocessor, too, and the
-    model's folder may be gone.
 
-    Args:
-        source: folder or hub id.
-        **settings: as ``text_preprocessor`` takes them.
-    """
+def _padding_token(text: str, settings: dict[str, Any]) -> int | None:
+    """Id of the padding that the tokenizer itself names."""
+    token = settings.get("pad_token")
+    name = token.get("content") if isinstance(token, dict) else token
+    return Tokenizer.from_str(text).token_to_id(name) if isinstance(name, str) else None
 
-    modality: str = "text"
-    tensors = TextPreprocessor.tensors
 
-    def __init__(self, source: str, **settings: Any) -> None:
-        self.source, self.settings = source, settings
+STRIP = {"type": "Strip", "strip_left": True, "strip_right": True}
+LOWERCASE = {"type": "Lowercase"}
+SIGLIP_NORMALIZERS: dict[str, list[dict[str, Any]]] = {
+    "SiglipTokenizer": [
+        LOWERCASE,
+        {"type": "Replace", "pattern": {"Regex": r"[!-/:-@\[-`{-~]"}, "content": ""},
+        {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
+        STRIP,
+    ],
+    "Siglip2Tokenizer": [LOWERCASE],
+}
+"""What these tokenizers of transformers do in Python, before their ``tokenizer.json`` or sentencepiece model."""
 
-    @cached_property
-    def _found(self) -> TextPreprocessor:
-        return text_preprocessor(locate(self.source, with_weights=False), **self.settings)
 
-    def __call__(self, raw: Any) -> Arrays:
-        """As TextPreprocessor; so are the others."""
-        return self._found(raw)
+def _siglip_normalizers(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    name = str(settings.get("tokenizer_class")).removesuffix("Fast")
+    return SIGLIP_NORMALIZERS.get(name, [])
 
-    def blank(self) -> Arrays:
-        """One padding token that counts as real."""
-        return self._found.blank()
 
-    def stack(self, samples: Sequence[Arrays]) -> Arrays:
-        """Both tensors, padded."""
-        return self._found.stack(samples)
-
-    def to_config(self) -> dict[str, Any]:
-        """JSON of the TextPreprocessor."""
-        return self._found.to_config()
-
-    def assets(self) -> dict[str, str]:
-        """Its tokenizer."""
-        return self._found.assets()
+def _prepend(text: str, normalizers: Sequence[dict[str, Any]]) -> str:
+    if not normalizers:
+        return text
+    tokenizer = json.loads(text)
+    own = tokenizer.get("normalizer")
+    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [*normalizers, *([own] if own else [])]}
+    return json.dumps(tokenizer)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from audio_checkpoints import AUDIO_MODELS, write_audio_model
-from checkpoints import SPEECH, TEXT_MODELS, write_text_model
+from checkpoints import DECODERS, LIKE_BERT, SPEECH, TEXT_MODELS, write_text_model
+from word_files import make_vectors, write_vectors
 
 from encoders import create_encoder, find_encoder, list_encoders
 from encoders.base import Encoder
@@ -32,6 +33,10 @@ def _transformers_audio(kind: str) -> Callable[[Path], Encoder]:
     return build
 
 
+def _word_vectors(folder: Path) -> Encoder:
+    return create_encoder(f"wordvectors/{write_vectors(folder / 'vectors.txt', make_vectors(), 'glove.txt')}")
+
+
 def _wav2vec2(name: str) -> Callable[[Path], Encoder]:
     return lambda _: create_encoder(name, weights=None, model=SPEECH)
 
@@ -42,8 +47,9 @@ ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     "compact/audio": lambda _: create_encoder("compact/audio"),
     "torchvision/resnet18": lambda _: create_encoder("torchvision/resnet18", weights=None, image_size=64),
     "torchvision/resnet50": lambda _: create_encoder("torchvision/resnet50", weights=None, image_size=64),
-    **{f"transformers/* {kind}": _transformers(kind) for kind in TEXT_MODELS},
     **{f"transformers/* {kind}": _transformers_audio(kind) for kind in AUDIO_MODELS},
+    **{f"transformers/* {kind}": _transformers(kind) for kind in (*TEXT_MODELS, *LIKE_BERT, *DECODERS)},
+    "wordvectors/*": _word_vectors,
     "torchaudio/wav2vec2_base": _wav2vec2("torchaudio/wav2vec2_base"),
     "torchaudio/wav2vec2_large_lv60k": _wav2vec2("torchaudio/wav2vec2_large_lv60k"),
     "torchaudio/wavlm_base": _wav2vec2("torchaudio/wavlm_base"),

@@ -1,11 +1,13 @@
+import huggingface_hub
 import pytest
 import torch
 from checkpoints import write_text_model
 from huggingface_hub import constants
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file
 
 from encoders import create_encoder
-from encoders.hub import licence_of, weight_files
+from encoders.hub import licence_of, locate, weight_files
 
 
 @pytest.fixture
@@ -39,6 +41,20 @@ def test_a_hub_id_can_be_given_as_weights(cache, tmp_path):
     assert encoder.provenance.weights == "org/tiny"
 
 
+def test_of_a_sentence_model_all_parts_are_fetched(monkeypatch, tmp_path):
+    files = ("config.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json", "onnx/model.onnx")
+    files += ("2_Dense/model.safetensors", "0_BERT/config.json", "tokenizer_config.json", "tf_model.h5", "modeling.py")
+    fetched: list[str] = []
+
+    def fetch(hub_id, allow_patterns):
+        fetched.extend(filter_repo_objects(files, allow_patterns=allow_patterns))
+        return tmp_path
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    locate("org/other", with_weights=False)
+    assert set(fetched) == set(files) - {"onnx/model.onnx", "tf_model.h5", "modeling.py"}
+
+
 def test_old_weight_files_are_taken_where_there_is_nothing_else(cache):
     torch.save(load_file(cache / "model.safetensors"), cache / "pytorch_model.bin")
     assert [path.name for path in weight_files(cache)] == ["model.safetensors"]
@@ -51,6 +67,9 @@ def test_what_is_not_here_is_one_error_with_all_places_and_ways(cache):
         create_encoder("transformers/org/other")
     message = str(raised.value)
     assert "the model 'org/other' was not found" in message
+    assert "looked for its config.json and model.safetensors in a folder of that name" in message
+    assert "models--org--other" in message
+    assert "There are three ways to get it: run once with a connection; or" in message
     assert f"the cache {cache.parent.parent.parent}" in message
     assert "hf download org/other --local-dir FOLDER" in message
     assert "compact/text" in message
@@ -64,7 +83,7 @@ def test_a_download_that_stopped_before_the_weights_says_so(cache):
 
 
 def test_an_id_that_the_hub_refuses_is_the_same_error():
-    with pytest.raises(FileNotFoundError, match=r"the model 'a--b' was not found; looked for a folder of that name"):
+    with pytest.raises(FileNotFoundError, match=r"'a--b' was not found; looked for its config.json and model.safe"):
         create_encoder("transformers/a--b")
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from encoders import create_encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor
 from encoders.preprocessing.text import TextPreprocessor
+from encoders.testing import check_encoder
 from encoders.text.transformers import TextEncoder, transformers_text
 
 TEXTS = ("ripe pears from the farm", "a", "Red apple, milk.")
@@ -61,12 +62,19 @@ def test_depth_goes_from_the_embeddings_through_each_layer(kind, tmp_path):
     encoder = create_encoder(f"transformers/{tmp_path}")
     names = {id(parameter): name for name, parameter in encoder.named_parameters()}
     groups = [[names[id(parameter)] for parameter in group] for group in encoder.depth_groups()]
-    assert len(groups) == 3
-    # the bias of relative positions is made after the layers and used in all of them
-    assert all("embeddings" in name or "relative_attention_bias" in name for name in groups[0])
-    assert all("layer.0." in name for name in groups[1])
-    assert all("layer.1." in name for name in groups[2])
+    # relative positions are made outside of the layers and used in all of them
+    stem = ("embedding", "relative_attention_bias", "model.encoder.LayerNorm")
+    assert all(any(part in name for part in stem) for name in groups[0])
+    layers = ["albert_layers."] if kind == "albert" else ["layer.0.", "layer.1."]  # ALBERT's layers share their weights
+    assert len(groups) == 1 + len(layers)
+    for layer, group in zip(layers, groups[1:], strict=True):
+        assert all(layer in name for name in group)
     assert sorted(name for group in groups for name in group) == sorted(names.values())
+
+
+def test_the_smallest_model_keeps_every_promise_in_onnx_too(tmp_path):
+    write_text_model(tmp_path, "distilbert")
+    check_encoder(create_encoder(f"transformers/{tmp_path}"))
 
 
 def test_the_pooler_is_removed_and_said(bert, caplog):

@@ -1,0 +1,59 @@
+"""The text halves of CLIP, SigLIP and CLAP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TextTower:
+    """How transformers calls a text half, and the embedding that it shares with the other half."""
+
+    model: str
+    """Class that gives hidden states."""
+    projecting: str
+    """Class that gives the shared embedding, too."""
+    embedding: str
+    """Field of its output that holds it."""
+    reads_padding: bool = False
+    """Trained without a mask, on texts that were all padded to the same length."""
+
+
+SIGLIP = TextTower("SiglipTextModel", "SiglipTextModel", "pooler_output", reads_padding=True)
+SIGLIP2 = TextTower("Siglip2TextModel", "Siglip2TextModel", "pooler_output", reads_padding=True)
+TEXT_TOWERS = {
+    "clip_text_model": TextTower("CLIPTextModel", "CLIPTextModelWithProjection", "text_embeds"),
+    "siglip_text_model": SIGLIP,
+    "siglip2_text_model": SIGLIP2,
+    "clap_text_model": TextTower("ClapTextModel", "ClapTextModelWithProjection", "text_embeds"),
+}
+"""CLIP (https://arxiv.org/abs/2103.00020), SigLIP (https://arxiv.org/abs/2303.15343), SigLIP 2
+(https://arxiv.org/abs/2502.14786) and CLAP (https://arxiv.org/abs/2211.06687), by the half's ``model_type``."""
+
+
+def text_half(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a model's text half; that of a model without halves as it is.
+
+    >>> text_half({"model_type": "clip", "projection_dim": 8, "text_config": {"hidden_size": 4}})
+    {'hidden_size': 4, 'projection_dim': 8, 'model_type': 'clip_text_model'}
+    """
+    kind = f"{settings.get('model_type')}_text_model"
+    if kind not in TEXT_TOWERS:
+        return dict(settings)
+    # what both halves share stands in the config around them
+    shared = {key: settings[key] for key in ("projection_dim", "projection_hidden_act") if key in settings}
+    return {**(settings.get("text_config") or {}), **shared, "model_type": kind}
+
+
+def text_half_state(state: Mapping[str, Tensor], *, nested: bool) -> dict[str, Tensor]:
+    """The tensors of the text half among those of a whole model.
+
+    Args:
+        nested: whether the class that gets them has the half as its ``text_model``.
+    """
+    if not any(name.startswith("text_model.") for name in state):
+        return dict(state)
+    kept = {name: tensor for name, tensor in state.items() if name.startswith(("text_model.", "text_projection."))}
+    return kept if nested else {name.removeprefix("text_model."): tensor for name, tensor in kept.items()}
