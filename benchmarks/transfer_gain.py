@@ -18,7 +18,6 @@ from scipy import stats
 import multimodal as mm
 from multimodal.console import say, show_table
 from multimodal.records import Records, read_records
-from multimodal.run import Run
 
 PRETRAINED, RANDOM = "pretrained", None
 
@@ -94,10 +93,7 @@ def accuracy(arm: str, weights: str | None, seed: int, data: Path, out: Path) ->
     """On test; a finished run is not trained again."""
     folder = out / f"{arm}-{weights or 'random'}-{seed}"
     task, train, target = ARMS[arm](weights, seed, data)
-    if (folder / "metrics.json").is_file():
-        run = Run(folder)
-    else:
-        run = mm.fit(task, train=train, valid=data / "val.csv", test=data / "test.csv", out=folder, say=say)
+    run = mm.fit(task, train=train, valid=data / "val.csv", test=data / "test.csv", out=folder, resume=True, say=say)
     return float(run.metrics["tasks"][target]["accuracy"]["value"])
 
 

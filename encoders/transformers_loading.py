@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encoders.hub import CONFIG_FILE, licence_of, locate, weight_files
+from encoders.hub import CONFIG_FILE, licence_of, locate, model_folder, weight_files
 from encoders.registry import Weights
 from encoders.weights import read_state
 
@@ -33,13 +33,13 @@ def find_checkpoint(name: str, weights: Weights) -> tuple[str, list[Path], str]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's ``config.json``.
+    """The ``config.json`` of a model's folder.
 
     Raises:
         FileNotFoundError: if it has none.
         ValueError: if it is damaged.
     """
-    path = folder / CONFIG_FILE
+    path = model_folder(folder) / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder} holds no {CONFIG_FILE}; give the folder of a transformers model, as save_pretrained writes it"
@@ -88,36 +88,43 @@ def make_config(name: str, settings: Mapping[str, Any], advice: str) -> Any:
             f"that comes with a model is never run; {advice}"
         )
     stable = {key: value for key, value in settings.items() if key not in (*UNSTABLE, "model_type")}
-    return AutoConfig.for_model(kind, **stable)
+    with _quiet():
+        return AutoConfig.for_model(kind, **stable)
 
 
 def load_model(
-    name: str, model_class: Any, config: Any, files: Sequence[Path], *, part: str = ""
+    name: str, model_class: Any, config: Any, state: Mapping[str, Tensor] | None, *, source: str = ""
 ) -> tuple[Any, set[str]]:
-    """The model in float32 with the weights of the files, and the names of parameters that they do not have.
+    """The model in float32 with these weights, and the names of parameters that they lack.
 
     Args:
         name: the encoder's, for error messages.
-        part: beginning of the names that are meant where the files hold more than one model, e.g. ``"encoder."``.
+        state: the weights; None for random ones.
+        source: where they are from, for error messages.
 
     Raises:
         ValueError: if the weights have other shapes.
     """
-    state = _state_of(files, part)
+    if state is None:
+        return model_class._from_config(config, dtype=torch.float32), set()
     try:
         with _quiet():
             model, report = model_class.from_pretrained(
-                None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+                None, config=config, state_dict=dict(state), dtype=torch.float32, output_loading_info=True
             )
     except RuntimeError as error:
-        raise ValueError(f"{name}: the weights in {files[0]} do not fit its config ({error})") from error
+        raise ValueError(f"{name}: the weights in {source} do not fit its config ({error})") from error
     if report["unexpected_keys"]:
         logger.info("%s: weights that are not used: %s", name, ", ".join(sorted(report["unexpected_keys"])))
     return model, set(report["missing_keys"])
 
 
-def _state_of(files: Sequence[Path], part: str) -> dict[str, Tensor]:
-    """All files in one; the state_dict of one of our encoders becomes that of its model."""
+def read_part(files: Sequence[Path], part: str = "") -> dict[str, Tensor]:
+    """The weights of all files in one; the state_dict of one of our encoders becomes that of its model.
+
+    Args:
+        part: beginning of the names that are meant where the files hold more than one model, e.g. ``"encoder."``.
+    """
     state = {name: tensor for path in files for name, tensor in read_state(path).items()}
     if part or all(name.startswith("model.") for name in state):
         state = {name.removeprefix("model."): tensor for name, tensor in state.items()}

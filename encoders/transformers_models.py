@@ -8,9 +8,8 @@ from typing import Any, Literal
 from encoders.base import Encoder
 from encoders.hub import locate
 from encoders.registry import Weights
-from encoders.text.model import read_config
+from encoders.transformers_loading import FAMILY, read_config
 
-FAMILY = "transformers/"
 Tower = Literal["text", "image", "audio"]
 
 IMAGE_TYPES = frozenset(

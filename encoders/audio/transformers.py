@@ -13,7 +13,7 @@ from encoders.base import Encoder, Provenance
 from encoders.hub import FEATURE_FILES, locate
 from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.registry import Weights
-from encoders.transformers_loading import find_checkpoint, load_model, make_config, read_config, read_json
+from encoders.transformers_loading import find_checkpoint, load_model, make_config, read_config, read_json, read_part
 from encoders.weights import sha256_of, state_mismatch
 
 SPEECH_MODELS = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
@@ -101,9 +101,8 @@ def _build(name: str, settings: Mapping[str, Any], files: list[Path]) -> tuple[A
     model_class: Any = transformers
     for attribute in path.split("."):
         model_class = getattr(model_class, attribute)
-    if not files:
-        return model_class(config), set()
-    return load_model(name, model_class, config, files, part=part)
+    state = read_part(files, part) if files else None
+    return load_model(name, model_class, config, state, source=str(files[0]) if files else "")
 
 
 def _wrap(name: str, model: Any, features: Mapping[str, Any], max_seconds: float | None) -> Encoder:

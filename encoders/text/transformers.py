@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from encoders.base import Encoder, Provenance, all_real
 from encoders.dependence import depth_order, remove_unused
-from encoders.hub import licence_of, locate, weight_files
+from encoders.hub import locate
 from encoders.preprocessing import Preprocessor
 from encoders.preprocessing.text import text_tensors
 from encoders.registry import Weights
 from encoders.text.late import LateTextPreprocessor
-from encoders.text.model import build_model, config_to_json, read_config, read_weights, vocab_size
+from encoders.text.model import build_model, read_weights, vocab_size
 from encoders.text.pooling import JointEmbedding, SentencePooling
 from encoders.text.sentence import SentenceFolder
 from encoders.text.tokenizer import checked_length, padding_id, text_preprocessor
 from encoders.text.towers import TEXT_TOWERS, text_half
+from encoders.transformers_loading import config_to_json, find_checkpoint, read_config
 from encoders.weights import fit_state, load_state, sha256_of, state_mismatch
 
-FAMILY = "transformers/"
 Pooling = Literal["auto", "tokens", "sentence", "projected"]
 Steps = Sequence[Mapping[str, Any]]
 
@@ -133,8 +133,7 @@ def transformers_text(
         FileNotFoundError: if the model is neither here nor can be fetched.
         ValueError: if it is no text encoder, or weights, config, pooling or tokenizer do not suit it.
     """
-    source, files, licence = _find(name, weights)
-    source, files, licence = _find(name, weights)
+    source, files, licence = find_checkpoint(name, weights)
     folder = locate(source, with_weights=False) if config is None else None
     settings = text_half(read_config(folder) if folder is not None else config or {})
     sentence = SentenceFolder.find(folder) if folder is not None else None
@@ -157,17 +156,6 @@ def transformers_text(
             files += _load_pooler(pooler, beside, pooler_state, f"{name}: what {weights} holds for pooling")
         encoder.provenance = Provenance(str(weights), sha256_of(files), licence)
     return encoder
-
-
-def _find(name: str, weights: Weights) -> tuple[str, list[Path], str]:
-    """Folder or hub id of config and tokenizer; files with the weights, none for random ones; their licence."""
-    source = name.removeprefix(FAMILY)
-    if weights is None:
-        return source, [], "unknown"
-    if weights != "pretrained" and Path(weights).is_file():
-        return source, [Path(weights)], "unknown"
-    folder = locate(source if weights == "pretrained" else str(weights), with_weights=True)
-    return str(folder), weight_files(folder), licence_of(folder)
 
 
 def _pooler(
