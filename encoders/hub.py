@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CONFIG_FILE, TOKENIZER_FILE, CARD_FILE = "config.json", "tokenizer.json", "README.md"
+PREPROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+"""How pictures and sounds are prepared; the second of models of two modalities."""
 SAFE_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 OLD_WEIGHTS = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
 """State_dicts of ``torch.save``; read without running code, where there is nothing better."""
@@ -27,13 +29,31 @@ def locate(source: str | Path, *, with_weights: bool) -> Path:
     if not folder.is_dir():
         folder = _packaged(str(source)) or folder
     if not folder.is_dir():
-        wanted = (CONFIG_FILE, TOKENIZER_FILE, CARD_FILE)
+        wanted = (CONFIG_FILE, TOKENIZER_FILE, CARD_FILE, *PREPROCESSOR_FILES)
         folder = _fetch(str(source), (*wanted, *SAFE_WEIGHTS) if with_weights else wanted)
         if with_weights and not _present(folder, SAFE_WEIGHTS):
             folder = _fetch(str(source), OLD_WEIGHTS)
     if with_weights and not weight_files(folder):
         raise _absent(source, f"{folder}, which holds neither {SAFE_WEIGHTS[0]} nor {OLD_WEIGHTS[0]}")
     return folder
+
+
+def find_weights(source: str, weights: str | Path | None) -> tuple[str, list[Path], str]:
+    """Folder or hub id of a model's config, files with its weights (none for random ones), and their licence.
+
+    Args:
+        source: folder or hub id that the encoder's name stands for.
+        weights: "pretrained" (those of ``source``); None; a file; or another folder or hub id.
+
+    Raises:
+        FileNotFoundError: if they are nowhere.
+    """
+    if weights is None:
+        return source, [], "unknown"
+    if weights != "pretrained" and Path(weights).is_file():
+        return source, [Path(weights)], "unknown"
+    folder = locate(source if weights == "pretrained" else str(weights), with_weights=True)
+    return str(folder), weight_files(folder), licence_of(folder)
 
 
 def weight_files(folder: Path) -> list[Path]:

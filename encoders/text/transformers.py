@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from encoders.base import Encoder, Provenance
 from encoders.dependence import depth_order, remove_unused
-from encoders.hub import licence_of, locate, weight_files
+from encoders.hub import find_weights, locate
 from encoders.preprocessing import Preprocessor
 from encoders.registry import Weights
 from encoders.text.model import build_model, config_to_json, read_config, vocab_size
@@ -90,7 +89,7 @@ def transformers_text(
         FileNotFoundError: if the model is neither here nor can be fetched.
         ValueError: if it is no text encoder, or weights, config or tokenizer do not suit it.
     """
-    source, files, licence = _find(name, weights)
+    source, files, licence = find_weights(name.removeprefix(FAMILY), weights)
     settings = config if config is not None else read_config(locate(source, with_weights=False))
     model, missing = build_model(name, settings, files)
     size = vocab_size(name, model)
@@ -109,14 +108,3 @@ def transformers_text(
     if weights is not None:
         encoder.provenance = Provenance(str(weights), sha256_of(files), licence)
     return encoder
-
-
-def _find(name: str, weights: Weights) -> tuple[str, list[Path], str]:
-    """Folder or hub id of config and tokenizer; files with the weights, none for random ones; their licence."""
-    source = name.removeprefix(FAMILY)
-    if weights is None:
-        return source, [], "unknown"
-    if weights != "pretrained" and Path(weights).is_file():
-        return source, [Path(weights)], "unknown"
-    folder = locate(source if weights == "pretrained" else str(weights), with_weights=True)
-    return str(folder), weight_files(folder), licence_of(folder)
