@@ -45,8 +45,9 @@ TORCHVISION_SIZES = {
 }
 """The smallest member of each family of torchvision, and a picture size that it answers in a moment."""
 
-TIMM_SIZES = {"test_vit3": 160, "test_resnet": 64, "test_convnext": 64, "test_mambaout": 64}
-"""timm's own tiny models: a sequence of tokens, feature maps of both layouts."""
+TIMM_SIZES = {"test_vit3": 160, "test_resnet": 64, "test_convnext": 64, "test_mambaout": 64, "levit_128s": 224}
+TIMM_SIZES |= {"test_maxvit": 160}
+"""timm's own tiny models, with sequences of tokens and feature maps of both layouts, and two that need care."""
 
 
 def settle(model: nn.Module, size: int, *, count: int = 4) -> None:

@@ -74,7 +74,7 @@ def entries() -> list[tuple[EncoderInfo, str]]:
         _torchvision(name, width, paper) for paper, models in TORCHVISION.items() for name, width in models.items()
     ]
     source = "timm (any model's name)"
-    timm = EncoderInfo("timm/*", "image", source=source, licence="each model's own", has_weights=True)
+    timm = EncoderInfo("timm/*", "image", source=source, has_weights=True)
     return [*found, (timm, "encoders.image.timm:timm_encoder")]
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from encoders.dependence import depth_order
 from encoders.image.layers import Normalize
 from encoders.image.model import ImageModelEncoder
 from encoders.image.timm_weights import build_model, load_own, provenance, published_weights, read_weights
@@ -100,9 +101,11 @@ def _features(model: Any, x: Any) -> Any:
     return model.forward_features(x)
 
 
-def _order(model: Any, _: Callable[[], object]) -> list[list[str]]:
-    """By the depth that timm itself gives each parameter for layer-wise learning rates."""
+def _order(model: Any, run: Callable[[], object]) -> list[list[str]]:
+    """By the depth that timm itself gives each parameter for layer-wise learning rates, where it does."""
     from timm.models import group_parameters
 
+    if not hasattr(model, "group_matcher"):
+        return depth_order(model, run)
     groups = group_parameters(model, model.group_matcher(coarse=False))
     return [groups[depth] for depth in sorted(groups)]

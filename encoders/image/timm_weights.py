@@ -93,8 +93,8 @@ def build_model(name: str, published: Mapping[str, Any], image_size: int, found:
     try:
         model: Any = timm.create_model(f"{architecture}.{tag}" if tag else architecture, **options)
     except (RuntimeError, KeyError, ValueError, AssertionError, TypeError) as error:
-        what = f"does not take pictures of {image_size} pixels a side" if found is None else "does not take"
-        raise ValueError(f"{name} {what} {'' if found is None else found.asked} ({error})") from error
+        given = f"pictures of {image_size} pixels" if found is None else found.asked
+        raise ValueError(f"{name} does not take {given} ({str(error)[:400]})") from error
     model.pretrained_cfg = model.default_cfg = {}  # else the tensors stay in memory a second time
     return model
 
