@@ -208,3 +208,15 @@ def test_a_picture_size_that_the_model_does_not_take_is_refused():
 def test_the_catalogue_has_timm_as_a_family():
     info = find_encoder("timm/resnet18")
     assert (info.modality, info.embed_dim, info.has_weights) == ("image", None, True)
+
+
+def test_depth_of_a_model_that_timm_gives_no_order_is_found():
+    encoder = create_encoder("timm/poolformer_s12", weights=None, image_size=64)
+    assert not hasattr(encoder.model, "group_matcher")
+    names = {id(parameter): name for name, parameter in encoder.named_parameters()}
+    groups = [names[id(group[0])] for group in encoder.depth_groups()]
+    blocks = [f"model.stages.{stage}.blocks.{block}." for stage in range(4) for block in range((2, 2, 6, 2)[stage])]
+    assert [name for name in groups if ".blocks." in name] == [
+        next(name for name in groups if name.startswith(block)) for block in blocks
+    ]
+    assert groups[0].startswith("model.stem.")
