@@ -1,6 +1,6 @@
 """What tokens depend on, and in which order: for models whose code is not ours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -51,35 +51,51 @@ def _remove(module: nn.Module, used: set[int], path: str, removed: list[str]) ->
 def depth_order(model: nn.Module, run: Callable[[], object]) -> list[list[str]]:
     """Names of the parameters in the order in which a forward pass meets their modules: stem, layers, what follows.
 
-    The layers are the items of the ModuleList with the most parameters. A parameter whose own module is never
-    called (an embedding whose matrix is used directly) counts where the module around it is called.
+    The layers are the items of the list with the most parameters; stages that are lists of layers themselves are
+    opened, and what lies between two layers is a group, too. A parameter whose own module is never called (an
+    embedding whose matrix is used directly) counts where the module around it is called.
 
     Args:
         run: one forward pass of ``model``.
     """
-    layers = list(_layers(model))
+    layers = _opened(_largest_list(model))
     layer_of = {id(parameter): index for index, layer in enumerate(layers) for parameter in layer.parameters()}
-    called = _call_times(model, run)
-    first_layer = called.get(layers[0], 0) if layers else len(called)
-    stem: list[str] = []
+    called = call_times(model, run)
+    starts = [called.get(layer, 0) for layer in layers]
     inside: list[list[str]] = [[] for _ in layers]
-    rest: list[str] = []
+    before: list[list[str]] = [[] for _ in [*layers, None]]  # the last holds what follows all layers
     for name, parameter in model.named_parameters():
         if id(parameter) in layer_of:
             inside[layer_of[id(parameter)]].append(name)
-        elif _call_time(model, name, called) < first_layer:
-            stem.append(name)
         else:
-            rest.append(name)
-    return [group for group in (stem, *inside, rest) if group]
+            time = _call_time(model, name, called)
+            before[sum(start <= time for start in starts)].append(name)
+    groups = [group for pair in zip(before, [*inside, []], strict=True) for group in pair]
+    return [group for group in groups if group]
 
 
-def _layers(model: nn.Module) -> nn.ModuleList:
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    return max(lists, key=lambda module: sum(p.numel() for p in module.parameters()), default=nn.ModuleList())
+def _largest_list(model: nn.Module) -> list[nn.Module]:
+    """Items of the list of layers with the most parameters; a Sequential counts if its items have parts."""
+    lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList)]
+    sequences = [list(module) for module in model.modules() if isinstance(module, nn.Sequential)]
+    lists += [items for items in sequences if all(list(item.children()) for item in items)]
+    return max(lists, key=_size, default=[])
 
 
-def _call_times(model: nn.Module, run: Callable[[], object]) -> dict[nn.Module, int]:
+def _opened(layers: Sequence[nn.Module]) -> list[nn.Module]:
+    """The layers, or those inside them where nearly all that a layer has is a list of layers (a stage)."""
+    opened: list[nn.Module] = []
+    for layer in layers:
+        inner = _largest_list(layer)
+        opened.extend(_opened(inner) if 2 * _size(inner) > _size([layer]) else [layer])
+    return opened
+
+
+def _size(modules: Sequence[nn.Module]) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def call_times(model: nn.Module, run: Callable[[], object]) -> dict[nn.Module, int]:
     """Module -> how many others were called before it was called first."""
     called: dict[nn.Module, int] = {}
 

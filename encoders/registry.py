@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 PLUGIN_GROUP = "multimodal.encoders"
 BUILT_IN = "multimodal-transfer"
 BUILT_IN_MODALITIES = ("image", "text", "audio")
+EXTRAS = {"timm": "timm", "peft": "lora"}
+"""Packages that the extra ``train`` does not bring -> the extra that does."""
 TRAIN_PACKAGES = ("torch", "torchvision", "torchaudio", "transformers", "safetensors", "jaxtyping")
 Weights = str | Path | None
 Factory = Callable[..., "Encoder"]
@@ -179,7 +181,7 @@ def create_encoder(name: str, *, weights: Weights | EllipsisType = ..., **kwargs
     except ModuleNotFoundError as error:
         if entry.owner != BUILT_IN and error.name not in TRAIN_PACKAGES:
             raise  # what a plug-in lacks is not in our extra
-        raise missing_extra(error, "train") from error
+        raise missing_extra(error, EXTRAS.get(str(error.name), "train")) from error
 
 
 def _load(entry: _Entry) -> Factory:

@@ -92,6 +92,21 @@ def make_config(name: str, settings: Mapping[str, Any], advice: str) -> Any:
         return AutoConfig.for_model(kind, **stable)
 
 
+def base_class(name: str, config: Any, advice: str) -> Any:
+    """The class of transformers that gives hidden states.
+
+    Raises:
+        ValueError: if it has none of this kind.
+    """
+    from transformers import AutoModel
+
+    try:
+        with torch.device("meta"):
+            return type(AutoModel.from_config(config))
+    except ValueError as error:
+        raise ValueError(f"{name}: transformers has no base model for {config.model_type!r}; {advice}") from error
+
+
 def load_model(
     name: str, model_class: Any, config: Any, state: Mapping[str, Tensor] | None, *, source: str = ""
 ) -> tuple[Any, set[str]]:

@@ -13,8 +13,8 @@ from encoders.transformers_loading import FAMILY, read_config
 Tower = Literal["text", "image", "audio"]
 
 IMAGE_TYPES = frozenset(
-    {"vit", "deit", "beit", "dinov2", "dinov2_with_registers", "swin", "convnext", "clip_vision_model"}
-    | {"siglip_vision_model", "siglip2_vision_model"}
+    {"vit", "deit", "beit", "dinov2", "dinov2_with_registers", "swin", "swinv2", "convnext", "convnextv2"}
+    | {"clip_vision_model", "siglip_vision_model", "siglip2_vision_model"}
 )
 AUDIO_TYPES = frozenset({"wav2vec2", "hubert", "wavlm", "audio-spectrogram-transformer", "whisper", "clap_audio_model"})
 TOWERS: dict[str, tuple[Tower, ...]] = {

@@ -8,7 +8,7 @@ import soxr
 from PIL import Image
 
 from encoders.preprocessing.audio import MAX_SECONDS, decode_audio
-from encoders.preprocessing.image import decode_image
+from encoders.preprocessing.image_files import decode_image
 from multimodal.config import Augment
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's mode "L"

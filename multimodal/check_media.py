@@ -9,7 +9,7 @@ from typing import Any
 
 from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.audio import decode_audio
-from encoders.preprocessing.image import decode_image
+from encoders.preprocessing.image_files import decode_image
 from multimodal.check_labels import read_labels
 from multimodal.config import Task
 from multimodal.files import sha256_of

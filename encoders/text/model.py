@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from encoders.text.towers import TEXT_TOWERS, text_half_state
-from encoders.transformers_loading import load_model, make_config
+from encoders.transformers_loading import base_class, load_model, make_config
 from encoders.weights import read_state
 
 
@@ -58,11 +57,7 @@ def _model_class(name: str, config: Any, projected: bool) -> Any:
     tower = TEXT_TOWERS.get(config.model_type)
     if tower is not None:
         return getattr(transformers, tower.projecting if projected else tower.model)
-    try:
-        with torch.device("meta"):
-            return type(transformers.AutoModel.from_config(config))
-    except ValueError as error:
-        raise ValueError(f"{name}: transformers has no base model for {config.model_type!r}; {_ADVICE}") from error
+    return base_class(name, config, _ADVICE)
 
 
 _ADVICE = "give a text encoder, for example transformers/sentence-transformers/all-MiniLM-L6-v2"

@@ -3,13 +3,16 @@
 A new family joins with a line in ``ENCODERS``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from audio_checkpoints import AUDIO_MODELS, write_audio_model
 from checkpoints import DECODERS, LIKE_BERT, SPEECH, TEXT_MODELS, write_text_model
+from image_checkpoints import IMAGE_MODELS, TIMM_SIZES, TORCHVISION_SIZES, TWO_TOWERS, lively, transformers_encoder
 from word_files import make_vectors, write_vectors
 
 from encoders import create_encoder, find_encoder, list_encoders
@@ -41,12 +44,21 @@ def _wav2vec2(name: str) -> Callable[[Path], Encoder]:
     return lambda _: create_encoder(name, weights=None, model=SPEECH)
 
 
+IMAGE_ENCODERS: dict[str, Callable[[Path], Encoder]] = {
+    **{f"torchvision/{name}": lively(f"torchvision/{name}", size) for name, size in TORCHVISION_SIZES.items()},
+    **{f"timm/{name}": lively(f"timm/{name}", size) for name, size in TIMM_SIZES.items()},
+    **{f"transformers/* {kind}": transformers_encoder(kind) for kind in (*IMAGE_MODELS, *TWO_TOWERS)},
+}
+SLOW = {f"torchvision/{name}" for name in ("vgg11", "vgg11_bn", "resnext50_32x4d", "wide_resnet50_2", "inception_v3")}
+SLOW |= {f"torchvision/{name}" for name in ("efficientnet_v2_s", "swin_v2_t", "vit_b_32", "maxvit_t")}
+SLOW |= {"timm/test_maxvit", "timm/levit_128s"}
+EXPORTED_FAST = {"torchvision/squeezenet1_1", "timm/test_resnet", "transformers/* vit", "transformers/* convnext"}
+
 ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     "compact/image": lambda _: create_encoder("compact/image", image_size=64),
     "compact/text": lambda _: create_encoder("compact/text"),
     "compact/audio": lambda _: create_encoder("compact/audio"),
-    "torchvision/resnet18": lambda _: create_encoder("torchvision/resnet18", weights=None, image_size=64),
-    "torchvision/resnet50": lambda _: create_encoder("torchvision/resnet50", weights=None, image_size=64),
+    **IMAGE_ENCODERS,
     **{f"transformers/* {kind}": _transformers_audio(kind) for kind in AUDIO_MODELS},
     **{f"transformers/* {kind}": _transformers(kind) for kind in (*TEXT_MODELS, *LIKE_BERT, *DECODERS)},
     "wordvectors/*": _word_vectors,
@@ -57,27 +69,48 @@ ENCODERS: dict[str, Callable[[Path], Encoder]] = {
 }
 
 
-@pytest.fixture(params=ENCODERS)
+@pytest.fixture
 def encoder(request: pytest.FixtureRequest, tmp_path: Path) -> Encoder:
     torch.manual_seed(0)
     return ENCODERS[request.param](tmp_path)
 
 
+def cases(slow: Collection[str]) -> list[Any]:
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in slow)) for name in ENCODERS]
+
+
+@pytest.mark.parametrize("encoder", cases(SLOW), indirect=True)
 def test_every_promise_is_kept_in_torch(encoder: Encoder) -> None:
     check_encoder(encoder, export=False)
+    check_catalogue(encoder)
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("encoder", cases(ENCODERS.keys() - EXPORTED_FAST), indirect=True)
 def test_every_promise_is_kept_in_onnx(encoder: Encoder) -> None:
     check_encoder(encoder)
 
 
-def test_the_catalogue_says_what_the_encoder_is(encoder: Encoder) -> None:
+def check_catalogue(encoder: Encoder) -> None:
+    """The catalogue says what the encoder is."""
     info = find_encoder(encoder.name)
     assert info.modality in (encoder.modality, "any")
     if "model" not in encoder.arguments:  # made tiny for these tests
         assert info.embed_dim in (None, encoder.embed_dim)
     assert info.ignores_padding == encoder.ignores_padding
+
+
+@pytest.mark.parametrize("encoder", cases(SLOW | (ENCODERS.keys() - IMAGE_ENCODERS.keys())), indirect=True)
+def test_depth_goes_from_input_to_output(encoder: Encoder) -> None:
+    called: dict[torch.nn.Module, int] = {}
+    for module in encoder.modules():
+        module.register_forward_pre_hook(lambda each, _: called.setdefault(each, len(called)) and None)
+    blank = encoder.preprocessor.stack([encoder.preprocessor.blank()])
+    encoder.eval()({name: torch.from_numpy(array) for name, array in blank.items()})
+    owners = {id(parameter): module for module in encoder.modules() for parameter in module.parameters(recurse=False)}
+    times = [[called[owners[id(p)]] for p in group if owners[id(p)] in called] for group in encoder.depth_groups()]
+    spans = [(min(group), max(group)) for group in times if group]
+    assert len(spans) > 2
+    assert all(before[1] < after[0] for before, after in pairwise(spans))
 
 
 def test_every_family_of_the_registry_is_checked() -> None:

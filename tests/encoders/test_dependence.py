@@ -66,3 +66,34 @@ def test_order_is_that_of_the_forward_pass(model):
 def test_a_model_without_layers_is_one_group():
     layer = nn.Linear(2, 2)
     assert depth_order(layer, lambda: layer(torch.ones(1, 2))) == [["weight", "bias"]]
+
+
+class Stage(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.reduce = nn.Linear(3, 3)
+        self.blocks = nn.Sequential(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), nn.Sequential(nn.Linear(3, 3)))
+
+    def forward(self, x):
+        return self.blocks(self.reduce(x))
+
+
+def test_stages_are_opened_and_what_lies_between_their_layers_is_a_group():
+    model = nn.ModuleDict({"last": nn.Linear(3, 3), "stages": nn.ModuleList([Stage(), Stage()])})
+
+    def run():
+        x = torch.ones(1, 3)
+        for stage in model["stages"]:
+            x = stage(x)
+        return model["last"](x)
+
+    groups = [{name.rpartition(".")[0] for name in group} for group in depth_order(model, run)]
+    assert groups == [
+        {"stages.0.reduce"},
+        {"stages.0.blocks.0.0", "stages.0.blocks.0.1"},
+        {"stages.0.blocks.1.0"},
+        {"stages.1.reduce"},
+        {"stages.1.blocks.0.0", "stages.1.blocks.0.1"},
+        {"stages.1.blocks.1.0"},
+        {"last"},
+    ]

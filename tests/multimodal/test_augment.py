@@ -8,7 +8,7 @@ from PIL import Image
 
 from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.audio import MAX_SECONDS, AudioPreprocessor
-from encoders.preprocessing.image import decode_image
+from encoders.preprocessing.image_files import decode_image
 from multimodal.augment import LUMA, Augmentation, mask_spectrogram
 from multimodal.config import Augment
 

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image, ImageFile, ImageOps
 
 from encoders.preprocessing import UnreadableValueError, preprocessor_from_config
-from encoders.preprocessing.image import MAX_BYTES, ImagePreprocessor, decode_image
+from encoders.preprocessing.image import ImagePreprocessor
+from encoders.preprocessing.image_files import MAX_BYTES, decode_image
 
 
 def noise(height: int, width: int, channels: int = 3, *, seed: int = 0) -> np.ndarray:

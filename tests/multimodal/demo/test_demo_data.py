@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from encoders.preprocessing.audio import decode_audio
-from encoders.preprocessing.image import decode_image
+from encoders.preprocessing.image_files import decode_image
 from multimodal.demo import data as demo
 from multimodal.demo.data import PRODUCTS, write_demo_data
 from multimodal.demo.objects import PACKAGES, THINGS
