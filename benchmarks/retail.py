@@ -22,9 +22,15 @@ from multimodal.targets import read_truth
 
 
 def single(given: argparse.Namespace) -> None:
-    """The retail job with one of its inputs: same encoder, epochs and selection."""
+    """The retail job with one of its inputs, and the tasks that use it: same encoder, epochs and selection."""
     task = retail(given.data.resolve(), given.manifest)
-    task = task.model_copy(update={"inputs": {given.input: task.inputs[given.input]}})
+    tasks = {
+        name: target.model_copy(update={"inputs": [given.input]})
+        for name, target in task.tasks.items()
+        if given.input in task.task_inputs(name)
+    }
+    fusion = task.fusion.model_copy(update={"modality_dropout": 0.0, "unimodal_weight": 0.0})
+    task = task.model_copy(update={"inputs": {given.input: task.inputs[given.input]}, "tasks": tasks, "fusion": fusion})
     show_metrics(mm.fit(task, out=given.out, resume=True, say=say).metrics)
 
 

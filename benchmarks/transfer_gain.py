@@ -1,6 +1,6 @@
 """Figures of benchmarks/transfer_gain.md: what the compact encoders' own weights are worth.
 
-python benchmarks/transfer_gain.py ARM --data FOLDER --out RUNS [--seeds 0 1 2]
+python benchmarks/transfer_gain.py ARM --data FOLDER --out RUNS [--seeds 0 1 2] [--weights random pretrained]
 
 Every arm trains from the shipped and from random weights with the same budget, and prints accuracy on test: each
 seed, the mean, and a 95 % interval over the seeds (Student's t).
@@ -17,9 +17,14 @@ from scipy import stats
 
 import multimodal as mm
 from multimodal.console import say, show_table
+from multimodal.recipes.retail import retail
 from multimodal.records import Records, read_records
 
 PRETRAINED, RANDOM = "pretrained", None
+
+
+Arm = tuple[mm.Task, Any]
+"""A job, and its training table."""
 
 
 def few(records: Records, column: str, count: int, seed: int) -> Records:
@@ -48,29 +53,29 @@ def image_task(weights: str | None, seed: int, *, epochs: int, frozen: bool, bat
     )
 
 
-def probe(weights: str | None, seed: int, data: Path) -> tuple[mm.Task, Any, str]:
+def probe(weights: str | None, seed: int, data: Path) -> Arm:
     """A linear head on the frozen encoder, all training photos."""
-    return image_task(weights, seed, epochs=40, frozen=True), data / "train.csv", "product"
+    return image_task(weights, seed, epochs=40, frozen=True), data / "train.csv"
 
 
-def probe_5(weights: str | None, seed: int, data: Path) -> tuple[mm.Task, Any, str]:
+def probe_5(weights: str | None, seed: int, data: Path) -> Arm:
     """A linear head on the frozen encoder, 5 photos a class."""
     train = few(read_records(data / "train.csv"), "product", 5, seed)
-    return image_task(weights, seed, epochs=100, frozen=True), train, "product"
+    return image_task(weights, seed, epochs=100, frozen=True), train
 
 
-def finetune_5(weights: str | None, seed: int, data: Path) -> tuple[mm.Task, Any, str]:
+def finetune_5(weights: str | None, seed: int, data: Path) -> Arm:
     """Everything trained, 5 photos a class, 60 epochs."""
     train = few(read_records(data / "train.csv"), "product", 5, seed)
-    return image_task(weights, seed, epochs=60, frozen=False), train, "product"
+    return image_task(weights, seed, epochs=60, frozen=False), train
 
 
-def finetune(weights: str | None, seed: int, data: Path) -> tuple[mm.Task, Any, str]:
+def finetune(weights: str | None, seed: int, data: Path) -> Arm:
     """Everything trained, all training photos, 12 epochs."""
-    return image_task(weights, seed, epochs=12, frozen=False), data / "train.csv", "product"
+    return image_task(weights, seed, epochs=12, frozen=False), data / "train.csv"
 
 
-def audio_10(weights: str | None, seed: int, data: Path) -> tuple[mm.Task, Any, str]:
+def audio_10(weights: str | None, seed: int, data: Path) -> Arm:
     """Quantity from 10 clips a class of the training speakers, everything trained, 60 epochs."""
     train = few(read_records(data / "train.csv"), "quantity", 10, seed)
     audio = mm.Input(encoder="compact/audio", weights=weights, learning_rate_scale=1.0)
@@ -81,20 +86,34 @@ def audio_10(weights: str | None, seed: int, data: Path) -> tuple[mm.Task, Any, 
         tasks={"quantity": mm.Target(label_smoothing=0.1)},
         train=mm.Train(epochs=60, batch_size=16, learning_rate=1e-3, weight_decay=0.05, seed=seed),
     )
-    return task, train, "quantity"
+    return task, train
 
 
-ARMS: dict[str, Callable[[str | None, int, Path], tuple[mm.Task, Any, str]]] = {
-    arm.__name__: arm for arm in (probe, probe_5, finetune_5, finetune, audio_10)
+def hard(weights: str | None, seed: int, data: Path) -> Arm:
+    """The retail recipe on `hard`, with all three compact encoders trained."""
+    task = retail(data, "hard")
+    compact = {"weights": weights, "learning_rate_scale": 0.4}
+    inputs = {name: entry.model_copy(update=compact) for name, entry in task.inputs.items()}
+    inputs["text"] = mm.Input(encoder="compact/text", **compact)
+    train = task.train.model_copy(update={"seed": seed})
+    return task.model_copy(update={"inputs": inputs, "train": train}), data / "train_hard.csv"
+
+
+ARMS: dict[str, Callable[[str | None, int, Path], Arm]] = {
+    arm.__name__: arm for arm in (probe, probe_5, finetune_5, finetune, audio_10, hard)
 }
 
 
-def accuracy(arm: str, weights: str | None, seed: int, data: Path, out: Path) -> float:
-    """On test; a finished run is not trained again."""
+def accuracies(arm: str, weights: str | None, seed: int, data: Path, out: Path) -> dict[str, float]:
+    """Task -> accuracy on test; a finished run is not trained again."""
     folder = out / f"{arm}-{weights or 'random'}-{seed}"
-    task, train, target = ARMS[arm](weights, seed, data)
-    run = mm.fit(task, train=train, valid=data / "val.csv", test=data / "test.csv", out=folder, resume=True, say=say)
-    return float(run.metrics["tasks"][target]["accuracy"]["value"])
+    task, train = ARMS[arm](weights, seed, data)
+    suffix = "_hard" if arm == "hard" else ""
+    tables = {"valid": data / f"val{suffix}.csv", "test": data / f"test{suffix}.csv"}
+    run = mm.fit(task, train=train, **tables, out=folder, resume=True, say=say)
+    seconds = run.metrics["training"]["seconds"]
+    say(f"{folder.name}: {seconds:.0f} s")
+    return {name: float(run.metrics["tasks"][name]["accuracy"]["value"]) for name in task.tasks}
 
 
 def interval(values: Sequence[float]) -> str:
@@ -111,14 +130,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--out", type=Path, required=True, metavar="RUNS")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--weights", nargs="+", choices=["random", "pretrained"], default=["random", "pretrained"])
     given = parser.parse_args()
+    chosen = {"random": RANDOM, "pretrained": PRETRAINED}
     found = {
-        weights: [accuracy(given.arm, weights, seed, given.data.resolve(), given.out) for seed in given.seeds]
-        for weights in (RANDOM, PRETRAINED)
+        name: [accuracies(given.arm, chosen[name], seed, given.data.resolve(), given.out) for seed in given.seeds]
+        for name in given.weights
     }
-    gains = [after - before for before, after in zip(found[RANDOM], found[PRETRAINED], strict=True)]
-    rows = [(weights or "random", interval(values), json.dumps(values)) for weights, values in found.items()]
-    show_table((given.arm, "accuracy", "seeds"), [*rows, ("gain", interval(gains), json.dumps(gains))])
+    for target in found[given.weights[0]][0]:
+        values = {name: [each[target] for each in runs] for name, runs in found.items()}
+        if len(values) == 2:
+            values["gain"] = [after - before for before, after in zip(*values.values(), strict=True)]
+        rows = [(name, interval(scores), json.dumps(scores)) for name, scores in values.items()]
+        show_table((f"{given.arm}: {target}", "accuracy", "seeds"), rows)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from multimodal.transfer import (
     ProbeThenFinetune,
     TransferStrategy,
 )
+from multimodal.unimodal import UnimodalHeads
 
 HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
@@ -186,19 +187,29 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
     fusion = build_fusion(task, encoders)
     built = {name: build_head(task.tasks[name].type, fusion.out_dim, arguments) for name, arguments in heads.items()}
     reads = {name: task.task_inputs(name) for name in heads}
-    unimodal = {
-        name: {entry: build_head(task.tasks[name].type, encoders[entry].embed_dim, arguments) for entry in reads[name]}
-        for name, arguments in heads.items()
-        if task.fusion.unimodal_weight > 0
-    }
     return MultimodalModel(
         encoders,
         fusion,
         built,
         reads=reads,
-        unimodal=unimodal,
-        unimodal_weight=task.fusion.unimodal_weight,
+        unimodal=_build_unimodal(task, encoders, heads) if task.fusion.unimodal_weight > 0 else None,
         modality_dropout=task.fusion.modality_dropout,
+    )
+
+
+def _build_unimodal(
+    task: Task, encoders: Mapping[str, Encoder], heads: Mapping[str, Mapping[str, Any]]
+) -> UnimodalHeads:
+    built = {
+        name: {
+            entry: build_head(task.tasks[name].type, encoders[entry].embed_dim, arguments)
+            for entry in task.task_inputs(name)
+        }
+        for name, arguments in heads.items()
+    }
+    fusion = task.fusion
+    return UnimodalHeads(
+        built, weight=fusion.unimodal_weight, dropout=fusion.dropout or 0.0, alone=fusion.unimodal_only
     )
 
 

@@ -137,6 +137,16 @@ class Fusion(_Section):
     unimodal_weight: float = Field(default=0.0, ge=0)
     """Of the losses of auxiliary heads that see one input each, relative to their task's; 0 makes none. They keep an
     encoder learning beside a stronger one, and are not exported."""
+    unimodal_only: bool = False
+    """Whether encoders learn from these auxiliary heads alone, as if each were trained by itself."""
+
+    @model_validator(mode="after")
+    def _learns(self) -> "Fusion":
+        if self.unimodal_only and self.unimodal_weight == 0:
+            raise ValueError(
+                "unimodal_only leaves encoders nothing to learn from: set unimodal_weight, for example to 1"
+            )
+        return self
 
     @field_validator("modality_dropout")
     @classmethod

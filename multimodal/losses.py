@@ -25,7 +25,7 @@ class Term(NamedTuple):
 
     def head(self, model: MultimodalModel) -> Head:
         """What answers."""
-        return model.head(self.task) if self.input is None else model.unimodal_head(self.task, self.input)
+        return model.head(self.task) if self.input is None else model.unimodal.head(self.task, self.input)
 
     def outputs(self, output: ModelOutput) -> Float[Tensor, "b _c"]:
         """What it said."""
@@ -34,7 +34,7 @@ class Term(NamedTuple):
 
 def loss_terms(model: MultimodalModel, tasks: Sequence[str]) -> list[Term]:
     """The terms of these tasks: each task's own, then those of its auxiliary heads."""
-    return [Term(task, name) for task in tasks for name in (None, *model.unimodal_inputs(task))]
+    return [Term(task, name) for task in tasks for name in (None, *model.unimodal.names.get(task, ()))]
 
 
 def known_counts(parts: Sequence[Batch], terms: Sequence[Term]) -> Float[Tensor, " terms"]:
@@ -53,7 +53,7 @@ def combined_loss(
     """Weighted sum over terms of the mean loss of the records that count, each divided by its null loss.
 
     Args:
-        weights: task -> weight; an auxiliary head has that of its task times ``model.unimodal_weight``.
+        weights: task -> weight; an auxiliary head has that of its task times ``model.unimodal.weight``.
         counts: records that count for each of ``loss_terms`` in the *whole* step, over all parts and processes, so
             that the sum of this loss over parts and processes is the loss of the step.
     """
@@ -61,7 +61,7 @@ def combined_loss(
     for term, count in zip(loss_terms(model, list(weights)), counts, strict=True):
         head = term.head(model)
         losses = head.loss(term.outputs(output), batch.targets[term.task])
-        weight = weights[term.task] * (1.0 if term.input is None else model.unimodal_weight)
+        weight = weights[term.task] * (1.0 if term.input is None else model.unimodal.weight)
         known = term.known(batch).to(losses.dtype)
         total = total + weight / head.null_loss * (losses * known).sum() / count.clamp_min(1.0)
     return total

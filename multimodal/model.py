@@ -14,6 +14,7 @@ from fusion.names import NamedModules
 from fusion.pooling import masked_mean
 from multimodal.heads import Head
 from multimodal.modes import batch_norms, evaluating, set_training_modes
+from multimodal.unimodal import UnimodalHeads
 
 
 class ModelOutput(NamedTuple):
@@ -39,9 +40,7 @@ class MultimodalModel(nn.Module):
         heads: task name -> head.
         reads: task name -> inputs that it may use; the others are hidden from it as if they were missing. A task that
             is not named uses all.
-        unimodal: task name -> input name -> auxiliary head over this input alone. They only serve the loss, in which
-            they keep an encoder learning beside a stronger one, and are not exported.
-        unimodal_weight: of an auxiliary head's loss, relative to that of its task.
+        unimodal: auxiliary heads over single inputs; None has none.
         modality_dropout: probability of hiding each present input of a record while training, or input -> its own;
             never all of them.
     """
@@ -53,8 +52,7 @@ class MultimodalModel(nn.Module):
         heads: dict[str, Head],
         *,
         reads: Mapping[str, Sequence[str]] | None = None,
-        unimodal: Mapping[str, Mapping[str, Head]] | None = None,
-        unimodal_weight: float = 1.0,
+        unimodal: UnimodalHeads | None = None,
         modality_dropout: float | Mapping[str, float] = 0.0,
     ) -> None:
         super().__init__()
@@ -65,8 +63,7 @@ class MultimodalModel(nn.Module):
         self.fusion = fusion
         self.heads = NamedModules(heads)
         self.reads = {task: frozenset((reads or {}).get(task, encoders)) for task in heads}
-        self.unimodal = NamedModules({task: NamedModules(dict(parts)) for task, parts in (unimodal or {}).items()})
-        self.unimodal_weight = unimodal_weight
+        self.unimodal = UnimodalHeads({}) if unimodal is None else unimodal
         shared = modality_dropout if isinstance(modality_dropout, float) else 0.0
         own = {} if isinstance(modality_dropout, float) else modality_dropout
         self.modality_dropout = {name: own.get(name, shared) for name in encoders}
@@ -87,21 +84,6 @@ class MultimodalModel(nn.Module):
         head = self.heads[name]
         assert isinstance(head, Head)
         return head
-
-    def unimodal_inputs(self, task: str) -> tuple[str, ...]:
-        """Inputs over which a task has an auxiliary head."""
-        return tuple(self._unimodal(task)) if task in self.unimodal else ()
-
-    def unimodal_head(self, task: str, name: str) -> Head:
-        """The auxiliary head of a task over one input."""
-        head = self._unimodal(task)[name]
-        assert isinstance(head, Head)
-        return head
-
-    def _unimodal(self, task: str) -> NamedModules:
-        heads = self.unimodal[task]
-        assert isinstance(heads, NamedModules)
-        return heads
 
     def train(self, mode: bool = True) -> "MultimodalModel":
         """Train mode for what trains; what is frozen (``requires_grad`` off) stays in eval mode, always."""
@@ -133,10 +115,11 @@ class MultimodalModel(nn.Module):
         """Modality dropout (training only), missing tokens, fusion, heads."""
         pooled = {name: masked_mean(*self.fusion.fill_missing(name, tokens[name], masks[name])) for name in tokens}
         everything = frozenset(self.encoder_of)
+        tokens = self.unimodal.shield(tokens)
         views = dict.fromkeys([everything, *self.reads.values()])  # each once, in an order that never varies
         fused = {inputs: self._fuse(tokens, masks, inputs) for inputs in views}
         outputs = {name: self.head(name)(fused[self.reads[name]]) for name in self.heads}
-        return ModelOutput(outputs, fused[everything], pooled, self._unimodal_outputs(pooled))
+        return ModelOutput(outputs, fused[everything], pooled, self.unimodal(pooled) if self.training else {})
 
     def _fuse(
         self, tokens: dict[str, Tensor], masks: dict[str, Tensor], inputs: frozenset[str]
@@ -146,14 +129,6 @@ class MultimodalModel(nn.Module):
         if self.training and any(self.modality_dropout.values()):
             masks = drop_modalities(masks, self.modality_dropout)
         return self.fusion(tokens, masks)
-
-    def _unimodal_outputs(self, pooled: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-        if not self.training:
-            return {}
-        return {
-            task: {name: self.unimodal_head(task, name)(pooled[name]) for name in self.unimodal_inputs(task)}
-            for task in self.unimodal
-        }
 
 
 def _encode_present(

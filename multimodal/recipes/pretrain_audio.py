@@ -17,7 +17,7 @@ def pretrain_audio(data: Path) -> mm.Task:
     return mm.Task(
         name="pretrain_audio",
         data=mm.Data(train=str(data / "train.csv"), valid=str(data / "val.csv")),
-        inputs={"audio": mm.Input(encoder="compact/audio", augment=mm.Augment(speed=0.15, noise=0.02))},
+        inputs={"audio": mm.Input(encoder="compact/audio", weights=None, augment=mm.Augment(speed=0.15, noise=0.02))},
         fusion=mm.Fusion(name="concat", dropout=0.2),
         tasks={"label": mm.Target()},
         train=mm.Train(epochs=15, batch_size=32, learning_rate=2e-3, weight_decay=0.05),

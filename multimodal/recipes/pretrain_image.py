@@ -14,10 +14,11 @@ from multimodal.recipes.command import run_recipe
 
 def pretrain_image(data: Path) -> mm.Task:
     """Labels of photos. No label smoothing, which makes features transfer worse (https://arxiv.org/abs/1805.08974)."""
+    image = mm.Input(encoder="compact/image", weights=None, augment=mm.Augment(crop=0.7, color=0.4, rotation=15))
     return mm.Task(
         name="pretrain_image",
         data=mm.Data(train=str(data / "train.csv"), valid=str(data / "val.csv")),
-        inputs={"image": mm.Input(encoder="compact/image", augment=mm.Augment(crop=0.7, color=0.4, rotation=15))},
+        inputs={"image": image},
         fusion=mm.Fusion(name="concat", dropout=0.2),
         tasks={"label": mm.Target()},
         train=mm.Train(epochs=40, batch_size=32, learning_rate=2e-3, weight_decay=0.05),

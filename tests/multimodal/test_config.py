@@ -333,3 +333,10 @@ def test_a_task_uses_all_inputs_or_those_it_names_in_config_order():
     assert task.task_inputs("product") == list(task.inputs)
     task = parse_task(task.model_dump(), ["tasks.product.inputs=[note, image]"])
     assert task.task_inputs("product") == ["image", "note"]
+
+
+def test_encoders_that_learn_from_their_own_heads_need_such_heads():
+    with pytest.raises(
+        ConfigError, match="fusion: unimodal_only leaves encoders nothing to learn from: set unimodal_w"
+    ):
+        parse_task(JOB, ["fusion.unimodal_only=true"])

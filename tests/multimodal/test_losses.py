@@ -13,6 +13,7 @@ from multimodal.data import Batch, collate
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.losses import Term, combined_loss, known_counts, loss_terms
 from multimodal.model import ModelOutput, MultimodalModel
+from multimodal.unimodal import UnimodalHeads
 
 N, CLASSES = 12, 4
 WEIGHTS = {"product": 1.0, "tags": 0.5, "price": 2.0}
@@ -200,19 +201,18 @@ def test_every_parameter_gets_a_gradient_where_an_input_is_missing_throughout(tm
 # --- auxiliary heads ---------------------------------------------------------------------------------------------
 
 
-def with_unimodal_heads(weight: float) -> MultimodalModel:
-    plain = make_model()
+def with_unimodal_heads(**options: Any) -> MultimodalModel:
+    plain, labels = make_model(), ["blue", "green", "red"]
     return MultimodalModel(
         {name: plain.encoder(name) for name in plain.input_names},
         plain.fusion,
-        {"color": ClassificationHead(8, ["blue", "green", "red"])},
-        unimodal={"color": {name: ClassificationHead(8, ["blue", "green", "red"]) for name in plain.input_names}},
-        unimodal_weight=weight,
+        {"color": ClassificationHead(8, labels)},
+        unimodal=UnimodalHeads({"color": {n: ClassificationHead(8, labels) for n in plain.input_names}}, **options),
     )
 
 
 def test_auxiliary_heads_add_the_loss_of_each_input_over_the_records_that_have_it(tmp_path):
-    model = with_unimodal_heads(0.5)
+    model = with_unimodal_heads(weight=0.5)
     (batch,) = batches(tmp_path, model, [list(range(12))])
     wanted = loss_terms(model, ["color"])
     assert wanted == [Term("color"), Term("color", "image"), Term("color", "text")]
@@ -232,6 +232,18 @@ def test_auxiliary_heads_add_the_loss_of_each_input_over_the_records_that_have_i
 
 
 def test_auxiliary_heads_are_silent_outside_training(tmp_path):
-    model = with_unimodal_heads(1.0).eval()
+    model = with_unimodal_heads().eval()
     (batch,) = batches(tmp_path, model, [[0, 1, 2]])
     assert model(batch.inputs).unimodal == {}
+
+
+def test_an_encoder_can_learn_from_its_own_head_alone(tmp_path):
+    model = with_unimodal_heads(alone=True)
+    (batch,) = batches(tmp_path, model, [list(range(12))])
+    output = model(batch.inputs)
+    output.outputs["color"].sum().backward(retain_graph=True)
+    assert all(p.grad is None for name in model.input_names for p in model.encoder(name).parameters())
+    assert all(p.grad is not None for p in model.head("color").parameters())
+    output.unimodal["color"]["image"].square().sum().backward()
+    assert all(p.grad is not None for p in model.encoder("image").parameters())
+    assert all(p.grad is None for p in model.encoder("text").parameters())
