@@ -144,7 +144,7 @@ class Fusion(_Section):
     def _learns(self) -> "Fusion":
         if self.unimodal_only and self.unimodal_weight == 0:
             raise ValueError(
-                "unimodal_only leaves encoders nothing to learn from: set unimodal_weight, for example to 1"
+                "unimodal_only leaves encoders nothing to learn from; set unimodal_weight, perhaps to 1"
             )
         return self
 
