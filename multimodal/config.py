@@ -143,9 +143,7 @@ class Fusion(_Section):
     @model_validator(mode="after")
     def _learns(self) -> "Fusion":
         if self.unimodal_only and self.unimodal_weight == 0:
-            raise ValueError(
-                "unimodal_only leaves encoders nothing to learn from; set unimodal_weight, perhaps to 1"
-            )
+            raise ValueError("unimodal_only leaves encoders nothing to learn from; set unimodal_weight, perhaps to 1")
         return self
 
     @field_validator("modality_dropout")

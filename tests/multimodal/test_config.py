@@ -336,7 +336,5 @@ def test_a_task_uses_all_inputs_or_those_it_names_in_config_order():
 
 
 def test_encoders_that_learn_from_their_own_heads_need_such_heads():
-    with pytest.raises(
-        ConfigError, match="unimodal_only leaves encoders nothing to learn from; set unimodal_weight"
-    ):
+    with pytest.raises(ConfigError, match="unimodal_only leaves encoders nothing to learn from; set unimodal_weight"):
         parse_task(JOB, ["fusion.unimodal_only=true"])
