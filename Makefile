@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # files stay together: a module trains and exports once for all of its tests
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-fast lint types wheel clean
+.PHONY: demo test test-slow lint types wheel clean
 
 $(READY): pyproject.toml constraints.txt requirements-models.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=python3.12")'
@@ -20,10 +20,10 @@ demo: $(READY)
 	$(BIN)/multimodal demo --out build/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest $(PARALLEL)
-
-test-fast: $(READY)
 	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow'
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest $(PARALLEL) -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

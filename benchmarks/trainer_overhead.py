@@ -33,7 +33,7 @@ def make_job(folder: Path, workers: int) -> Job:
     data = write_demo_data(folder)
     task = mm.Task(
         data=mm.Data(train=str(data.source), valid=str(data.source_valid), workers=workers),
-        inputs={"image": mm.Input(encoder="compact/image", options={"image_size": 32})},
+        inputs={"image": mm.Input(encoder="compact/image", weights=None, options={"image_size": 32})},
         fusion=mm.Fusion(name="concat", dim=64),
         tasks={"object": mm.Target(), "pattern": mm.Target()},
         train=mm.Train(epochs=1, batch_size=16),

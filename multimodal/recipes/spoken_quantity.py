@@ -17,7 +17,7 @@ def spoken_quantity(data: Path) -> mm.Task:
     return mm.Task(
         name="spoken_quantity",
         data=mm.Data(train=train, valid=valid, test=test),
-        inputs={"audio": mm.Input(encoder="compact/audio", augment=mm.Augment(speed=0.15))},
+        inputs={"audio": mm.Input(encoder="compact/audio", learning_rate_scale=1.0, augment=mm.Augment(speed=0.15))},
         fusion=mm.Fusion(name="concat"),
         tasks={"quantity": mm.Target(label_smoothing=0.1)},
         train=mm.Train(epochs=15, batch_size=32, learning_rate=2e-3, weight_decay=0.05),
