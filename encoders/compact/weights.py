@@ -19,6 +19,14 @@ def load_weights(encoder: Encoder, weights: str | Path | None) -> None:
     """
     if weights is None:
         return
-    own = weights == "pretrained"
-    path = FOLDER / f"{encoder.modality}.safetensors" if own else Path(weights)
-    encoder.provenance = Provenance(str(weights), load_state(encoder, path), LICENCE if own else "unknown")
+    if weights != "pretrained":
+        encoder.provenance = Provenance(str(weights), load_state(encoder, Path(weights)))
+        return
+    try:
+        digest = load_state(encoder, FOLDER / f"{encoder.modality}.safetensors")
+    except ValueError as error:
+        raise ValueError(
+            f"compact/{encoder.modality} has weights for its own width alone; leave width out, or set weights to null "
+            "for random ones"
+        ) from error
+    encoder.provenance = Provenance("pretrained", digest, LICENCE)

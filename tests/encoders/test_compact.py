@@ -17,6 +17,7 @@ from encoders.compact import build_tokenizer as recipe
 from encoders.compact.audio import CompactAudio
 from encoders.compact.image import CompactImage, StandardizedConv2d
 from encoders.compact.text import CompactText
+from encoders.compact.weights import FOLDER
 
 KINDS = {"image": CompactImage, "text": CompactText, "audio": CompactAudio}
 LIMITS = {"image": 1_000_000, "text": 2_000_000, "audio": 2_000_000}
@@ -71,9 +72,37 @@ def test_weights_from_a_file_are_loaded_and_named(encoder: Encoder, tmp_path: Pa
     [("image", {"image_size": 64, "width": 96}), ("text", {"width": 128}), ("audio", {"max_seconds": 5.0})],
 )
 def test_the_architecture_holds_what_was_given_and_every_default(modality: str, changed: dict[str, Any]) -> None:
-    encoder = create_encoder(f"compact/{modality}", **changed)
+    encoder = create_encoder(f"compact/{modality}", weights=None, **changed)
     default = KINDS[modality]().architecture()
     assert encoder.architecture() == {**default, **changed}
+
+
+# --- the weights of the package ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("modality", KINDS)
+def test_the_package_s_weights_are_the_default_and_have_a_licence(modality: str) -> None:
+    encoder = create_encoder(f"compact/{modality}")
+    assert encoder.provenance.weights == "pretrained"
+    assert encoder.provenance.licence == "Apache-2.0"
+    card = (FOLDER / f"{modality}.md").read_text(encoding="utf-8")
+    assert all(word in card for word in ("Learned from", "Recipe", "Figure", "Licence", "Limits"))
+    random = create_encoder(f"compact/{modality}", weights=None)
+    assert any(not torch.equal(random.state_dict()[name], value) for name, value in encoder.state_dict().items())
+
+
+def test_the_package_s_weights_are_small() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.glob("*.safetensors")) <= 8e6
+
+
+@pytest.mark.parametrize("changed", [{"image_size": 64}, {"image_size": 128}])
+def test_the_package_s_weights_take_any_picture_size(changed: dict[str, int]) -> None:
+    assert create_encoder("compact/image", **changed).provenance.weights == "pretrained"
+
+
+def test_the_package_s_weights_have_one_width() -> None:
+    with pytest.raises(ValueError, match="compact/image has weights for its own width alone; leave width out, or set"):
+        create_encoder("compact/image", width=96)
 
 
 # --- image ------------------------------------------------------------------------------------------------------
