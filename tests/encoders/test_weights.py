@@ -226,8 +226,8 @@ def test_a_run_brings_architecture_preprocessor_and_weights(tmp_path):
     run = write_run(tmp_path / "run", {"photo": source})
     encoder = create_encoder(RESNET, weights=run)
     assert encoder.preprocessor.to_config() == source.preprocessor.to_config()
-    assert encoder.architecture() == {"image_size": 48}
-    assert encoder.arguments == {"image_size": 48}
+    assert encoder.architecture() == {"image_size": 48, "version": "IMAGENET1K_V1"}
+    assert encoder.arguments == encoder.architecture()
     for name, tensor in source.state_dict().items():
         assert torch.equal(encoder.state_dict()[name], tensor), name
     assert encoder.provenance.weights == str(run)
