@@ -61,7 +61,7 @@ class TorchvisionEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.modality, self.preprocessor, self.embed_dim = "image", preprocessor, width
-        self.normalize, self.options = normalize, options
+        self.normalize, self.options, self.image_size = normalize, options, preprocessor.crop
         self.trunk = tuple(TRUNKS[type(model).__name__])
         for name in dict.fromkeys(path.partition(".")[0] for path in self.trunk):
             self.add_module(name, getattr(model, name))
