@@ -62,7 +62,7 @@ def settle(model: nn.Module, size: int, *, count: int = 4) -> None:
             model(torch.randn(count, 3, size, size))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-        norm.running_var.clamp_(min=0.1 * float(norm.running_var.mean()))  # else rounding grows from norm to norm
+        norm.running_var.clamp_(min=float(norm.running_var.mean()))  # else rounding grows from norm to norm
     model.eval()
 
 
