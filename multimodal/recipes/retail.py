@@ -25,14 +25,14 @@ def retail(data: Path, manifest: str = "main") -> mm.Task:
         name="retail",
         data=mm.Data(train=train, valid=valid, test=test),
         inputs={
-            "image": mm.Input(encoder="compact/image", weights=None, learning_rate_scale=0.4, augment=image),
+            "image": mm.Input(encoder="compact/image", weights=None, learning_rate_scale=0.67, augment=image),
             "text": mm.Input(encoder="transformers/sentence-transformers/all-MiniLM-L6-v2", frozen=True),
-            "audio": mm.Input(encoder="compact/audio", weights=None, learning_rate_scale=0.4, augment=speech),
+            "audio": mm.Input(encoder="compact/audio", weights=None, learning_rate_scale=0.67, augment=speech),
         },
         # linear heads on the inputs side by side: given the product, photo and text say independent things
-        fusion=mm.Fusion(name="concat", dropout=0.2, modality_dropout=hidden, unimodal_weight=1.0),
+        fusion=mm.Fusion(name="concat", dropout=0.2, modality_dropout=hidden, unimodal_weight=1.0, unimodal_only=True),
         tasks={name: mm.Target(inputs=seen[name], label_smoothing=smoothing[name]) for name in seen},
-        train=mm.Train(epochs=24, batch_size=16, learning_rate=5e-3, weight_decay=0.05, metric="product.accuracy"),
+        train=mm.Train(epochs=24, batch_size=16, learning_rate=3e-3, weight_decay=0.05, metric="product.accuracy"),
     )
 
 
