@@ -51,7 +51,7 @@ TIMM_SIZES |= {"test_maxvit": 160}
 
 
 def settle(model: nn.Module, size: int, *, count: int = 4) -> None:
-    """Gives BatchNorm the statistics of random pictures: with those of a fresh model, deep features are constant."""
+    """Gives BatchNorm the statistics of random pictures and a black one: a fresh model's deep features are constant."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -59,7 +59,9 @@ def settle(model: nn.Module, size: int, *, count: int = 4) -> None:
     model.train()
     with torch.no_grad():
         for _ in range(2 if norms else 0):
-            model(torch.randn(count, 3, size, size))
+            pictures = torch.randn(count, 3, size, size)
+            pictures[0] = -2.1  # black
+            model(pictures)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.running_var.clamp_(min=float(norm.running_var.mean()))  # else rounding grows from norm to norm
