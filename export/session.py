@@ -51,7 +51,7 @@ def open_session(
         ValueError: if an argument is out of range.
         DeviceError: if "cuda" was asked for and cannot be had.
     """
-    index = _device_index(device)
+    index = device_index(device)
     if threads is not None and threads < 1:
         raise ValueError(f"threads is {threads}; give at least 1, or None for every core that this process may use")
     options = ort.SessionOptions()
@@ -79,8 +79,15 @@ def describe_device() -> str:
         return f"cpu; {error}"
 
 
-def _device_index(device: str) -> int | None:
-    """Number of the CUDA device; None for the CPU."""
+def device_index(device: str) -> int | None:
+    """Number of the CUDA device that "auto", "cpu", "cuda" or "cuda:1" names; None for the CPU.
+
+    >>> device_index("cuda:1"), device_index("cpu")
+    (1, None)
+
+    Raises:
+        ValueError: if it is none of these.
+    """
     match = re.fullmatch(r"(cpu)|auto|cuda(?::(\d+))?", device)
     if match is None:
         raise ValueError(f"device is {device!r}; give 'auto', 'cpu', 'cuda', or 'cuda:1' for the second one")

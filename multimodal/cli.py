@@ -87,6 +87,16 @@ def export(
     say(f"{out}: parity with torch checked, bundle written")
 
 
+def _device(value: str) -> str:
+    from export.session import device_index
+
+    try:
+        device_index(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
 @app.command()
 def predict(
     bundle: BundleFolder,
@@ -98,7 +108,7 @@ def predict(
     audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
     embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=_device)] = "auto",
 ) -> None:
     """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export import Predictor
