@@ -16,6 +16,7 @@ from encoders.base import Encoder
 from encoders.preprocessing import Arrays, TensorSpec, UnreadableValueError, stack_arrays
 from fusion.pooling import masked_mean
 from multimodal.data import worker_options
+from multimodal.files import sha256_of
 from multimodal.media import media_path
 from multimodal.modes import evaluating
 from multimodal.progress import Say, format_seconds
@@ -102,7 +103,7 @@ def content_key(reader: InputReader, row: Mapping[str, Any], root: Path | None, 
     if isinstance(value, str | Path) and reader.reads_paths:
         path = media_path(value, root, allow_outside=allow_outside)
         try:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            return sha256_of(path)
         except OSError as error:
             raise UnreadableValueError(f"{str(value)!r} cannot be read ({error.strerror})") from error
     if isinstance(value, bytes | str):
