@@ -64,9 +64,9 @@ class MultimodalModel(nn.Module):
         self.heads = NamedModules(heads)
         self.reads = {task: frozenset((reads or {}).get(task, encoders)) for task in heads}
         self.unimodal = UnimodalHeads({}) if unimodal is None else unimodal
-        shared = modality_dropout if isinstance(modality_dropout, float) else 0.0
-        own = {} if isinstance(modality_dropout, float) else modality_dropout
-        self.modality_dropout = {name: own.get(name, shared) for name in encoders}
+        if not isinstance(modality_dropout, Mapping):
+            modality_dropout = dict.fromkeys(encoders, modality_dropout)
+        self.modality_dropout = {name: modality_dropout.get(name, 0.0) for name in encoders}
 
     @property
     def input_names(self) -> tuple[str, ...]:

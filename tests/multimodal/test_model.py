@@ -322,6 +322,7 @@ def test_each_input_has_its_own_rate():
     assert rates[1] == pytest.approx(0.1, abs=0.01)
     assert rates[2] == 0
     assert build(modality_dropout={"text": 0.5}).modality_dropout == {"image": 0.0, "text": 0.5, "note": 0.0}
+    assert build(modality_dropout=0).modality_dropout == {"image": 0, "text": 0, "note": 0}
 
 
 def test_modality_dropout_leaves_a_record_without_any_input_as_it_is():
