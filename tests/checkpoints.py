@@ -1,5 +1,6 @@
 """Small checkpoints in the formats that pretrained models come in, written by the tests that read them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
+from encoders.base import Encoder
+
 PIECES = ("a", "red", "apple", "pear", "ripe", "milk", "from", "the", "cow", "##s", "hill", "farm", ",", ".", "##y")
 TEXT_MODELS = ("bert", "distilbert", "roberta", "mpnet", "deberta", "deberta-v2", "albert", "electra")
 LIKE_BERT = ("xlm-roberta", "camembert", "modernbert")
 """Further models that work as they are; the contract alone is checked."""
 DECODERS = ("gpt2", "gpt_neo", "gpt_neox", "opt", "bloom", "llama", "mistral", "qwen2", "gemma")
+
+TEXTS = ("ripe pears from the farm", "a", "Red apple, milk.")
+"""For any of these text models."""
 
 SPEECH: dict[str, Any] = {
     "extractor_conv_layer_config": [[16, 10, 5], [16, 3, 2], [16, 3, 2], [16, 2, 2], [16, 2, 2]],
@@ -26,6 +32,17 @@ SPEECH: dict[str, Any] = {
     "encoder_pos_conv_groups": 4,
 }
 """Arguments of ``torchaudio.models.wav2vec2_model`` that make any of its bundles tiny."""
+
+
+def encode(
+    encoder: Encoder, texts: Sequence[str] = TEXTS
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    """Tokens, mask and inputs of texts, in eval mode."""
+    arrays = encoder.preprocessor.stack([encoder.preprocessor(text) for text in texts])
+    inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    with torch.no_grad():
+        tokens, mask = encoder.eval()(inputs)
+    return tokens, mask, inputs
 
 
 def tokenizer(kind: str) -> Tokenizer:

@@ -4,21 +4,11 @@ import json
 
 import pytest
 import torch
-from checkpoints import DECODERS, text_config, tokenizer, write_text_model
+from checkpoints import DECODERS, TEXTS, encode, text_config, tokenizer, write_text_model
 from helpers import assert_close
 
 from encoders import create_encoder
 from encoders.testing import export_onnx
-
-TEXTS = ("ripe pears from the farm", "a", "Red apple, milk.")
-
-
-def encode(encoder, texts=TEXTS):
-    arrays = encoder.preprocessor.stack([encoder.preprocessor(text) for text in texts])
-    inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    with torch.no_grad():
-        tokens, mask = encoder.eval()(inputs)
-    return tokens, mask, inputs
 
 
 def left(inputs):

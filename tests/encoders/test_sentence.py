@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from checkpoints import write_text_model
+from checkpoints import encode, write_text_model
 from helpers import assert_close
 from safetensors.torch import save_file
 from text_checkpoints import write_sentence_model
@@ -14,7 +14,6 @@ from encoders import create_encoder
 from encoders.testing import check_encoder
 from fusion.pooling import masked_mean
 
-TEXTS = ("ripe pears from the farm", "a", "Red apple, milk.")
 MEAN = {"pooling_mode_mean_tokens": True}
 POOLINGS = {
     "mean": MEAN,
@@ -25,14 +24,6 @@ POOLINGS = {
     "last": {"pooling_mode_lasttoken": True},
     "several": {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True, "pooling_mode_cls_token": True},
 }
-
-
-def encode(encoder, texts=TEXTS):
-    arrays = encoder.preprocessor.stack([encoder.preprocessor(text) for text in texts])
-    inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    with torch.no_grad():
-        tokens, mask = encoder.eval()(inputs)
-    return tokens, mask, inputs
 
 
 def pool(hidden, config):

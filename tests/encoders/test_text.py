@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import TEXT_MODELS, text_config, tokenizer, write_text_model
+from checkpoints import TEXT_MODELS, TEXTS, encode, text_config, tokenizer, write_text_model
 from helpers import assert_close
 from safetensors.torch import load_file, save_file
 
@@ -17,21 +17,11 @@ from encoders.preprocessing.text import TextPreprocessor
 from encoders.testing import check_encoder
 from encoders.text.transformers import TextEncoder, transformers_text
 
-TEXTS = ("ripe pears from the farm", "a", "Red apple, milk.")
-
 
 @pytest.fixture
 def bert(tmp_path):
     write_text_model(tmp_path / "bert")
     return tmp_path / "bert"
-
-
-def encode(encoder, texts=TEXTS):
-    arrays = encoder.preprocessor.stack([encoder.preprocessor(text) for text in texts])
-    inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    with torch.no_grad():
-        tokens, mask = encoder.eval()(inputs)
-    return tokens, mask, inputs
 
 
 # --- the same as transformers ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from checkpoints import encode
 from helpers import assert_close
 from safetensors.torch import load_file
 from text_checkpoints import TOWERS, write_two_towers
@@ -14,16 +15,7 @@ from encoders.preprocessing.text import TextPreprocessor
 from encoders.testing import check_encoder
 from encoders.text.tokenizer import SIGLIP_NORMALIZERS
 
-TEXTS = ("ripe pears from the farm", "a", "Red apple, milk.")
 SIGLIPS = ("siglip", "siglip2")
-
-
-def encode(encoder, texts=TEXTS):
-    arrays = encoder.preprocessor.stack([encoder.preprocessor(text) for text in texts])
-    inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    with torch.no_grad():
-        tokens, mask = encoder.eval()(inputs)
-    return tokens, mask, inputs
 
 
 def original_inputs(kind, inputs):
