@@ -9,10 +9,19 @@ from fusion.attention import AttentionFusion
 from fusion.base import FusionModule
 from fusion.concat import ConcatFusion
 from fusion.gated import GatedFusion
+from fusion.late import LateFusion
 
-__all__ = ["AttentionFusion", "ConcatFusion", "FusionModule", "GatedFusion", "create_fusion", "list_fusions"]
+__all__ = [
+    "AttentionFusion",
+    "ConcatFusion",
+    "FusionModule",
+    "GatedFusion",
+    "LateFusion",
+    "create_fusion",
+    "list_fusions",
+]
 
-_FUSIONS = {"concat": ConcatFusion, "attention": AttentionFusion, "gated": GatedFusion}
+_FUSIONS = {"concat": ConcatFusion, "attention": AttentionFusion, "gated": GatedFusion, "late": LateFusion}
 
 
 def list_fusions() -> list[str]:
@@ -21,11 +30,11 @@ def list_fusions() -> list[str]:
 
 
 def create_fusion(name: str, in_dims: Mapping[str, int], out_dim: int | None = None, **kwargs: Any) -> FusionModule:
-    """Builds a fusion by name: "concat", "attention" or "gated".
+    """Builds a fusion by name: "concat", "attention", "gated" or "late".
 
     Args:
         in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
-        out_dim: width of the fused vector; None is the fusion's own default (concat: none, the plain concatenation).
+        out_dim: width of the fused vector; None is the fusion's own default (concat and late: the plain concatenation).
         **kwargs: further arguments of that fusion, e.g. ``num_heads=8``.
 
     Raises:

@@ -14,8 +14,8 @@ class FusionModule(nn.Module, ABC):
     """Fuses the tokens ``[b l d]`` of any number of inputs, one included, into one vector ``[b f]``.
 
     A record without an input arrives as a row whose mask is all False. This class puts that input's *learned
-    missing token* in its place before ``fuse`` sees it, so that no row is ever empty and one exported graph
-    serves every combination of inputs.
+    missing token* in its place before ``fuse`` sees it (zeros where it learns none), so that no row is ever empty and
+    one exported graph serves every combination of inputs.
 
     Legend: b records, l tokens of one input, d an encoder's width, f the fused width.
 
@@ -29,6 +29,8 @@ class FusionModule(nn.Module, ABC):
     out_dim: int
     uses_mean_token_only: bool = False
     """Whether it looks at nothing but the mean of each input's real tokens."""
+    learns_missing: bool = True
+    """Whether the tokens that stand for missing inputs are learned, else zeros."""
 
     def __init__(self, in_dims: Mapping[str, int]) -> None:
         super().__init__()
@@ -38,6 +40,8 @@ class FusionModule(nn.Module, ABC):
         # BERT's initial scale, https://arxiv.org/abs/1810.04805
         self.missing = NamedParameters(
             {name: nn.Parameter(0.02 * torch.randn(width)) for name, width in self.in_dims.items()}
+            if self.learns_missing
+            else {}
         )
 
     def forward(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> Float[Tensor, "b f"]:
@@ -54,10 +58,11 @@ class FusionModule(nn.Module, ABC):
     def fill_missing(
         self, name: str, tokens: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"]
     ) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
-        """Puts the learned missing token at the first position of each record that has no real token."""
+        """Puts the missing token at the first position of each record that has no real token."""
         first = torch.arange(mask.shape[1], device=mask.device) == 0  # [l]
         gap = first & ~mask.any(dim=1, keepdim=True)  # [b l]
-        return torch.where(gap[:, :, None], self.missing[name].to(tokens.dtype), tokens), mask | gap
+        missing = self.missing[name] if self.learns_missing else tokens.new_zeros(self.in_dims[name])
+        return torch.where(gap[:, :, None], missing.to(tokens.dtype), tokens), mask | gap
 
 
 def check_sizes(**sizes: int | None) -> None:

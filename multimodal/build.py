@@ -9,10 +9,11 @@ import numpy as np
 from encoders import create_encoder
 from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
-from fusion import FusionModule, create_fusion
+from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Target, Task
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.late import LateHead
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, RecordError, Records, class_label, is_missing
 from multimodal.targets import (
@@ -144,7 +145,14 @@ def head_arguments(
             f"tasks.{name}: column {column!r} of {records.source} has {len(labels)} distinct labels ({labels}); "
             f"{target.type} needs at least {fewest}"
         )
-    arguments: dict[str, Any] = {"labels": labels, "label_smoothing": target.label_smoothing}
+    known = sum(not is_missing(value) for value in values)
+    arguments: dict[str, Any] = {
+        "labels": labels,
+        "label_smoothing": target.label_smoothing,
+        "frequencies": [counts[label] / known for label in labels],
+    }
+    if target.imbalance == "balanced_sampler":
+        arguments["frequencies"] = [1 / len(labels)] * len(labels)
     if target.imbalance == "class_weights":
         arguments["class_weights"] = balanced_weights([counts[label] for label in labels])
     if target.type == "multilabel":
@@ -184,33 +192,34 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
     Args:
         heads: task -> what ``head_arguments`` gave.
     """
-    fusion = build_fusion(task, encoders)
-    built = {name: build_head(task.tasks[name].type, fusion.out_dim, arguments) for name, arguments in heads.items()}
-    reads = {name: task.task_inputs(name) for name in heads}
+    fusion, settings = build_fusion(task, encoders), task.fusion
+    built: dict[str, Head] = {}
+    unimodal: dict[str, dict[str, Head]] = {}
+    for name, arguments in heads.items():
+        kind, alone = task.tasks[name].type, _unimodal_heads(task, name, encoders, arguments)
+        if isinstance(fusion, LateFusion):
+            built[name] = LateHead(alone, fusion.in_dims)
+        else:
+            built[name] = build_head(kind, fusion.out_dim, arguments)
+            unimodal[name] = alone
     return MultimodalModel(
         encoders,
         fusion,
         built,
-        reads=reads,
-        unimodal=_build_unimodal(task, encoders, heads) if task.fusion.unimodal_weight > 0 else None,
-        modality_dropout=task.fusion.modality_dropout,
+        reads={name: task.task_inputs(name) for name in heads},
+        unimodal=UnimodalHeads(unimodal, weight=settings.unimodal_weight, dropout=settings.dropout or 0.0),
+        modality_dropout=settings.modality_dropout,
     )
 
 
-def _build_unimodal(
-    task: Task, encoders: Mapping[str, Encoder], heads: Mapping[str, Mapping[str, Any]]
-) -> UnimodalHeads:
-    built = {
-        name: {
-            entry: build_head(task.tasks[name].type, encoders[entry].embed_dim, arguments)
-            for entry in task.task_inputs(name)
-        }
-        for name, arguments in heads.items()
-    }
-    fusion = task.fusion
-    return UnimodalHeads(
-        built, weight=fusion.unimodal_weight, dropout=fusion.dropout or 0.0, alone=fusion.unimodal_only
-    )
+def _unimodal_heads(
+    task: Task, name: str, encoders: Mapping[str, Encoder], arguments: Mapping[str, Any]
+) -> dict[str, Head]:
+    """Input -> head of a task that sees it alone; none where nothing has a use for them."""
+    if task.fusion.name != "late" and task.fusion.unimodal_weight == 0:
+        return {}
+    kind = task.tasks[name].type
+    return {entry: build_head(kind, encoders[entry].embed_dim, arguments) for entry in task.task_inputs(name)}
 
 
 def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:

@@ -124,7 +124,8 @@ class Input(_Section):
 class Fusion(_Section):
     """How the inputs' tokens become one vector."""
 
-    name: Literal["concat", "attention", "gated"] = "attention"
+    name: Literal["concat", "attention", "gated", "late"] = "attention"
+    """late: a head per input, trained by itself; their answers are added, with trusts fitted on validation records."""
     dim: int | None = Field(default=None, gt=0)
     """Width of the fused vector; null is the fusion's own default (concat: the plain concatenation)."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -137,13 +138,12 @@ class Fusion(_Section):
     unimodal_weight: float = Field(default=0.0, ge=0)
     """Of the losses of auxiliary heads that see one input each, relative to their task's; 0 makes none. They keep an
     encoder learning beside a stronger one, and are not exported."""
-    unimodal_only: bool = False
-    """Whether encoders learn from these auxiliary heads alone, as if each were trained by itself."""
 
     @model_validator(mode="after")
-    def _learns(self) -> "Fusion":
-        if self.unimodal_only and self.unimodal_weight == 0:
-            raise ValueError("unimodal_only leaves encoders nothing to learn from; set unimodal_weight, perhaps to 1")
+    def _late_stands_alone(self) -> "Fusion":
+        for key in ("dim", "modality_dropout", "unimodal_weight"):
+            if self.name == "late" and getattr(self, key):
+                raise ValueError(f"late fusion trains a head per input, each by itself: leave {key} out")
         return self
 
     @field_validator("modality_dropout")

@@ -21,6 +21,8 @@ class Head(nn.Module, ABC):
     num_outputs: int
     null_loss: float
     """Loss of a head that knows nothing; the trainer divides by it, so that unit weights are a fair default."""
+    prior: Float[Tensor, " c"]
+    """Outputs of a head that knows no more than how often each answer occurs."""
 
     @abstractmethod
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
@@ -33,6 +35,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def decoding(self) -> Decoding:
         """Turns the outputs into answers, without torch."""
+
+    def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
+        """Adds what m heads of this task say, over different inputs, as evidence that moves the prior."""
+        return self.prior + ((answers - self.prior) * weights[:, :, None]).sum(dim=0)
 
 
 class _LabelHead(Head):
@@ -47,18 +53,24 @@ class _LabelHead(Head):
         *,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
+        frequencies: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.labels = tuple(labels)
         self.num_outputs = len(self.labels)
         self.label_smoothing = label_smoothing
         self.linear = nn.Linear(in_dim, self.num_outputs)
-        if class_weights is not None and len(class_weights) != self.num_outputs:
-            raise ValueError(
-                f"there are {len(class_weights)} class_weights for {len(labels)} labels; give one per label"
-            )
+        for name, values in (("class_weights", class_weights), ("frequencies", frequencies)):
+            if values is not None and len(values) != self.num_outputs:
+                raise ValueError(f"there are {len(values)} {name} for {len(labels)} labels; give one per label")
         weights = torch.ones(self.num_outputs) if class_weights is None else torch.tensor(class_weights).float()
         self.register_buffer("class_weights", weights, persistent=False)
+        shares = torch.full_like(weights, 0.5) if frequencies is None else torch.tensor(frequencies).float()
+        self.register_buffer("prior", self._prior(shares), persistent=False)
+
+    @abstractmethod
+    def _prior(self, frequencies: Float[Tensor, " c"]) -> Float[Tensor, " c"]:
+        """Outputs of a head that knows nothing else."""
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """Logits."""
@@ -73,6 +85,7 @@ class ClassificationHead(_LabelHead):
         labels: class names; a target is an index into them.
         label_smoothing: share of the target spread over all classes, in [0, 1).
         class_weights: one factor per class on its records' loss; None weighs all alike.
+        frequencies: share of training records of each class; None takes them as alike.
 
     Raises:
         ValueError: if there is not one weight per class.
@@ -85,14 +98,20 @@ class ClassificationHead(_LabelHead):
         *,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
+        frequencies: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(in_dim, labels, label_smoothing=label_smoothing, class_weights=class_weights)
+        super().__init__(
+            in_dim, labels, label_smoothing=label_smoothing, class_weights=class_weights, frequencies=frequencies
+        )
         self.null_loss = math.log(max(2, self.num_outputs))
 
     def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
         """Cross-entropy with the target's class weight; ``target`` is int64 [b]."""
         losses = F.cross_entropy(outputs.float(), target, reduction="none", label_smoothing=self.label_smoothing)
         return losses * self.class_weights[target]
+
+    def _prior(self, frequencies: Float[Tensor, " c"]) -> Float[Tensor, " c"]:
+        return (frequencies * self.class_weights).log()  # the weights change how often each class counts
 
     def decoding(self) -> Softmax:
         """The most probable class."""
@@ -107,6 +126,7 @@ class MultilabelHead(_LabelHead):
         labels: label names; a target is a row of zeros and ones over them.
         label_smoothing: share of each zero or one moved towards one half, in [0, 1).
         class_weights: one factor per label; None weighs all alike.
+        frequencies: share of training records that have each label; None takes it as a half.
         threshold: probability at which a label is given.
 
     Raises:
@@ -120,9 +140,12 @@ class MultilabelHead(_LabelHead):
         *,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
+        frequencies: Sequence[float] | None = None,
         threshold: float = 0.5,
     ) -> None:
-        super().__init__(in_dim, labels, label_smoothing=label_smoothing, class_weights=class_weights)
+        super().__init__(
+            in_dim, labels, label_smoothing=label_smoothing, class_weights=class_weights, frequencies=frequencies
+        )
         self.null_loss = math.log(2)
         self.threshold = threshold
 
@@ -131,6 +154,9 @@ class MultilabelHead(_LabelHead):
         smooth = target * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
         losses = F.binary_cross_entropy_with_logits(outputs.float(), smooth, reduction="none")
         return (losses * self.class_weights).mean(dim=1)
+
+    def _prior(self, frequencies: Float[Tensor, " c"]) -> Float[Tensor, " c"]:
+        return frequencies.clamp(1e-6, 1 - 1e-6).logit()
 
     def decoding(self) -> Sigmoid:
         """Every label that reaches its threshold."""
@@ -152,6 +178,7 @@ class RegressionHead(Head):
         self.null_loss = 1.0  # variance of a standardised target
         self.mean, self.std, self.unit = mean, std, unit
         self.linear = nn.Linear(in_dim, 1)
+        self.register_buffer("prior", torch.zeros(1), persistent=False)
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b 1"]:
         """Standardised values."""
@@ -165,3 +192,8 @@ class RegressionHead(Head):
     def decoding(self) -> Destandardize:
         """The value in the data's unit."""
         return Destandardize(self.mean, self.std, self.unit)
+
+    def combine(self, answers: Float[Tensor, "m b 1"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b 1"]:
+        """The weighted mean; zero, the training mean, where all weights are."""
+        shares = weights / weights.sum(dim=0).clamp_min(1e-6)
+        return (answers * shares[:, :, None]).sum(dim=0)

@@ -32,6 +32,7 @@ from multimodal.tables import Tables
 from multimodal.targets import TargetReader
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer.plan import parameter_names
+from multimodal.trusts import fit_trusts, late_heads
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,16 @@ class Job:
         return Order(len(records), train.batch_size, train.seed, sampling_weights(self.task, records))
 
     def validate(self) -> tuple[dict[str, float], float]:
-        """Metrics on the validation rows as flat numbers, and the score that chooses the best weights."""
+        """Metrics on the validation rows as flat numbers, and the score that chooses the best weights.
+
+        The trusts of late fusion are fitted first, to the same rows.
+        """
         data = self._dataset(self.tables.valid)
         everything = self.model.input_names
-        answers = answer(self.model, data, subsets=[everything], workers=self.workers)
+        if late_heads(self.model):
+            answers = fit_trusts(self.model, data, workers=self.workers)
+        else:
+            answers = answer(self.model, data, subsets=[everything], workers=self.workers)
         if answers.errors and self.task.data.on_error == "raise":
             raise answers.errors[0]
         decodings = {name: self.model.head(name).decoding() for name in self.targets}

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from multimodal.data import Batch
 from multimodal.heads import Head
+from multimodal.late import LateHead
 from multimodal.model import ModelOutput, MultimodalModel
 
 
 class Term(NamedTuple):
-    """One part of the loss: a task's, or that of its auxiliary head over one input."""
+    """One part of the loss: a task's, or that of its head over one input."""
 
     task: str
     input: str | None = None
@@ -25,7 +26,14 @@ class Term(NamedTuple):
 
     def head(self, model: MultimodalModel) -> Head:
         """What answers."""
-        return model.head(self.task) if self.input is None else model.unimodal.head(self.task, self.input)
+        head = model.head(self.task)
+        if self.input is None:
+            return head
+        return head.head(self.input) if isinstance(head, LateHead) else model.unimodal.head(self.task, self.input)
+
+    def weight(self, model: MultimodalModel) -> float:
+        """How much it counts beside the others of its task."""
+        return model.unimodal.weight if self.input in model.unimodal.names.get(self.task, ()) else 1.0
 
     def outputs(self, output: ModelOutput) -> Float[Tensor, "b _c"]:
         """What it said."""
@@ -33,8 +41,13 @@ class Term(NamedTuple):
 
 
 def loss_terms(model: MultimodalModel, tasks: Sequence[str]) -> list[Term]:
-    """The terms of these tasks: each task's own, then those of its auxiliary heads."""
-    return [Term(task, name) for task in tasks for name in (None, *model.unimodal.names.get(task, ()))]
+    """The terms of these tasks: each task's own, then those of its auxiliary heads; of late fusion each head's."""
+    terms: list[Term] = []
+    for task in tasks:
+        head = model.head(task)
+        own = head.names if isinstance(head, LateHead) else (None, *model.unimodal.names.get(task, ()))
+        terms += [Term(task, name) for name in own]
+    return terms
 
 
 def known_counts(parts: Sequence[Batch], terms: Sequence[Term]) -> Float[Tensor, " terms"]:
@@ -53,7 +66,7 @@ def combined_loss(
     """Weighted sum over terms of the mean loss of the records that count, each divided by its null loss.
 
     Args:
-        weights: task -> weight; an auxiliary head has that of its task times ``model.unimodal.weight``.
+        weights: task -> weight, which each of its terms multiplies by its own.
         counts: records that count for each of ``loss_terms`` in the *whole* step, over all parts and processes, so
             that the sum of this loss over parts and processes is the loss of the step.
     """
@@ -61,7 +74,7 @@ def combined_loss(
     for term, count in zip(loss_terms(model, list(weights)), counts, strict=True):
         head = term.head(model)
         losses = head.loss(term.outputs(output), batch.targets[term.task])
-        weight = weights[term.task] * (1.0 if term.input is None else model.unimodal.weight)
+        weight = weights[term.task] * term.weight(model)
         known = term.known(batch).to(losses.dtype)
         total = total + weight / head.null_loss * (losses * known).sum() / count.clamp_min(1.0)
     return total

@@ -13,6 +13,7 @@ from fusion.base import FusionModule
 from fusion.names import NamedModules
 from fusion.pooling import masked_mean
 from multimodal.heads import Head
+from multimodal.late import LateHead
 from multimodal.modes import batch_norms, evaluating, set_training_modes
 from multimodal.unimodal import UnimodalHeads
 
@@ -24,9 +25,9 @@ class ModelOutput(NamedTuple):
     """Task -> raw outputs: logits, standardised values, embeddings."""
     fused: Float[Tensor, "b f"]
     pooled: dict[str, Float[Tensor, "b _d"]]
-    """Input -> masked mean of its tokens; where the input is missing, its learned token."""
+    """Input -> masked mean of its tokens; where the input is missing, the token that stands for it."""
     unimodal: dict[str, dict[str, Float[Tensor, "b _c"]]]
-    """Task -> input -> outputs of the auxiliary head that sees this input alone; empty outside training."""
+    """Task -> input -> outputs of the head that sees this input alone; empty outside training."""
 
 
 class MultimodalModel(nn.Module):
@@ -115,11 +116,14 @@ class MultimodalModel(nn.Module):
         """Modality dropout (training only), missing tokens, fusion, heads."""
         pooled = {name: masked_mean(*self.fusion.fill_missing(name, tokens[name], masks[name])) for name in tokens}
         everything = frozenset(self.encoder_of)
-        tokens = self.unimodal.shield(tokens)
         views = dict.fromkeys([everything, *self.reads.values()])  # each once, in an order that never varies
         fused = {inputs: self._fuse(tokens, masks, inputs) for inputs in views}
         outputs = {name: self.head(name)(fused[self.reads[name]]) for name in self.heads}
-        return ModelOutput(outputs, fused[everything], pooled, self.unimodal(pooled) if self.training else {})
+        return ModelOutput(outputs, fused[everything], pooled, self._answers(pooled, fused) if self.training else {})
+
+    def _answers(self, pooled: dict[str, Tensor], fused: dict[frozenset[str], Tensor]) -> dict[str, dict[str, Tensor]]:
+        late = {name: head for name, head in self.heads.items() if isinstance(head, LateHead)}
+        return self.unimodal(pooled) | {name: head.answers(fused[self.reads[name]]) for name, head in late.items()}
 
     def _fuse(
         self, tokens: dict[str, Tensor], masks: dict[str, Tensor], inputs: frozenset[str]

@@ -36,6 +36,7 @@ from multimodal.token_store import cache_folder
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer import Phase
+from multimodal.trusts import fitted_trusts
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +139,10 @@ def _train(
         split = "valid" if tables.test is None else "test"
         metrics = {**job.evaluate(tables.valid if tables.test is None else tables.test), "split": split}
         summary = _summary(state, seconds=time.monotonic() - began)
-        write_json(folder / METRICS_FILE, {**metrics, "training": summary})
+        trusts = fitted_trusts(job.model)
+        for task, by_input in trusts.items():
+            say(f"{task}: trusts " + ", ".join(f"{name} {trust:.2f}" for name, trust in by_input.items()))
+        write_json(folder / METRICS_FILE, {**metrics, "training": summary, **({"trusts": trusts} if trusts else {})})
         skipped = {"train": len(summary["skipped_rows"]), split: len(metrics["skipped_rows"])}
         if any(skipped.values()):
             counts = ", ".join(f"{number} in {name}" for name, number in skipped.items())

@@ -20,8 +20,6 @@ class UnimodalHeads(nn.Module):
         heads: task name -> input name -> head over the input's mean token, brought to mean 0 and variance 1.
         weight: of their losses, relative to that of their task.
         dropout: probability of dropping an element of the mean token while training.
-        alone: encoders learn from these heads alone, as if each were trained by itself; the loss of what is fused
-            then trains fusion and heads.
     """
 
     def __init__(
@@ -30,13 +28,12 @@ class UnimodalHeads(nn.Module):
         *,
         weight: float = 1.0,
         dropout: float = 0.0,
-        alone: bool = False,
     ) -> None:
         super().__init__()
         self.heads = NamedModules({task: NamedModules(dict(parts)) for task, parts in heads.items()})
         self.names = {task: tuple(parts) for task, parts in heads.items()}
         """Task -> inputs over which it has a head."""
-        self.weight, self.dropout, self.alone = weight, dropout, alone
+        self.weight, self.dropout = weight, dropout
 
     def head(self, task: str, name: str) -> Head:
         """The head of a task over one input."""
@@ -51,8 +48,3 @@ class UnimodalHeads(nn.Module):
         normal = {name: F.layer_norm(vector, vector.shape[1:]) for name, vector in pooled.items()}
         seen = {name: F.dropout(vector, self.dropout, self.training) for name, vector in normal.items()}
         return {task: {name: self.head(task, name)(seen[name]) for name in names} for task, names in self.names.items()}
-
-    def shield(self, tokens: Mapping[str, Float[Tensor, "b _l _d"]]) -> dict[str, Float[Tensor, "b _l _d"]]:
-        """The tokens for the fusion: without a gradient where an encoder learns from its own heads alone."""
-        own = {name for names in self.names.values() for name in names} if self.alone else set()
-        return {name: value.detach() if name in own else value for name, value in tokens.items()}

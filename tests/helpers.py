@@ -10,6 +10,7 @@ TOLERANCES = {  # relative, absolute
     "onnx": (0.0, 1e-4),
     "hidden states": (0.0, 1e-5),  # of the original library, float32, from raw values on
     "log mel": (0.0, 1e-3),  # two Fourier transforms in float32; natural or decimal logarithm
+    "optimum": (0.0, 1e-2),  # of two minimisers
     "rotated": (1e-5, 1e-5),  # positions as angles: the same differences of other angles round otherwise
 }
 

@@ -4,7 +4,7 @@ The table: pictures of one colour each, a catalogue line that names the colour a
 the number ``price`` (which depends on the shape), so that both inputs say something and a few steps learn it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from encoders.base import Encoder, all_real
 from encoders.preprocessing.image import ImagePreprocessor
 from encoders.preprocessing.text import TextPreprocessor
-from fusion import create_fusion
+from fusion import LateFusion, create_fusion
 from multimodal.data import RecordDataset
 from multimodal.heads import ClassificationHead, Head, RegressionHead
+from multimodal.late import LateHead
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records, read_records
 from multimodal.targets import ClassTarget, NumberTarget, TargetReader
@@ -130,6 +131,7 @@ def make_model(
     """Inputs ``image`` and ``text``, tasks ``color`` (3 classes) and ``price`` (a number); leaves torch's RNG alone.
 
     Args:
+        dim: of the fusion; late fusion has none.
         norm: of the image encoder, as in ``TinyImage``.
         dropout: in the image encoder, and in the fusion where it projects (``dim`` is not None).
     """
@@ -137,10 +139,16 @@ def make_model(
         torch.manual_seed(seed)
         encoders: dict[str, Encoder] = {"image": TinyImage(norm=norm, dropout=dropout), "text": TinyText()}
         in_dims = {name: encoder.embed_dim for name, encoder in encoders.items()}
-        fused = create_fusion(fusion, in_dims, dim, dropout=dropout)
-        heads: dict[str, Head] = {
-            "color": ClassificationHead(fused.out_dim, list(COLORS)),
-            "price": RegressionHead(fused.out_dim, mean=3.5, std=1.5, unit="EUR"),
+        fused = create_fusion(fusion, in_dims, None if fusion == "late" else dim, dropout=dropout)
+
+        def build(head: Callable[[int], Head]) -> Head:
+            if isinstance(fused, LateFusion):
+                return LateHead({name: head(width) for name, width in in_dims.items()}, in_dims)
+            return head(fused.out_dim)
+
+        heads = {
+            "color": build(lambda width: ClassificationHead(width, list(COLORS))),
+            "price": build(lambda width: RegressionHead(width, mean=3.5, std=1.5, unit="EUR")),
         }
         return MultimodalModel(encoders, fused, heads, modality_dropout=modality_dropout)
 

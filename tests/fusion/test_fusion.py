@@ -11,9 +11,11 @@ from fusion.pooling import masked_mean
 
 IN_DIMS = {"image": 6, "text": 4, "audio": 5}
 LENGTHS = {"image": 1, "text": 7, "audio": 3}
-CASES = [("concat", None), ("concat", 8), ("gated", 8), ("attention", 8)]
+LEARNED = [("concat", None), ("concat", 8), ("gated", 8), ("attention", 8)]
+CASES = [*LEARNED, ("late", None)]
 
 every_fusion = pytest.mark.parametrize("name, out_dim", CASES)
+every_learned_fusion = pytest.mark.parametrize("name, out_dim", LEARNED)
 every_number_of_inputs = pytest.mark.parametrize("inputs", [1, 2, 3])
 
 
@@ -52,7 +54,7 @@ def test_output_is_one_vector_a_record_and_no_record_sees_another(name, out_dim,
         assert_close(fusion(select(tokens, [row]), select(masks, [row])), fused[[row]])
 
 
-@every_fusion
+@every_learned_fusion
 @every_number_of_inputs
 def test_every_parameter_gets_a_gradient_missing_tokens_included(name, out_dim, inputs):
     fusion = build(name, out_dim, inputs).train()
@@ -66,7 +68,7 @@ def test_every_parameter_gets_a_gradient_missing_tokens_included(name, out_dim, 
             assert parameter.grad.abs().sum() > 0, key
 
 
-@every_fusion
+@every_learned_fusion
 def test_with_one_pooled_input_only_what_chooses_among_inputs_learns_nothing(name, out_dim):
     """A softmax over one input, or one token, is 1."""
     fusion = build(name, out_dim, 1)
@@ -78,7 +80,7 @@ def test_with_one_pooled_input_only_what_chooses_among_inputs_learns_nothing(nam
     assert still == choosing.get(name, set())
 
 
-@every_fusion
+@every_learned_fusion
 @every_number_of_inputs
 def test_without_a_missing_row_missing_tokens_have_a_zero_gradient(name, out_dim, inputs):
     fusion = build(name, out_dim, inputs)
@@ -87,7 +89,7 @@ def test_without_a_missing_row_missing_tokens_have_a_zero_gradient(name, out_dim
         assert torch.equal(token.grad, torch.zeros_like(token))
 
 
-@every_fusion
+@every_learned_fusion
 @every_number_of_inputs
 def test_a_row_without_an_input_is_one_with_its_learned_token(name, out_dim, inputs):
     fusion = build(name, out_dim, inputs)
@@ -156,7 +158,7 @@ def test_saving_and_loading_gives_the_same_fusion(name, out_dim):
     assert torch.equal(other(tokens, masks), fusion(tokens, masks))
 
 
-@every_fusion
+@every_learned_fusion
 def test_inputs_may_have_any_name(name, out_dim):
     names = ["type", "values", "items", "double", "train", "copy", "plain"]
     fusion = create_fusion(name, dict.fromkeys(names, 4), out_dim)
@@ -215,6 +217,18 @@ def test_concat_without_dim_is_the_normalised_means_side_by_side():
     expected = [x / np.sqrt(x.var(axis=1, keepdims=True) + 1e-5) for x in centred]
     assert_close(fusion(tokens, masks), np.hstack(expected))
     assert {key for key, _ in fusion.named_parameters()} == {"missing.image", "missing.text", "missing.audio"}
+
+
+def test_late_is_concat_without_dim_but_for_zeros_where_an_input_is_missing():
+    late, concat = build("late", None), build("concat", None)
+    tokens, masks = batch(late)
+    masks["text"][1] = False
+    fused = late(tokens, masks)
+    text = slice(IN_DIMS["image"], IN_DIMS["image"] + IN_DIMS["text"])
+    assert not fused[1, text].any()
+    fused[1, text] = concat(tokens, masks)[1, text]
+    assert_close(fused, concat(tokens, masks))
+    assert not list(late.parameters())
 
 
 def test_concat_projects_the_normalised_means():
@@ -276,7 +290,7 @@ def test_the_mean_of_no_token_is_zero():
 
 
 def test_every_fusion_is_listed():
-    assert list_fusions() == ["concat", "attention", "gated"]
+    assert list_fusions() == ["concat", "attention", "gated", "late"]
 
 
 def test_a_fusion_without_out_dim_takes_its_own_default():
@@ -294,9 +308,15 @@ def test_dropout_and_the_number_of_queries_and_heads_can_be_set():
 @pytest.mark.parametrize(
     "name, arguments, error, match",
     [
-        ("atention", {}, LookupError, "no fusion 'atention'; there are concat, attention, gated; did you mean 'att"),
-        ("zzz", {}, LookupError, "there are concat, attention, gated$"),
+        (
+            "atention",
+            {},
+            LookupError,
+            "no fusion 'atention'; there are concat, attention, gated, late; did you mean 'att",
+        ),
+        ("zzz", {}, LookupError, "there are concat, attention, gated, late$"),
         ("concat", {"num_heads": 2}, TypeError, "takes no num_heads, only out_dim, dropout; leave num_heads out"),
+        ("late", {"out_dim": 8}, TypeError, "takes no out_dim, only dropout; leave out_dim out"),
         ("gated", {"num_queries": 2}, TypeError, "takes no num_queries"),
         (
             "attention",

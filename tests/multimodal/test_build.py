@@ -22,7 +22,7 @@ def test_a_classification_learns_its_labels_from_the_records_sorted():
     arguments = head_arguments(
         "kind", Target(label_smoothing=0.1), "kind", records("kind", ["b", "a ", None, 3.0, "b"])
     )
-    assert arguments == {"labels": ["3", "a", "b"], "label_smoothing": 0.1}
+    assert arguments == {"labels": ["3", "a", "b"], "label_smoothing": 0.1, "frequencies": [0.25, 0.25, 0.5]}
 
 
 def test_class_weights_even_out_the_classes():
@@ -35,7 +35,19 @@ def test_class_weights_even_out_the_classes():
 def test_a_multilabel_task_learns_its_labels_and_keeps_its_threshold():
     target = Target(type="multilabel", threshold=0.3)
     arguments = head_arguments("tags", target, "tags", records("tags", ["new;sale", "", "sale"]))
-    assert arguments == {"labels": ["new", "sale"], "label_smoothing": 0.0, "threshold": 0.3}
+    assert arguments == {
+        "labels": ["new", "sale"],
+        "label_smoothing": 0.0,
+        "frequencies": [0.5, 1.0],
+        "threshold": 0.3,
+    }
+
+
+def test_classes_that_are_drawn_evenly_are_equally_frequent():
+    arguments = head_arguments(
+        "kind", Target(imbalance="balanced_sampler"), "kind", records("kind", ["a", "a", "a", "b"])
+    )
+    assert arguments["frequencies"] == [0.5, 0.5]
 
 
 def test_a_regression_learns_mean_and_deviation_of_the_known_numbers():

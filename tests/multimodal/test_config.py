@@ -335,6 +335,8 @@ def test_a_task_uses_all_inputs_or_those_it_names_in_config_order():
     assert task.task_inputs("product") == ["image", "note"]
 
 
-def test_encoders_that_learn_from_their_own_heads_need_such_heads():
-    with pytest.raises(ConfigError, match="unimodal_only leaves encoders nothing to learn from; set unimodal_weight"):
-        parse_task(JOB, ["fusion.unimodal_only=true"])
+@pytest.mark.parametrize("override", ["dim=8", "modality_dropout=0.1", "unimodal_weight=1"])
+def test_late_fusion_has_nothing_to_set_that_joins_its_inputs(override):
+    key = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"fusion: late fusion trains a head per input, .*: leave {key} out"):
+        parse_task(JOB, ["fusion.name=late", f"fusion.{override}"])

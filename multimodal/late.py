@@ -1,0 +1,93 @@
+"""The heads of late fusion: one per input, trained by itself; their answers are added, each with a fitted trust."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from fusion.names import NamedModules
+from multimodal.decoding import Decoding
+from multimodal.heads import Head
+
+
+class LateHead(Head):
+    """One task's heads over single inputs, as a product of experts.
+
+    Given the answer, inputs are taken to say independent things, so that their evidence adds up (Hinton, 2002,
+    https://doi.org/10.1162/089976602760128018). A trust per input, fitted on records that were not trained on, makes
+    up for experts that know their training records better than new ones, or say the same thing twice. An input that
+    is missing says nothing.
+
+    Args:
+        heads: input name -> head over its part of what ``LateFusion`` gives.
+        in_dims: width of the part of *each* input of the fusion.
+
+    Legend: m inputs of this task, b records, c outputs.
+    """
+
+    trusts: Float[Tensor, " m"]
+
+    def __init__(self, heads: Mapping[str, Head], in_dims: Mapping[str, int]) -> None:
+        super().__init__()
+        self.names = tuple(heads)
+        self.heads = NamedModules(dict(heads))
+        self.in_dims = dict(in_dims)
+        self.register_buffer("trusts", torch.ones(len(heads)))
+        self.num_outputs, self.null_loss = self.any.num_outputs, self.any.null_loss
+
+    @property
+    def any(self) -> Head:
+        """One of the heads: they differ in their inputs only."""
+        return self.head(self.names[0])
+
+    def head(self, name: str) -> Head:
+        """The head over one input."""
+        head = self.heads[name]
+        assert isinstance(head, Head)
+        return head
+
+    def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
+        """What all inputs of a record say together; the prior where it has none."""
+        parts = self._parts(fused)
+        present = torch.stack([(parts[name] != 0).any(dim=1) for name in self.names])  # LateFusion's zeros
+        return self.combine(torch.stack(list(self.answers(fused).values())), present * self.trusts[:, None])
+
+    def answers(self, fused: Float[Tensor, "b f"]) -> dict[str, Float[Tensor, "b c"]]:
+        """Input -> what it says alone, without its trust."""
+        parts = self._parts(fused)
+        return {name: self.head(name)(parts[name]) for name in self.names}
+
+    def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
+        """As any of the heads does."""
+        return self.any.combine(answers, weights)
+
+    def fit_trusts(self, answers: Float[Tensor, "m b c"], present: Bool[Tensor, "m b"], target: Tensor) -> None:
+        """Sets the trusts that give the smallest loss on records that were not trained on.
+
+        Their logarithms are drawn to 0 as strongly as one record could, for tables that cannot tell them.
+        """
+        logs = torch.zeros(len(self.names), device=answers.device, requires_grad=True)
+        optimizer = torch.optim.LBFGS([logs], max_iter=100, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            outputs = self.combine(answers, present * logs.exp()[:, None])
+            loss = (self.loss(outputs, target).sum() + logs.square().sum()) / max(1, len(target))
+            loss.backward()
+            return loss
+
+        with torch.enable_grad():
+            optimizer.step(closure)
+        self.trusts.copy_(logs.detach().exp())
+
+    def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
+        """As any of the heads gives it."""
+        return self.any.loss(outputs, target)
+
+    def decoding(self) -> Decoding:
+        """As any of the heads gives it."""
+        return self.any.decoding()
+
+    def _parts(self, fused: Float[Tensor, "b f"]) -> dict[str, Float[Tensor, "b _d"]]:
+        return dict(zip(self.in_dims, fused.split(list(self.in_dims.values()), dim=1), strict=True))

@@ -1,0 +1,40 @@
+"""Fitting how far late fusion trusts each input, on records that were not trained on."""
+
+import numpy as np
+import torch
+
+from multimodal.data import RecordDataset
+from multimodal.evaluation import Answers, answer
+from multimodal.late import LateHead
+from multimodal.model import MultimodalModel
+
+
+def late_heads(model: MultimodalModel) -> dict[str, LateHead]:
+    """Task -> its head, where that has trusts."""
+    return {name: head for name, head in model.heads.items() if isinstance(head, LateHead)}
+
+
+def fitted_trusts(model: MultimodalModel) -> dict[str, dict[str, float]]:
+    """Task -> input -> trust."""
+    return {task: dict(zip(head.names, head.trusts.tolist(), strict=True)) for task, head in late_heads(model).items()}
+
+
+def fit_trusts(model: MultimodalModel, dataset: RecordDataset, *, workers: int = 0) -> Answers:
+    """Fits every trust of the model to these records; gives what it then answers, all inputs shown."""
+    heads, everything = late_heads(model), model.input_names
+    for head in heads.values():
+        head.trusts.fill_(1.0)  # each input, shown alone, then says what its own head says
+    alone = answer(model, dataset, subsets=[(name,) for name in everything], workers=workers)
+    outputs = {}
+    for task, head in heads.items():
+        device = head.trusts.device
+        said = torch.from_numpy(np.stack([alone.outputs[(name,)][task] for name in head.names])).to(device)
+        present = torch.from_numpy(np.stack([alone.answered[(name,)] for name in head.names])).to(device)
+        cells = [dataset.targets[task].read(dataset.records[row]) for row in alone.rows.tolist()]
+        known = [index for index, cell in enumerate(cells) if cell is not None]
+        if known:
+            target = torch.from_numpy(np.stack([cell for cell in cells if cell is not None])).to(device)
+            head.fit_trusts(said[:, known], present[:, known], target)
+        outputs[task] = head.combine(said, present * head.trusts[:, None]).cpu().numpy()
+    answered = np.logical_or.reduce(list(alone.answered.values()))
+    return Answers(alone.rows, {everything: outputs}, {everything: answered}, alone.errors)
