@@ -29,8 +29,7 @@ def single(given: argparse.Namespace) -> None:
         for name, target in task.tasks.items()
         if given.input in task.task_inputs(name)
     }
-    fusion = task.fusion.model_copy(update={"modality_dropout": 0.0, "unimodal_weight": 0.0})
-    task = task.model_copy(update={"inputs": {given.input: task.inputs[given.input]}, "tasks": tasks, "fusion": fusion})
+    task = task.model_copy(update={"inputs": {given.input: task.inputs[given.input]}, "tasks": tasks})
     show_metrics(mm.fit(task, out=given.out, resume=True, say=say).metrics)
 
 
