@@ -34,10 +34,10 @@ class LateHead(Head):
         self.heads = NamedModules(dict(heads))
         self.in_dims = dict(in_dims)
         self.register_buffer("trusts", torch.ones(len(heads)))
-        self.num_outputs, self.null_loss = self.any.num_outputs, self.any.null_loss
+        self.num_outputs, self.null_loss = self.one.num_outputs, self.one.null_loss
 
     @property
-    def any(self) -> Head:
+    def one(self) -> Head:
         """One of the heads: they differ in their inputs only."""
         return self.head(self.names[0])
 
@@ -60,7 +60,7 @@ class LateHead(Head):
 
     def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
         """As any of the heads does."""
-        return self.any.combine(answers, weights)
+        return self.one.combine(answers, weights)
 
     def fit_trusts(self, answers: Float[Tensor, "m b c"], present: Bool[Tensor, "m b"], target: Tensor) -> None:
         """Sets the trusts that give the smallest loss on records that were not trained on.
@@ -83,11 +83,11 @@ class LateHead(Head):
 
     def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
         """As any of the heads gives it."""
-        return self.any.loss(outputs, target)
+        return self.one.loss(outputs, target)
 
     def decoding(self) -> Decoding:
         """As any of the heads gives it."""
-        return self.any.decoding()
+        return self.one.decoding()
 
     def _parts(self, fused: Float[Tensor, "b f"]) -> dict[str, Float[Tensor, "b _d"]]:
         return dict(zip(self.in_dims, fused.split(list(self.in_dims.values()), dim=1), strict=True))
