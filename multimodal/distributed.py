@@ -38,6 +38,18 @@ class Processes:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=device)) > 0)
 
+    def gather(self, text: str, device: torch.device) -> list[str]:
+        """What each process says, by rank."""
+        if self.world == 1:
+            return [text]
+        content = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).to(device)
+        sizes = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(self.world)]
+        dist.all_gather(sizes, torch.tensor([len(content)], device=device))
+        longest = int(max(sizes))
+        parts = [torch.zeros(longest, dtype=torch.uint8, device=device) for _ in range(self.world)]
+        dist.all_gather(parts, nn.functional.pad(content, (0, longest - len(content))))
+        return [bytes(part[: int(size)].tolist()).decode() for part, size in zip(parts, sizes, strict=True)]
+
     def synchronise(self, model: Model) -> Model:
         """The model with BatchNorm layers that see the records of every process; unchanged on CPUs, or alone."""
         if self.world == 1 or next(model.parameters()).device.type == "cpu":

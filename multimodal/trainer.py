@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import logging
 import math
 import signal
@@ -233,6 +234,8 @@ class Trainer:
             raise SystemExit(128 + signal.SIGTERM)
 
     def _save_checkpoint(self, optimizer: dict[str, torch.Tensor]) -> None:
+        for skipped in self.processes.gather(json.dumps(self.state.skipped_rows), self.device):
+            self.state.skipped_rows |= json.loads(skipped)
         if self.processes.is_main:
             tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
             tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}

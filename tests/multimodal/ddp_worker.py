@@ -1,7 +1,7 @@
 """Trains the tiny model in as many processes as torchrun started; run by test_distributed.py.
 
 One label of ``price`` and one picture in the whole table: most steps have no label of a task, and no record with an
-input, in at least one process.
+input, in at least one process. With "corrupt" the other pictures cannot be read and are skipped, in one epoch.
 """
 
 import json
@@ -18,11 +18,11 @@ from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec
 
 
-def main(folder: Path, media: Path, norm: str) -> None:
+def main(folder: Path, media: Path, norm: str, corrupt: bool) -> None:
     torch.set_num_threads(1)
     rows = make_rows(media, 13)
     for index, row in enumerate(rows):
-        row |= {} if index == 4 else {"price": None, "image": None}
+        row |= {} if index == 4 else {"price": None, "image": "no.png" if corrupt else None}
     with processes() as group:
         model = make_model(norm=norm)
         trainer = Trainer(
@@ -31,14 +31,15 @@ def main(folder: Path, media: Path, norm: str) -> None:
             Order(13, batch_size=4, seed=1),
             {"color": 1.0, "price": 1.0},
             folder,
-            options=TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2), seed=1, accumulate=2),
+            options=TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2), seed=1, accumulate=2, on_error="skip"),
             say=print if group.is_main else lambda line: None,
             processes=group,
         )
-        state = trainer.fit(Finetune().plan(model, 3))
+        state = trainer.fit(Finetune().plan(model, 1 if corrupt else 3))
         if group.is_main:
             (folder / "losses.json").write_text(json.dumps([entry["loss"] for entry in state.history]))
+            (folder / "skipped.json").write_text(json.dumps(sorted(map(int, state.skipped_rows))))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], "corrupt" in sys.argv)

@@ -15,7 +15,7 @@ from multimodal.checkpoint import load_newest_checkpoint
 WORKER = Path(__file__).with_name("ddp_worker.py")
 
 
-def run_worker(folder: Path, media: Path, *, world: int, norm: str = "group") -> str:
+def run_worker(folder: Path, media: Path, *options: str, world: int, norm: str = "group") -> str:
     folder.mkdir()
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}"] if world > 1 else []
     root = WORKER.parents[2]
@@ -25,7 +25,7 @@ def run_worker(folder: Path, media: Path, *, world: int, norm: str = "group") ->
         "OMP_NUM_THREADS": "1",
     }
     done = subprocess.run(
-        [sys.executable, *launcher, str(WORKER), str(folder), str(media), norm],
+        [sys.executable, *launcher, str(WORKER), str(folder), str(media), norm, *options],
         env=environment,
         capture_output=True,
         text=True,
@@ -53,3 +53,9 @@ def test_two_processes_give_the_losses_and_weights_of_one(tmp_path):
 @pytest.mark.slow
 def test_a_batchnorm_that_trains_in_several_cpu_processes_is_warned_of(tmp_path):
     assert "BatchNorm" in run_worker(tmp_path / "two", tmp_path / "media", world=2, norm="batch")
+
+
+@pytest.mark.slow
+def test_records_that_any_process_skipped_are_listed(tmp_path):
+    run_worker(tmp_path / "two", tmp_path / "media", "corrupt", world=2)
+    assert json.loads((tmp_path / "two" / "skipped.json").read_text()) == [row for row in range(13) if row != 4]
