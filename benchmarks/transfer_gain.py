@@ -75,32 +75,48 @@ def finetune(weights: str | None, seed: int, data: Path) -> Arm:
     return image_task(weights, seed, epochs=12, frozen=False), data / "train.csv"
 
 
-def audio_10(weights: str | None, seed: int, data: Path) -> Arm:
-    """Quantity from 10 clips a class of the training speakers, everything trained, 60 epochs."""
-    train = few(read_records(data / "train.csv"), "quantity", 10, seed)
-    audio = mm.Input(encoder="compact/audio", weights=weights, learning_rate_scale=1.0)
+def audio_task(weights: str | None, seed: int, data: Path, *, epochs: int, frozen: bool) -> Arm:
+    """Quantity from 10 clips a class of the training speakers."""
+    audio = mm.Input(
+        encoder="compact/audio", weights=weights, frozen=frozen, learning_rate_scale=None if frozen else 1.0
+    )
     task = mm.Task(
         name="audio",
         inputs={"audio": audio},
         fusion=mm.Fusion(name="concat", dropout=0.2),
         tasks={"quantity": mm.Target(label_smoothing=0.1)},
-        train=mm.Train(epochs=60, batch_size=16, learning_rate=1e-3, weight_decay=0.05, seed=seed),
+        train=mm.Train(epochs=epochs, batch_size=16, learning_rate=1e-3, weight_decay=0.05, seed=seed),
     )
-    return task, train
+    return task, few(read_records(data / "train.csv"), "quantity", 10, seed)
+
+
+def audio_10(weights: str | None, seed: int, data: Path) -> Arm:
+    """Everything trained, 60 epochs."""
+    return audio_task(weights, seed, data, epochs=60, frozen=False)
+
+
+def audio_10_brief(weights: str | None, seed: int, data: Path) -> Arm:
+    """Everything trained, 15 epochs."""
+    return audio_task(weights, seed, data, epochs=15, frozen=False)
+
+
+def audio_10_probe(weights: str | None, seed: int, data: Path) -> Arm:
+    """A linear head on the frozen encoder, 100 epochs."""
+    return audio_task(weights, seed, data, epochs=100, frozen=True)
 
 
 def hard(weights: str | None, seed: int, data: Path) -> Arm:
-    """The retail recipe on `hard`, with all three compact encoders trained."""
+    """The retail recipe on `hard`, with all three compact encoders trained, 16 epochs."""
     task = retail(data, "hard")
     compact = {"weights": weights, "learning_rate_scale": 0.4}
     inputs = {name: entry.model_copy(update=compact) for name, entry in task.inputs.items()}
     inputs["text"] = mm.Input(encoder="compact/text", **compact)
-    train = task.train.model_copy(update={"seed": seed})
+    train = task.train.model_copy(update={"seed": seed, "epochs": 16})
     return task.model_copy(update={"inputs": inputs, "train": train}), data / "train_hard.csv"
 
 
 ARMS: dict[str, Callable[[str | None, int, Path], Arm]] = {
-    arm.__name__: arm for arm in (probe, probe_5, finetune_5, finetune, audio_10, hard)
+    arm.__name__: arm for arm in (probe, probe_5, finetune_5, finetune, audio_10, audio_10_brief, audio_10_probe, hard)
 }
 
 
