@@ -11,6 +11,7 @@ from typing import Any
 import multimodal as mm
 from multimodal.console import show_metrics, show_table
 from multimodal.demo.data import DemoData, write_demo_data
+from multimodal.intervals import Interval, difference_interval
 from multimodal.progress import Say, format_seconds
 
 NEW_RECORDS = 5
@@ -42,18 +43,18 @@ def run_demo(folder: Path, *, say: Say) -> None:
     data = write_demo_data(folder / "data")
     say(f"   {data.folder}; what it looks like: {data.overview}")
 
-    say("\n2. Source task: compact/image learns to tell drawn things and their patterns")
+    say("\n2. Source task: compact/image, which comes with weights from photos, learns drawn things and their patterns")
     source = mm.fit(source_task(data), out=folder / "source", resume=True, say=_indented(say))
 
     say("\n3. The shop from scratch: every encoder starts at random")
     scratch = mm.fit(shop_task(data, "scratch"), out=folder / "scratch", resume=True, say=_indented(say))
 
-    say("\n4. The shop by transfer: the source head is dropped; the image encoder is frozen, then unfrozen")
+    say("\n4. The shop by transfer: the source head is dropped; every encoder has weights, is frozen, then unfrozen")
     task = shop_task(data, "transfer", image_weights=source.folder)
     transfer = mm.fit(task, out=folder / "transfer", resume=True, say=_indented(say))
 
-    say("\n5. What transfer gave, on 240 test records and voices never heard")
-    show_table(("task", "from scratch", "by transfer"), _comparison(scratch.metrics, transfer.metrics))
+    say("\n5. What transfer gave for the same number of epochs, on 240 test records and voices never heard")
+    show_table(("task", "from scratch", "by transfer", "gain"), _comparison(scratch.metrics, transfer.metrics))
     say("")
     show_metrics(transfer.metrics)
 
@@ -77,26 +78,27 @@ def source_task(data: DemoData) -> mm.Task:
     return mm.Task(
         name="source",
         data=mm.Data(train=str(data.source), valid=str(data.source_valid)),
-        inputs={"image": _image()},
+        inputs={"image": _image("pretrained")},
         fusion=mm.Fusion(name="concat"),
         tasks={"object": mm.Target(), "pattern": mm.Target()},
+        transfer=mm.Transfer(encoder_scale=0.5),
         train=mm.Train(epochs=8, learning_rate=2e-3),
     )
 
 
 def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -> mm.Task:
-    """Product and category from picture and text, quantity from speech; the image encoder may come with weights."""
-    weights, transfer = None, mm.Transfer(strategy="finetune")
+    """Product and category from picture and text, quantity from speech; all encoders with weights, or none."""
+    image, others, transfer = None, None, mm.Transfer(strategy="finetune")
     if image_weights is not None:
-        weights = str(image_weights.resolve())
+        image, others = str(image_weights.resolve()), "pretrained"
         transfer = mm.Transfer(strategy="probe_then_finetune", probe_epochs=3, encoder_scale=0.5)
     return mm.Task(
         name=name,
         data=mm.Data(train=str(data.train), valid=str(data.valid), test=str(data.test)),
         inputs={
-            "image": _image(weights=weights),
-            "text": mm.Input(encoder="compact/text", weights=None),
-            "audio": mm.Input(encoder="compact/audio", weights=None),
+            "image": _image(image),
+            "text": mm.Input(encoder="compact/text", weights=others),
+            "audio": mm.Input(encoder="compact/audio", weights=others),
         },
         fusion=mm.Fusion(name="concat", dim=128, modality_dropout=0.05),
         tasks={"product": mm.Target(), "category": mm.Target(weight=0.5), "quantity": mm.Target()},
@@ -105,7 +107,7 @@ def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -
     )
 
 
-def _image(weights: str | None = None) -> mm.Input:
+def _image(weights: str | None) -> mm.Input:
     # drawn things stand upright and their colour says little: small changes suffice
     augment = mm.Augment(color=0.1, rotation=0.0, crop=0.15)
     return mm.Input(encoder="compact/image", weights=weights, options={"image_size": 64}, augment=augment)
@@ -133,12 +135,17 @@ def _answer(label_and_probability: tuple[str, float]) -> str:
     return f"{label} ({probability:.2f})"
 
 
-def _comparison(scratch: dict[str, Any], transfer: dict[str, Any]) -> list[tuple[str, str, str]]:
-    def accuracy(metrics: dict[str, Any], task: str) -> str:
+def _comparison(scratch: dict[str, Any], transfer: dict[str, Any]) -> list[tuple[str, ...]]:
+    def accuracy(metrics: dict[str, Any], task: str) -> tuple[float, Interval]:
         estimate = metrics["tasks"][task]["accuracy"]
-        return f"{estimate['value']:.3f} ({estimate['low']:.3f} to {estimate['high']:.3f})"
+        return estimate["value"], (estimate["low"], estimate["high"])
 
-    return [(task, accuracy(scratch, task), accuracy(transfer, task)) for task in transfer["tasks"]]
+    rows = []
+    for task in transfer["tasks"]:
+        old, new = accuracy(scratch, task), accuracy(transfer, task)
+        gain = (new[0] - old[0], difference_interval(old, new))
+        rows.append((task, *(f"{value:.3f} ({low:.3f} to {high:.3f})" for value, (low, high) in (old, new, gain))))
+    return rows
 
 
 def _indented(say: Say) -> Say:
