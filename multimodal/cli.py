@@ -78,12 +78,19 @@ def export(
     golden_media: Annotated[
         bool, typer.Option("--golden-media", help="Keeps the raw values of its test records, which may be private.")
     ] = False,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(exists=True, metavar="FILE", help="Words, one a line, that word vectors keep; the others go."),
+    ] = None,
 ) -> None:
     """Writes an ONNX bundle, after its answers were compared with torch's."""
     from export import export_bundle
     from multimodal.run import Run
 
-    export_bundle(Run(run), out, precision=precision, embedding=embedding, golden_media=golden_media)
+    trained = Run(run)
+    if vocabulary is not None:
+        trained = trained.with_vocabulary(vocabulary.read_text(encoding="utf-8-sig").split())
+    export_bundle(trained, out, precision=precision, embedding=embedding, golden_media=golden_media)
     say(f"{out}: parity with torch checked, bundle written")
 
 

@@ -1,7 +1,7 @@
 """The folder of a training run: what it holds, and the trained model in it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import torch
 from encoders import create_encoder
 from encoders.base import Encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor
+from encoders.text.words import WordVectors
 from fusion.names import module_key
 from multimodal.build import build_model, build_target
 from multimodal.checkpoint import load_tensors
@@ -175,6 +176,22 @@ class Run:
 
     def _on_device(self) -> MultimodalModel:
         return self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+    def with_vocabulary(self, words: Iterable[str]) -> "Run":
+        """The run with these words alone in its word vectors, for a smaller bundle; the others become unknown.
+
+        Raises:
+            RunError: if no input is read through word vectors.
+            ValueError: if an input knows none of the words.
+        """
+        words, narrowed = list(words), Run(self.folder)
+        encoders = narrowed.model.encoders
+        own = {name: encoder for name, encoder in encoders.items() if isinstance(encoder, WordVectors)}
+        if not own:
+            raise RunError(f"no input of {self.folder} is read through word vectors; leave the vocabulary out")
+        for name, encoder in own.items():
+            encoders[name] = encoder.narrowed(words)
+        return narrowed
 
     def validation_records(self) -> Records | None:
         """The records that chose the checkpoint; None where their file is not as it was, or never was one."""

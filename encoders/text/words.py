@@ -1,6 +1,7 @@
 """Static word vectors as a text encoder: word2vec, GloVe, fastText."""
 
 import logging
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,24 @@ class WordVectors(Encoder):
     def architecture(self) -> dict[str, Any]:
         """How many words of which width; which words they are is the preprocessor's to know."""
         return dict(self.options)
+
+    def narrowed(self, words: Iterable[str]) -> "WordVectors":
+        """The same vectors for some of its words, in their order; words that it lacks are left out.
+
+        Raises:
+            ValueError: if it has none of them.
+        """
+        assert isinstance(self.preprocessor, WordPreprocessor)
+        numbers = {word: number for number, word in enumerate(self.preprocessor.words, start=1)}
+        kept = [word for word in dict.fromkeys(words) if word in numbers]
+        if not kept:
+            raise ValueError(f"{self.name} has none of these words; give words of its {len(numbers)}")
+        preprocessor = WordPreprocessor(kept, max_tokens=self.preprocessor.max_tokens)
+        encoder = WordVectors(preprocessor, words=len(kept), width=self.embed_dim, options=self.options)
+        rows = [UNKNOWN, *(numbers[word] for word in kept)]
+        encoder.embed.load_state_dict({"weight": self.embed.weight.detach()[rows]})
+        encoder.name, encoder.provenance = self.name, self.provenance
+        return encoder.train(self.training)
 
 
 def word_vectors(

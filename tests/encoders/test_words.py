@@ -222,6 +222,17 @@ def test_a_vocabulary_that_cannot_be_used_is_refused(glove, tmp_path):
         create_encoder(f"wordvectors/{glove}", vocabulary=0)
 
 
+def test_a_narrowed_encoder_keeps_the_vectors_of_its_words(glove):
+    encoder = create_encoder(f"wordvectors/{glove}")
+    narrow = encoder.narrowed(["pear", "mango", "apple", "pear"])
+    assert narrow.preprocessor.words == ("pear", "apple")
+    assert narrow.embed.weight.shape == (3, 4)
+    assert_close(encode(narrow, ["pear apple"])[0], encode(encoder, ["pear apple"])[0])
+    assert narrow.architecture()["size"] == [2, 4]
+    with pytest.raises(ValueError, match=f"has none of these words; give words of its {len(WORDS)}"):
+        encoder.narrowed(["mango"])
+
+
 def test_an_unknown_text_is_one_token_of_zeros_even_after_training(glove):
     encoder = create_encoder(f"wordvectors/{glove}")
     optimizer = torch.optim.SGD(encoder.parameters(), lr=1.0)

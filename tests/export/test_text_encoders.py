@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from checkpoints import write_text_model
 from text_checkpoints import write_sentence_model, write_two_towers
+from typer.testing import CliRunner
 from word_files import make_vectors, write_vectors
 
 import multimodal as mm
 from encoders import create_encoder
 from export.samples import synthetic_samples
 from multimodal.build import build_encoders
+from multimodal.cli import app
 from multimodal.config import Input
 
 TEXTS = {"a red apple": "fruit", "ripe pear": "fruit", "milk from the cow": "milk", "Milk, milk.": "milk"}
@@ -64,6 +66,22 @@ def test_a_run_answers_without_the_files_that_its_encoder_came_from(kind, tmp_pa
     again = create_encoder(encoder.name, weights=tmp_path / "run")
     for ours, theirs in zip(again.parameters(), encoder.parameters(), strict=True):
         np.testing.assert_array_equal(ours.detach(), theirs.detach())
+
+
+@pytest.mark.slow
+def test_a_bundle_holds_the_words_that_were_asked_for(tmp_path):
+    values = {"inputs": {"text": _words(tmp_path)}, "tasks": {"kind": {}}, "data": {"workers": 0}}
+    task = mm.Task.model_validate({**values, "train": {"epochs": 1, "batch_size": 4}})
+    run = mm.fit(task, train=ROWS, valid=ROWS, out=tmp_path / "run")
+    (tmp_path / "words.txt").write_text("apple\nmilk\n")
+    export = ["export", str(run.folder), "--out", str(tmp_path / "bundle"), "--vocabulary", str(tmp_path / "words.txt")]
+    assert CliRunner().invoke(app, export, catch_exceptions=False).exit_code == 0
+    assert (tmp_path / "bundle" / "inputs" / "text" / "vocabulary.txt").read_text() == "apple\nmilk\n"
+    assert mm.verify_bundle(tmp_path / "bundle") == []
+    long, short = mm.Predictor.load(tmp_path / "bundle").predict([{"text": "a red apple"}, {"text": "apple"}])
+    assert long["kind"].probability == short["kind"].probability
+    with pytest.raises(ValueError, match="has none of these words"):
+        run.with_vocabulary(["mango"])
 
 
 def test_a_file_of_vectors_is_found_from_the_folder_of_the_config(tmp_path):
