@@ -94,7 +94,7 @@ def build_readers(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, Inpu
 def build_augmentations(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, Augmentation]:
     """One augmentation per input that has it enabled."""
     return {
-        name: Augmentation(encoders[name].modality, entry.augment, task.train.seed)
+        name: Augmentation(encoders[name].modality, entry.augment, task.train.seed, name)
         for name, entry in task.inputs.items()
         if entry.augment.enabled
     }
