@@ -56,7 +56,7 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     show_table(("inputs shown", *tasks), table, title="What each input contributes")
 
 
-HEADLINES = ("accuracy", "r2")
+HEADLINES = ("accuracy", "r2", "top1")
 """The metric that stands for a task, in order of preference."""
 
 

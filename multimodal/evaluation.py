@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from multimodal.data import RecordDataset, evaluation_batches
-from multimodal.decoding import Decoding
+from multimodal.decoding import Decoding, PairedEmbeddings
 from multimodal.metrics import task_metrics
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
@@ -85,12 +85,16 @@ def _join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
 def score_answers(
     answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
 ) -> dict[str, Any]:
-    """Metrics of every task, over the records that have one of the inputs shown and a known answer."""
+    """Metrics of every task, over the records that have one of the inputs shown and a known answer.
+
+    A task that compares two inputs has none where one of them is hidden.
+    """
     places = {int(row): index for index, row in enumerate(answers.rows)}
     rows = answers.rows[answers.answered[subset]]
     metrics = {}
     for task, decoding in decodings.items():
-        truth = read_truth(dataset.targets[task], dataset.records, rows.tolist())
+        hidden = isinstance(decoding, PairedEmbeddings) and not {*decoding.inputs} <= {*subset}
+        truth = read_truth(dataset.targets[task], dataset.records, [] if hidden else rows.tolist())
         chosen = answers.outputs[subset][task][[places[int(row)] for row in truth.rows]]
         metrics[task] = task_metrics(decoding, chosen, truth.targets, unknown=truth.unknown)
     return metrics
