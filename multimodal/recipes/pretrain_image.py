@@ -41,7 +41,7 @@ def pretrain_image(data: Path, method: str = "supervised") -> mm.Task:
         inputs={"image": image},
         fusion=mm.Fusion(name="concat", dropout=0.2),
         tasks={"label": mm.Target()},
-        train=mm.Train(epochs=40, batch_size=32, learning_rate=2e-3, weight_decay=0.05),
+        train=mm.Train(epochs=100, batch_size=32, learning_rate=2e-3, weight_decay=0.05),
     )
 
 
