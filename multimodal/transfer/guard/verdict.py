@@ -1,6 +1,5 @@
 """Positive, negative, or too few labels to tell. Never imports torch."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,13 +46,13 @@ def judge(gaps: Gaps, *, seed: int = 0) -> Verdict:
     When not to use: as a proof of no difference; "inconclusive" says only that these labels cannot tell.
     """
     low, high = interval = corrected_t_interval(gaps)
-    gap, kind, more = float(gaps.per_fold.mean()), "inconclusive", None
+    gap, more = float(gaps.per_fold.mean()), None
+    kind: Literal["positive", "negative", "inconclusive"] = "inconclusive"
     if high < 0:
         kind = "negative"
     elif low > 0:
         kind = "positive"
     elif gap != 0.0:
         more = ((high - low) / 2 / abs(gap)) ** 2
-    assert more is None or math.isfinite(more)
     bootstrap = paired_bootstrap_interval(gaps, seed=seed)
     return Verdict(kind, gap, interval, bootstrap, len(gaps.per_fold), len(gaps.per_record), more)
