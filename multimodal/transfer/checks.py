@@ -40,7 +40,7 @@ def check_labels(labels: np.ndarray, n: int, num_classes: int | None = None) -> 
         ValueError: if there is not one class index from 0 on a record.
     """
     found = np.asarray(labels)
-    if found.shape != (n,):
+    if found.shape != (n,) or n == 0:
         raise ValueError(f"there are labels of shape {list(found.shape)} for {n} records; give one a record, [n]")
     if not np.issubdtype(found.dtype, np.integer):
         raise ValueError(f"labels are {found.dtype}; give class indices, for example from np.unique(..., True)[1]")

@@ -16,7 +16,7 @@ class AffineMap:
     """
 
     matrix: np.ndarray
-    """A, [d k]."""
+    """A, [d k]; or its diagonal [d], where each feature is only scaled: wide features make A large."""
     offset: np.ndarray
     """b, [k]."""
 
@@ -32,15 +32,17 @@ class AffineMap:
                 f"features are {features.shape[1]} wide, but the map was fitted to {len(self.matrix)}; "
                 "take them from the same encoder"
             )
-        return features @ self.matrix + self.offset
+        return _times(features, self.matrix) + self.offset
 
     def then(self, following: "AffineMap") -> "AffineMap":
         """Both in one: first this one."""
-        return AffineMap(self.matrix @ following.matrix, self.offset @ following.matrix + following.offset)
+        scales = self.matrix.ndim == 1 and following.matrix.ndim == 2
+        matrix = self.matrix[:, None] * following.matrix if scales else _times(self.matrix, following.matrix)
+        return AffineMap(matrix, _times(self.offset, following.matrix) + following.offset)
 
     def fold(self, weights: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weights [c k] and bias [c] of a linear layer behind this map -> those [c d], [c] without it."""
-        return weights @ self.matrix.T, bias + weights @ self.offset
+        return _times(weights, self.matrix.T), bias + weights @ self.offset
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,4 +55,9 @@ class DomainMaps:
 
 def identity(width: int) -> AffineMap:
     """The map that changes nothing."""
-    return AffineMap(np.eye(width), np.zeros(width))
+    return AffineMap(np.ones(width), np.zeros(width))
+
+
+def _times(left: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """left @ matrix, which may be given as a diagonal."""
+    return left * matrix if matrix.ndim == 1 else left @ matrix

@@ -22,7 +22,7 @@ def fit_standardise(features: np.ndarray, *, weights: np.ndarray | None = None) 
     # what is constant but for rounding must not be blown up to noise of variance one
     varies = deviation > 1e-12 * np.maximum(1.0, np.abs(mean))
     factors = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-    return AffineMap(np.diag(factors), -mean * factors)
+    return AffineMap(factors, -mean * factors)
 
 
 def fit_domain_standardise(source: np.ndarray, target: np.ndarray) -> DomainMaps:

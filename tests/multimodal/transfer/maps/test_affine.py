@@ -13,17 +13,19 @@ SOURCE, TARGET = halves()
 RNG = np.random.default_rng(0)
 
 
-def random_map(width_in: int, width_out: int) -> AffineMap:
-    return AffineMap(RNG.normal(size=(width_in, width_out)), RNG.normal(size=width_out))
+def random_map(*shape: int) -> AffineMap:
+    return AffineMap(RNG.normal(size=shape), RNG.normal(size=shape[-1]))
 
 
-def test_two_maps_in_one_and_a_layer_behind_them():
-    first, second, x = random_map(5, 4), random_map(4, 3), RNG.normal(size=(7, 5))
+@pytest.mark.parametrize("shapes", [((5, 4), (4, 3)), ((4,), (4, 3)), ((5, 4), (4,)), ((4,), (4,))])
+def test_two_maps_in_one_and_a_layer_behind_them(shapes):
+    first, second = (random_map(*shape) for shape in shapes)
+    x = RNG.normal(size=(7, shapes[0][0]))
     assert_close(first.then(second).transform(x), second.transform(first.transform(x)), "float64")
     weights, bias = RNG.normal(size=(2, 4)), RNG.normal(size=2)
     folded, shifted = first.fold(weights, bias)
     assert_close(x @ folded.T + shifted, first.transform(x) @ weights.T + bias, "float64")
-    assert_close(identity(5).transform(x), x, "float64")
+    assert_close(identity(x.shape[1]).transform(x), x, "float64")
 
 
 def test_another_width_is_refused():
