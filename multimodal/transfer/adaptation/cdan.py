@@ -1,6 +1,7 @@
 """Conditional adversarial adaptation: the discriminator sees features and answers together."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -48,7 +49,7 @@ class RandomMultilinearMap(nn.Module):
 
 
 def cdan_loss(
-    discriminator: nn.Module,
+    discriminator: Callable[[Tensor], Tensor],
     source: tuple[Float[Tensor, "b d"], Float[Tensor, "b c"]],
     target: tuple[Float[Tensor, "_b d"], Float[Tensor, "_b c"]],
     *,

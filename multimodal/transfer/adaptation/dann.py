@@ -1,5 +1,7 @@
 """Domain-adversarial training: features from which a discriminator cannot tell the domain."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -36,7 +38,11 @@ class DomainDiscriminator(nn.Module):
 
 
 def dann_loss(
-    discriminator: nn.Module, source: Float[Tensor, "b d"], target: Float[Tensor, "_b d"], *, scale: float = 1.0
+    discriminator: Callable[[Tensor], Tensor],
+    source: Float[Tensor, "b d"],
+    target: Float[Tensor, "_b d"],
+    *,
+    scale: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Mean binary cross-entropy of the discriminator, whose gradient reaches the features reversed.
 
