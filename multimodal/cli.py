@@ -171,6 +171,7 @@ def _predict_one(predictor: Any, record: dict[str, str]) -> None:
             rows.append((task, f"{prediction.value:.6g} {unit}".strip(), ""))
         else:
             labels = prediction.label if prediction.label is not None else ";".join(prediction.labels)
+            labels = labels or ("" if predictor.tasks[task] == "multilabel" else "(no answer)")
             rows.append((task, labels, "" if prediction.probability is None else f"{prediction.probability:.4f}"))
     show_table(("task", "answer", "probability"), rows)
 

@@ -13,11 +13,11 @@ from encoders.base import Encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor
 from encoders.text.words import WordVectors
 from fusion.names import module_key
-from multimodal.build import build_model, build_target
+from multimodal.build import build_decodings, build_model, build_target
 from multimodal.checkpoint import load_tensors
 from multimodal.config import Task, load_task
 from multimodal.data import RecordDataset, num_workers
-from multimodal.decoding import Decoding
+from multimodal.decoding import Decoding, decoding_from_config
 from multimodal.evaluation import evaluate
 from multimodal.files import sha256_of, write_atomically
 from multimodal.model import MultimodalModel
@@ -67,6 +67,14 @@ def write_architecture(
     }
     content = {"format": FORMAT, "inputs": inputs, "tasks": tasks, "provenance": provenance}
     write_json(folder / MODEL_FILE, content)
+
+
+def write_decodings(folder: Path, decodings: Mapping[str, Decoding]) -> None:
+    """Puts decodings into ``model.json``, in the place of those that the heads began with."""
+    description = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
+    for name, decoding in decodings.items():
+        description["tasks"][name]["decoding"] = decoding.to_config()
+    write_json(folder / MODEL_FILE, description)
 
 
 class Run:
@@ -130,7 +138,8 @@ class Run:
     @property
     def decodings(self) -> dict[str, Decoding]:
         """What turns each task's outputs into answers."""
-        return {name: self.model.head(name).decoding() for name in self.task.tasks}
+        stored = {name: decoding_from_config(entry["decoding"]) for name, entry in self._description["tasks"].items()}
+        return build_decodings(self.task, stored)
 
     @property
     def metrics(self) -> dict[str, Any]:
