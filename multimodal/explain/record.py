@@ -127,7 +127,8 @@ def _neighbor_pictures(
 ) -> dict[str, Image.Image]:
     """One strip for each image input."""
     samples = [sample, *(box.read(neighbors.records, near) for near, _ in found)]
-    captions = ["this record", *(f"{similarity:.3f}, row {near + 1}" for near, similarity in found)]
+    places = [neighbors.records.place(near).rpartition(", ")[2] for near, _ in found]
+    captions = ["this record", *(f"{near[1]:.3f}, {place}" for near, place in zip(found, places, strict=True))]
     strips = {}
     for name, (arrays, _) in sample.items():
         if "pixels" in arrays:
