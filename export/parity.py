@@ -11,6 +11,7 @@ import torch
 
 from encoders.preprocessing import Arrays, Preprocessor
 from export.bundle import EMBEDDING
+from export.predictor import flat_feed
 from export.samples import Length, synthetic_samples
 from export.session import open_session
 from export.to_onnx import normalized
@@ -103,11 +104,6 @@ def run_torch(model: MultimodalModel, batch: Batch, *, embedding: bool = False) 
     if embedding:
         outputs[EMBEDDING] = normalized(result.fused)
     return {name: values.numpy() for name, values in outputs.items()}
-
-
-def flat_feed(batch: Batch) -> dict[str, np.ndarray]:
-    """The graph's inputs: ``<input>.<tensor>``."""
-    return {f"{name}.{key}": array for name, arrays in batch.items() for key, array in arrays.items()}
 
 
 def parity_cases(preprocessors: Mapping[str, Preprocessor]) -> Iterator[Case]:

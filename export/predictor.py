@@ -9,13 +9,14 @@ from typing import Any, Literal, overload
 import numpy as np
 import onnxruntime as ort
 
-from encoders.preprocessing import Preprocessor, load_preprocessor
+from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
 from export.answers import Answer, write_predictions
 from export.bundle import EMBEDDING, Bundle, BundleError, BundleInput, read_bundle
 from export.session import open_session, session_device
 from export.sources import RecordSource, Sample, open_source
 from multimodal.decoding import Decoding, Prediction, decoding_from_config
-from multimodal.records import RecordError, stack_inputs
+from multimodal.explain.black_box import BlackBox
+from multimodal.records import InputReader, RecordError, stack_inputs
 
 __all__ = ["Answer", "Predictor", "write_predictions"]
 
@@ -145,6 +146,15 @@ class Predictor:
         source = open_source(records, self.bundle.inputs, self._preprocessors)
         return self._batches(source, batch_size, on_error)
 
+    def black_box(self) -> BlackBox:
+        """What explains its answers."""
+        return BlackBox(
+            {name: InputReader(name, entry.column, self._preprocessors[name]) for name, entry in self.inputs.items()},
+            self.decodings,
+            lambda stacked: self.run(flat_feed(stacked)),
+            has_embedding=self.bundle.embedding,
+        )
+
     def _batches(self, source: RecordSource, batch_size: int, on_error: OnError) -> Iterator[list[Answer]]:
         rows = iter(enumerate(source.rows))
         while batch := list(islice(rows, batch_size)):
@@ -159,9 +169,7 @@ class Predictor:
         if not samples:
             return []
         stacked = stack_inputs(source.readers, samples)
-        outputs = self.run(
-            {f"{name}.{key}": array for name, arrays in stacked.items() for key, array in arrays.items()}
-        )
+        outputs = self.run(flat_feed(stacked))
         by_task = {task: decoding.predictions(outputs[task]) for task, decoding in self.decodings.items()}
         if self.bundle.embedding:
             by_task[EMBEDDING] = [Prediction(embedding=vector) for vector in outputs[EMBEDDING]]
@@ -170,6 +178,11 @@ class Predictor:
             {task: replace(predictions[row], missing=missing[row]) for task, predictions in by_task.items()}
             for row in range(len(samples))
         ]
+
+
+def flat_feed(stacked: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
+    """The graph's inputs: ``<input>.<tensor>``."""
+    return {f"{name}.{key}": array for name, arrays in stacked.items() for key, array in arrays.items()}
 
 
 def model_file(bundle: Bundle, precision: str = "auto") -> Path:

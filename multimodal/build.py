@@ -1,6 +1,7 @@
 """The one place that turns a job description into objects."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from fusion import ConcatFusion, FusionModule, LateFusion, create_fusion
 from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Target, Task
 from multimodal.contrastive import ContrastiveHead
+from multimodal.decoding import Decoding, Softmax
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.late import LateHead
 from multimodal.model import MultimodalModel
@@ -188,6 +190,16 @@ def task_arguments(task: Task, name: str, records: Records) -> dict[str, Any]:
 def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any]) -> Head:
     """A head from its type and what ``head_arguments`` gave."""
     return HEADS[kind](in_dim, **arguments)
+
+
+def build_decodings(task: Task, decodings: Mapping[str, Decoding]) -> dict[str, Decoding]:
+    """The heads' decodings, with what the task description says of answers."""
+    return {
+        name: replace(decoding, min_probability=task.tasks[name].min_probability)
+        if isinstance(decoding, Softmax)
+        else decoding
+        for name, decoding in decodings.items()
+    }
 
 
 def build_target(task: Task, name: str, arguments: Mapping[str, Any]) -> TargetReader:

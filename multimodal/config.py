@@ -183,7 +183,9 @@ class Target(_Section):
     imbalance: Literal["none", "class_weights", "balanced_sampler"] = "none"
     """What evens out rare classes: weights on the loss, or drawing their records more often (one task only)."""
     threshold: float = Field(default=0.5, gt=0, lt=1)
-    """Multilabel: probability at which a label is given."""
+    """Multilabel: probability at which a label is given, before temperature."""
+    min_probability: float = Field(default=0.0, ge=0, lt=1)
+    """Classification: below it a record gets no answer; 0 answers all. May be changed in a finished run's config."""
     unit: str = ""
     """Regression: shown beside answers."""
 
@@ -193,6 +195,11 @@ class Target(_Section):
             raise ValueError("a regression task has no classes: leave label_smoothing and imbalance out")
         if self.type == "contrastive" and (self.column is not None or self.label_smoothing or self.imbalance != "none"):
             raise ValueError("a contrastive task has no labels: leave column, label_smoothing and imbalance out")
+        if self.type != "classification" and self.min_probability:
+            raise ValueError(
+                f"min_probability is for classification, and this task's type is {self.type}: leave it out (multilabel "
+                "has `threshold`)"
+            )
         if self.type == "multilabel" and self.imbalance == "balanced_sampler":
             raise ValueError("balanced_sampler needs one class a record; use class_weights for a multilabel task")
         return self

@@ -54,6 +54,11 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     table = [(inputs, *(_headline(values[task]) for task in tasks)) for inputs, values in metrics["modalities"].items()]
     say()
     show_table(("inputs shown", *tasks), table, title="What each input contributes")
+    calibration = [_calibration(task, values) for task, values in metrics.get("calibration", {}).items()]
+    if calibration:
+        say()
+        columns = ("task", "temperature", "calibration error", "log loss", "records")
+        show_table(columns, calibration, title="How far its probabilities can be believed")
 
 
 HEADLINES = ("accuracy", "r2", "top1")
@@ -63,6 +68,12 @@ HEADLINES = ("accuracy", "r2", "top1")
 def _headline(values: Mapping[str, Any]) -> str:
     name = next((name for name in HEADLINES if name in values), None)
     return "-" if name is None else f"{_estimate(values[name])[0]} ({values['n']})"
+
+
+def _calibration(task: str, values: Mapping[str, Any]) -> tuple[str, ...]:
+    after = values["after"]
+    error, loss = (_estimate({"value": after[name]})[0] for name in ("error", "log_loss"))
+    return task, f"{values['temperature']:.3g}", error, loss, str(values["records"])
 
 
 def _estimate(estimate: Mapping[str, Any]) -> tuple[str, str]:

@@ -12,11 +12,11 @@ class Prediction:
     """The answer of one task for one record; what does not apply to the task's type is None or empty."""
 
     label: str | None = None
-    """Classification: the most probable class."""
+    """Classification: the most probable class; None where its probability is below the task's smallest."""
     labels: tuple[str, ...] = ()
     """Multilabel: every label at or above its threshold."""
     probability: float | None = None
-    """Of ``label``; multilabel: the smallest among ``labels`` (None where there is none)."""
+    """Of the most probable class; multilabel: the smallest among ``labels`` (None where there is none)."""
     probabilities: dict[str, float] = field(default_factory=dict)
     """Of every class or label."""
     value: float | None = None
@@ -55,6 +55,8 @@ class Softmax:
     labels: tuple[str, ...]
     temperature: float = 1.0
     """Divides the logits; above 1 makes the answers less sure."""
+    min_probability: float = 0.0
+    """Of the most probable class; a record with less gets no label."""
     kind: ClassVar[str] = "softmax"
 
     def scores(self, outputs: np.ndarray) -> np.ndarray:
@@ -64,17 +66,23 @@ class Softmax:
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """The most probable class of each record."""
+        """The most probable class of each record, where it is probable enough."""
         answers = []
         for row in self.scores(outputs):
             best = int(row.argmax())
+            label = self.labels[best] if row[best] >= self.min_probability else None
             probabilities = dict(zip(self.labels, row.tolist(), strict=True))
-            answers.append(Prediction(self.labels[best], probability=float(row[best]), probabilities=probabilities))
+            answers.append(Prediction(label, probability=float(row[best]), probabilities=probabilities))
         return answers
 
     def to_config(self) -> dict[str, Any]:
         """JSON that ``decoding_from_config`` takes."""
-        return {"kind": self.kind, "labels": list(self.labels), "temperature": self.temperature}
+        return {
+            "kind": self.kind,
+            "labels": list(self.labels),
+            "temperature": self.temperature,
+            "min_probability": self.min_probability,
+        }
 
 
 @dataclass(frozen=True)
@@ -88,11 +96,13 @@ class Sigmoid:
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]
     """Probability at which each label is given."""
+    temperature: float = 1.0
+    """Divides the logits; above 1 makes the answers less sure."""
     kind: ClassVar[str] = "sigmoid"
 
     def scores(self, outputs: np.ndarray) -> np.ndarray:
         """Probabilities ``[b c]``."""
-        return 0.5 * (1.0 + np.tanh(0.5 * outputs.astype(np.float64)))  # does not overflow
+        return 0.5 * (1.0 + np.tanh(0.5 * outputs.astype(np.float64) / self.temperature))  # does not overflow
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
         """The labels of each record that reach their thresholds."""
@@ -110,7 +120,12 @@ class Sigmoid:
 
     def to_config(self) -> dict[str, Any]:
         """JSON that ``decoding_from_config`` takes."""
-        return {"kind": self.kind, "labels": list(self.labels), "thresholds": list(self.thresholds)}
+        return {
+            "kind": self.kind,
+            "labels": list(self.labels),
+            "thresholds": list(self.thresholds),
+            "temperature": self.temperature,
+        }
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multimodal.calibration import fit_temperature, measure_calibration
 from multimodal.data import RecordDataset, evaluation_batches
 from multimodal.decoding import Decoding, PairedEmbeddings
 from multimodal.metrics import task_metrics
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
-from multimodal.targets import read_truth
+from multimodal.targets import Truth, read_truth
 
 Subset = tuple[str, ...]
 
@@ -89,15 +90,48 @@ def score_answers(
 
     A task that compares two inputs has none where one of them is hidden.
     """
-    places = {int(row): index for index, row in enumerate(answers.rows)}
-    rows = answers.rows[answers.answered[subset]]
     metrics = {}
     for task, decoding in decodings.items():
         hidden = isinstance(decoding, PairedEmbeddings) and not {*decoding.inputs} <= {*subset}
-        truth = read_truth(dataset.targets[task], dataset.records, [] if hidden else rows.tolist())
-        chosen = answers.outputs[subset][task][[places[int(row)] for row in truth.rows]]
-        metrics[task] = task_metrics(decoding, chosen, truth.targets, unknown=truth.unknown)
+        outputs, truth = known_answers(answers, subset, dataset, task, hidden=hidden)
+        metrics[task] = task_metrics(decoding, outputs, truth.targets, unknown=truth.unknown)
     return metrics
+
+
+def known_answers(
+    answers: Answers, subset: Subset, dataset: RecordDataset, task: str, *, hidden: bool = False
+) -> tuple[np.ndarray, Truth]:
+    """A task's raw outputs [n c] and targets, of the records that have one of the inputs shown and a known answer.
+
+    Args:
+        hidden: whether the task cannot be answered from these inputs; then there are none.
+    """
+    places = {int(row): index for index, row in enumerate(answers.rows)}
+    rows = answers.rows[answers.answered[subset]][: 0 if hidden else None]
+    truth = read_truth(dataset.targets[task], dataset.records, rows.tolist())
+    return answers.outputs[subset][task][[places[int(row)] for row in truth.rows]], truth
+
+
+def calibrations(
+    answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
+) -> dict[str, Any]:
+    """Task -> how far its probabilities can be believed, of every task that has probabilities."""
+    measured = {}
+    for task, decoding in decodings.items():
+        outputs, truth = known_answers(answers, subset, dataset, task)
+        measured[task] = measure_calibration(decoding, outputs, truth.targets)
+    return {task: values for task, values in measured.items() if values is not None}
+
+
+def fit_temperatures(
+    answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
+) -> dict[str, float]:
+    """Task -> temperature with the smallest log loss on these records."""
+    temperatures = {}
+    for task, decoding in decodings.items():
+        outputs, truth = known_answers(answers, subset, dataset, task)
+        temperatures[task] = fit_temperature(decoding, outputs, truth.targets)
+    return temperatures
 
 
 def evaluate(
@@ -108,7 +142,9 @@ def evaluate(
     workers: int = 0,
     on_error: Literal["raise", "skip"] = "raise",
 ) -> dict[str, Any]:
-    """``{"tasks": metrics per task, "modalities": {"image+text": metrics per task}, "skipped_rows": ...}``, JSON.
+    """``{"tasks": metrics per task, "modalities": {"image+text": metrics per task}, "calibration": ...}``, JSON.
+
+    Calibration is that of the answers to all inputs. ``skipped_rows`` says why records could not be read.
 
     Raises:
         RecordError: for the first record that cannot be read, unless ``on_error`` is "skip".
@@ -121,6 +157,7 @@ def evaluate(
     return {
         "tasks": tables[subsets[0]],
         "modalities": {"+".join(subset): table for subset, table in tables.items()},
+        "calibration": calibrations(answers, subsets[0], dataset, decodings),
         "skipped_rows": {str(error.row): error.reason for error in answers.errors},
     }
 

@@ -1,7 +1,7 @@
 """One training job, built: the model, and the tables as it reads them."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from encoders.base import Encoder
 from multimodal.build import (
     build_augmentations,
+    build_decodings,
     build_encoders,
     build_model,
     build_optimizer_spec,
@@ -18,10 +19,12 @@ from multimodal.build import (
     sampling_weights,
     task_arguments,
 )
+from multimodal.calibration import with_temperature
 from multimodal.config import ConfigError, Task
 from multimodal.data import Order, RecordDataset, num_workers
+from multimodal.decoding import Decoding
 from multimodal.distributed import Processes
-from multimodal.evaluation import answer, evaluate, flat_values, score_answers
+from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
 from multimodal.features import FeatureReader, feature_reader
 from multimodal.metrics import selection_score
 from multimodal.model import MultimodalModel
@@ -48,6 +51,8 @@ class Job:
     model: MultimodalModel
     readers: dict[str, InputReader]
     targets: dict[str, TargetReader]
+    temperatures: dict[str, float] = field(default_factory=dict)
+    """Task -> that of its probabilities, where it was fitted."""
 
     @classmethod
     def build(cls, task: Task, tables: Tables, base: Path) -> "Job":
@@ -120,17 +125,31 @@ class Job:
             answers = answer(self.model, data, subsets=[everything], workers=self.workers)
         if answers.errors and self.task.data.on_error == "raise":
             raise answers.errors[0]
-        decodings = {name: self.model.head(name).decoding() for name in self.targets}
-        metrics = score_answers(answers, everything, data, decodings)
+        metrics = score_answers(answers, everything, data, self.decodings)
         return dict(flat_values(metrics)), selection_score(metrics, self.task.train.metric)
+
+    @property
+    def decodings(self) -> dict[str, Decoding]:
+        """What turns each task's outputs into answers."""
+        heads = {name: self.model.head(name).decoding() for name in self.targets}
+        return build_decodings(
+            self.task,
+            {name: with_temperature(decoding, self.temperatures.get(name, 1.0)) for name, decoding in heads.items()},
+        )
+
+    def calibrated(self) -> tuple["Job", dict[str, Any]]:
+        """The job with temperatures fitted on the validation rows, and how well they fit there."""
+        data, everything = self._dataset(self.tables.valid), self.model.input_names
+        answers = answer(self.model, data, subsets=[everything], workers=self.workers)
+        job = replace(self, temperatures=fit_temperatures(answers, everything, data, self.decodings))
+        return job, calibrations(answers, everything, data, job.decodings)
 
     def evaluate(self, records: Records) -> dict[str, Any]:
         """Metrics per task and per combination of inputs, and the records that could not be read."""
-        decodings = {name: self.model.head(name).decoding() for name in self.targets}
         return evaluate(
             self.model,
             self._dataset(records),
-            decodings,
+            self.decodings,
             workers=self.workers,
             on_error=self.task.data.on_error,
         )

@@ -28,7 +28,8 @@ def task_metrics(
     the nearest of all n, mean of both directions; ties share; guessing has 1/n). A score that the records do not
     define is None, never NaN. ``macro_f1`` is the mean over classes that occur among targets or answers,
     ``balanced_accuracy`` over those among targets. ``absent`` lists the classes without a record, of which there
-    is no AUC.
+    is no AUC. Where the decoding has a smallest probability, ``coverage`` is the share of records that get an answer,
+    and ``answered_accuracy`` is taken over those alone; the other scores are of the most probable class of all.
 
     Args:
         outputs: a head's raw outputs, [n c].
@@ -89,7 +90,21 @@ def _classification(decoding: Softmax, scores: np.ndarray, targets: np.ndarray, 
         "auc": _auc(scores, truth),
         "absent": _absent(decoding.labels, truth),
         "unknown": {label: int((targets == known + index).sum()) for index, label in enumerate(unknown)},
+        **_abstention(decoding, scores, answers == targets),
     }
+
+
+def _abstention(decoding: Softmax, scores: np.ndarray, right: np.ndarray) -> dict[str, Metrics]:
+    """Nothing where every record is answered."""
+    if not decoding.min_probability:
+        return {}
+    n, answered = len(scores), scores.max(axis=1, initial=0.0) >= decoding.min_probability
+
+    def share(hits: np.ndarray, among: int) -> Metrics:
+        count = int(hits.sum())
+        return _estimate(count / among, wilson_interval(count, among)) if among else _undefined()
+
+    return {"coverage": share(answered, n), "answered_accuracy": share(right & answered, int(answered.sum()))}
 
 
 def _multilabel(decoding: Sigmoid, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> Metrics:

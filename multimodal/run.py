@@ -6,19 +6,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from encoders import create_encoder
 from encoders.base import Encoder
-from encoders.preprocessing import load_preprocessor, save_preprocessor
+from encoders.preprocessing import Arrays, load_preprocessor, save_preprocessor
 from encoders.text.words import WordVectors
 from fusion.names import module_key
-from multimodal.build import build_augmentations, build_model, build_target
+from multimodal.build import build_augmentations, build_decodings, build_model, build_target
 from multimodal.checkpoint import load_tensors
 from multimodal.config import Task, load_task
 from multimodal.data import RecordDataset, num_workers
-from multimodal.decoding import Decoding
+from multimodal.decoding import Decoding, decoding_from_config
 from multimodal.evaluation import evaluate
+from multimodal.explain.black_box import EMBEDDING, BlackBox
 from multimodal.files import sha256_of, write_atomically
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, ManifestError, Records, read_records
@@ -67,6 +70,14 @@ def write_architecture(
     }
     content = {"format": FORMAT, "inputs": inputs, "tasks": tasks, "provenance": provenance}
     write_json(folder / MODEL_FILE, content)
+
+
+def write_decodings(folder: Path, decodings: Mapping[str, Decoding]) -> None:
+    """Puts decodings into ``model.json``, in the place of those that the heads began with."""
+    description = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
+    for name, decoding in decodings.items():
+        description["tasks"][name]["decoding"] = decoding.to_config()
+    write_json(folder / MODEL_FILE, description)
 
 
 class Run:
@@ -127,7 +138,8 @@ class Run:
     @property
     def decodings(self) -> dict[str, Decoding]:
         """What turns each task's outputs into answers."""
-        return {name: self.model.head(name).decoding() for name in self.task.tasks}
+        stored = {name: decoding_from_config(entry["decoding"]) for name, entry in self._description["tasks"].items()}
+        return build_decodings(self.task, stored)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -191,15 +203,41 @@ class Run:
             encoders[name] = encoder.narrowed(words)
         return narrowed
 
+    def black_box(self) -> BlackBox:
+        """What explains its answers."""
+        model = self._on_device()
+        device = next(model.parameters()).device
+
+        @torch.inference_mode()
+        def answer(stacked: dict[str, Arrays]) -> dict[str, np.ndarray]:
+            result = model(
+                {
+                    name: {key: torch.from_numpy(array).to(device) for key, array in arrays.items()}
+                    for name, arrays in stacked.items()
+                }
+            )
+            outputs = {**result.outputs, EMBEDDING: F.normalize(result.fused, dim=1)}
+            return {name: values.float().cpu().numpy() for name, values in outputs.items()}
+
+        return BlackBox(self.readers, self.decodings, answer, has_embedding=True)
+
+    def training_records(self) -> Records | None:
+        """The records that trained the model; None where their file is not as it was, or never was one."""
+        records, held_out = self._table("train"), set(self._description["provenance"]["held_out"] or ())
+        return None if records is None else records.subset(row for row in range(len(records)) if row not in held_out)
+
     def validation_records(self) -> Records | None:
         """The records that chose the checkpoint; None where their file is not as it was, or never was one."""
-        data, provenance = self.task.data, self._description["provenance"]
-        held_out = provenance["held_out"]
-        split, source = ("valid", data.valid) if held_out is None else ("train", data.train)
-        if source is None or not Path(source).is_file() or sha256_of(Path(source)) != provenance["data"].get(split):
+        held_out = self._description["provenance"]["held_out"]
+        records = self._table("valid" if held_out is None else "train")
+        return records if records is None or held_out is None else records.subset(held_out)
+
+    def _table(self, split: str) -> Records | None:
+        """A table of the training, where its file is as it was."""
+        source, hashes = getattr(self.task.data, split), self._description["provenance"]["data"]
+        if source is None or not Path(source).is_file() or sha256_of(Path(source)) != hashes.get(split):
             return None
-        records = read_records(source, allow_outside=data.allow_outside)
-        return records if held_out is None else records.subset(held_out)
+        return read_records(source, allow_outside=self.task.data.allow_outside)
 
     def export(self, folder: str | Path, **options: Any) -> "Bundle":
         """Writes the ONNX bundle; options as ``export_bundle`` takes them."""

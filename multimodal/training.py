@@ -20,23 +20,14 @@ from multimodal.distributed import Processes, processes
 from multimodal.files import write_atomically
 from multimodal.job import Job, choose_device
 from multimodal.progress import Say, format_seconds
-from multimodal.run import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    MODEL_FILE,
-    WEIGHTS_FILE,
-    Run,
-    RunError,
-    write_architecture,
-    write_json,
-)
+from multimodal.results import write_results
+from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, WEIGHTS_FILE, Run, RunError, write_architecture
 from multimodal.tables import Tables, read_tables, unseen_labels
 from multimodal.targets import nearest_label
 from multimodal.token_store import cache_folder
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer import Phase
-from multimodal.trusts import fitted_trusts
 
 logger = logging.getLogger(__name__)
 
@@ -135,18 +126,8 @@ def _train(
     if group.is_main:
         job.model.eval()
         save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
-        tables = job.tables
-        split = "valid" if tables.test is None else "test"
-        metrics = {**job.evaluate(tables.valid if tables.test is None else tables.test), "split": split}
         summary = _summary(state, seconds=time.monotonic() - began)
-        trusts = fitted_trusts(job.model)
-        for task, by_input in trusts.items():
-            say(f"{task}: trusts " + ", ".join(f"{name} {trust:.2f}" for name, trust in by_input.items()))
-        write_json(folder / METRICS_FILE, {**metrics, "training": summary, **({"trusts": trusts} if trusts else {})})
-        skipped = {"train": len(summary["skipped_rows"]), split: len(metrics["skipped_rows"])}
-        if any(skipped.values()):
-            counts = ", ".join(f"{number} in {name}" for name, number in skipped.items())
-            say(f"warning: records that could not be read were skipped ({counts}); {METRICS_FILE} lists them")
+        write_results(job, folder, summary, say)
         say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
 
 

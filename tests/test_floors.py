@@ -23,6 +23,7 @@ RECORDS = tuple(
     f"multimodal.{name}"
     for name in (
         "auc",
+        "calibration",
         "cells",
         "console",
         "decoding",
@@ -35,6 +36,7 @@ RECORDS = tuple(
         "threads",
     )
 )
+EXPLAIN = ("multimodal.drawing", "multimodal.explain", "multimodal.explain.*", "multimodal.reliability_picture")
 MULTIMODAL = ("multimodal", "multimodal.*")
 SERVING = ("export", "export.*")
 ROOF = "multimodal.cli"
@@ -81,6 +83,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         torch_free=True,
     ),
     Floor(RECORDS, (*RECORDS, *PREPROCESSING), ("numpy",), lazy_outside=("pyarrow", "rich"), torch_free=True),
+    Floor(EXPLAIN, (*EXPLAIN, *RECORDS, *PREPROCESSING), ("numpy", "PIL"), torch_free=True),
     Floor((ROOF,), RECORDS, ("typer",), (*ENCODERS, *MULTIMODAL, *SERVING)),
     Floor(
         MULTIMODAL,
@@ -95,7 +98,7 @@ FLOORS = (  # a module belongs to the first floor that names it
     ),
     Floor(
         SERVING,
-        (*SERVING, *RECORDS, *PREPROCESSING),
+        (*SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
         ("numpy", "onnxruntime"),
         lazy_outside=("starlette", "uvicorn"),
         torch_free=True,

@@ -64,3 +64,13 @@ def test_metrics_are_a_line_each_and_then_a_line_for_each_combination_of_inputs(
         "image+text\t0.9123 (20)\t- (0)",
         "text\t- (0)\t-",
     ]
+
+
+def test_calibration_is_a_line_for_each_task_that_has_probabilities(capsys):
+    after = {"error": 0.01234, "log_loss": None, "bins": {}}
+    calibration = {"color": {"temperature": 0.60123, "records": 20, "before": after, "after": after}}
+    show_metrics({**metrics(), "calibration": calibration})
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "task\ttemperature\tcalibration error\tlog loss\trecords",
+        "color\t0.601\t0.01234\t-\t20",
+    ]

@@ -1,0 +1,75 @@
+"""Ink for small diagrams: colours, text, heat over a picture. Pillow and NumPy only, never torch."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+PAPER, INK, FAINT = (255, 255, 255), (34, 40, 49), (205, 210, 216)
+# Okabe and Ito (2008), https://jfly.uni-koeln.de/color/: also for people who do not see every colour
+FOR, AGAINST, OTHER = (213, 94, 0), (0, 114, 178), (150, 150, 150)
+"""What speaks for the answer, against it, and neither."""
+
+Color = tuple[int, int, int]
+
+
+def new_picture(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """A white sheet, and what draws on it."""
+    image = Image.new("RGB", (width, height), PAPER)
+    return image, ImageDraw.Draw(image)
+
+
+@lru_cache(maxsize=8)
+def font(size: int = 13) -> Any:
+    """Pillow's own font, ``size`` pixels high."""
+    return ImageFont.load_default(size)
+
+
+def text_width(text: str, size: int = 13) -> int:
+    """Pixels."""
+    return round(font(size).getlength(text))
+
+
+def shortened(text: str, width: int, size: int = 13) -> str:
+    """The text, its end replaced by "..." where it is wider than that many pixels."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + "...", size) > width:
+        text = text[:-1]
+    return text + "..."
+
+
+def shades(values: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    """Colour and opacity of signed values: clear at 0, full at ``limit``.
+
+    Args:
+        values: of any shape.
+
+    Returns:
+        uint8 [..., 3] and float [...] in 0..1.
+    """
+    colors = np.where((values > 0)[..., None], np.array(FOR), np.array(AGAINST)).astype(np.uint8)
+    opacity = np.clip(np.abs(values) / limit, 0.0, 1.0) if limit > 0 else np.zeros(values.shape)
+    return colors, opacity
+
+
+def heated(pixels: np.ndarray, values: np.ndarray, limit: float, *, most: float = 0.75) -> np.ndarray:
+    """Pixels uint8 [h w 3] in grey, under the shades of values [h w]; ``most`` is the opacity at ``limit``."""
+    grey = np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"), np.float64)
+    colors, opacity = shades(values, limit)
+    weight = most * opacity[..., None]
+    return np.clip((1 - weight) * grey + weight * colors, 0, 255).astype(np.uint8)
+
+
+def shade(value: float, limit: float, *, most: float = 1.0) -> Color:
+    """The shade of one value over white."""
+    colors, opacity = shades(np.array(value), limit)
+    red, green, blue = colors.tolist()
+    return blended((red, green, blue), most * float(opacity))
+
+
+def blended(color: Color, share: float) -> Color:
+    """The colour over white, with that opacity."""
+    red, green, blue = (round(255 + (part - 255) * share) for part in color)
+    return red, green, blue

@@ -1,0 +1,53 @@
+"""A model as explaining sees it: records in, raw outputs out. Never imports torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from encoders.preprocessing import Arrays, UnreadableValueError
+from multimodal.decoding import Decoding
+from multimodal.records import InputReader, RecordError, Records, stack_inputs
+
+EMBEDDING = "embedding"
+"""Name of the output that holds the fused vector at length 1."""
+BATCH_SIZE = 32
+
+Sample = Mapping[str, tuple[Arrays, bool]]
+"""Input -> its arrays, and whether the record has it."""
+
+
+@dataclass(frozen=True)
+class BlackBox:
+    """What reads records, answers them, and says what the answers mean."""
+
+    readers: dict[str, InputReader]
+    decodings: dict[str, Decoding]
+    answer: Callable[[dict[str, Arrays]], dict[str, np.ndarray]]
+    """Stacked inputs, as ``stack_inputs`` gives them -> task -> raw outputs [b c], and maybe ``embedding`` [b f]."""
+    has_embedding: bool
+
+    def read(self, records: Records, row: int) -> Sample:
+        """One record's arrays.
+
+        Raises:
+            RecordError: if a value cannot be used, or every input is missing.
+        """
+        sample = {}
+        for name, reader in self.readers.items():
+            try:
+                sample[name] = reader.read(records[row], records.root, records.allow_outside)
+            except UnreadableValueError as error:
+                raise RecordError(row, name, f"{records.place(row, reader.column)}: {error}") from error
+        if not any(present for _, present in sample.values()):
+            columns = ", ".join(reader.column for reader in self.readers.values())
+            raise RecordError(row, None, f"{records.place(row)}: every input is missing ({columns}); fill in one")
+        return sample
+
+    def outputs(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+        """Raw outputs of any number of records, at least one, batch by batch."""
+        parts = [
+            self.answer(stack_inputs(self.readers, samples[start : start + BATCH_SIZE]))
+            for start in range(0, len(samples), BATCH_SIZE)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

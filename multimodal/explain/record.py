@@ -1,0 +1,142 @@
+"""One record explained: its answers, what made them, its neighbours. Never imports torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from multimodal.explain.aim import Aim, aim_at
+from multimodal.explain.black_box import EMBEDDING, BlackBox, Sample
+from multimodal.explain.neighbors import Neighbors
+from multimodal.explain.parts import Parts, parts_of
+from multimodal.explain.pictures import draw_contributions, draw_neighbors, draw_parts
+from multimodal.explain.shapley import Contributions, contributions
+from multimodal.records import Records
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is written about a record."""
+
+    content: dict[str, Any]
+    """JSON."""
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
+    """End of the file's name -> picture, in reading order."""
+
+
+def explain_record(
+    box: BlackBox,
+    records: Records,
+    row: int,
+    *,
+    tasks: Sequence[str],
+    neighbors: Neighbors | None = None,
+    number: int = 0,
+) -> Explanation:
+    """Explains the answers of some tasks for one record.
+
+    Args:
+        neighbors: training records to search.
+        number: of neighbours that are named.
+
+    Raises:
+        RecordError: if the record cannot be read.
+        ValueError: if it has too many inputs.
+    """
+    sample = box.read(records, row)
+    outputs = box.outputs([sample])
+    aims = [aim for task in tasks if (aim := aim_at(task, box.decodings[task], outputs)) is not None]
+    missing = [name for name, (_, present) in sample.items() if not present]
+    shares = contributions(box, sample, aims)
+    content: dict[str, Any] = {
+        "record": records.place(row),
+        "inputs": {name: _plain(records[row].get(reader.column)) for name, reader in box.readers.items()},
+        "missing": missing,
+        "tasks": {aim.task: _answered(box, aim, share, outputs) for aim, share in zip(aims, shares, strict=True)},
+    }
+    pictures = {
+        f"{aim.task}-inputs": draw_contributions(share, aim, missing) for aim, share in zip(aims, shares, strict=True)
+    }
+    for name in box.readers:
+        concerned = [aim for aim, share in zip(aims, shares, strict=True) if name not in share.unused]
+        if name in missing or not concerned:
+            continue
+        parts = parts_of(box, name, records[row], sample)
+        if parts is None:
+            continue
+        source = _source(box, records, row, sample, name, parts)
+        for aim, drops in zip(concerned, parts.drops(box, sample, name, concerned), strict=True):
+            content["tasks"][aim.task]["parts"][name] = _described(parts, drops, aim, source)
+            pictures[f"{aim.task}-{name}"] = draw_parts(parts, drops, aim, name, source)
+    if neighbors is not None:
+        found = neighbors.nearest(outputs[EMBEDDING][0], number)
+        content["neighbors"] = [
+            {
+                "record": neighbors.records.place(near),
+                "similarity": similarity,
+                "values": {key: _plain(value) for key, value in neighbors.records[near].items()},
+            }
+            for near, similarity in found
+        ]
+        pictures |= _neighbor_pictures(box, sample, neighbors, found)
+    return Explanation(content, pictures)
+
+
+def _answered(box: BlackBox, aim: Aim, share: Contributions, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    prediction = box.decodings[aim.task].predictions(outputs[aim.task])[0]
+    answer = prediction.value if aim.label is None else (list(prediction.labels) or prediction.label)
+    return {
+        "answer": answer,
+        "probability": prediction.probability,
+        "explained": {"label": aim.label, "unit": aim.unit, "evidence_unit": aim.evidence_unit},
+        "contributions": {"none": share.none, "inputs": share.values, "all": share.all},
+        "unused": sorted(share.unused),
+        "parts": {},
+    }
+
+
+def _described(parts: Parts, drops: np.ndarray, aim: Aim, source: Any) -> dict[str, Any]:
+    """The parts as JSON, in the order in which they lie."""
+    entries = []
+    for span, drop in zip(parts.spans, drops.tolist(), strict=True):
+        entry: dict[str, Any] = {"drop": drop}
+        if parts.kind == "text":
+            entry |= {"word": source[slice(*span)], "start": span[0], "end": span[1]}
+        elif parts.kind == "audio" and source[1]:
+            entry |= {"start_seconds": span[0] / source[1], "end_seconds": span[1] / source[1]}
+        else:
+            entry |= {"span": list(span)}
+        entries.append(entry)
+    return {"kind": parts.kind, "unit": aim.evidence_unit, "parts": entries}
+
+
+def _source(box: BlackBox, records: Records, row: int, sample: Sample, name: str, parts: Parts) -> Any:
+    """What is drawn: pixels, the waveform with its rate in Hz (None where it is not known), or the text."""
+    reader, (arrays, _) = box.readers[name], sample[name]
+    if parts.kind == "image":
+        return arrays["pixels"]
+    if parts.kind == "audio":
+        return arrays["waveform"], getattr(reader.preprocessor, "sample_rate", None)
+    return records[row][reader.column]
+
+
+def _neighbor_pictures(
+    box: BlackBox, sample: Sample, neighbors: Neighbors, found: Sequence[tuple[int, float]]
+) -> dict[str, Image.Image]:
+    """One strip for each image input."""
+    samples = [sample, *(box.read(neighbors.records, near) for near, _ in found)]
+    places = [neighbors.records.place(near).rpartition(", ")[2] for near, _ in found]
+    captions = ["this record", *(f"{near[1]:.3f}, {place}" for near, place in zip(found, places, strict=True))]
+    strips = {}
+    for name, (arrays, _) in sample.items():
+        if "pixels" in arrays:
+            pixels = [entry[name][0]["pixels"] if entry[name][1] else None for entry in samples]
+            strips[f"neighbors-{name}"] = draw_neighbors(pixels, captions)
+    return strips
+
+
+def _plain(value: Any) -> Any:
+    """The value where JSON has it, else what kind of value it is."""
+    return value if value is None or isinstance(value, str | int | float | bool) else f"({type(value).__name__})"

@@ -1,0 +1,113 @@
+"""A table explained into a folder: one JSON and some pictures a record, and a page that shows them all."""
+
+import html
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from multimodal.explain.black_box import BlackBox
+from multimodal.explain.neighbors import Neighbors
+from multimodal.explain.record import Explanation, explain_record
+from multimodal.records import RecordError, Records
+
+PAGE = "index.html"
+
+_HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Explanations</title>
+<style>body{font:15px sans-serif;max-width:1340px;margin:2em auto;color:#222831}section{border-top:1px solid #cdd2d8;
+padding:1em 0}img{max-width:640px;vertical-align:top;margin:4px}dt{font-weight:bold}small{color:#667}</style></head>
+<body><h1>Explanations</h1>
+<p>Bars: exact Shapley values of the inputs, which add up to the answer. Orange parts speak for the answer, blue ones
+against it: what the answer's evidence loses when the part is painted over, silenced or deleted. Neighbours: training
+records with the most similar fused vector, by cosine similarity. All numbers are in the JSON files.</p>
+"""
+
+
+def explain_table(
+    box: BlackBox,
+    records: Records,
+    out: str | Path,
+    *,
+    tasks: Sequence[str] = (),
+    rows: int = 5,
+    training: Records | None = None,
+    number: int = 3,
+    complain: Callable[[str], None] | None = None,
+) -> tuple[int, int]:
+    """Explains the first rows of a table.
+
+    Args:
+        out: folder; takes ``0001.json``, ``0001-<task>-<input>.png`` and ``index.html``.
+        tasks: names; none given: all.
+        rows: how many.
+        training: table that neighbours are looked for in; None names none.
+        number: of neighbours.
+        complain: is told of each record that was not explained: where, and why.
+
+    Returns:
+        How many records were not explained, and how many were asked for.
+
+    Raises:
+        LookupError: if there is no such task.
+        ValueError: if ``out`` holds something already, or neighbours are asked of a model without embeddings.
+    """
+    for task in tasks:
+        if task not in box.decodings:
+            raise LookupError(f"there is no task {task!r}; there are {', '.join(box.decodings)}")
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists and is not an empty folder; name another one, or remove it first")
+    neighbors = None if training is None else Neighbors.of(box, training)
+    folder.mkdir(parents=True, exist_ok=True)
+    total, failed, sections = min(rows, len(records)), 0, []
+    for row in range(total):
+        try:
+            explained = explain_record(
+                box, records, row, tasks=tasks or list(box.decodings), neighbors=neighbors, number=number
+            )
+        except RecordError as error:
+            failed += 1
+            if complain is not None:
+                complain(error.reason)
+            continue
+        sections.append(_section(explained, _write(explained, folder, f"{row + 1:04d}")))
+    (folder / PAGE).write_text(_HEAD + "".join(sections) + "</body></html>\n", encoding="utf-8")
+    return failed, total
+
+
+def _write(explained: Explanation, folder: Path, stem: str) -> list[str]:
+    """Writes one record; gives the names of its files, the JSON first."""
+    files = {f"{stem}-{name}.png": picture for name, picture in explained.pictures.items()}
+    for file, picture in files.items():
+        picture.save(folder / file, format="PNG")
+    content = {**explained.content, "pictures": list(files)}
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    (folder / f"{stem}.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    return [f"{stem}.json", *files]
+
+
+def _section(explained: Explanation, files: Sequence[str]) -> str:
+    content, (data, *pictures) = explained.content, files
+    parts = [f"<section><h2>{_safe(content['record'])}</h2><dl>"]
+    parts += [f"<dt>{_safe(name)}</dt><dd>{_safe(value)}</dd>" for name, value in content["inputs"].items()]
+    parts.append("</dl>")
+    for task, entry in content["tasks"].items():
+        probability = "" if entry["probability"] is None else f" <small>({entry['probability']:.4f})</small>"
+        parts.append(f"<p>{_safe(task)}: <b>{_safe(_answer(entry['answer']))}</b>{probability}</p>")
+    parts += [f'<img src="{_safe(name)}" alt="{_safe(name)}" loading="lazy">' for name in pictures]
+    for near in content.get("neighbors", ()):
+        values = ", ".join(f"{key}: {value}" for key, value in near["values"].items())
+        parts.append(f"<p><small>{_safe(near['record'])}, {near['similarity']:.3f}: {_safe(values)}</small></p>")
+    return "\n".join([*parts, f'<p><a href="{_safe(data)}">{_safe(data)}</a></p></section>\n'])
+
+
+def _answer(answer: Any) -> Any:
+    if answer is None:
+        return "no answer"
+    return ", ".join(answer) if isinstance(answer, list) else answer
+
+
+def _safe(value: Any) -> str:
+    text = "missing" if value is None else str(value)
+    return html.escape(text.encode("utf-8", "replace").decode())

@@ -1,0 +1,96 @@
+"""What each input contributes: exact Shapley values over the presence flags. Never imports torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import factorial
+
+import numpy as np
+
+from multimodal.explain.aim import Aim
+from multimodal.explain.black_box import BlackBox, Sample
+
+MAX_INPUTS = 4
+"""Of one record; 16 answers are needed for as many."""
+_NOTHING = 1e-6  # in log-odds or the data's unit: what the same numbers in another batch may differ by
+
+Subset = frozenset[str]
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """An answer, shared out among the inputs that a record has."""
+
+    all: float
+    """Of the whole record."""
+    none: float
+    """Where every input is hidden: what the model says that knows nothing of the record."""
+    values: dict[str, float]
+    """Input -> its share; they sum to ``all - none``."""
+    unused: frozenset[str]
+    """Inputs that never make a difference."""
+
+
+def subsets_of(players: Sequence[str]) -> list[Subset]:
+    """Every combination, the empty one first.
+
+    Raises:
+        ValueError: if there are more than ``MAX_INPUTS``.
+    """
+    if len(players) > MAX_INPUTS:
+        raise ValueError(
+            f"the record has {len(players)} inputs, and every combination of at most {MAX_INPUTS} is tried; leave some "
+            "of their cells empty"
+        )
+    return [frozenset(chosen) for size in range(len(players) + 1) for chosen in combinations(players, size)]
+
+
+def shapley_values(players: Sequence[str], value: Mapping[Subset, float]) -> dict[str, float]:
+    """Each player's mean contribution over all orders of joining: sum over S of |S|! (m - |S| - 1)! / m! times the
+    difference that it makes to S.
+
+    Shapley (1953), https://doi.org/10.1515/9781400881970-018.
+
+    Args:
+        value: of every combination of players.
+
+    >>> alone, both = {frozenset("a"): 0.6, frozenset("b"): 0.2}, {frozenset(): 0.0, frozenset("ab"): 1.0}
+    >>> {name: round(share, 3) for name, share in shapley_values(("a", "b"), alone | both).items()}
+    {'a': 0.7, 'b': 0.3}
+    """
+    m = len(players)
+    shares = dict.fromkeys(players, 0.0)
+    for subset in value:
+        for player in set(players) - subset:
+            weight = factorial(len(subset)) * factorial(m - len(subset) - 1) / factorial(m)
+            shares[player] += weight * (value[subset | {player}] - value[subset])
+    return shares
+
+
+def contributions(box: BlackBox, sample: Sample, aims: Sequence[Aim]) -> list[Contributions]:
+    """What each input of a record contributes to the amount of each aim; inputs that it lacks contribute nothing.
+
+    Raises:
+        ValueError: if the record has more than ``MAX_INPUTS``.
+    """
+    players = [name for name, (_, present) in sample.items() if present]
+    subsets = subsets_of(players)
+    outputs = box.outputs([shown(sample, subset) for subset in subsets])
+    found = []
+    for aim in aims:
+        amounts = dict(zip(subsets, aim.amount(outputs).tolist(), strict=True))
+        evidence = dict(zip(subsets, aim.evidence(outputs).tolist(), strict=True))
+        values = dict.fromkeys(sample, 0.0) | shapley_values(players, amounts)
+        unused = frozenset(name for name in sample if _largest_difference(evidence, name) <= _NOTHING)
+        found.append(Contributions(amounts[frozenset(players)], amounts[frozenset()], values, unused))
+    return found
+
+
+def shown(sample: Sample, subset: Subset) -> Sample:
+    """The sample with these inputs alone; the others are hidden as if the record did not have them."""
+    return {name: (arrays, present and name in subset) for name, (arrays, present) in sample.items()}
+
+
+def _largest_difference(value: Mapping[Subset, float], player: str) -> float:
+    pairs = [(value[subset | {player}], value[subset]) for subset in value if subset | {player} in value]
+    return float(np.max([abs(with_it - without) for with_it, without in pairs], initial=0.0))

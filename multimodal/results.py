@@ -1,0 +1,47 @@
+"""What a training leaves beside its weights: temperatures, metrics, and pictures of how sure its answers may be."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from multimodal.job import Job
+from multimodal.progress import Say
+from multimodal.reliability_picture import draw_reliability
+from multimodal.run import METRICS_FILE, write_decodings, write_json
+from multimodal.trusts import fitted_trusts
+
+PICTURES = "reliability"
+"""Folder of a run, with ``<task>.png``."""
+
+
+def write_results(job: Job, folder: Path, summary: Mapping[str, Any], say: Say) -> None:
+    """Fits the temperatures, scores the test table (without one, the validation table), and writes what came out.
+
+    ``metrics.json`` is written last: its presence means that the run is finished.
+
+    Args:
+        summary: of the training, JSON, with ``skipped_rows``.
+    """
+    job, fitted = job.calibrated()
+    write_decodings(folder, job.decodings)
+    tables = job.tables
+    split = "valid" if tables.test is None else "test"
+    metrics = {**job.evaluate(tables.valid if tables.test is None else tables.test), "split": split}
+    metrics |= {"calibration_fit": fitted, "training": summary}
+    trusts = fitted_trusts(job.model)
+    for task, by_input in trusts.items():
+        say(f"{task}: trusts " + ", ".join(f"{name} {trust:.2f}" for name, trust in by_input.items()))
+    for task, measured in metrics["calibration"].items():
+        say(f"{task}: {_describe(measured)}")
+        draw_reliability(measured, f"{task}, {split} records", folder / PICTURES / f"{task}.png")
+    write_json(folder / METRICS_FILE, metrics | ({"trusts": trusts} if trusts else {}))
+    skipped = {"train": len(summary["skipped_rows"]), split: len(metrics["skipped_rows"])}
+    if any(skipped.values()):
+        counts = ", ".join(f"{number} in {name}" for name, number in skipped.items())
+        say(f"warning: records that could not be read were skipped ({counts}); {METRICS_FILE} lists them")
+
+
+def _describe(measured: Mapping[str, Any]) -> str:
+    before, after = measured["before"]["error"], measured["after"]["error"]
+    temperature = f"temperature {measured['temperature']:.2f}"
+    return temperature if before is None else f"{temperature}, calibration error {before:.3f} -> {after:.3f}"
