@@ -31,7 +31,7 @@ def model_card(bundle: Bundle, metrics: Mapping[str, Any], provenance: Mapping[s
         "## Tasks",
         _table(("task", "type"), bundle.tasks.items()),
         "## Metrics",
-        _table(("task", "metric", "value", "95 % interval"), _metric_rows(metrics)),
+        _table(("task", "metric", "value", "95 % interval"), _metric_rows(bundle, metrics)),
         "Measured on the records and with the settings in `metrics.json` and `provenance.json`. Licences of encoder "
         "weights are as their publishers state them; `unknown` means that nobody has said.",
     ]
@@ -46,8 +46,10 @@ def _input_rows(bundle: Bundle, provenance: Mapping[str, Any]) -> Iterator[tuple
         yield name, entry.modality, entry.column, str(weights), str(licence)
 
 
-def _metric_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for task, values in metrics.get("tasks", {}).items():
+def _metric_rows(bundle: Bundle, metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    measured = metrics.get("tasks", {})
+    for task in filter(measured.__contains__, bundle.tasks):
+        values = measured[task]
         yield task, "n", str(values.get("n", "")), ""
         for name, estimate in values.items():
             if isinstance(estimate, Mapping) and estimate.get("value") is not None:

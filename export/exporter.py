@@ -22,7 +22,7 @@ from export.golden_media import write_media
 from export.parity import Batch, check_parity, invented_batch, run_torch
 from export.to_onnx import to_onnx
 from multimodal.config import Task
-from multimodal.decoding import Decoding
+from multimodal.decoding import Decoding, PairedEmbeddings
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records, read_records, stack_inputs
 
@@ -99,8 +99,8 @@ def export_bundle(
     Raises:
         ParityError: if onnxruntime does not answer as torch does; nothing is written.
         BundleError: if ``folder`` is not empty.
-        ValueError: if the precision or the opset is not supported, the model is too large for one file, or
-            ``golden_media`` is asked for and there are no real records of files and texts.
+        ValueError: if the precision or the opset is not supported, the model is too large for one file, no task
+            answers anything, or ``golden_media`` is asked for and there are no real records of files and texts.
     """
     if precision != "fp32":
         raise ValueError(f"precision is {precision!r}; this version exports 'fp32' alone, so give that or leave it out")
@@ -108,7 +108,8 @@ def export_bundle(
         from multimodal.run import Run
 
         run = Run(run)
-    model = _on_cpu(run.model)
+    decodings = _answering(run)
+    model = _on_cpu(run.model.with_tasks(decodings))
     with new_bundle(Path(folder)) as staging:
         graph = to_onnx(model, opset=opset, embedding=embedding)
         (staging / MODEL_FILE).write_bytes(graph)
@@ -117,15 +118,15 @@ def export_bundle(
         parity = check_parity(model, staging / MODEL_FILE, embedding=embedding, records=batch)
         parity["sha256"] = hashlib.sha256(graph).hexdigest()
         _write_json(staging / PARITY_FILE, {"models": {MODEL_FILE: parity}})
-        chosen = _write_golden(staging, run, model, real, embedding=embedding)
+        chosen = _write_golden(staging, run, model, decodings, real, embedding=embedding)
         if golden_media:
             _write_media(staging, run, real, chosen)
-        _write_description(staging, run)
+        _write_description(staging, run, decodings)
         bundle = Bundle(
             folder=staging,
             name=run.task.name,
             inputs=_inputs(run),
-            tasks={name: target.type for name, target in run.task.tasks.items()},
+            tasks={name: run.task.tasks[name].type for name in decodings},
             models={"fp32": MODEL_FILE},
             opset=opset,
             libraries=library_versions(),
@@ -145,6 +146,17 @@ def library_versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue  # one of the two names of onnxruntime
     return versions
+
+
+def _answering(run: TrainedRun) -> dict[str, Decoding]:
+    """The decodings of tasks that answer something; contrastive ones serve training alone."""
+    decodings = {name: entry for name, entry in run.decodings.items() if not isinstance(entry, PairedEmbeddings)}
+    if not decodings:
+        raise ValueError(
+            f"this run only compares its inputs ({', '.join(run.decodings)}), so there is nothing to export; take its "
+            "encoders in a later job with inputs.NAME.weights: RUN, and export that"
+        )
+    return decodings
 
 
 @dataclass(frozen=True)
@@ -196,7 +208,13 @@ def _read(readers: Mapping[str, InputReader], table: Records, row: int) -> Mappi
 
 
 def _write_golden(
-    staging: Path, run: TrainedRun, model: MultimodalModel, real: _RealRecords | None, *, embedding: bool
+    staging: Path,
+    run: TrainedRun,
+    model: MultimodalModel,
+    decodings: Mapping[str, Decoding],
+    real: _RealRecords | None,
+    *,
+    embedding: bool,
 ) -> list[int]:
     """Writes them, and says which of the real samples they are."""
     chosen: list[int] = []
@@ -207,7 +225,7 @@ def _write_golden(
         batch = stack_inputs(run.readers, [real.samples[index] for index in chosen])
     outputs = run_torch(model, batch, embedding=embedding)
     rows = None if real is None else [real.row(index) for index in chosen]
-    write_golden(staging / "golden", batch, outputs, run.decodings, rows)
+    write_golden(staging / "golden", batch, outputs, decodings, rows)
     return chosen
 
 
@@ -220,10 +238,10 @@ def _write_media(staging: Path, run: TrainedRun, real: _RealRecords | None, chos
     write_media(staging, run.readers, real.records, [real.places[index] for index in chosen])
 
 
-def _write_description(staging: Path, run: TrainedRun) -> None:
+def _write_description(staging: Path, run: TrainedRun, decodings: Mapping[str, Decoding]) -> None:
     for name, reader in run.readers.items():
         save_preprocessor(reader.preprocessor, staging / "inputs" / name)
-    for name, decoding in run.decodings.items():
+    for name, decoding in decodings.items():
         target = run.task.tasks[name]
         _write_json(staging / "tasks" / f"{name}.json", {"type": target.type, "decoding": decoding.to_config()})
     _write_json(staging / "metrics.json", run.metrics)

@@ -11,6 +11,11 @@ from fusion.names import NamedModules
 from fusion.pooling import pool
 
 
+def parts_of(fused: Float[Tensor, "b f"], in_dims: Mapping[str, int]) -> dict[str, Float[Tensor, "b _d"]]:
+    """Input -> its part of a concatenation that is not projected."""
+    return dict(zip(in_dims, fused.split(list(in_dims.values()), dim=1), strict=True))
+
+
 class ConcatFusion(FusionModule):
     """The mean token of each input, normalised and side by side, projected to ``out_dim``.
 

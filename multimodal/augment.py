@@ -1,6 +1,7 @@
-"""Random changes to training values, raw to raw, before the preprocessor; a function of (seed, epoch, row) alone."""
+"""Random changes to training values, raw to raw, before the preprocessor; a function of (seed, epoch, row, input)."""
 
 import math
+import zlib
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,20 @@ SHORT_SIDE = 768  # pixels; a photo twice as large is halved first, as turning i
 
 
 class Augmentation:
-    """Changes one value of one modality; every draw comes from (seed, epoch, row), so that no worker, order or
-    resumption matters, and turning one change off leaves the others as they are.
+    """Changes one value of one modality; every draw comes from (seed, epoch, row, name), so that no worker, order or
+    resumption matters, turning one change off leaves the others as they are, and inputs of one record are changed
+    independently.
 
     Args:
         modality: "image", "text" or "audio"; values of any other are left as they are.
         settings: how much; changes at 0 are off, and a value that none touches is returned as it came.
         seed: of the run.
+        name: of the input.
     """
 
-    def __init__(self, modality: str, settings: Augment, seed: int) -> None:
+    def __init__(self, modality: str, settings: Augment, seed: int, name: str = "") -> None:
         self.modality, self.settings, self.seed = modality, settings, seed
+        self.stream = zlib.crc32(name.encode())  # Python's own hash differs from process to process
 
     def __call__(self, raw: Any, epoch: int, row: int) -> Any:
         """A value that the preprocessor takes: for images a PIL image, for audio (waveform, rate).
@@ -37,7 +41,7 @@ class Augmentation:
         """
         if not self.settings.enabled:
             return raw
-        rng = np.random.default_rng((self.seed, epoch, row))
+        rng = np.random.default_rng((self.seed, epoch, row, self.stream))
         if self.modality == "image":
             return augment_image(raw, self.settings, rng)
         if self.modality == "text":

@@ -10,18 +10,21 @@ import numpy as np
 from encoders import create_encoder
 from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
-from fusion import FusionModule, LateFusion, create_fusion
+from fusion import ConcatFusion, FusionModule, LateFusion, create_fusion
 from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Target, Task
+from multimodal.contrastive import ContrastiveHead
 from multimodal.decoding import Decoding, Softmax
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.late import LateHead
 from multimodal.model import MultimodalModel
+from multimodal.pairs import evaluation_views
 from multimodal.records import InputReader, RecordError, Records, class_label, is_missing
 from multimodal.targets import (
     ClassTarget,
     LabelSetTarget,
     NumberTarget,
+    PairTarget,
     TargetReader,
     balanced_weights,
     class_counts,
@@ -93,12 +96,15 @@ def build_readers(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, Inpu
     return {name: InputReader(name, task.input_column(name), encoders[name].preprocessor) for name in task.inputs}
 
 
-def build_augmentations(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, Augmentation]:
-    """One augmentation per input that has it enabled."""
+def build_augmentations(
+    task: Task, encoders: Mapping[str, Encoder], *, training: bool = True
+) -> dict[str, Augmentation]:
+    """One augmentation per input that has it enabled; outside training, for views of one value alone."""
+    augmented = set(task.inputs) if training else evaluation_views(task)
     return {
-        name: Augmentation(encoders[name].modality, entry.augment, task.train.seed)
+        name: Augmentation(encoders[name].modality, entry.augment, task.train.seed, name)
         for name, entry in task.inputs.items()
-        if entry.augment.enabled
+        if entry.augment.enabled and name in augmented
     }
 
 
@@ -162,6 +168,25 @@ def head_arguments(
     return arguments
 
 
+def task_arguments(task: Task, name: str, records: Records) -> dict[str, Any]:
+    """As ``head_arguments``; a contrastive task's head has none, but needs records that have both of its inputs.
+
+    Raises:
+        ConfigError, RecordError: as ``head_arguments``.
+    """
+    column, target = task.task_column(name), task.tasks[name]
+    if column is not None:
+        return head_arguments(name, target, column, records, task.data.on_error)
+    pairs = build_target(task, name, {})
+    count = sum(pairs.read(row) is not None for row in records.rows)
+    if count < 2:
+        raise ConfigError(
+            f"tasks.{name}: {count} records of {records.source} have both {' and '.join(task.task_inputs(name))}; a "
+            "contrastive task needs at least two"
+        )
+    return {}
+
+
 def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any]) -> Head:
     """A head from its type and what ``head_arguments`` gave."""
     return HEADS[kind](in_dim, **arguments)
@@ -177,8 +202,12 @@ def build_decodings(task: Task, decodings: Mapping[str, Decoding]) -> dict[str, 
     }
 
 
-def build_target(kind: str, column: str, arguments: Mapping[str, Any]) -> TargetReader:
-    """What reads a task's column, from its type and what ``head_arguments`` gave."""
+def build_target(task: Task, name: str, arguments: Mapping[str, Any]) -> TargetReader:
+    """What reads a task's answers, from what ``task_arguments`` gave."""
+    column, kind = task.task_column(name), task.tasks[name].type
+    if column is None:
+        first, second = map(task.input_column, task.task_inputs(name))
+        return PairTarget((first, second))
     if kind == "regression":
         return NumberTarget(column)
     labels = tuple(arguments["labels"])
@@ -202,14 +231,16 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
     """Encoders, fusion and heads in one model.
 
     Args:
-        heads: task -> what ``head_arguments`` gave.
+        heads: task -> what ``task_arguments`` gave.
     """
     fusion, settings = build_fusion(task, encoders), task.fusion
     built: dict[str, Head] = {}
     unimodal: dict[str, dict[str, Head]] = {}
     for name, arguments in heads.items():
         kind, alone = task.tasks[name].type, _unimodal_heads(task, name, encoders, arguments)
-        if isinstance(fusion, LateFusion):
+        if kind == "contrastive":
+            built[name] = _contrastive_head(task, name, encoders, fusion)
+        elif isinstance(fusion, LateFusion):
             built[name] = LateHead(alone, fusion.in_dims)
         else:
             built[name] = build_head(kind, fusion.out_dim, arguments)
@@ -224,13 +255,19 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
     )
 
 
+def _contrastive_head(task: Task, name: str, encoders: Mapping[str, Encoder], fusion: FusionModule) -> ContrastiveHead:
+    assert isinstance(fusion, ConcatFusion)  # checked with the config: its parts lie side by side
+    first, second = task.task_inputs(name)
+    return ContrastiveHead(fusion.in_dims, (first, second), shared=encoders[first] is encoders[second])
+
+
 def _unimodal_heads(
     task: Task, name: str, encoders: Mapping[str, Encoder], arguments: Mapping[str, Any]
 ) -> dict[str, Head]:
     """Input -> head of a task that sees it alone; none where nothing has a use for them."""
-    if task.fusion.name != "late" and task.fusion.unimodal_weight == 0:
-        return {}
     kind = task.tasks[name].type
+    if kind == "contrastive" or (task.fusion.name != "late" and task.fusion.unimodal_weight == 0):
+        return {}
     return {entry: build_head(kind, encoders[entry].embed_dim, arguments) for entry in task.task_inputs(name)}
 
 
@@ -278,7 +315,7 @@ def sampling_weights(task: Task, records: Records) -> np.ndarray | None:
     """How often each row is drawn, for the task that wants a balanced sampler; rows without its label as the mean."""
     for name, target in task.tasks.items():
         if target.imbalance == "balanced_sampler":
-            values = label_cells(name, target, task.task_column(name), records, task.data.on_error)
+            values = label_cells(name, target, task.label_columns()[name], records, task.data.on_error)
             counts = class_counts(values)
             weights = [np.nan if is_missing(value) else 1.0 / counts[class_label(value)] for value in values]
             return np.nan_to_num(np.array(weights), nan=float(np.nanmean(weights)))

@@ -22,9 +22,9 @@ def check_task(task: Task, base: Path) -> list[Problem]:
     """Everything that is wrong with the tables of a job; decodes every picture and sound.
 
     Errors: tables and cells that cannot be read, missing columns, records without any input, an input column
-    that equals a label column, labels of which nothing can be learned. Warnings: media with the same content in
-    two splits (compared by SHA-256, never by path) or, where all inputs are media, with contradicting labels;
-    labels that train lacks or has once; empty columns.
+    that equals a label column, labels or pairs of which nothing can be learned. Warnings: media with the same
+    content in two splits (compared by SHA-256, never by path) or, where all inputs are media, with contradicting
+    labels; labels that train lacks or has once; empty columns.
 
     Args:
         task: the job.
@@ -49,6 +49,7 @@ def check_task(task: Task, base: Path) -> list[Problem]:
             problems += found
     for split in splits:
         problems += _input_problems(task, split, modalities)
+    problems += _pair_problems(task, splits)
     problems += label_problems(task, splits)
     problems += media_problems(task, splits, modalities)
     files = [CONFIG, *(getattr(task.data, name) for name in SPLITS)]
@@ -84,7 +85,7 @@ def _read_split(task: Task, name: str, base: Path) -> tuple[Split | None, list[P
     except ManifestError as error:
         return None, [Problem("error", file, error.row, None, error.reason)]
     problems = []
-    for column in dict.fromkeys([*map(task.input_column, task.inputs), *map(task.task_column, task.tasks)]):
+    for column in dict.fromkeys([*map(task.input_column, task.inputs), *task.label_columns().values()]):
         try:
             records.require([column])
         except ManifestError as error:
@@ -111,14 +112,24 @@ def _input_problems(task: Task, split: Split, modalities: Mapping[str, str]) -> 
             continue
         if all(map(is_missing, split.values(column))):
             yield split.problem("warning", f"is empty in every record: the input {name} is always missing", column)
-        for task_name in task.tasks:
-            label_column = task.task_column(task_name)
+        for task_name, label_column in task.label_columns().items():
             if column == label_column:
                 message = f"is the input {name} and the answer of {task_name}; take another column for one of them"
                 yield split.problem("error", message, column)
             elif split.has(label_column) and _equal(split, column, label_column):
                 message = f"equals the label column {label_column!r} in every record that has both; the input {name}"
                 yield split.problem("error", f"{message} would give the answer of {task_name} away", column)
+
+
+def _pair_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
+    """Tables with too few records that have both inputs of a contrastive task."""
+    for name, target in task.tasks.items():
+        columns = [task.input_column(entry) for entry in task.task_inputs(name)]
+        for split in splits if target.type == "contrastive" else []:
+            count = sum(not any(is_missing(record.get(column)) for column in columns) for record in split.records.rows)
+            if count < 2:
+                message = f"{count} records have both {' and '.join(columns)}; {name} needs at least two"
+                yield split.problem("error" if split.name == "train" else "warning", message)
 
 
 def _equal(split: Split, column: str, label_column: str) -> bool:

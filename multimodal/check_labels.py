@@ -24,8 +24,8 @@ class _Column:
 
 def label_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
     """Cells that cannot be read, columns that nothing can be learned of, labels that train lacks or has once."""
-    for name, target in task.tasks.items():
-        column = task.task_column(name)
+    for name, column in task.label_columns().items():
+        target = task.tasks[name]
         read = {split.name: _read(split, column, target.type) for split in splits if split.has(column)}
         for labels in read.values():
             yield from labels.problems

@@ -55,8 +55,8 @@ def media_problems(task: Task, splits: Sequence[Split], modalities: Mapping[str,
             digests[cell] = digest
     yield from _shared_content(digests, splits)
     if set(modalities.values()) <= set(DECODERS):  # else an input that is not compared may tell the records apart
-        for name in task.tasks:
-            yield from _contradictions(task, name, digests, splits)
+        for name, column in task.label_columns().items():
+            yield from _contradictions(column, task.tasks[name].type, digests, splits)
 
 
 def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[str, str]]:
@@ -113,12 +113,11 @@ def _written(cell: _Cell) -> str:
     return quote(cell.value) if isinstance(cell.value, str | Path) else "the cell"
 
 
-def _contradictions(task: Task, name: str, digests: Mapping[_Cell, str], splits: Sequence[Split]) -> Iterator[Problem]:
+def _contradictions(column: str, kind: str, digests: Mapping[_Cell, str], splits: Sequence[Split]) -> Iterator[Problem]:
     """Records of one split that have the same media and different labels."""
     contents: dict[tuple[int, int], dict[str, str]] = {}
     for cell, digest in digests.items():
         contents.setdefault((cell.split, cell.row), {})[cell.column] = digest
-    column, kind = task.task_column(name), task.tasks[name].type
     first: dict[tuple[Any, ...], tuple[int, set[Any]]] = {}
     for (index, row), content in contents.items():
         value = splits[index].records[row].get(column)

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from multimodal.pairs import check_pair
+
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 
 
@@ -17,6 +19,7 @@ METRICS = {
     "classification": ("accuracy", "balanced_accuracy", "macro_f1", "auc"),
     "multilabel": ("accuracy", "macro_f1", "micro_f1", "auc"),
     "regression": ("rmse", "mae", "r2"),
+    "contrastive": ("top1",),
 }
 """Task type -> what can choose the best weights."""
 
@@ -58,7 +61,10 @@ class Data(_Section):
 
 
 class Augment(_Section):
-    """Changes to training values, drawn from (seed, epoch, row); never used in evaluation. 0 turns one off."""
+    """Changes to training values, drawn from (seed, epoch, row, input's name). 0 turns one off.
+
+    Not used in evaluation, but for two views of one value that a contrastive task compares: they would be equal.
+    """
 
     enabled: bool = True
     """False turns all of them off for this input."""
@@ -161,13 +167,16 @@ class Fusion(_Section):
 
 
 class Target(_Section):
-    """One task: a column of answers and how they are learned."""
+    """One task: a column of answers and how they are learned, or two inputs that find each other without any."""
 
-    type: Literal["classification", "multilabel", "regression"] = "classification"
+    type: Literal["classification", "multilabel", "regression", "contrastive"] = "classification"
+    """contrastive: has no column; each of its two inputs shall find the record's other one among those of the batch,
+    of which several processes, and the parts that train.accumulate makes, have one each."""
     column: str | None = None
     """Column of the manifest; left out: the task's name."""
     inputs: list[str] | None = Field(default=None, min_length=1)
-    """Inputs that this task may use; left out: all. The others are hidden from it as if they were missing."""
+    """Inputs that this task may use (contrastive: exactly two); left out: all. The others are hidden from it as if
+    they were missing."""
     weight: float = Field(default=1.0, gt=0)
     """Of this task's loss, after each loss is divided by that of a head that knows nothing."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
@@ -189,6 +198,8 @@ class Target(_Section):
                 f"min_probability is for classification, and this task's type is {self.type}: leave it out (multilabel "
                 "has `threshold`)"
             )
+        if self.type == "contrastive" and (self.column is not None or self.label_smoothing or self.imbalance != "none"):
+            raise ValueError("a contrastive task has no labels: leave column, label_smoothing and imbalance out")
         if self.type == "multilabel" and self.imbalance == "balanced_sampler":
             raise ValueError("balanced_sampler needs one class a record; use class_weights for a multilabel task")
         return self
@@ -240,7 +251,7 @@ class Train(_Section):
     batch_size: int = Field(default=32, gt=0)
     """Records a step, over all processes."""
     accumulate: int = Field(default=1, gt=0)
-    """Parts that each step's batch is cut into, to need less memory."""
+    """Parts that each step's batch is cut into, to need less memory; contrastive tasks compare within a part."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak, for fusion and heads; encoders multiply it by their scale."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -259,7 +270,7 @@ class Train(_Section):
     patience: int | None = Field(default=None, gt=0)
     """Epochs without a better metric until a phase ends; null trains to the end."""
     metric: str = "mean"
-    """Chooses the best checkpoint: "mean" over tasks (accuracy, macro F1 or R2), or "TASK.METRIC"."""
+    """Chooses the best checkpoint: "mean" over tasks (accuracy, macro F1, R2 or top1), or "TASK.METRIC"."""
     checkpoint_steps: int | None = Field(default=None, gt=0)
     """Steps between checkpoints, besides one at each epoch's end."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -301,6 +312,8 @@ class Task(_Section):
             self._check_inputs(f"tasks.{name}.inputs", target.inputs or ())
             if name in ("error", "embedding") or name.endswith("_probability"):
                 raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
+            if target.type == "contrastive":
+                check_pair(self, name)
         self._check_metric()
         balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
         if len(balanced) > 1:
@@ -324,10 +337,17 @@ class Task(_Section):
         column = self.inputs[name].column
         return name if column is None else column
 
-    def task_column(self, name: str) -> str:
-        """The manifest's column of a task."""
-        column = self.tasks[name].column
-        return name if column is None else column
+    def task_column(self, name: str) -> str | None:
+        """The manifest's column of a task's answers; None where it is contrastive and has none."""
+        target = self.tasks[name]
+        if target.type == "contrastive":
+            return None
+        return name if target.column is None else target.column
+
+    def label_columns(self) -> dict[str, str]:
+        """The manifest's column of each task that has one."""
+        columns = {name: self.task_column(name) for name in self.tasks}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def task_inputs(self, name: str) -> list[str]:
         """The inputs that a task may use, in config order."""

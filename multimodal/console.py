@@ -61,7 +61,7 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         show_table(columns, calibration, title="How far its probabilities can be believed")
 
 
-HEADLINES = ("accuracy", "r2")
+HEADLINES = ("accuracy", "r2", "top1")
 """The metric that stands for a task, in order of preference."""
 
 

@@ -156,6 +156,35 @@ class Destandardize:
         return {"kind": self.kind, "mean": self.mean, "std": self.std, "unit": self.unit}
 
 
+@dataclass(frozen=True)
+class PairedEmbeddings:
+    """Two inputs' embeddings of length 1, side by side.
+
+    >>> PairedEmbeddings(("image", "text")).split(np.array([[1.0, 0.0, 0.0, 1.0]]))
+    (array([[1., 0.]]), array([[0., 1.]]))
+    """
+
+    inputs: tuple[str, str]
+    kind: ClassVar[str] = "paired_embeddings"
+
+    def split(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each input's embeddings ``[b d]``."""
+        first, second = np.split(outputs, 2, axis=1)
+        return first, second
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        """The outputs ``[b 2d]`` as they are."""
+        return outputs
+
+    def predictions(self, outputs: np.ndarray) -> list[Prediction]:
+        """Both embeddings of each record, side by side."""
+        return [Prediction(embedding=row) for row in outputs]
+
+    def to_config(self) -> dict[str, Any]:
+        """JSON that ``decoding_from_config`` takes."""
+        return {"kind": self.kind, "inputs": list(self.inputs)}
+
+
 def decoding_from_config(config: Mapping[str, Any]) -> Decoding:
     """Rebuilds a decoding from its JSON.
 
@@ -164,7 +193,7 @@ def decoding_from_config(config: Mapping[str, Any]) -> Decoding:
     """
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     kind = fields.pop("kind", None)
-    decodings: dict[str, Any] = {cls.kind: cls for cls in (Softmax, Sigmoid, Destandardize)}
+    decodings: dict[str, Any] = {cls.kind: cls for cls in (Softmax, Sigmoid, Destandardize, PairedEmbeddings)}
     if kind not in decodings:
         raise LookupError(f"there is no decoding {kind!r}; there are {', '.join(decodings)}")
     return decodings[kind](**fields)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from multimodal.calibration import fit_temperature, measure_calibration
 from multimodal.data import RecordDataset, evaluation_batches
-from multimodal.decoding import Decoding
+from multimodal.decoding import Decoding, PairedEmbeddings
 from multimodal.metrics import task_metrics
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
@@ -89,16 +89,22 @@ def score_answers(
     """Metrics of every task, over the records that have one of the inputs shown and a known answer."""
     metrics = {}
     for task, decoding in decodings.items():
-        outputs, truth = known_answers(answers, subset, dataset, task)
+        outputs, truth = known_answers(answers, subset, dataset, task, decoding)
         metrics[task] = task_metrics(decoding, outputs, truth.targets, unknown=truth.unknown)
     return metrics
 
 
-def known_answers(answers: Answers, subset: Subset, dataset: RecordDataset, task: str) -> tuple[np.ndarray, Truth]:
-    """A task's raw outputs [n c] and targets, of the records that have one of the inputs shown and a known answer."""
+def known_answers(
+    answers: Answers, subset: Subset, dataset: RecordDataset, task: str, decoding: Decoding
+) -> tuple[np.ndarray, Truth]:
+    """A task's raw outputs [n c] and targets, of the records that have one of the inputs shown and a known answer.
+
+    A task that compares two inputs has none where one of them is hidden.
+    """
     places = {int(row): index for index, row in enumerate(answers.rows)}
-    rows = answers.rows[answers.answered[subset]]
-    truth = read_truth(dataset.targets[task], dataset.records, rows.tolist())
+    hidden = isinstance(decoding, PairedEmbeddings) and not {*decoding.inputs} <= {*subset}
+    rows = [] if hidden else answers.rows[answers.answered[subset]].tolist()
+    truth = read_truth(dataset.targets[task], dataset.records, rows)
     return answers.outputs[subset][task][[places[int(row)] for row in truth.rows]], truth
 
 
@@ -108,7 +114,7 @@ def calibrations(
     """Task -> how far its probabilities can be believed, of every task that has probabilities."""
     measured = {}
     for task, decoding in decodings.items():
-        outputs, truth = known_answers(answers, subset, dataset, task)
+        outputs, truth = known_answers(answers, subset, dataset, task, decoding)
         measured[task] = measure_calibration(decoding, outputs, truth.targets)
     return {task: values for task, values in measured.items() if values is not None}
 
@@ -119,7 +125,7 @@ def fit_temperatures(
     """Task -> temperature with the smallest log loss on these records."""
     temperatures = {}
     for task, decoding in decodings.items():
-        outputs, truth = known_answers(answers, subset, dataset, task)
+        outputs, truth = known_answers(answers, subset, dataset, task, decoding)
         temperatures[task] = fit_temperature(decoding, outputs, truth.targets)
     return temperatures
 

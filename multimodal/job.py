@@ -16,11 +16,11 @@ from multimodal.build import (
     build_optimizer_spec,
     build_readers,
     build_target,
-    head_arguments,
     sampling_weights,
+    task_arguments,
 )
 from multimodal.calibration import with_temperature
-from multimodal.config import Task
+from multimodal.config import ConfigError, Task
 from multimodal.data import Order, RecordDataset, num_workers
 from multimodal.decoding import Decoding
 from multimodal.distributed import Processes
@@ -28,6 +28,7 @@ from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatur
 from multimodal.features import FeatureReader, feature_reader
 from multimodal.metrics import selection_score
 from multimodal.model import MultimodalModel
+from multimodal.pairs import evaluation_views
 from multimodal.progress import Say
 from multimodal.records import InputReader, Records
 from multimodal.step import Precision
@@ -65,17 +66,12 @@ class Job:
             RecordError: for a training label that cannot be used, with ``data.on_error: raise``.
         """
         inputs = [task.input_column(name) for name in task.inputs]
-        outputs = [task.task_column(name) for name in task.tasks]
         for records in tables.all():
-            records.require(inputs + outputs)
+            records.require([*inputs, *task.label_columns().values()])
         torch.manual_seed(task.train.seed)
         encoders = build_encoders(task.inputs, base)
-        columns = {name: task.task_column(name) for name in task.tasks}
-        heads = {
-            name: head_arguments(name, target, columns[name], tables.train, task.data.on_error)
-            for name, target in task.tasks.items()
-        }
-        targets = {name: build_target(task.tasks[name].type, columns[name], heads[name]) for name in heads}
+        heads = {name: task_arguments(task, name, tables.train) for name in task.tasks}
+        targets = {name: build_target(task, name, heads[name]) for name in heads}
         model = build_model(task, encoders, heads)
         return cls(task, tables, encoders, heads, model, build_readers(task, encoders), targets)
 
@@ -90,11 +86,15 @@ class Job:
         Args:
             trained: names of the parameters that train at some time.
             cache, compute, say: as ``feature_reader`` takes them.
+
+        Raises:
+            ConfigError: if a contrastive task compares views of such an input, which would be equal.
         """
         names, readers = parameter_names(self.model), dict(self.readers)
         for name, encoder in self.encoders.items():
             own = {names[id(parameter)] for parameter in encoder.parameters()}
             if own and not own & set(trained):
+                _refuse_views(self.task, name)
                 readers[name] = feature_reader(
                     self.readers[name],
                     encoder,
@@ -177,7 +177,16 @@ class Job:
         return num_workers(self.task.data.workers)
 
     def _dataset(self, records: Records) -> RecordDataset:
-        return RecordDataset(records, self.readers, self.targets)
+        augmentations = build_augmentations(self.task, self.encoders, training=False)
+        return RecordDataset(records, self.readers, self.targets, augmentations)
+
+
+def _refuse_views(task: Task, name: str) -> None:
+    if name in evaluation_views(task):
+        raise ConfigError(
+            f"inputs.{name}: a contrastive task compares views of it, but nothing trains its encoder, so that it is "
+            "not augmented and they are equal; set weights: null or another transfer.strategy, or leave that task out"
+        )
 
 
 def choose_device(setting: str, group: Processes) -> torch.device:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from fusion.concat import parts_of
 from fusion.names import NamedModules
 from multimodal.decoding import Decoding
 from multimodal.heads import Head
@@ -49,13 +50,13 @@ class LateHead(Head):
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """What all inputs of a record say together; the prior where it has none."""
-        parts = self._parts(fused)
+        parts = parts_of(fused, self.in_dims)
         present = torch.stack([(parts[name] != 0).any(dim=1) for name in self.names])  # LateFusion's zeros
         return self.combine(torch.stack(list(self.answers(fused).values())), present * self.trusts[:, None])
 
     def answers(self, fused: Float[Tensor, "b f"]) -> dict[str, Float[Tensor, "b c"]]:
         """Input -> what it says alone, without its trust."""
-        parts = self._parts(fused)
+        parts = parts_of(fused, self.in_dims)
         return {name: self.head(name)(parts[name]) for name in self.names}
 
     def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
@@ -88,6 +89,3 @@ class LateHead(Head):
     def decoding(self) -> Decoding:
         """As any of the heads gives it."""
         return self.one.decoding()
-
-    def _parts(self, fused: Float[Tensor, "b f"]) -> dict[str, Float[Tensor, "b _d"]]:
-        return dict(zip(self.in_dims, fused.split(list(self.in_dims.values()), dim=1), strict=True))

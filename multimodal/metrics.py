@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from multimodal.auc import macro_auc
-from multimodal.decoding import Decoding, Destandardize, Sigmoid, Softmax
+from multimodal.decoding import Decoding, Destandardize, PairedEmbeddings, Sigmoid, Softmax
 from multimodal.intervals import Interval, bootstrap_errors, positive_interval, share_interval, wilson_interval
+
+_ROWS_AT_A_TIME = 256  # 100 MB at 100,000 records
 
 Metrics = dict[str, Any]
 """Name -> {"value", "low", "high"}, and "n", "absent", "unknown"."""
@@ -22,7 +24,8 @@ def task_metrics(
 
     Classification gives ``accuracy``, ``balanced_accuracy``, ``macro_f1`` and ``auc`` (one against the rest, mean
     over classes; ties count one half); multilabel ``accuracy`` (the whole set right), ``macro_f1``, ``micro_f1``
-    and ``auc``; regression ``rmse``, ``mae`` (both in the data's unit) and ``r2``. A score that the records do not
+    and ``auc``; regression ``rmse``, ``mae`` (both in the data's unit) and ``r2``; pairs ``top1`` (the partner is
+    the nearest of all n, mean of both directions; ties share; guessing has 1/n). A score that the records do not
     define is None, never NaN. ``macro_f1`` is the mean over classes that occur among targets or answers,
     ``balanced_accuracy`` over those among targets. ``absent`` lists the classes without a record, of which there
     is no AUC. Where the decoding has a smallest probability, ``coverage`` is the share of records that get an answer,
@@ -31,7 +34,7 @@ def task_metrics(
     Args:
         outputs: a head's raw outputs, [n c].
         targets: classification: index of each class, int [n]; multilabel: zeros and ones, [n c]; regression:
-            values in the data's unit, [n].
+            values in the data's unit, [n]; pairs: anything, [n].
         unknown: names of the classes that indices (multilabel: columns) from ``len(labels)`` on stand for.
             Training lacked them, so their records are wrong, and are counted under ``unknown``.
 
@@ -60,8 +63,11 @@ def task_metrics(
         return _multilabel(decoding, scores, targets, unknown)
     if isinstance(decoding, Destandardize):
         return _regression(scores, targets)
+    if isinstance(decoding, PairedEmbeddings):
+        return _matching(*decoding.split(scores))
     raise LookupError(
-        f"there are no metrics for the decoding {decoding.kind!r}; there are for softmax, sigmoid, destandardize"
+        f"there are no metrics for the decoding {decoding.kind!r}; there are for softmax, sigmoid, destandardize, "
+        "paired_embeddings"
     )
 
 
@@ -158,6 +164,25 @@ def _regression(scores: np.ndarray, targets: np.ndarray) -> Metrics:
     }
 
 
+def _matching(first: np.ndarray, second: np.ndarray) -> Metrics:
+    n = len(first)
+    if n < 2:
+        return {"n": n, "top1": _undefined()}  # a record alone has nothing to be taken for
+    right = (_found_partners(first, second) + _found_partners(second, first)) / 2
+    return {"n": n, "top1": _estimate(right / n, wilson_interval(right, n))}
+
+
+def _found_partners(anchors: np.ndarray, partners: np.ndarray) -> float:
+    """How many anchors [n d] are nearest to their own partner; among k equally near ones it counts 1/k."""
+    found = 0.0
+    for start in range(0, len(anchors), _ROWS_AT_A_TIME):
+        cosines = anchors[start : start + _ROWS_AT_A_TIME] @ partners.T  # [r n]
+        is_best = cosines == cosines.max(axis=1, keepdims=True)
+        own = is_best[np.arange(len(cosines)), start + np.arange(len(cosines))]
+        found += float((own / is_best.sum(axis=1)).sum())
+    return found
+
+
 def _class_means(draws: np.ndarray, cells: np.ndarray, size: int) -> np.ndarray:
     """Balanced accuracy and macro F1 of confusion matrices, [r, 2].
 
@@ -226,7 +251,8 @@ def selection_score(metrics: Mapping[str, Metrics], metric: str) -> float:
 
     Args:
         metrics: task -> what ``task_metrics`` gave.
-        metric: "mean" over the tasks that define theirs (accuracy, for multilabel macro F1, for regression R2);
+        metric: "mean" over the tasks that define theirs (accuracy, for multilabel macro F1, for regression R2, for
+            pairs top1);
             or "TASK.METRIC". Errors (rmse, mae) count negative; in the mean nothing counts less than -1.
 
     >>> selection_score({"price": {"rmse": {"value": 2.0}}}, "price.rmse")
@@ -263,4 +289,6 @@ def _score_names(scores: Metrics) -> list[str]:
 def _main_score(scores: Metrics) -> str:
     if "r2" in scores:
         return "r2"
+    if "top1" in scores:
+        return "top1"
     return "macro_f1" if "micro_f1" in scores else "accuracy"

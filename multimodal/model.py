@@ -1,6 +1,6 @@
 """The whole model in one file: encode, fuse, heads."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -85,6 +85,12 @@ class MultimodalModel(nn.Module):
         head = self.heads[name]
         assert isinstance(head, Head)
         return head
+
+    def with_tasks(self, names: Collection[str]) -> "MultimodalModel":
+        """The same encoders and fusion with the heads of these tasks alone, to answer with."""
+        encoders = {name: self.encoder(name) for name in self.encoder_of}
+        heads = {name: self.head(name) for name in self.heads if name in names}
+        return MultimodalModel(encoders, self.fusion, heads, reads={name: tuple(self.reads[name]) for name in heads})
 
     def train(self, mode: bool = True) -> "MultimodalModel":
         """Train mode for what trains; what is frozen (``requires_grad`` off) stays in eval mode, always."""

@@ -15,7 +15,7 @@ from encoders.base import Encoder
 from encoders.preprocessing import Arrays, load_preprocessor, save_preprocessor
 from encoders.text.words import WordVectors
 from fusion.names import module_key
-from multimodal.build import build_decodings, build_model, build_target
+from multimodal.build import build_augmentations, build_decodings, build_model, build_target
 from multimodal.checkpoint import load_tensors
 from multimodal.config import Task, load_task
 from multimodal.data import RecordDataset, num_workers
@@ -133,10 +133,7 @@ class Run:
     def targets(self) -> dict[str, TargetReader]:
         """What reads each task's column."""
         tasks = self._description["tasks"]
-        return {
-            name: build_target(entry["type"], self.task.task_column(name), entry["head"])
-            for name, entry in tasks.items()
-        }
+        return {name: build_target(self.task, name, entry["head"]) for name, entry in tasks.items()}
 
     @property
     def decodings(self) -> dict[str, Decoding]:
@@ -158,7 +155,9 @@ class Run:
 
     def dataset(self, records: Records) -> RecordDataset:
         """The records as this run's inputs and tasks."""
-        return RecordDataset(records, self.readers, self.targets)
+        encoders = {name: self.model.encoder(name) for name in self.task.inputs}
+        augmentations = build_augmentations(self.task, encoders, training=False)
+        return RecordDataset(records, self.readers, self.targets, augmentations)
 
     def evaluate(self, data: Any, *, out: str | Path | None = None, root: str | Path | None = None) -> dict[str, Any]:
         """Metrics per task and per combination of inputs.
@@ -175,8 +174,7 @@ class Run:
         records = read_records(data, root=root, allow_outside=self.task.data.allow_outside)
         if not len(records):
             raise ManifestError(records.source, "has no record, so there is nothing to evaluate; add records")
-        columns = [reader.column for reader in self.readers.values()]
-        records.require(columns + [reader.column for reader in self.targets.values()])
+        records.require([*(reader.column for reader in self.readers.values()), *self.task.label_columns().values()])
         dataset = self.dataset(records)
         workers = num_workers(self.task.data.workers)
         metrics = evaluate(

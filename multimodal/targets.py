@@ -20,8 +20,8 @@ class TargetReader(Protocol):
     """One task's column, and how its cells become targets."""
 
     @property
-    def column(self) -> str:
-        """Column of the table."""
+    def column(self) -> str | None:
+        """Column of the table that holds the answers; None where the task has none."""
         ...
 
     @property
@@ -110,6 +110,28 @@ class NumberTarget:
 
     def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """Nothing: any number will do."""
+        return ()
+
+
+@dataclass(frozen=True)
+class PairTarget:
+    """Whether a record has both inputs of a contrastive task, bool []; what it has is known only where it has both."""
+
+    inputs: tuple[str, str]
+    """Their columns."""
+    column: None = None
+
+    @property
+    def placeholder(self) -> Cell:
+        """It lacks one."""
+        return np.False_
+
+    def read(self, row: Mapping[str, Any]) -> Cell | None:
+        """True, or None where one is missing."""
+        return None if any(is_missing(row.get(column)) for column in self.inputs) else np.True_
+
+    def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
+        """Nothing: there are no labels."""
         return ()
 
 

@@ -24,8 +24,9 @@ def fit_trusts(model: MultimodalModel, dataset: RecordDataset, *, workers: int =
     heads, everything = late_heads(model), model.input_names
     for head in heads.values():
         head.trusts.fill_(1.0)  # each input, shown alone, then says what its own head says
-    alone = answer(model, dataset, subsets=[(name,) for name in everything], workers=workers)
-    outputs = {}
+    subsets = dict.fromkeys([everything, *((name,) for name in everything)])  # the same where there is one input
+    alone = answer(model, dataset, subsets=list(subsets), workers=workers)
+    outputs = dict(alone.outputs[everything])  # of heads that have no trusts
     for task, head in heads.items():
         device = head.trusts.device
         said = torch.from_numpy(np.stack([alone.outputs[(name,)][task] for name in head.names])).to(device)
@@ -36,5 +37,4 @@ def fit_trusts(model: MultimodalModel, dataset: RecordDataset, *, workers: int =
             target = torch.from_numpy(np.stack([cell for cell in cells if cell is not None])).to(device)
             head.fit_trusts(said[:, known], present[:, known], target)
         outputs[task] = head.combine(said, present * head.trusts[:, None]).cpu().numpy()
-    answered = np.logical_or.reduce(list(alone.answered.values()))
-    return Answers(alone.rows, {everything: outputs}, {everything: answered}, alone.errors)
+    return Answers(alone.rows, {everything: outputs}, {everything: alone.answered[everything]}, alone.errors)

@@ -89,7 +89,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         MULTIMODAL,
         (*ENCODERS, *FUSION, *MULTIMODAL),
         (*FRAMEWORK, "PIL", "pydantic", "soundfile", "soxr", "yaml"),
-        lazy_outside=("onnxruntime", "sklearn"),
+        lazy_outside=("onnxruntime", "scipy", "sklearn"),
     ),
     Floor(
         ("export.to_onnx", "export.graph", "export.parity", "export.quantize", "export.exporter"),

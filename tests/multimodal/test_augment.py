@@ -62,6 +62,14 @@ def test_a_value_depends_on_seed_epoch_and_row_and_on_nothing_else(modality):
 
 
 @pytest.mark.parametrize("modality", RAW)
+def test_inputs_of_one_record_are_changed_independently_and_alike_in_every_process(modality):
+    front, back, again = (Augmentation(modality, Augment(), 5, name) for name in ("front", "back", "front"))
+    assert content(front(RAW[modality], 2, 7)) == content(again(RAW[modality], 2, 7))
+    assert content(front(RAW[modality], 2, 7)) != content(back(RAW[modality], 2, 7))
+    assert front.stream == 4277887734  # CRC-32 of b"front"
+
+
+@pytest.mark.parametrize("modality", RAW)
 def test_with_everything_off_the_very_value_comes_back(modality):
     assert only(modality)(RAW[modality], 0, 0) is RAW[modality]
     assert Augmentation(modality, Augment(enabled=False), 3)(RAW[modality], 0, 0) is RAW[modality]

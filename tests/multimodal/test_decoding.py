@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from multimodal.decoding import Destandardize, Prediction, Sigmoid, Softmax, decoding_from_config
+from multimodal.decoding import (
+    Destandardize,
+    PairedEmbeddings,
+    Prediction,
+    Sigmoid,
+    Softmax,
+    decoding_from_config,
+)
 
 LABELS = ("apple", "pear", "plum")
 DECODINGS = [
@@ -27,6 +34,16 @@ def test_one_answer_a_record_also_of_none(decoding):
     assert len(decoding.predictions(outputs)) == 4
     assert decoding.predictions(outputs[2:3]) == decoding.predictions(outputs)[2:3]
     assert decoding.predictions(outputs[:0]) == []
+
+
+def test_paired_embeddings_come_back_by_json_and_are_told_apart():
+    decoding = PairedEmbeddings(("image", "text"))
+    assert decoding_from_config(json.loads(json.dumps(decoding.to_config()))) == decoding
+    outputs = np.arange(12, dtype=np.float32).reshape(2, 6)
+    first, second = decoding.split(decoding.scores(outputs))
+    assert_close(np.concatenate([first, second], axis=1), outputs)
+    assert first.shape == (2, 3)
+    assert [answer.embedding.tolist() for answer in decoding.predictions(outputs)] == outputs.tolist()
 
 
 def test_an_unknown_kind_is_refused():

@@ -16,7 +16,8 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from multimodal.decoding import Destandardize, Sigmoid, Softmax
+from multimodal.decoding import Destandardize, PairedEmbeddings, Sigmoid, Softmax
+from multimodal.intervals import wilson_interval
 from multimodal.metrics import selection_score, task_metrics
 
 LABELS = tuple("abcde")
@@ -363,3 +364,45 @@ def test_multilabel_labels_that_training_lacked_are_never_right_and_listed():
     assert metrics["macro_f1"]["value"] == pytest.approx(
         f1_score(targets, [[1, 0, 0], [1, 0, 0]], average="macro", labels=[0, 2], zero_division=0)
     )
+
+
+# --- pairs ---
+
+PAIR = PairedEmbeddings(("image", "text"))
+
+
+def embeddings(n: int, signal: float) -> np.ndarray:
+    """Both sides of n records, [n 16], each of length 1; a larger signal makes partners more alike."""
+    rng = np.random.default_rng(0)
+    common, first, second = rng.normal(size=(3, n, 8))
+    sides = [signal * common + noise for noise in (first, second)]
+    return np.concatenate([side / np.linalg.norm(side, axis=1, keepdims=True) for side in sides], axis=1)
+
+
+@pytest.mark.parametrize("n", [2, 40, 600])  # 600: more than are compared at a time
+def test_top1_is_the_share_of_records_whose_partner_is_the_nearest_in_both_directions(n):
+    outputs = embeddings(n, 1.0)
+    first, second = outputs[:, :8], outputs[:, 8:]
+    right = sum(int(np.argmax(second @ first[i]) == i) + int(np.argmax(first @ second[i]) == i) for i in range(n)) / 2
+    metrics = task_metrics(PAIR, outputs, np.ones(n, bool))
+    assert metrics["n"] == n
+    assert_close(metrics["top1"]["value"], right / n, "float64")
+    assert_close([metrics["top1"]["low"], metrics["top1"]["high"]], wilson_interval(right, n), "float64")
+
+
+def test_embeddings_that_are_all_equal_find_no_more_than_guessing_does():
+    metrics = task_metrics(PAIR, np.ones((50, 4)), np.ones(50, bool))
+    assert_close(metrics["top1"]["value"], 1 / 50, "float64")
+
+
+def test_top1_of_one_record_is_not_defined():
+    for n in (0, 1):
+        metrics = task_metrics(PAIR, np.ones((n, 4)), np.ones(n, bool))
+        assert metrics == {"n": n, "top1": {"value": None, "low": None, "high": None}}
+
+
+def test_top1_stands_for_its_task_in_the_mean():
+    pairs = task_metrics(PAIR, embeddings(40, 1.0), np.ones(40, bool))
+    metrics = {"match": pairs, "price": {"rmse": {"value": 2.0}, "r2": {"value": 0.5}}}
+    assert_close(selection_score(metrics, "mean"), (pairs["top1"]["value"] + 0.5) / 2, "float64")
+    assert selection_score(metrics, "match.top1") == pairs["top1"]["value"]

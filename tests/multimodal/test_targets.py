@@ -10,6 +10,7 @@ from multimodal.targets import (
     ClassTarget,
     LabelSetTarget,
     NumberTarget,
+    PairTarget,
     balanced_weights,
     class_counts,
     label_counts,
@@ -106,6 +107,15 @@ def test_balanced_weights_of_an_absent_class_are_zero_and_the_mean_weight_stays_
 
 
 # --- the answers of a table --------------------------------------------------------------------------------------
+
+
+def test_a_pair_is_known_where_a_record_has_both_inputs():
+    reader = PairTarget(("photo", "text"))
+    rows = [{"photo": "a.jpg", "text": "red"}, {"photo": "a.jpg", "text": " "}, {"text": "red"}, {}]
+    assert [reader.read(row) for row in rows] == [True, None, None, None]
+    assert (reader.column, bool(reader.placeholder), reader.unseen(rows[0])) == (None, False, ())
+    truth = read_truth(reader, read_records(rows), range(4))
+    assert (truth.targets.tolist(), truth.rows.tolist(), truth.targets.dtype) == ([True], [0], np.bool_)
 
 
 def test_truth_holds_the_known_answers_with_their_rows():

@@ -3,12 +3,16 @@
 import importlib
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from tiny import make_rows
 
+from encoders import create_encoder
 from multimodal.config import Task, load_task
 from multimodal.recipes.command import run_recipe
+from multimodal.run import Run
 
 RECIPES = Path(__file__).resolve().parents[3] / "multimodal/recipes"
 NAMES = ("retail", "spoken_quantity", "product_text")
@@ -34,6 +38,33 @@ def test_a_recipe_is_short(name):
 
 def test_retail_takes_its_manifests_by_name():
     assert build("retail", Path("data"), manifest="hard").data.test == str(Path("data/test_hard.csv"))
+
+
+@pytest.mark.parametrize("name", ["pretrain_image", "pretrain_audio"])
+def test_a_source_task_with_labels_is_the_default(name):
+    assert build(name, Path("data")) == build(name, Path("data"), method="supervised")
+    assert build(name, Path("data")).tasks["label"].type == "classification"
+    assert len((RECIPES / f"{name}.py").read_text().splitlines()) <= 80
+
+
+@pytest.mark.parametrize("modality", ["image", "audio"])
+def test_a_source_task_without_labels_takes_a_step(tmp_path, modality):
+    rows = make_rows(tmp_path, 8)
+    if modality == "audio":
+        rows = [{"audio": f"{number}.wav"} for number in range(8)]
+        for number, row in enumerate(rows):
+            noise = np.random.default_rng(number).normal(scale=0.1, size=4000).astype(np.float32)
+            soundfile.write(tmp_path / row["audio"], noise, 8000)
+    for split in ("train", "val"):
+        pd.DataFrame(rows)[[modality]].to_csv(tmp_path / f"{split}.csv", index=False)
+    recipe = importlib.import_module(f"multimodal.recipes.pretrain_{modality}")
+    arguments = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--method", "contrastive"]
+    changes = ["--set", "train.epochs=1", "--set", "data.workers=0"]
+    task = getattr(recipe, f"pretrain_{modality}")
+    run_recipe(task, choices={"method": recipe.METHODS}, arguments=[*arguments, *changes])
+    run = Run(tmp_path / "run")
+    assert run.metrics["tasks"]["match"]["n"] == 8
+    assert create_encoder(f"compact/{modality}", weights=str(run.folder)).provenance.weights != "random"
 
 
 def shop(data: Path, manifest: str = "main") -> Task:

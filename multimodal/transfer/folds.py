@@ -1,0 +1,86 @@
+"""Repeated stratified folds that keep groups together. Never imports torch."""
+
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from multimodal.transfer.checks import check_labels
+
+
+class Fold(NamedTuple):
+    """Rows that are trained on, and rows that are held out."""
+
+    repeat: int
+    train: np.ndarray
+    test: np.ndarray
+
+
+def repeated_folds(
+    labels: np.ndarray, *, folds: int = 5, repeats: int = 1, groups: np.ndarray | None = None, seed: int = 0
+) -> np.ndarray:
+    """The fold of each record in each repeat, int [r n], from 0 to folds - 1.
+
+    Class shares are kept alike over the folds; records of one group (a product, a photo session, copies of one
+    picture) share a fold, or the held-out score is fiction. A class with fewer groups than folds is missing from some
+    of the training parts; that hurts every arm alike.
+
+    Args:
+        labels: class of each record, int [n].
+        groups: what belongs together, [n]; None takes each record by itself.
+
+    >>> repeated_folds(np.array([0, 0, 1, 1]), folds=2).shape
+    (1, 4)
+
+    Raises:
+        ValueError: if no class has a group for every fold.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    labels, _ = check_labels(labels, len(labels))
+    if folds < 2 or repeats < 1:
+        raise ValueError(f"folds is {folds} and repeats {repeats}; give at least 2 folds and 1 repeat")
+    if groups is not None and len(groups) != len(labels):
+        raise ValueError(f"there are {len(groups)} groups for {len(labels)} records; give one a record")
+    most = most_folds(labels, groups)
+    if most < folds:
+        raise ValueError(
+            f"no class has more than {most} groups of records, too few for {folds} folds; "
+            f"lower folds to {max(2, most)} or label more records"
+        )
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    parts = np.empty((repeats, len(labels)), dtype=np.int64)
+    for repeat in range(repeats):
+        splitter = kind(folds, shuffle=True, random_state=seed + repeat)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The least populated class")  # said in the docstring
+            for index, (_, test) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
+                parts[repeat, test] = index
+        if len(np.unique(parts[repeat])) < folds:
+            raise ValueError(f"a few large groups leave some of {folds} folds empty; lower folds")
+    return parts
+
+
+def most_folds(labels: np.ndarray, groups: np.ndarray | None = None) -> int:
+    """Groups of the class that has most of them: no more folds than that can be made.
+
+    >>> most_folds(np.array([0, 0, 0, 1])), most_folds(np.array([0, 0, 0, 1]), np.array([7, 7, 8, 9]))
+    (3, 2)
+    """
+    if groups is None:
+        return int(np.bincount(labels).max())
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    pairs = np.unique(np.stack([np.asarray(labels), index]), axis=1)
+    return int(np.bincount(pairs[0]).max())
+
+
+def each_fold(parts: np.ndarray) -> Iterator[Fold]:
+    """Every fold of every repeat, in order.
+
+    >>> [fold.test.tolist() for fold in each_fold(np.array([[0, 1, 0]]))]
+    [[0, 2], [1]]
+    """
+    for repeat, part in enumerate(parts):
+        for index in range(int(part.max()) + 1):
+            yield Fold(repeat, np.flatnonzero(part != index), np.flatnonzero(part == index))

@@ -1,0 +1,47 @@
+"""CORAL: recolours the source so that its covariance is the target's. Never imports torch."""
+
+import numpy as np
+
+from multimodal.transfer.checks import check_pair
+from multimodal.transfer.maps.affine import AffineMap, DomainMaps, identity
+
+
+def fit_coral(source: np.ndarray, target: np.ndarray, *, shrinkage: float = 0.1) -> DomainMaps:
+    """x -> (x - mean_s) (C_s + l I)^(-1/2) (C_t + l I)^(1/2) + mean_t for the source; the target stays as it is.
+
+    Sun, Feng and Saenko (2016, https://arxiv.org/abs/1511.05547). Ours differs: the means are matched as well, and
+    roots are taken of eigenvalues, which are real. A model trained on the mapped source takes target features as they
+    come.
+
+    When not to use: with a small shift, which it can make worse (two moons turned by 30 degrees: error .025 -> .072);
+    where labels and features do not go together in the target as in the source: covariances agree then, too.
+
+    Args:
+        source: [n d].
+        target: [m d].
+        shrinkage: l, on the scale of the features' variance: standardise first. Above 0 with fewer records than
+            features.
+
+    Raises:
+        ValueError: if the shrinkage is negative, or 0 where a source covariance has no inverse.
+    """
+    source, target = check_pair(source, target)
+    if shrinkage < 0:
+        raise ValueError(f"shrinkage is {shrinkage}; give 0 or more, 0.1 for standardised features")
+    matrix = _power(_covariance(source, shrinkage), -0.5) @ _power(_covariance(target, shrinkage), 0.5)
+    offset = target.mean(axis=0) - source.mean(axis=0) @ matrix
+    return DomainMaps(AffineMap(matrix, offset), identity(source.shape[1]))
+
+
+def _covariance(features: np.ndarray, shrinkage: float) -> np.ndarray:
+    if len(features) < 2:
+        raise ValueError("a domain has a single record, which has no covariance; give more")
+    return np.atleast_2d(np.cov(features, rowvar=False)) + shrinkage * np.eye(features.shape[1])
+
+
+def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
+    """Of a symmetric matrix without negative eigenvalues."""
+    values, vectors = np.linalg.eigh(matrix)
+    if exponent < 0 and values[0] <= 1e-12 * values[-1]:
+        raise ValueError("the source features do not vary in every direction; give a shrinkage above 0, such as 0.1")
+    return (vectors * np.maximum(values, 0.0) ** exponent) @ vectors.T

@@ -1,0 +1,38 @@
+"""Principal components. Never imports torch."""
+
+import numpy as np
+
+from multimodal.transfer.checks import check_features
+from multimodal.transfer.maps.affine import AffineMap
+
+
+def fit_pca(features: np.ndarray, components: int, *, whiten: bool = False) -> AffineMap:
+    """x -> (x - mean) V, the directions of largest variance first; whitened: each with variance one.
+
+    Hotelling (1933). The largest entry of each direction is positive, so that the map is the same on every machine.
+    For use between domains fit it to the records of both, without labels.
+
+    When not to use: where what matters varies little; whitened, where the last components are noise.
+
+    Args:
+        features: [n d].
+        components: k, at most n - 1 and d.
+
+    Raises:
+        ValueError: if there are not as many components with any variance.
+    """
+    features = check_features(features)
+    most = min(len(features) - 1, features.shape[1])
+    if not 1 <= components <= most:
+        raise ValueError(f"components is {components}; {list(features.shape)} features have 1 to {most}")
+    mean = features.mean(axis=0)
+    _, values, directions = np.linalg.svd(features - mean, full_matrices=False)
+    directions, deviations = directions[:components], values[:components] / np.sqrt(len(features) - 1)
+    largest = np.abs(directions).argmax(axis=1)
+    directions = directions * np.sign(directions[np.arange(components), largest])[:, None]
+    if whiten:
+        if deviations[-1] <= 1e-10 * deviations[0]:
+            kept = int((deviations > 1e-10 * deviations[0]).sum())
+            raise ValueError(f"only {kept} of {components} components vary at all; give components={kept} to whiten")
+        directions = directions / deviations[:, None]
+    return AffineMap(directions.T, -directions @ mean)
