@@ -193,13 +193,13 @@ class Target(_Section):
     def _fits_the_type(self) -> "Target":
         if self.type == "regression" and (self.label_smoothing or self.imbalance != "none"):
             raise ValueError("a regression task has no classes: leave label_smoothing and imbalance out")
-        if self.type == "contrastive" and (self.column is not None or self.label_smoothing or self.imbalance != "none"):
-            raise ValueError("a contrastive task has no labels: leave column, label_smoothing and imbalance out")
         if self.type != "classification" and self.min_probability:
             raise ValueError(
                 f"min_probability is for classification, and this task's type is {self.type}: leave it out (multilabel "
                 "has `threshold`)"
             )
+        if self.type == "contrastive" and (self.column is not None or self.label_smoothing or self.imbalance != "none"):
+            raise ValueError("a contrastive task has no labels: leave column, label_smoothing and imbalance out")
         if self.type == "multilabel" and self.imbalance == "balanced_sampler":
             raise ValueError("balanced_sampler needs one class a record; use class_weights for a multilabel task")
         return self

@@ -86,29 +86,25 @@ def _join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
 def score_answers(
     answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
 ) -> dict[str, Any]:
-    """Metrics of every task, over the records that have one of the inputs shown and a known answer.
-
-    A task that compares two inputs has none where one of them is hidden.
-    """
+    """Metrics of every task, over the records that have one of the inputs shown and a known answer."""
     metrics = {}
     for task, decoding in decodings.items():
-        hidden = isinstance(decoding, PairedEmbeddings) and not {*decoding.inputs} <= {*subset}
-        outputs, truth = known_answers(answers, subset, dataset, task, hidden=hidden)
+        outputs, truth = known_answers(answers, subset, dataset, task, decoding)
         metrics[task] = task_metrics(decoding, outputs, truth.targets, unknown=truth.unknown)
     return metrics
 
 
 def known_answers(
-    answers: Answers, subset: Subset, dataset: RecordDataset, task: str, *, hidden: bool = False
+    answers: Answers, subset: Subset, dataset: RecordDataset, task: str, decoding: Decoding
 ) -> tuple[np.ndarray, Truth]:
     """A task's raw outputs [n c] and targets, of the records that have one of the inputs shown and a known answer.
 
-    Args:
-        hidden: whether the task cannot be answered from these inputs; then there are none.
+    A task that compares two inputs has none where one of them is hidden.
     """
     places = {int(row): index for index, row in enumerate(answers.rows)}
-    rows = answers.rows[answers.answered[subset]][: 0 if hidden else None]
-    truth = read_truth(dataset.targets[task], dataset.records, rows.tolist())
+    hidden = isinstance(decoding, PairedEmbeddings) and not {*decoding.inputs} <= {*subset}
+    rows = [] if hidden else answers.rows[answers.answered[subset]].tolist()
+    truth = read_truth(dataset.targets[task], dataset.records, rows)
     return answers.outputs[subset][task][[places[int(row)] for row in truth.rows]], truth
 
 
@@ -118,7 +114,7 @@ def calibrations(
     """Task -> how far its probabilities can be believed, of every task that has probabilities."""
     measured = {}
     for task, decoding in decodings.items():
-        outputs, truth = known_answers(answers, subset, dataset, task)
+        outputs, truth = known_answers(answers, subset, dataset, task, decoding)
         measured[task] = measure_calibration(decoding, outputs, truth.targets)
     return {task: values for task, values in measured.items() if values is not None}
 
@@ -129,7 +125,7 @@ def fit_temperatures(
     """Task -> temperature with the smallest log loss on these records."""
     temperatures = {}
     for task, decoding in decodings.items():
-        outputs, truth = known_answers(answers, subset, dataset, task)
+        outputs, truth = known_answers(answers, subset, dataset, task, decoding)
         temperatures[task] = fit_temperature(decoding, outputs, truth.targets)
     return temperatures
 
