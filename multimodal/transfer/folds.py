@@ -52,7 +52,7 @@ def repeated_folds(
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     parts = np.empty((repeats, len(labels)), dtype=np.int64)
     for repeat in range(repeats):
-        splitter = kind(folds, shuffle=True, random_state=seed + repeat)
+        splitter = kind(folds, shuffle=True, random_state=1000 * seed + repeat)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The least populated class")  # said in the docstring
             for index, (_, test) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
