@@ -9,6 +9,7 @@ from pathlib import Path
 from audio_checkpoints import AUDIO_MODELS, write_audio_model
 from checkpoints import DECODERS, LIKE_BERT, SPEECH, TEXT_MODELS, write_text_model
 from image_checkpoints import IMAGE_MODELS, TIMM_SIZES, TORCHVISION_SIZES, TWO_TOWERS, lively, transformers_encoder
+from text_checkpoints import TOWERS, write_sentence_model, write_two_towers
 from word_files import make_vectors, write_vectors
 
 from encoders import create_encoder
@@ -29,6 +30,19 @@ def _transformers_audio(kind: str) -> Callable[[Path], Encoder]:
         return create_encoder(f"transformers/{folder}")
 
     return build
+
+
+def _text_tower(kind: str) -> Callable[[Path], Encoder]:
+    def build(folder: Path) -> Encoder:
+        write_two_towers(folder, kind)
+        return create_encoder(f"transformers/{folder}", tower="text")
+
+    return build
+
+
+def _sentence(folder: Path) -> Encoder:
+    write_sentence_model(folder, {"pooling_mode_mean_tokens": True})
+    return create_encoder(f"transformers/{folder}", pooling="sentence")
 
 
 def _word_vectors(folder: Path) -> Encoder:
@@ -53,6 +67,8 @@ ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     **{f"transformers/* {kind}": transformers_encoder(kind) for kind in (*IMAGE_MODELS, *TWO_TOWERS)},
     **{f"transformers/* {kind}": _transformers_audio(kind) for kind in AUDIO_MODELS},
     **{f"transformers/* {kind}": _transformers(kind) for kind in (*TEXT_MODELS, *LIKE_BERT, *DECODERS)},
+    **{f"transformers/* {kind}, tower: text": _text_tower(kind) for kind in TOWERS},
+    "transformers/* sentence-transformers": _sentence,
     "wordvectors/*": _word_vectors,
     **{f"torchaudio/{name}": _wav2vec2(f"torchaudio/{name}") for name in TORCHAUDIO},
 }
