@@ -32,7 +32,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# measures docs/encoders.md; some rows alone: make encoder-table ROWS="torchvision/resnet18 compact/text"
+# measures docs/encoders.md; some rows alone: make encoder-table ROWS="compact/text 'transformers/* bert'"
 encoder-table: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m encoder_table $(ROWS)
 

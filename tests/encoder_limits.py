@@ -22,11 +22,18 @@ _TEXT = ("bert", "distilbert", "roberta", "mpnet", "deberta", "deberta-v2", "alb
 _TEXT += ("camembert", "modernbert", "gpt2", "gpt_neo", "gpt_neox", "opt", "bloom", "llama", "mistral", "qwen2")
 _TEXT += ("gemma", "*, tower: text", "sentence-transformers")
 
+_CONVOLUTIONS = tuple(
+    f"torchvision/{family}"
+    for family in (
+        *("alexnet", "vgg*", "googlenet", "inception_v3", "*resn*", "densenet121", "squeezenet1_1", "mobilenet*"),
+        *("mnasnet*", "shufflenet*", "efficientnet*", "regnet*"),
+    )
+)
+
 LIMITS: dict[str, Limit] = {
     "picture size": Limit(
-        "`image_size` must suit the network's strides, patches and windows: a multiple of the patch for vision "
-        "transformers (32 for `vit_b_32`), of 224 for MaxViT, at least what the last stride leaves for the others. "
-        "The error says what is allowed.",
+        "`image_size` must suit the network's stride or patch: a multiple of the patch for vision transformers (32 for "
+        "`vit_b_32`), of 224 for MaxViT, elsewhere at least the least size of the network; the error says it.",
         ("torchvision/*", "timm/*"),
     ),
     "no last norm": Limit(
@@ -90,8 +97,8 @@ LIMITS: dict[str, Limit] = {
         ("torchaudio/wavlm*", *_transformers("wavlm*")),
     ),
     "LoRA targets": Limit(
-        "it has no linear layers for low-rank adaptation to find: name convolutions in `transfer.lora.targets`.",
-        ("compact/image",),
+        "low-rank adaptation takes linear layers, of which there are none: name others in `transfer.lora.targets`.",
+        ("compact/image", *_CONVOLUTIONS, "timm/test_resnet", "wordvectors/[*]"),
     ),
 }
 """Label in the column -> the limit."""

@@ -43,10 +43,10 @@ def main(names: Sequence[str]) -> None:
     if unknown:
         sys.exit(f"no member of encoder_members.ENCODERS: {', '.join(unknown)}; there are {', '.join(ENCODERS)}")
     for name in names or ENCODERS:
+        row = measure(name)
+        print("\t".join((name, *row)), flush=True)
         page = PAGE.read_text(encoding="utf-8")
-        rows = {**read_rows(page), name: measure(name)}
-        print("\t".join((name, *rows[name])), flush=True)
-        PAGE.write_text(with_rows(page, rows), encoding="utf-8")
+        PAGE.write_text(with_rows(page, {**read_rows(page), name: row}), encoding="utf-8")
 
 
 # --- the page ----------------------------------------------------------------------------------------------------
