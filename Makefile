@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # files stay together: a module trains and exports once for all of its tests
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-slow lint types wheel clean
+.PHONY: demo test test-slow lint types encoder-table wheel clean
 
 $(READY): pyproject.toml constraints.txt requirements-models.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=python3.12")'
@@ -31,6 +31,10 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+# measures docs/encoders.md; some rows alone: make encoder-table ROWS="compact/text 'transformers/* bert'"
+encoder-table: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m encoder_table $(ROWS)
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/dist

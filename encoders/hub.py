@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from encoders.absent import absent_weights
+
 CONFIG_FILE, TOKENIZER_FILE, CARD_FILE = "config.json", "tokenizer.json", "README.md"
 FEATURE_FILES = ("preprocessor_config.json", "processor_config.json")
 """How a model's input is made: by itself, or within what describes a processor of several modalities."""
@@ -25,22 +27,26 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _LICENCE = re.compile(r"^license:\s*['\"]?([\w.+-]+)", re.MULTILINE)
 
 
-def locate(source: str | Path, *, with_weights: bool) -> Path:
+def locate(source: str | Path, *, with_weights: bool, name: str | None = None) -> Path:
     """The folder that ``source`` names: as it is, from its package, or from the hub's cache, else fetched.
+
+    Args:
+        name: the encoder whose own weights these are, for the error message; None for ``transformers/<source>``.
 
     Raises:
         FileNotFoundError: if it is nowhere; says where it was looked for and what to do.
     """
-    folder = Path(source)
+    folder, name = Path(source), f"transformers/{source}" if name is None else name
     if not folder.is_dir():
         folder = _packaged(str(source)) or folder
     if not folder.is_dir():
         wanted = (CONFIG_FILE, TOKENIZER_FILE, TOKENIZER_SETTINGS, CARD_FILE, *FEATURE_FILES, *SENTENCE_FILES)
-        folder = _fetch(str(source), (*wanted, *SAFE_WEIGHTS) if with_weights else wanted)
+        folder = _fetch(str(source), name, (*wanted, *SAFE_WEIGHTS) if with_weights else wanted)
         if with_weights and not weight_files(folder):
-            folder = _fetch(str(source), OLD_WEIGHTS)
+            folder = _fetch(str(source), name, OLD_WEIGHTS)
     if with_weights and not weight_files(folder):
-        raise _absent(source, f"{folder}, which holds neither {SAFE_WEIGHTS[0]} nor {OLD_WEIGHTS[0]}")
+        places = f"{SAFE_WEIGHTS[0]} and {OLD_WEIGHTS[0]} in {folder}, which holds neither"
+        raise _absent(str(source), name, places, folder)
     return folder
 
 
@@ -98,7 +104,7 @@ def _packaged(hub_id: str) -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).parent / "model"
 
 
-def _fetch(hub_id: str, patterns: Sequence[str]) -> Path:
+def _fetch(hub_id: str, name: str, patterns: Sequence[str]) -> Path:
     if not _HUB_ID.fullmatch(hub_id):
         raise FileNotFoundError(
             f"there is no folder {hub_id!r}, and that is no hub id (owner/name) either; give the path of a folder that "
@@ -112,16 +118,14 @@ def _fetch(hub_id: str, patterns: Sequence[str]) -> Path:
         reason = str(error).strip().partition("\n")[0]
         cached = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
         places = (
-            f"its {CONFIG_FILE} and {SAFE_WEIGHTS[0]} in a folder of that name, in the cache "
-            f"{constants.HF_HUB_CACHE} (as {cached.name}, see HF_HOME), and on the hub ({reason})"
+            f"{SAFE_WEIGHTS[0]} and {CONFIG_FILE} in a folder {hub_id}, in {cached} (the hub's cache, see HF_HOME) and "
+            f"on the hub ({reason})"
         )
-        raise _absent(hub_id, places) from error
+        raise _absent(hub_id, name, places, cached) from error
 
 
-def _absent(source: str | Path, places: str) -> FileNotFoundError:
-    return FileNotFoundError(
-        f"the model {str(source)!r} was not found; looked for {places}. There are three ways to get it: run once with "
-        f"a connection; or, where there is one, `hf download {source} --local-dir FOLDER`, copy FOLDER here and give "
-        "transformers/FOLDER, or weights: FOLDER; or give what is here: weights: RUN (an earlier run), weights: null "
-        "(random ones, where the model's folder is here), or an encoder that is not fetched, such as compact/text"
-    )
+def _absent(source: str, name: str, places: str, cache: Path) -> FileNotFoundError:
+    fetch = f"hf download {source} --local-dir FOLDER"
+    own = name.startswith("transformers/")
+    random = " of the architecture in a local folder, as transformers/FOLDER" if own else ""
+    return absent_weights(name, looked_for=places, cache=str(cache), make_local=fetch, random=random)

@@ -42,7 +42,7 @@ class EncoderInfo:
     ignores_padding: bool = True
     """False where the original was trained without a mask, so that padding changes its tokens."""
     parameters: int | None = None
-    """How many it has; None where it depends on the weights."""
+    """How many it has, without a classifier; None where it depends on the weights."""
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,22 @@ UNSTABLE = ("_name_or_path", "architectures", "auto_map", "dtype", "torch_dtype"
 logger = logging.getLogger(__name__)
 
 
-def find_checkpoint(name: str, weights: Weights) -> tuple[str, list[Path], str]:
-    """Folder or hub id of everything but weights; files with the weights, none for random ones; their licence."""
-    source = name.removeprefix(FAMILY)
+def find_checkpoint(name: str, weights: Weights, *, source: str | None = None) -> tuple[str, list[Path], str]:
+    """Folder or hub id of everything but weights; files with the weights, none for random ones; their licence.
+
+    Args:
+        name: the encoder's.
+        source: its own folder or hub id, where that is not the rest of its name.
+    """
+    source = name.removeprefix(FAMILY) if source is None else source
     if weights is None:
         return source, [], "unknown"
     if weights != "pretrained" and Path(weights).is_file():
         return source, [Path(weights)], "unknown"
-    folder = locate(source if weights == "pretrained" else str(weights), with_weights=True)
+    if weights == "pretrained":
+        folder = locate(source, with_weights=True, name=name)
+    else:
+        folder = locate(str(weights), with_weights=True)
     return str(folder), weight_files(folder), licence_of(folder)
 
 

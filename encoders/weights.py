@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from encoders.absent import absent_weights
 from encoders.base import Encoder, Provenance
 from encoders.preprocessing import load_preprocessor
 from encoders.registry import BUILT_IN, EncoderInfo, Factory, Weights
@@ -223,9 +224,9 @@ def download(url: str, name: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), digest[1] if digest else None, progress=sys.stderr.isatty())
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        raise FileNotFoundError(
-            f"the pretrained weights of {name} are not on this machine: {path} is not there, and {url} cannot be "
-            f"fetched ({error}). Fetch that file elsewhere and put it there, or give weights: FILE, weights: RUN "
-            "(an earlier run), or weights: null for random ones"
+        raise absent_weights(
+            name,
+            looked_for=f"{file_name} in {path.parent} (torch's cache, see TORCH_HOME) and at {url} ({error})",
+            cache=str(path),
         ) from error
     return path

@@ -1,5 +1,6 @@
 """The model card of a bundle, Markdown. Never imports torch."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ def model_card(bundle: Bundle, metrics: Mapping[str, Any], provenance: Mapping[s
         f"# {bundle.name}",
         "An ONNX bundle: it answers through onnxruntime, without torch. Inputs may be missing in any combination, "
         "but not all at once.",
+        *_warnings(bundle, provenance),
         "## How to load",
         "Install with `pip install multimodal-transfer` (on a GPU: `pip install 'multimodal-transfer[cuda]'`).",
         _LOAD.format(folder="path/to/this/folder", record=record),
@@ -36,6 +38,24 @@ def model_card(bundle: Bundle, metrics: Mapping[str, Any], provenance: Mapping[s
         "weights are as their publishers state them; `unknown` means that nobody has said.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def is_non_commercial(licence: str) -> bool:
+    """Whether a licence's name says "NC", as those of Creative Commons do.
+
+    >>> is_non_commercial("CC-BY-NC-4.0"), is_non_commercial("cc-by-nc-sa-4.0"), is_non_commercial("CC-BY-4.0")
+    (True, True, False)
+    """
+    return re.search(r"\bnc\b", licence, re.IGNORECASE) is not None
+
+
+def _warnings(bundle: Bundle, provenance: Mapping[str, Any]) -> Iterator[str]:
+    for name, _, _, weights, licence in _input_rows(bundle, provenance):
+        if is_non_commercial(licence):
+            yield (
+                f"**Not for commercial use:** the encoder of input `{name}` began with weights ({weights}) under "
+                f"{licence}, a licence that does not allow it; it covers what this bundle made of them, too."
+            )
 
 
 def _input_rows(bundle: Bundle, provenance: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -260,12 +260,13 @@ def encoders(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)] = None,
     modality: Annotated[str | None, typer.Option(help="image, text or audio.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetches the weights of every NAME.")] = False,
+    tower: Annotated[str | None, typer.Option(help="With --download: which half of CLIP, SigLIP or CLAP.")] = None,
 ) -> None:
     """Lists encoders with their licence and source, all or those named; with --download fetches their weights."""
     from encoders import find_encoder, list_encoders
 
     if download:
-        _download(names or [])
+        _download(names or [], {} if tower is None else {"tower": tower})
         return
     found = [find_encoder(name) for name in names] if names else list_encoders(modality)
     if not found:
@@ -277,14 +278,14 @@ def encoders(
     show_table(("name", "modality", "width", "parameters", "source", "licence", "paper"), rows)
 
 
-def _download(names: list[str]) -> None:
+def _download(names: list[str], options: dict[str, str]) -> None:
     """Builds each encoder once, which leaves its weights in the library's own cache."""
     from encoders import create_encoder
 
     if not names:
         raise typer.BadParameter("name the encoders to fetch, for example torchvision/resnet18", param_hint="NAME")
     for name in names:
-        encoder = create_encoder(name, weights="pretrained")
+        encoder = create_encoder(name, weights="pretrained", **options)
         say(f"{name}: on this machine; sha256 {encoder.provenance.sha256}, licence {encoder.provenance.licence}")
 
 

@@ -68,7 +68,7 @@ def read_weights(name: str, weights: Weights, published: Mapping[str, Any]) -> F
         return None
     hub_id, url = published.get("hf_hub_id"), published.get("url")
     if weights != "pretrained" or hub_id:
-        _, files, licence = find_checkpoint(str(hub_id), weights)
+        _, files, licence = find_checkpoint(name, weights, source=str(hub_id))
     elif url:
         files, licence = [download(url, name)], "unknown"
     else:

@@ -225,6 +225,16 @@ def test_the_catalogue_agrees_with_torchaudio_s_bundles():
         if "CC BY-NC" not in value.__doc__ and "CC-BY-NC" not in value.__doc__
     }
     assert set(SPEECH_MODELS) == free
-    for name, (width, _) in SPEECH_MODELS.items():
+    for name, (width, _, _) in SPEECH_MODELS.items():
         assert bundles[name.upper()]._params["encoder_embed_dim"] == width
         assert "MIT License" in bundles[name.upper()].__doc__
+
+
+SLOW = [pytest.param(name, marks=[pytest.mark.slow] * (name != "wav2vec2_base")) for name in SPEECH_MODELS]
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_the_catalogue_knows_the_parameters_of_every_bundle(name):
+    with torch.device("meta"):
+        encoder = create_encoder(f"torchaudio/{name}", weights=None)
+    assert SPEECH_MODELS[name][1] == sum(parameter.numel() for parameter in encoder.parameters())

@@ -62,28 +62,15 @@ def test_old_weight_files_are_taken_where_there_is_nothing_else(cache):
     assert create_encoder("transformers/org/tiny").provenance.weights == "pretrained"
 
 
-def test_what_is_not_here_is_one_error_with_all_places_and_ways(cache):
-    with pytest.raises(FileNotFoundError) as raised:
-        create_encoder("transformers/org/other")
-    message = str(raised.value)
-    assert "the model 'org/other' was not found" in message
-    assert "looked for its config.json and model.safetensors in a folder of that name" in message
-    assert "models--org--other" in message
-    assert "There are three ways to get it: run once with a connection; or" in message
-    assert f"the cache {cache.parent.parent.parent}" in message
-    assert "hf download org/other --local-dir FOLDER" in message
-    assert "compact/text" in message
-
-
 def test_a_download_that_stopped_before_the_weights_says_so(cache):
     (cache / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"which holds neither model\.safetensors nor pytorch_model\.bin"):
+    with pytest.raises(FileNotFoundError, match=r"looked for model\.safetensors and pytorch_model\.bin in .*neither"):
         create_encoder("transformers/org/tiny")
     assert create_encoder("transformers/org/tiny", weights=None).embed_dim == 32
 
 
 def test_an_id_that_the_hub_refuses_is_the_same_error():
-    with pytest.raises(FileNotFoundError, match=r"'a--b' was not found; looked for its config.json and model.safe"):
+    with pytest.raises(FileNotFoundError, match=r"of transformers/a--b are not on this machine; looked for model"):
         create_encoder("transformers/a--b")
 
 

@@ -117,16 +117,14 @@ def test_a_projection_is_refused_where_there_is_no_other_half(tmp_path):
 
 
 @pytest.mark.parametrize("kind", TOWERS)
-@pytest.mark.parametrize("pooling", ["tokens", "projected"])
-def test_every_promise_is_kept_in_torch(kind, pooling, tmp_path):
+def test_every_promise_is_kept_in_torch_by_the_projected_token(kind, tmp_path):
     write_two_towers(tmp_path, kind)
-    check_encoder(create_encoder(f"transformers/{tmp_path}", tower="text", pooling=pooling), export=False)
+    check_encoder(create_encoder(f"transformers/{tmp_path}", tower="text", pooling="projected"), export=False)
 
 
 @pytest.mark.parametrize(
     "kind", [kind if kind == "clip" else pytest.param(kind, marks=pytest.mark.slow) for kind in TOWERS]
 )
-@pytest.mark.parametrize("pooling", [pytest.param("tokens", marks=pytest.mark.slow), "projected"])
-def test_every_promise_is_kept_in_onnx(kind, pooling, tmp_path):
+def test_every_promise_is_kept_in_onnx_by_the_projected_token(kind, tmp_path):
     write_two_towers(tmp_path, kind)
-    check_encoder(create_encoder(f"transformers/{tmp_path}", tower="text", pooling=pooling))
+    check_encoder(create_encoder(f"transformers/{tmp_path}", tower="text", pooling="projected"))

@@ -1,5 +1,4 @@
 import hashlib
-import http.client
 import json
 import pickle
 import shutil
@@ -347,19 +346,3 @@ def test_a_file_is_fetched_once_and_its_digest_is_checked(torch_home, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"cannot be fetched .*invalid hash"):
         download(file.as_uri(), "mine/tiny")
     assert not path.exists()
-
-
-@pytest.mark.parametrize("error", [OSError("no route"), http.client.IncompleteRead(b"")])
-def test_what_cannot_be_fetched_is_one_error_with_all_ways(error, torch_home, monkeypatch):
-    def fail(*_, **__):
-        raise error
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    with pytest.raises(FileNotFoundError) as raised:
-        create_encoder(RESNET)
-    message = str(raised.value)
-    assert "the pretrained weights of torchvision/resnet18 are not on this machine" in message
-    assert str(torch_home / "resnet18-f37072fd.pth") in message
-    assert "https://download.pytorch.org/models/resnet18-f37072fd.pth" in message
-    for way in ("put it there", "weights: FILE", "weights: RUN", "weights: null"):
-        assert way in message

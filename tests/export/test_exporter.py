@@ -9,7 +9,7 @@ import torch
 from exported import CONFIG, StubRun, make_three_input_model
 
 from export import Bundle, BundleError, ParityError, export_bundle, exporter
-from export.card import model_card
+from export.card import is_non_commercial, model_card
 from multimodal.config import Task
 from multimodal.records import read_records
 
@@ -49,6 +49,31 @@ def test_a_card_without_metrics_or_origin_says_so(bundle: Bundle) -> None:
     card = model_card(bundle, {}, {})
     assert "None were measured." in card
     assert "| photo | image | image | unknown | unknown |" in card
+
+
+def test_the_card_names_the_input_whose_weights_are_not_for_commercial_use(bundle: Bundle) -> None:
+    licences = {"photo": "CC-BY-NC-4.0", "text": "cc-by-4.0", "sound": "unknown"}
+    origin = {name: {"weights": "pretrained", "licence": licence} for name, licence in licences.items()}
+    card = model_card(bundle, {}, {"encoders": origin})
+    sentence = "**Not for commercial use:** the encoder of input `photo` began with weights (pretrained) under CC-BY-NC"
+    assert sentence in card
+    assert card.count("Not for commercial use") == 1
+    assert "Not for commercial use" not in (bundle.folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("licence", "expected"),
+    [
+        ("CC-BY-NC-4.0", True),
+        ("cc-by-nc-sa-4.0", True),
+        ("CC BY-NC 4.0", True),
+        ("CC-BY-4.0", False),
+        ("NCSA", False),
+        ("unknown", False),
+    ],
+)
+def test_a_licence_that_says_nc_is_non_commercial(licence: str, expected: bool) -> None:
+    assert is_non_commercial(licence) is expected
 
 
 def test_paths_of_the_training_machine_stay_there(run: StubRun) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from text_checkpoints import write_two_towers
 from tiny import make_rows
 
 import multimodal as mm
@@ -436,6 +437,13 @@ def test_encoders_are_fetched_by_name(tmp_path, monkeypatch):
     done = command("encoders", "--download", name)
     assert done.returncode == 0
     assert re.match(rf"{name}: on this machine; sha256 [0-9a-f]{{64}}, licence apache-2.0\n", done.stdout)
+
+
+def test_half_of_a_model_is_fetched_by_its_tower(tmp_path):
+    write_two_towers(tmp_path, "clip")
+    done = command("encoders", "--download", f"transformers/{tmp_path}", "--tower", "text")
+    assert done.returncode == 0
+    assert "on this machine; sha256" in done.stdout
 
 
 def test_a_download_names_what_it_cannot_fetch():

@@ -270,7 +270,7 @@ def test_the_catalogue_lists_every_classifier_of_torchvision():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_catalogue_knows_the_width_of_every_classifier(name, monkeypatch):
+def test_the_catalogue_knows_width_and_parameters_of_every_classifier(name, monkeypatch):
     from_params = regnet.BlockParams.from_init_params
 
     def on_cpu(*args, **kwargs):
@@ -287,4 +287,8 @@ def test_the_catalogue_knows_the_width_of_every_classifier(name, monkeypatch):
             width = model.hidden_dim
         else:
             width = seen_by_the_head(model, torch.empty(1, 3, size, size)).shape[1]
-    assert find_encoder(f"torchvision/{name}").embed_dim == width
+        encoder = create_encoder(f"torchvision/{name}", weights=None)
+    info = find_encoder(f"torchvision/{name}")
+    assert info.embed_dim == width
+    assert info.parameters == sum(parameter.numel() for parameter in encoder.parameters())
+    assert info.parameters < default_weights(name).meta["num_params"]  # which counts the classifier, too
