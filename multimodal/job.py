@@ -112,7 +112,7 @@ class Job:
 
         The trusts of late fusion are fitted first, to the same rows.
         """
-        data = self._dataset(self.tables.valid)
+        data = self.dataset(self.tables.valid)
         everything = self.model.input_names
         if late_heads(self.model):
             answers = fit_trusts(self.model, data, workers=self.workers)
@@ -129,7 +129,7 @@ class Job:
         decodings = {name: self.model.head(name).decoding() for name in self.targets}
         return evaluate(
             self.model,
-            self._dataset(records),
+            self.dataset(records),
             decodings,
             workers=self.workers,
             on_error=self.task.data.on_error,
@@ -157,7 +157,8 @@ class Job:
             return 0  # tokens in memory are read sooner than they are passed between processes
         return num_workers(self.task.data.workers)
 
-    def _dataset(self, records: Records) -> RecordDataset:
+    def dataset(self, records: Records) -> RecordDataset:
+        """The records as evaluation reads them."""
         augmentations = build_augmentations(self.task, self.encoders, training=False)
         return RecordDataset(records, self.readers, self.targets, augmentations)
 
