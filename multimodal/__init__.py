@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from multimodal.run import Run
     from multimodal.training import fit
     from multimodal.transfer.plan import ParamGroup, Phase, TransferStrategy
+    from multimodal.transfer_gap import transfer_check
 
 __version__ = "0.1.0"
 
@@ -47,6 +48,7 @@ _HOMES = {
     ),
     "multimodal.training": ("fit",),
     "multimodal.transfer.plan": ("ParamGroup", "Phase", "TransferStrategy"),
+    "multimodal.transfer_gap": ("transfer_check",),
     "multimodal.heads": ("Head",),
     "multimodal.model": ("ModelOutput", "MultimodalModel"),
     "multimodal.records": ("RecordError", "read_records"),
@@ -66,6 +68,7 @@ __all__ = [  # noqa: RUF022  (in the order of use)
     "load_task",
     "fit",
     "Run",
+    "transfer_check",
     "Encoder",
     "create_encoder",
     "list_encoders",

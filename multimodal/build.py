@@ -280,7 +280,7 @@ def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
     policy = EncoderPolicy(
         scales={name: _learning_rate_scale(task, entry, model.encoder(name)) for name, entry in owners.items()},
         frozen=frozenset(name for name, entry in owners.items() if entry.frozen),
-        fresh=frozenset(name for name in owners if _has_random_weights(model.encoder(name))),
+        fresh=frozenset(name for name in owners if has_random_weights(model.encoder(name))),
         unfreeze_from=task.transfer.unfreeze_from,
     )
     transfer, lora = task.transfer, task.transfer.lora
@@ -298,10 +298,11 @@ def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
 def _learning_rate_scale(task: Task, entry: Input, encoder: Encoder) -> float:
     if entry.learning_rate_scale is not None:
         return entry.learning_rate_scale
-    return 1.0 if _has_random_weights(encoder) else task.transfer.encoder_scale
+    return 1.0 if has_random_weights(encoder) else task.transfer.encoder_scale
 
 
-def _has_random_weights(encoder: Encoder) -> bool:
+def has_random_weights(encoder: Encoder) -> bool:
+    """Whether the encoder knows nothing yet."""
     return encoder.provenance.weights == "random"
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from multimodal.console import complain, say, show_metrics, show_table
+from multimodal.console import complain, say, show_metrics, show_table, show_transfer
 from multimodal.records import RecordError
 from multimodal.threads import share_cores
 
@@ -55,6 +55,8 @@ def train(
     run = fit(config, overrides=overrides or (), out=out, resume=resume, cache=cache, say=say)
     if run.metrics:
         show_metrics(run.metrics)
+    if any(encoder["weights"] != "random" for encoder in run.provenance["encoders"].values()):
+        say(f"transfer gap: not measured; `multimodal transfer-check {config}` measures it")
 
 
 @app.command()
@@ -253,6 +255,21 @@ def check(config: Config, overrides: Overrides = None) -> None:
     say(f"{config}: {errors} errors, {len(problems) - errors} warnings")
     if errors:
         raise typer.Exit(EXIT_NOTHING_DONE)
+
+
+@app.command()
+def transfer_check(
+    config: Config,
+    overrides: Overrides = None,
+    scratch: Annotated[
+        bool, typer.Option("--scratch", help="Also trains the job, and the same from random weights.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Takes arms, gaps, verdicts.")] = None,
+) -> None:
+    """Whether the encoders' weights help: against raw features, random weights, and each input alone."""
+    from multimodal.transfer_gap import transfer_check as check_transfer
+
+    show_transfer(check_transfer(config, overrides=overrides or (), scratch=scratch, out=out, say=say))
 
 
 @app.command()

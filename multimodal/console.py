@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # tab, and where str.splitlines splits
@@ -59,6 +59,39 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         say()
         columns = ("task", "temperature", "calibration error", "log loss", "records")
         show_table(columns, calibration, title="How far its probabilities can be believed")
+
+
+def show_transfer(result: Mapping[str, Any]) -> None:
+    """Every task's arms with their intervals, then a few lines a task: verdict, action, inputs, scratch."""
+    measured = {task: values for task, values in result["tasks"].items() if "arms" in values}
+    rows = [
+        (task, arm, *_estimate(value)) for task, values in measured.items() for arm, value in values["arms"].items()
+    ]
+    if rows:
+        show_table(("task", "arm", "accuracy", "95% interval"), rows, title="Arms, on the same folds")
+        say()
+    for task, values in result["tasks"].items():
+        for line in _transfer_lines(values):
+            say(f"{task}: {line}")
+
+
+def _transfer_lines(values: Mapping[str, Any]) -> Iterator[str]:
+    if "arms" not in values:
+        yield f"transfer gap: not measured ({values['reason']})"
+        return
+    if values["records"] < values["labelled_records"]:
+        yield f"checked on {values['records']} of {values['labelled_records']} labelled records"
+    yield f"against {values['against']}: {values['summary']}"
+    yield values["action"]
+    if values["inputs"] is not None:
+        yield f"{values['inputs']['note']}: {values['inputs']['summary']}"
+    scratch = values.get("scratch")
+    if scratch is not None and scratch["gap"] is not None:
+        gap, interval = _estimate(scratch["gap"])
+        yield (
+            f"trained {scratch['configured']:.3g}, from scratch {scratch['scratch']:.3g} on {scratch['records']} "
+            f"validation records: gap {gap}, optimistic 95 % interval {interval}"
+        )
 
 
 HEADLINES = ("accuracy", "r2", "top1")

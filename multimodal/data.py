@@ -84,7 +84,7 @@ class RecordDataset(Dataset[Sample]):
         if row == BLANK:
             return self._blank(row)
         try:
-            inputs = {name: self._read(name, epoch, row) for name in self.readers}
+            inputs = {name: self.read(name, epoch, row) for name in self.readers}
             if not any(present for _, present in inputs.values()):
                 columns = ", ".join(reader.column for reader in self.readers.values())
                 raise self._error(row, None, None, f"every input is missing ({columns}); fill in at least one")
@@ -92,7 +92,12 @@ class RecordDataset(Dataset[Sample]):
         except RecordError as error:
             return self._blank(row, error)
 
-    def _read(self, name: str, epoch: int, row: int) -> tuple[Arrays, bool]:
+    def read(self, name: str, epoch: int, row: int) -> tuple[Arrays, bool]:
+        """Arrays of one input of a record, and whether the record has it.
+
+        Raises:
+            RecordError: if it is given but cannot be read.
+        """
         augmentation = self.augmentations.get(name)
         augment = None if augmentation is None else partial(augmentation, epoch=epoch, row=row)
         records = self.records

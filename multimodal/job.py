@@ -117,7 +117,7 @@ class Job:
 
         The trusts of late fusion are fitted first, to the same rows.
         """
-        data = self._dataset(self.tables.valid)
+        data = self.dataset(self.tables.valid)
         everything = self.model.input_names
         if late_heads(self.model):
             answers = fit_trusts(self.model, data, workers=self.workers)
@@ -139,7 +139,7 @@ class Job:
 
     def calibrated(self) -> tuple["Job", dict[str, Any]]:
         """The job with temperatures fitted on the validation rows, and how well they fit there."""
-        data, everything = self._dataset(self.tables.valid), self.model.input_names
+        data, everything = self.dataset(self.tables.valid), self.model.input_names
         answers = answer(self.model, data, subsets=[everything], workers=self.workers)
         job = replace(self, temperatures=fit_temperatures(answers, everything, data, self.decodings))
         return job, calibrations(answers, everything, data, job.decodings)
@@ -148,7 +148,7 @@ class Job:
         """Metrics per task and per combination of inputs, and the records that could not be read."""
         return evaluate(
             self.model,
-            self._dataset(records),
+            self.dataset(records),
             self.decodings,
             workers=self.workers,
             on_error=self.task.data.on_error,
@@ -176,7 +176,8 @@ class Job:
             return 0  # tokens in memory are read sooner than they are passed between processes
         return num_workers(self.task.data.workers)
 
-    def _dataset(self, records: Records) -> RecordDataset:
+    def dataset(self, records: Records) -> RecordDataset:
+        """The records as evaluation reads them."""
         augmentations = build_augmentations(self.task, self.encoders, training=False)
         return RecordDataset(records, self.readers, self.targets, augmentations)
 

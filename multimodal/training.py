@@ -32,7 +32,8 @@ from multimodal.transfer import Phase
 logger = logging.getLogger(__name__)
 
 
-def _log(line: str) -> None:
+def log_line(line: str) -> None:
+    """Where progress goes that nobody takes: warnings as such."""
     logger.log(logging.WARNING if line.startswith("warning") else logging.INFO, line)
 
 
@@ -47,7 +48,7 @@ def fit(
     overrides: Sequence[str] = (),
     resume: bool = False,
     cache: bool = True,
-    say: Say = _log,
+    say: Say = log_line,
 ) -> Run:
     """Trains a job and returns its run.
 
@@ -68,11 +69,7 @@ def fit(
         RecordError: for a record that cannot be read, with ``data.on_error: raise``.
         TrainingError: if the loss stays non-finite.
     """
-    base = Path.cwd()
-    if not isinstance(task, Task):
-        base = Path(task).resolve().parent
-        task = load_task(task, overrides)
-    task = _with_absolute_paths(task, base, {"train": train, "valid": valid, "test": test})
+    task, base = open_task(task, overrides, {"train": train, "valid": valid, "test": test})
     folder = Path(out) if out is not None else _free_folder(Path("runs") / task.name)
     with processes() as group:
         say = say if group.is_main else _silence
@@ -88,11 +85,27 @@ def fit(
         if group.is_main:
             _write_description(folder, job)
         _announce(job, say)
-        _train(job, folder, device, options, group, resume=resume, cache=cache_folder() if cache else None, say=say)
+        train_job(job, folder, device, options, group, resume=resume, cache=cache_folder() if cache else None, say=say)
     return Run(folder)
 
 
-def _train(
+def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping[str, Any]) -> tuple[Task, Path]:
+    """The job with absolute paths of its tables, and the folder that its weights start from.
+
+    Args:
+        tables: those that stand in the place of ``task.data``, None where there is none.
+
+    Raises:
+        ConfigError: if the YAML describes no job.
+    """
+    base = Path.cwd()
+    if not isinstance(task, Task):
+        base = Path(task).resolve().parent
+        task = load_task(task, overrides)
+    return _with_absolute_paths(task, base, tables), base
+
+
+def train_job(
     job: Job,
     folder: Path,
     device: torch.device,
@@ -103,6 +116,7 @@ def _train(
     cache: Path | None,
     say: Say,
 ) -> None:
+    """Trains the job's model in place; weights and metrics go into ``folder``."""
     began = time.monotonic()
     job.model.to(device)
     strategy = build_strategy(job.task, job.model)

@@ -1,0 +1,85 @@
+"""The same job with random encoders and the same budget: the dear arm of a transfer check."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from multimodal.config import Task
+from multimodal.distributed import Processes
+from multimodal.evaluation import answer
+from multimodal.job import Job, choose_device
+from multimodal.progress import Say
+from multimodal.targets import read_truth
+from multimodal.training import train_job
+from multimodal.transfer.guard.arms import estimate
+from multimodal.transfer.guard.gaps import Gaps
+from multimodal.transfer.guard.intervals import paired_bootstrap_interval
+
+
+def scratch_gaps(job: Job, tasks: Sequence[str], base: Path, *, cache: Path | None, say: Say) -> dict[str, Any]:
+    """Task -> accuracy on the validation table of the job as configured, of the same from scratch, and their gap.
+
+    Trains both. The validation table chose the best epoch of both and one training each is compared, so that the
+    interval is optimistic.
+
+    When not to use: for the verdict.
+
+    Args:
+        tasks: classification tasks.
+        base: folder that relative weights start from.
+    """
+    configured, scratch = (
+        _right(Job.build(task, job.tables, base), tasks, name, cache, say)
+        for name, task in (("configured", job.task), ("scratch", from_scratch(job)))
+    )
+    return {name: _gap(configured[name], scratch[name], job.task.train.seed) for name in tasks}
+
+
+def from_scratch(job: Job) -> Task:
+    """The job with every encoder's weights random and all of them trained: a frozen random encoder learns nothing."""
+    inputs = {
+        name: entry.model_copy(
+            update={
+                "weights": None,
+                "frozen": False,
+                "learning_rate_scale": None,
+                "options": job.encoders[name].architecture(),
+            }
+        )
+        if entry.share is None
+        else entry
+        for name, entry in job.task.inputs.items()
+    }
+    transfer = job.task.transfer.model_copy(update={"strategy": "finetune"})  # of random weights all train whole
+    return job.task.model_copy(update={"inputs": inputs, "transfer": transfer})
+
+
+def _right(job: Job, tasks: Sequence[str], arm: str, cache: Path | None, say: Say) -> dict[str, np.ndarray]:
+    """Task -> whether the trained job is right, of each labelled validation record that can be read."""
+    device = choose_device(job.task.train.device, Processes())
+    with TemporaryDirectory() as folder:
+        options = job.trainer_options(device)
+        train_job(
+            job, Path(folder), device, options, Processes(), resume=False, cache=cache, say=lambda s: say(f"{arm}: {s}")
+        )
+    data, shown = job.dataset(job.tables.valid), job.model.input_names
+    answers = answer(job.model, data, subsets=[shown], workers=job.workers)
+    places, right = {int(row): place for place, row in enumerate(answers.rows)}, {}
+    for name in tasks:
+        truth = read_truth(data.targets[name], data.records, answers.rows.tolist())
+        outputs = answers.outputs[shown][name][[places[int(row)] for row in truth.rows]]
+        right[name] = (outputs.argmax(axis=1) == truth.targets).astype(np.float64)
+    return right
+
+
+def _gap(configured: np.ndarray, scratch: np.ndarray, seed: int) -> dict[str, Any]:
+    records = len(configured)
+    if records == 0:
+        return {"records": 0, "configured": None, "scratch": None, "gap": None}
+    gap = configured - scratch
+    interval = paired_bootstrap_interval(Gaps(gap.mean(keepdims=True), gap, 0.0), seed=seed)
+    accuracies = {"configured": float(configured.mean()), "scratch": float(scratch.mean())}
+    return {"records": records, **accuracies, "gap": estimate(float(gap.mean()), interval), "optimistic": True}
