@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from multimodal.run import (
     write_architecture,
     write_json,
 )
-from multimodal.tables import Tables, read_tables, unseen_labels
+from multimodal.tables import Tables, open_task, read_tables, unseen_labels
 from multimodal.targets import nearest_label
 from multimodal.token_store import cache_folder
 from multimodal.trainer import Trainer
@@ -98,22 +98,6 @@ def fit(
     return Run(folder)
 
 
-def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping[str, Any]) -> tuple[Task, Path]:
-    """The job with absolute paths of its tables, and the folder that its weights start from.
-
-    Args:
-        tables: those that stand in the place of ``task.data``, None where there is none.
-
-    Raises:
-        ConfigError: if the YAML describes no job.
-    """
-    base = Path.cwd()
-    if not isinstance(task, Task):
-        base = Path(task).resolve().parent
-        task = load_task(task, overrides)
-    return _with_absolute_paths(task, base, tables), base
-
-
 def train_job(
     job: Job,
     folder: Path,
@@ -171,22 +155,6 @@ def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, gro
         job = job.with_kept_tokens(trained, cache=cache, compute=True, say=say)
     group.wait()
     return job if cache is None or group.is_main else job.with_kept_tokens(trained, cache=cache, compute=False, say=say)
-
-
-def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Task:
-    """The job with the files of the tables that it reads: those given, which start from the working directory, first.
-
-    A table that is given as Python objects has no file.
-    """
-    files: dict[str, Path | None] = {}
-    for key, table in given.items():
-        written = getattr(task.data, key)
-        if table is not None:
-            files[key] = Path(table) if isinstance(table, str | Path) else None
-        elif written is not None:
-            files[key] = base / written
-    absolute = {key: None if path is None else str(path.resolve()) for key, path in files.items()}
-    return task.model_copy(update={"data": task.data.model_copy(update=absolute)})
 
 
 def _free_folder(folder: Path) -> Path:
