@@ -43,6 +43,7 @@ def from_scratch(job: Job) -> Task:
     inputs = {
         name: entry.model_copy(
             update={
+                "encoder": job.encoders[name].name,
                 "weights": None,
                 "frozen": False,
                 "learning_rate_scale": None,

@@ -1,6 +1,6 @@
 """The tables of one job, and which of their rows train, validate and test."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.config import ConfigError, Task
+from multimodal.config import ConfigError, Task, load_task
 from multimodal.files import sha256_of
 from multimodal.records import Records, read_records
 from multimodal.targets import TargetReader
@@ -32,6 +32,38 @@ class Tables:
     def all(self) -> list[Records]:
         """Every table there is."""
         return [self.train, self.valid, *([] if self.test is None else [self.test])]
+
+
+def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping[str, Any]) -> tuple[Task, Path]:
+    """The job with absolute paths of its tables, and the folder that its weights start from.
+
+    Args:
+        tables: those that stand in the place of ``task.data``, None where there is none.
+
+    Raises:
+        ConfigError: if the YAML describes no job.
+    """
+    base = Path.cwd()
+    if not isinstance(task, Task):
+        base = Path(task).resolve().parent
+        task = load_task(task, overrides)
+    return _with_absolute_paths(task, base, tables), base
+
+
+def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Task:
+    """The job with the files of the tables that it reads: those given, which start from the working directory, first.
+
+    A table that is given as Python objects has no file.
+    """
+    files: dict[str, Path | None] = {}
+    for key, table in given.items():
+        written = getattr(task.data, key)
+        if table is not None:
+            files[key] = Path(table) if isinstance(table, str | Path) else None
+        elif written is not None:
+            files[key] = base / written
+    absolute = {key: None if path is None else str(path.resolve()) for key, path in files.items()}
+    return task.model_copy(update={"data": task.data.model_copy(update=absolute)})
 
 
 def read_tables(

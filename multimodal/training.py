@@ -5,7 +5,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from multimodal.job import Job, choose_device
 from multimodal.progress import Say, format_seconds
 from multimodal.results import write_results
 from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, WEIGHTS_FILE, Run, RunError, write_architecture
-from multimodal.tables import Tables, read_tables, unseen_labels
+from multimodal.tables import Tables, open_task, read_tables, unseen_labels
 from multimodal.targets import nearest_label
 from multimodal.token_store import cache_folder
 from multimodal.trainer import Trainer
@@ -85,24 +85,12 @@ def fit(
         if group.is_main:
             _write_description(folder, job)
         _announce(job, say)
-        train_job(job, folder, device, options, group, resume=resume, cache=cache_folder() if cache else None, say=say)
+        kept = cache_folder() if cache else None
+        job, summary = train_job(job, folder, device, options, group, resume=resume, cache=kept, say=say)
+        if group.is_main:
+            write_results(job, folder, summary, say)
+            say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
     return Run(folder)
-
-
-def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping[str, Any]) -> tuple[Task, Path]:
-    """The job with absolute paths of its tables, and the folder that its weights start from.
-
-    Args:
-        tables: those that stand in the place of ``task.data``, None where there is none.
-
-    Raises:
-        ConfigError: if the YAML describes no job.
-    """
-    base = Path.cwd()
-    if not isinstance(task, Task):
-        base = Path(task).resolve().parent
-        task = load_task(task, overrides)
-    return _with_absolute_paths(task, base, tables), base
 
 
 def train_job(
@@ -115,8 +103,12 @@ def train_job(
     resume: bool,
     cache: Path | None,
     say: Say,
-) -> None:
-    """Trains the job's model in place; weights and metrics go into ``folder``."""
+) -> tuple[Job, dict[str, Any]]:
+    """Trains the job's model in place; its weights go into ``folder``.
+
+    Returns:
+        The job as it was trained, with kept tokens; and what happened, JSON.
+    """
     began = time.monotonic()
     job.model.to(device)
     strategy = build_strategy(job.task, job.model)
@@ -140,9 +132,7 @@ def train_job(
     if group.is_main:
         job.model.eval()
         save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
-        summary = _summary(state, seconds=time.monotonic() - began)
-        write_results(job, folder, summary, say)
-        say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
+    return job, _summary(state, seconds=time.monotonic() - began)
 
 
 def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, group: Processes, say: Say) -> Job:
@@ -152,22 +142,6 @@ def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, gro
         job = job.with_kept_tokens(trained, cache=cache, compute=True, say=say)
     group.wait()
     return job if cache is None or group.is_main else job.with_kept_tokens(trained, cache=cache, compute=False, say=say)
-
-
-def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Task:
-    """The job with the files of the tables that it reads: those given, which start from the working directory, first.
-
-    A table that is given as Python objects has no file.
-    """
-    files: dict[str, Path | None] = {}
-    for key, table in given.items():
-        written = getattr(task.data, key)
-        if table is not None:
-            files[key] = Path(table) if isinstance(table, str | Path) else None
-        elif written is not None:
-            files[key] = base / written
-    absolute = {key: None if path is None else str(path.resolve()) for key, path in files.items()}
-    return task.model_copy(update={"data": task.data.model_copy(update=absolute)})
 
 
 def _free_folder(folder: Path) -> Path:

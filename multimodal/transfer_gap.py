@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from multimodal.arm_features import Features, arm_features
-from multimodal.build import has_random_weights
+from multimodal.build import has_random_weights, label_cells
 from multimodal.config import Task
 from multimodal.job import Job
 from multimodal.progress import Say
 from multimodal.run import write_json
 from multimodal.scratch import scratch_gaps
-from multimodal.tables import read_tables
+from multimodal.tables import open_task, read_tables
 from multimodal.targets import ClassTarget
 from multimodal.token_store import cache_folder
-from multimodal.training import describe_weights, log_line, open_task
+from multimodal.training import describe_weights, log_line
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import PROBE, SINGLE, compare_arms, sample_rows
 
@@ -62,7 +62,7 @@ def transfer_check(
     rows = {name: _labelled(job, name) for name in task.tasks if isinstance(job.targets[name], ClassTarget)}
     reasons = {name: _reason(job, name, rows.get(name)) for name in task.tasks}
     measured = {name: labelled for name, labelled in rows.items() if reasons[name] is None}
-    tasks = {name: {"verdict": "not measured", "reason": reason} for name, reason in reasons.items()}
+    tasks = {name: _not_measured(reason) for name, reason in reasons.items()}
     if measured:
         tasks |= _compare(job, measured, kept, say)
     gaps = scratch_gaps(job, list(measured), base, cache=kept, say=say) if scratch and measured else {}
@@ -89,7 +89,9 @@ class _Labelled:
 
 
 def _labelled(job: Job, name: str) -> _Labelled:
-    cells = [job.targets[name].read(row) for row in job.tables.train.rows]
+    target, column = job.targets[name], job.task.label_columns()[name]
+    values = label_cells(name, job.task.tasks[name], column, job.tables.train, job.task.data.on_error)
+    cells = [target.read({column: value}) for value in values]
     rows = [row for row, cell in enumerate(cells) if cell is not None]
     return _Labelled(np.array(rows), np.array([int(cell) for cell in cells if cell is not None]))
 
@@ -103,6 +105,10 @@ def _reason(job: Job, name: str, labelled: _Labelled | None) -> str | None:
     if most_folds(labelled.classes) < 2:
         return "no class has two records, so that none can be held out"
     return None
+
+
+def _not_measured(reason: str | None) -> dict[str, Any]:
+    return {"verdict": "not measured", "reason": reason}
 
 
 def _compare(job: Job, tasks: Mapping[str, _Labelled], cache: Path | None, say: Say) -> dict[str, dict[str, Any]]:
@@ -119,6 +125,9 @@ def _compare(job: Job, tasks: Mapping[str, _Labelled], cache: Path | None, say: 
         places = np.searchsorted(rows, labelled.rows)
         good = ~np.isin(places, list(failed))
         names, labels, counts = np.unique(labelled.classes[good], return_inverse=True, return_counts=True)
+        if len(names) == 0 or counts.max() < 2:
+            answers[name] = _not_measured("too few of its records can be read to hold any out")
+            continue
         known = job.heads[name]["labels"]
         answers[name] = compare_arms(_task_arms(arms, job.task.task_inputs(name), places[good]), labels, seed=seed) | {
             "labelled_records": len(tasks[name].rows),

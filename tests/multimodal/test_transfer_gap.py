@@ -173,6 +173,13 @@ def test_a_record_that_cannot_be_read_stops_or_is_left_out_and_listed(media):
     assert "warning: 1 records that cannot be read were left out; --out lists them" in lines
 
 
+def test_a_table_that_cannot_be_read_at_all_is_not_measured():
+    rows = [{"text": ["no", "text"], "color": color} for color in ("blue", "green") * 4]
+    task = words("planted/scrambled").model_copy(update={"data": mm.Data(on_error="skip", workers=0)})
+    found = mm.transfer_check(task, train=rows, valid=rows)["tasks"]["color"]
+    assert found["reason"] == "too few of its records can be read to hold any out"
+
+
 def test_random_twins_have_the_architecture_and_other_weights(media):
     encoders = built(shop(media)).encoders
     twins = random_twins({**encoders, "again": encoders["text"]}, seed=0)

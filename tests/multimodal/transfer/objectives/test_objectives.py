@@ -192,6 +192,6 @@ def test_a_loss_that_vanishes_does_not_count_without_bound():
     weighting = UncertaintyWeighting(1)
     with torch.no_grad():
         weighting.log_variances.fill_(-50.0)
-    assert float(weighting.weights()[0]) == pytest.approx(math.exp(10) / 2)
+    assert weighting.weights()[0].item() == pytest.approx(math.exp(10) / 2)
     with pytest.raises(ValueError, match="1 or more"):
         UncertaintyWeighting(0)
