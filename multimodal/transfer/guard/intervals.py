@@ -35,8 +35,8 @@ def corrected_t_interval(gaps: Gaps, *, level: float = 0.95) -> Interval:
 def paired_bootstrap_interval(gaps: Gaps, *, seed: int = 0) -> Interval:
     """Normal interval with the standard error of drawing records (whole groups) again, with replacement.
 
-    Efron and Tibshirani (1993). It knows nothing of the variance that the training set adds: measured on digits, it
-    covers the true gap in 82 to 89 % of cases (benchmarks/transfer.md). Show it as the optimistic one.
+    Efron and Tibshirani (1993). It knows nothing of the variance that the training set adds, and so is too narrow:
+    show it as the optimistic one.
 
     When not to use: for the verdict.
     """

@@ -40,8 +40,7 @@ def judge(gaps: Gaps, *, seed: int = 0) -> Verdict:
     """Negative if the corrected interval lies below zero, positive if above, else inconclusive.
 
     The width of an interval falls with the root of the number of labels, so that (half width / gap)^2 times as many
-    would about tell. Power is low and honestly so: a true gap of -.08 is found in about a fifth of cases with 50
-    labels, in four fifths with 200 (benchmarks/transfer.md).
+    would about tell. With 50 labels a gap of -.08 is mostly left open, and that is said instead of guessed.
 
     When not to use: as a proof of no difference; "inconclusive" says only that these labels cannot tell.
     """
