@@ -79,8 +79,6 @@ def _transfer_lines(values: Mapping[str, Any]) -> Iterator[str]:
     if "arms" not in values:
         yield f"transfer gap: not measured ({values['reason']})"
         return
-    if values["records"] < values["labelled_records"]:
-        yield f"checked on {values['records']} of {values['labelled_records']} labelled records"
     yield f"against {values['against']}: {values['summary']}"
     yield values["action"]
     if values["inputs"] is not None:

@@ -128,6 +128,7 @@ def _compare(job: Job, tasks: Mapping[str, _Labelled], cache: Path | None, say: 
         if len(names) == 0 or counts.max() < 2:
             answers[name] = _not_measured("too few of its records can be read to hold any out")
             continue
+        say(f"{name}: comparing arms on {len(labels)} of {len(tasks[name].rows)} labelled records")
         known = job.heads[name]["labels"]
         answers[name] = compare_arms(_task_arms(arms, job.task.task_inputs(name), places[good]), labels, seed=seed) | {
             "labelled_records": len(tasks[name].rows),

@@ -192,6 +192,16 @@ def test_random_twins_have_the_architecture_and_other_weights(media):
     assert torch.equal(other.project.weight, twins["text"].project.weight)
 
 
+def test_only_so_many_records_are_checked_in_the_same_shares_and_it_is_said(monkeypatch):
+    monkeypatch.setattr("multimodal.transfer_gap.MOST_ROWS", 12)
+    rows = [{"text": word, "color": word} for word in ("blue", "green", "red", "red") * 6]
+    lines: list[str] = []
+    found = mm.transfer_check(words("planted/scrambled"), train=rows, valid=rows, say=lines.append)["tasks"]["color"]
+    assert found["labels"] == {"blue": 3, "green": 3, "red": 6}
+    assert (found["records"], found["labelled_records"]) == (12, 24)
+    assert "color: comparing arms on 12 of 24 labelled records" in lines
+
+
 def test_the_job_from_scratch_trains_every_encoder_from_random_weights(media):
     inputs = {"text": {"encoder": "compact/text", "frozen": True}}
     task = from_scratch(built(shop(media, inputs=inputs, transfer={"strategy": "linear_probe"})))
@@ -222,6 +232,7 @@ def test_the_command_shows_arms_verdict_and_action(config, tmp_path):
     assert "task\tarm\taccuracy\t95% interval\n" in done.output
     assert "color\tsingle:text\t" in done.output
     assert "color: against raw: " in done.output
+    assert "color: comparing arms on 25 of 25 labelled records\n" in done.output
     assert "price: transfer gap: not measured (it is a regression task" in done.output
     assert "verdict" in json.loads((tmp_path / "gap.json").read_text())["tasks"]["color"]
 
