@@ -43,6 +43,8 @@ class EncoderInfo:
     """False where the original was trained without a mask, so that padding changes its tokens."""
     parameters: int | None = None
     """How many it has, without a classifier; None where it depends on the weights."""
+    learning_rate_scale: float = 0.1
+    """Factor on the job's learning rate that suits fine-tuning its weights."""
 
 
 @dataclass(frozen=True)

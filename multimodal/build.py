@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from encoders import create_encoder
+from encoders import create_encoder, find_encoder
 from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
 from fusion import ConcatFusion, FusionModule, LateFusion, create_fusion
@@ -298,7 +298,10 @@ def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
 def _learning_rate_scale(task: Task, entry: Input, encoder: Encoder) -> float:
     if entry.learning_rate_scale is not None:
         return entry.learning_rate_scale
-    return 1.0 if has_random_weights(encoder) else task.transfer.encoder_scale
+    if has_random_weights(encoder):
+        return 1.0
+    own = task.transfer.encoder_scale
+    return find_encoder(encoder.name).learning_rate_scale if own is None else own
 
 
 def has_random_weights(encoder: Encoder) -> bool:

@@ -235,8 +235,9 @@ class Transfer(_Section):
     a third of train.epochs, at least 1."""
     unfreeze_from: int = Field(default=0, ge=0)
     """First depth group of each encoder with weights that fine-tuning changes; 0 changes all of it."""
-    encoder_scale: float = Field(default=0.1, gt=0)
-    """Factor on the learning rate for encoders that come with weights."""
+    encoder_scale: float | None = Field(default=None, gt=0)
+    """Factor on the learning rate for encoders that come with weights; left out: what suits each, 1 for compact/*, 0.1
+    for the others."""
     layer_decay: float = Field(default=0.75, gt=0, le=1)
     """layerwise_lr_decay: factor from one depth group to the one before it."""
     lora: Lora = Lora()

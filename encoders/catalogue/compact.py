@@ -22,6 +22,7 @@ def entries() -> list[tuple[EncoderInfo, str]]:
                 licence="Apache-2.0",
                 has_weights=True,
                 parameters=parameters,
+                learning_rate_scale=1.0,  # what so few photos and words taught has to move
             ),
             builder,
         )

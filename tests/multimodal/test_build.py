@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from encoders import find_encoder
 from multimodal.build import build_encoders, build_model, build_strategy, head_arguments, sampling_weights
 from multimodal.config import ConfigError, Target, Task, parse_task
 from multimodal.records import RecordError, read_records
@@ -109,3 +110,12 @@ def test_a_shared_encoder_keeps_its_settings_when_the_input_that_shares_it_comes
         model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
         groups = build_strategy(job, model).plan(model, 1)[0].groups
         assert [(group.name, group.lr_scale) for group in groups[1:]] == ([] if frozen else [("encoder.back", 0.5)])
+
+
+@pytest.mark.parametrize("own, scale", [(None, 1.0), (0.3, 0.3)])
+def test_weights_are_fine_tuned_at_the_rate_that_suits_them_unless_the_job_says_another(own, scale):
+    inputs = {"image": {"encoder": "compact/image", "weights": "pretrained"}}
+    job = parse_task({"inputs": inputs, "tasks": {"kind": {}}, "transfer": {"encoder_scale": own}})
+    model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
+    assert build_strategy(job, model).plan(model, 1)[0].groups[1].lr_scale == scale
+    assert find_encoder("torchvision/resnet18").learning_rate_scale == 0.1
