@@ -1,4 +1,4 @@
-"""What tests compare with: one table of tolerances, by name."""
+"""What tests share: one table of tolerances, by name, and a program without torch."""
 
 from typing import Any
 
@@ -15,6 +15,19 @@ TOLERANCES = {  # relative, absolute
     "a fifth": (0.2, 0.2),
     "rotated": (1e-5, 1e-5),  # positions as angles: the same differences of other angles round otherwise
 }
+
+WITHOUT_TORCH = """
+import sys
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "transformers", "torchvision", "torchaudio"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, NoTorch())
+from multimodal.cli import main
+sys.argv = ["multimodal", *sys.argv[1:]]
+main()
+"""
+"""A program: the command line in a process that cannot import torch and its kin."""
 
 
 def assert_close(actual: Any, expected: Any, tolerance: str = "float32") -> None:

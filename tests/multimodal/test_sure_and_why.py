@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from helpers import assert_close
+from helpers import WITHOUT_TORCH, assert_close
 from PIL import Image
 from tiny import make_rows
 from typer.testing import CliRunner
@@ -23,18 +23,6 @@ from multimodal.cli import app
 from multimodal.evaluation import answer, known_answers
 from multimodal.run import Run
 from multimodal.training import fit
-
-WITHOUT_TORCH = """
-import sys
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "transformers", "torchvision", "torchaudio"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, NoTorch())
-from multimodal.cli import main
-sys.argv = ["multimodal", *sys.argv[1:]]
-main()
-"""
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from helpers import WITHOUT_TORCH
 from text_checkpoints import write_two_towers
 from tiny import make_rows
 
@@ -19,18 +20,6 @@ from multimodal.cli import describe
 from multimodal.config import ConfigError
 from multimodal.run import Run, RunError
 from multimodal.training import fit
-
-WITHOUT_TORCH = """
-import sys
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "transformers", "torchvision", "torchaudio"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, NoTorch())
-from multimodal.cli import main
-sys.argv = ["multimodal", *sys.argv[1:]]
-main()
-"""
 
 
 def small_task(**changes) -> mm.Task:
