@@ -226,7 +226,7 @@ def download(url: str, name: str) -> Path:
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise absent_weights(
             name,
-            looked_for=f"{file_name} in {path.parent} (torch's cache, see TORCH_HOME) and at {url} ({error})",
+            looked_for=f"{file_name} in {path.parent} (torch's cache, TORCH_HOME); {url} cannot be fetched ({error})",
             cache=str(path),
         ) from error
     return path
