@@ -177,8 +177,7 @@ def task_arguments(task: Task, name: str, records: Records) -> dict[str, Any]:
     column, target = task.task_column(name), task.tasks[name]
     if column is not None:
         return head_arguments(name, target, column, records, task.data.on_error)
-    pairs = build_target(task, name, {})
-    count = sum(pairs.read(row) is not None for row in records.rows)
+    count = _pair_target(task, name).count(records.rows)
     if count < 2:
         raise ConfigError(
             f"tasks.{name}: {count} records of {records.source} have both {' and '.join(task.task_inputs(name))}; a "
@@ -206,12 +205,16 @@ def build_target(task: Task, name: str, arguments: Mapping[str, Any]) -> TargetR
     """What reads a task's answers, from what ``task_arguments`` gave."""
     column, kind = task.task_column(name), task.tasks[name].type
     if column is None:
-        first, second = map(task.input_column, task.task_inputs(name))
-        return PairTarget((first, second))
+        return _pair_target(task, name)
     if kind == "regression":
         return NumberTarget(column)
     labels = tuple(arguments["labels"])
     return ClassTarget(column, labels) if kind == "classification" else LabelSetTarget(column, labels)
+
+
+def _pair_target(task: Task, name: str) -> PairTarget:
+    first, second = map(task.input_column, task.task_inputs(name))
+    return PairTarget((first, second))
 
 
 def build_fusion(task: Task, encoders: Mapping[str, Encoder]) -> FusionModule:

@@ -11,6 +11,7 @@ from multimodal.check_media import DECODERS, media_problems
 from multimodal.config import Task
 from multimodal.problems import Problem, Split
 from multimodal.records import ManifestError, is_missing, label_set, read_records
+from multimodal.targets import PairTarget
 
 __all__ = ["Problem", "check_task"]
 
@@ -124,11 +125,13 @@ def _input_problems(task: Task, split: Split, modalities: Mapping[str, str]) -> 
 def _pair_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
     """Tables with too few records that have both inputs of a contrastive task."""
     for name, target in task.tasks.items():
-        columns = [task.input_column(entry) for entry in task.task_inputs(name)]
-        for split in splits if target.type == "contrastive" else []:
-            count = sum(not any(is_missing(record.get(column)) for column in columns) for record in split.records.rows)
+        if target.type != "contrastive":
+            continue
+        first, second = map(task.input_column, task.task_inputs(name))
+        for split in splits:
+            count = PairTarget((first, second)).count(split.records.rows)
             if count < 2:
-                message = f"{count} records have both {' and '.join(columns)}; {name} needs at least two"
+                message = f"{count} records have both {first} and {second}; {name} needs at least two"
                 yield split.problem("error" if split.name == "train" else "warning", message)
 
 

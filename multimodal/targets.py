@@ -130,6 +130,10 @@ class PairTarget:
         """True, or None where one is missing."""
         return None if any(is_missing(row.get(column)) for column in self.inputs) else np.True_
 
+    def count(self, rows: Iterable[Mapping[str, Any]]) -> int:
+        """How many records have both."""
+        return sum(self.read(row) is not None for row in rows)
+
     def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """Nothing: there are no labels."""
         return ()
