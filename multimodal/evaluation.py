@@ -87,35 +87,35 @@ def score_answers(
     answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
 ) -> dict[str, Any]:
     """Metrics of every task, over the records that have one of the inputs shown and a known answer."""
-    metrics = {}
-    for task, decoding in decodings.items():
-        outputs, truth = known_answers(answers, subset, dataset, task, decoding)
-        metrics[task] = task_metrics(decoding, outputs, truth.targets, unknown=truth.unknown)
-    return metrics
+    return {
+        task: task_metrics(decodings[task], outputs, truth.targets, unknown=truth.unknown)
+        for task, outputs, truth in known_answers(answers, subset, dataset, decodings)
+    }
 
 
 def known_answers(
-    answers: Answers, subset: Subset, dataset: RecordDataset, task: str, decoding: Decoding
-) -> tuple[np.ndarray, Truth]:
-    """A task's raw outputs [n c] and targets, of the records that have one of the inputs shown and a known answer.
+    answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
+) -> Iterator[tuple[str, np.ndarray, Truth]]:
+    """Each task, its raw outputs [n c] and targets, of the records that have one of the inputs and a known answer.
 
     A task that compares two inputs has none where one of them is hidden.
     """
     places = {int(row): index for index, row in enumerate(answers.rows)}
-    hidden = isinstance(decoding, PairedEmbeddings) and not {*decoding.inputs} <= {*subset}
-    rows = [] if hidden else answers.rows[answers.answered[subset]].tolist()
-    truth = read_truth(dataset.targets[task], dataset.records, rows)
-    return answers.outputs[subset][task][[places[int(row)] for row in truth.rows]], truth
+    shown = answers.rows[answers.answered[subset]].tolist()
+    for task, decoding in decodings.items():
+        hidden = isinstance(decoding, PairedEmbeddings) and not {*decoding.inputs} <= {*subset}
+        truth = read_truth(dataset.targets[task], dataset.records, [] if hidden else shown)
+        yield task, answers.outputs[subset][task][[places[int(row)] for row in truth.rows]], truth
 
 
 def calibrations(
     answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
 ) -> dict[str, Any]:
     """Task -> how far its probabilities can be believed, of every task that has probabilities."""
-    measured = {}
-    for task, decoding in decodings.items():
-        outputs, truth = known_answers(answers, subset, dataset, task, decoding)
-        measured[task] = measure_calibration(decoding, outputs, truth.targets)
+    measured = {
+        task: measure_calibration(decodings[task], outputs, truth.targets)
+        for task, outputs, truth in known_answers(answers, subset, dataset, decodings)
+    }
     return {task: values for task, values in measured.items() if values is not None}
 
 
@@ -123,11 +123,10 @@ def fit_temperatures(
     answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
 ) -> dict[str, float]:
     """Task -> temperature with the smallest log loss on these records."""
-    temperatures = {}
-    for task, decoding in decodings.items():
-        outputs, truth = known_answers(answers, subset, dataset, task, decoding)
-        temperatures[task] = fit_temperature(decoding, outputs, truth.targets)
-    return temperatures
+    return {
+        task: fit_temperature(decodings[task], outputs, truth.targets)
+        for task, outputs, truth in known_answers(answers, subset, dataset, decodings)
+    }
 
 
 def evaluate(

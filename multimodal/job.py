@@ -36,7 +36,7 @@ from multimodal.tables import Tables
 from multimodal.targets import TargetReader
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer.plan import parameter_names
-from multimodal.trusts import fit_trusts, late_heads
+from multimodal.trusts import fit_trusts
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Job:
         """
         data = self.dataset(self.tables.valid)
         everything = self.model.input_names
-        if late_heads(self.model):
+        if self.model.late_heads:
             answers = fit_trusts(self.model, data, workers=self.workers)
         else:
             answers = answer(self.model, data, subsets=[everything], workers=self.workers)

@@ -63,8 +63,8 @@ def test_the_temperatures_are_those_of_the_validation_records(run, media):
     data = run.dataset(mm.read_records(media / "valid.csv"))
     subset = run.model.input_names
     answers = answer(run.model, data, subsets=[subset])
-    for task in ("color", "tags"):
-        outputs, truth = known_answers(answers, subset, data, task, run.decodings[task])
+    tasks = {task: run.decodings[task] for task in ("color", "tags")}
+    for task, outputs, truth in known_answers(answers, subset, data, tasks):
         fitted = fit_temperature(run.model.head(task).decoding(), outputs, truth.targets)
         assert fitted != 1.0
         assert_close(run.decodings[task].temperature, fitted)
