@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from export.bundle import EMBEDDING
-from multimodal.decoding import Prediction
+from multimodal.decoding import EMBEDDING, Prediction
 from multimodal.records import RecordError, read_records
 
 if TYPE_CHECKING:

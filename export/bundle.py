@@ -21,8 +21,6 @@ from encoders.preprocessing import TensorSpec
 
 SCHEMA = 1
 BUNDLE_FILE, SUMS_FILE, PARITY_FILE = "bundle.json", "SHA256SUMS", "parity.json"
-EMBEDDING = "embedding"
-"""Name of the output that holds the fused vector at length 1."""
 NAME_PATTERN = r"[a-z][a-z0-9_]{0,39}"
 
 _MAX_JSON_BYTES = 16_000_000  # a real one has some kB

@@ -19,12 +19,13 @@ from export.bundle import PARITY_FILE, Bundle, BundleInput, new_bundle, seal_bun
 from export.card import model_card
 from export.golden import write_golden
 from export.golden_media import write_media
-from export.parity import Batch, check_parity, invented_batch, run_torch
+from export.parity import Batch, check_parity, invented_batch
 from export.to_onnx import to_onnx
 from multimodal.config import Task
 from multimodal.decoding import Decoding, PairedEmbeddings
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records, read_records, stack_inputs
+from multimodal.run_torch import run_torch
 
 MODEL_FILE = "model.onnx"
 GOLDEN_RECORDS = 4

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from encoders.preprocessing import Arrays, Preprocessor
-from export.bundle import EMBEDDING
 from export.predictor import flat_feed
 from export.samples import Length, synthetic_samples
 from export.session import open_session
-from export.to_onnx import normalized
 from export.tolerance import FP32_TOLERANCE, fp32_limit, largest_difference
+from multimodal.decoding import EMBEDDING
 from multimodal.model import MultimodalModel
-from multimodal.modes import evaluating
 from multimodal.records import InputReader
+from multimodal.run_torch import run_torch
 
 BATCH_SIZES = (1, 2, 5, 32)
 ALL_SUBSETS_UP_TO = 4
@@ -93,17 +91,6 @@ def check_parity(
     }
     _refuse(report)
     return report
-
-
-def run_torch(model: MultimodalModel, batch: Batch, *, embedding: bool = False) -> dict[str, np.ndarray]:
-    """Raw outputs of the model, in eval mode, by name."""
-    tensors = {name: {key: torch.from_numpy(array) for key, array in arrays.items()} for name, arrays in batch.items()}
-    with evaluating(model), torch.inference_mode():
-        result = model(tensors)
-    outputs = dict(result.outputs)
-    if embedding:
-        outputs[EMBEDDING] = normalized(result.fused)
-    return {name: values.numpy() for name, values in outputs.items()}
 
 
 def parity_cases(preprocessors: Mapping[str, Preprocessor]) -> Iterator[Case]:

@@ -11,10 +11,10 @@ import onnxruntime as ort
 
 from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
 from export.answers import Answer, write_predictions
-from export.bundle import EMBEDDING, Bundle, BundleError, BundleInput, read_bundle
+from export.bundle import Bundle, BundleError, BundleInput, read_bundle
 from export.session import open_session, session_device
 from export.sources import RecordSource, Sample, open_source
-from multimodal.decoding import Decoding, Prediction, decoding_from_config
+from multimodal.decoding import EMBEDDING, Decoding, Prediction, decoding_from_config
 from multimodal.explain.black_box import BlackBox
 from multimodal.records import InputReader, RecordError, stack_inputs
 

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.onnx import ONNXProgram
 
 from encoders.preprocessing import Arrays, TensorSpec
-from export.bundle import EMBEDDING
 from export.graph import rename_values, strip, value_names
 from export.samples import synthetic_samples
+from multimodal.decoding import EMBEDDING
 from multimodal.model import MultimodalModel
 from multimodal.modes import evaluating
 
@@ -46,12 +45,7 @@ class _FlatModel(nn.Module):
             inputs[name][tensor_name] = tensor
         result = self.model(inputs)
         outputs = tuple(result.outputs.values())
-        return (*outputs, normalized(result.fused)) if self.embedding else outputs
-
-
-def normalized(fused: Tensor) -> Tensor:
-    """What the output ``embedding`` holds: the fused vector at length 1."""
-    return F.normalize(fused, dim=1)
+        return (*outputs, result.embedding) if self.embedding else outputs
 
 
 def graph_inputs(model: MultimodalModel) -> list[tuple[str, TensorSpec]]:

@@ -6,6 +6,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+EMBEDDING = "embedding"
+"""Name of the output that holds the fused vector at length 1."""
+
 
 @dataclass(frozen=True)
 class Prediction:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -28,6 +29,11 @@ class ModelOutput(NamedTuple):
     """Input -> masked mean of its tokens; where the input is missing, the token that stands for it."""
     unimodal: dict[str, dict[str, Float[Tensor, "b _c"]]]
     """Task -> input -> outputs of the head that sees this input alone; empty outside training."""
+
+    @property
+    def embedding(self) -> Float[Tensor, "b f"]:
+        """The fused vector at length 1."""
+        return F.normalize(self.fused, dim=1)
 
 
 class MultimodalModel(nn.Module):
@@ -86,6 +92,11 @@ class MultimodalModel(nn.Module):
         assert isinstance(head, Head)
         return head
 
+    @property
+    def late_heads(self) -> dict[str, LateHead]:
+        """Task -> its head, where that is one of late fusion."""
+        return {name: head for name, head in self.heads.items() if isinstance(head, LateHead)}
+
     def with_tasks(self, names: Collection[str]) -> "MultimodalModel":
         """The same encoders and fusion with the heads of these tasks alone, to answer with."""
         encoders = {name: self.encoder(name) for name in self.encoder_of}
@@ -128,8 +139,8 @@ class MultimodalModel(nn.Module):
         return ModelOutput(outputs, fused[everything], pooled, self._answers(pooled, fused) if self.training else {})
 
     def _answers(self, pooled: dict[str, Tensor], fused: dict[frozenset[str], Tensor]) -> dict[str, dict[str, Tensor]]:
-        late = {name: head for name, head in self.heads.items() if isinstance(head, LateHead)}
-        return self.unimodal(pooled) | {name: head.answers(fused[self.reads[name]]) for name, head in late.items()}
+        late = {name: head.answers(fused[self.reads[name]]) for name, head in self.late_heads.items()}
+        return self.unimodal(pooled) | late
 
     def _fuse(
         self, tokens: dict[str, Tensor], masks: dict[str, Tensor], inputs: frozenset[str]

@@ -2,17 +2,15 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 
 from encoders import create_encoder
 from encoders.base import Encoder
-from encoders.preprocessing import Arrays, load_preprocessor, save_preprocessor
+from encoders.preprocessing import load_preprocessor, save_preprocessor
 from encoders.text.words import WordVectors
 from fusion.names import module_key
 from multimodal.build import build_augmentations, build_decodings, build_model, build_target
@@ -21,10 +19,11 @@ from multimodal.config import Task, load_task
 from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding, decoding_from_config
 from multimodal.evaluation import evaluate
-from multimodal.explain.black_box import EMBEDDING, BlackBox
+from multimodal.explain.black_box import BlackBox
 from multimodal.files import sha256_of, write_atomically
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, ManifestError, Records, read_records
+from multimodal.run_torch import run_torch
 from multimodal.targets import TargetReader
 
 if TYPE_CHECKING:
@@ -205,20 +204,7 @@ class Run:
 
     def black_box(self) -> BlackBox:
         """What explains its answers."""
-        model = self._on_device()
-        device = next(model.parameters()).device
-
-        @torch.inference_mode()
-        def answer(stacked: dict[str, Arrays]) -> dict[str, np.ndarray]:
-            result = model(
-                {
-                    name: {key: torch.from_numpy(array).to(device) for key, array in arrays.items()}
-                    for name, arrays in stacked.items()
-                }
-            )
-            outputs = {**result.outputs, EMBEDDING: F.normalize(result.fused, dim=1)}
-            return {name: values.float().cpu().numpy() for name, values in outputs.items()}
-
+        answer = partial(run_torch, self._on_device(), embedding=True)
         return BlackBox(self.readers, self.decodings, answer, has_embedding=True)
 
     def training_records(self) -> Records | None:

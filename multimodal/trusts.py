@@ -5,23 +5,17 @@ import torch
 
 from multimodal.data import RecordDataset
 from multimodal.evaluation import Answers, answer
-from multimodal.late import LateHead
 from multimodal.model import MultimodalModel
-
-
-def late_heads(model: MultimodalModel) -> dict[str, LateHead]:
-    """Task -> its head, where that has trusts."""
-    return {name: head for name, head in model.heads.items() if isinstance(head, LateHead)}
 
 
 def fitted_trusts(model: MultimodalModel) -> dict[str, dict[str, float]]:
     """Task -> input -> trust."""
-    return {task: dict(zip(head.names, head.trusts.tolist(), strict=True)) for task, head in late_heads(model).items()}
+    return {task: dict(zip(head.names, head.trusts.tolist(), strict=True)) for task, head in model.late_heads.items()}
 
 
 def fit_trusts(model: MultimodalModel, dataset: RecordDataset, *, workers: int = 0) -> Answers:
     """Fits every trust of the model to these records; gives what it then answers, all inputs shown."""
-    heads, everything = late_heads(model), model.input_names
+    heads, everything = model.late_heads, model.input_names
     for head in heads.values():
         head.trusts.fill_(1.0)  # each input, shown alone, then says what its own head says
     subsets = dict.fromkeys([everything, *((name,) for name in everything)])  # the same where there is one input

@@ -1,5 +1,7 @@
 """What tests share: one table of tolerances, by name, and a program without torch."""
 
+import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,3 +42,15 @@ def _array(values: Any) -> np.ndarray:
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     return np.asarray(values, dtype=np.float64)
+
+
+def changed(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested values with dotted keys changed: ``{"train.epochs": 3}``."""
+    copied = copy.deepcopy(dict(values))
+    for key, value in changes.items():
+        node = copied
+        *parents, last = key.split(".")
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = value
+    return copied

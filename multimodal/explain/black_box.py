@@ -9,8 +9,6 @@ from encoders.preprocessing import Arrays, UnreadableValueError
 from multimodal.decoding import Decoding
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
 
-EMBEDDING = "embedding"
-"""Name of the output that holds the fused vector at length 1."""
 BATCH_SIZE = 32
 
 Sample = Mapping[str, tuple[Arrays, bool]]

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multimodal.explain.black_box import BATCH_SIZE, EMBEDDING, BlackBox, Sample
+from multimodal.decoding import EMBEDDING
+from multimodal.explain.black_box import BATCH_SIZE, BlackBox, Sample
 from multimodal.records import RecordError, Records
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from multimodal.decoding import EMBEDDING
 from multimodal.explain.aim import Aim, aim_at
-from multimodal.explain.black_box import EMBEDDING, BlackBox, Sample
+from multimodal.explain.black_box import BlackBox, Sample
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.parts import Parts, parts_of
 from multimodal.explain.pictures import draw_contributions, draw_neighbors, draw_parts

@@ -14,11 +14,12 @@ from torch import Tensor
 from encoders.preprocessing import TensorSpec
 from export import Bundle, to_onnx
 from export.graph import rename_values, strip, value_names
-from export.parity import flat_feed, invented_batch, run_torch
+from export.parity import flat_feed, invented_batch
 from export.session import open_session
 from fusion import create_fusion
 from multimodal.heads import RegressionHead
 from multimodal.model import MultimodalModel
+from multimodal.run_torch import run_torch
 
 
 @pytest.fixture(scope="module")

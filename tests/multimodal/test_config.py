@@ -1,9 +1,9 @@
-import copy
 import re
 from typing import Any
 
 import pytest
 import yaml
+from helpers import changed
 
 from multimodal.config import (
     Augment,
@@ -27,14 +27,7 @@ JOB: dict[str, Any] = {
 
 def job(**changes: Any) -> dict[str, Any]:
     """A valid job, with dotted keys changed: ``job(**{"train.epochs": 3})``."""
-    values = copy.deepcopy(JOB)
-    for key, value in changes.items():
-        node = values
-        *parents, last = key.split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return values
+    return changed(JOB, changes)
 
 
 def refused(values: dict[str, Any], match: str) -> None:

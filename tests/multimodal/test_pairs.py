@@ -1,9 +1,9 @@
 """Contrastive tasks in a job's description."""
 
-import copy
 from typing import Any
 
 import pytest
+from helpers import changed
 
 from multimodal.config import ConfigError, parse_task
 from multimodal.pairs import are_views, evaluation_views
@@ -20,14 +20,7 @@ JOB: dict[str, Any] = {
 
 
 def job(**changes: Any) -> dict[str, Any]:
-    values = copy.deepcopy(JOB)
-    for key, value in changes.items():
-        node = values
-        *parents, last = key.split(".")
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    return values
+    return changed(JOB, changes)
 
 
 def refused(match: str, **changes: Any) -> None:

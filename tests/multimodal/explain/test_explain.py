@@ -14,9 +14,9 @@ from tiny import tiny_tokenizer
 from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.preprocessing.image import ImagePreprocessor
 from encoders.preprocessing.text import TextPreprocessor
-from multimodal.decoding import Decoding, Destandardize, Sigmoid, Softmax
+from multimodal.decoding import EMBEDDING, Decoding, Destandardize, Sigmoid, Softmax
 from multimodal.explain.aim import aim_at
-from multimodal.explain.black_box import EMBEDDING, BlackBox
+from multimodal.explain.black_box import BlackBox
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.parts import MAX_WORDS, parts_of, text_parts
 from multimodal.explain.record import explain_record
