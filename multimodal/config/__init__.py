@@ -1,0 +1,28 @@
+"""The description of a job: the Python interface, and what YAML files hold. Unknown keys are errors."""
+
+from multimodal.config.data import Data
+from multimodal.config.fusion import Fusion
+from multimodal.config.inputs import Augment, Input
+from multimodal.config.load import load_task, parse_task
+from multimodal.config.section import ConfigError
+from multimodal.config.target import METRICS, Target
+from multimodal.config.task import NAME_PATTERN, Task
+from multimodal.config.train import Train
+from multimodal.config.transfer import Lora, Transfer
+
+__all__ = [
+    "METRICS",
+    "NAME_PATTERN",
+    "Augment",
+    "ConfigError",
+    "Data",
+    "Fusion",
+    "Input",
+    "Lora",
+    "Target",
+    "Task",
+    "Train",
+    "Transfer",
+    "load_task",
+    "parse_task",
+]

@@ -1,0 +1,24 @@
+"""The job's tables."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from multimodal.config.section import Section
+
+
+class Data(Section):
+    """Where the records are. Paths are relative to the config; media paths inside are relative to the manifest."""
+
+    train: str | None = None
+    """CSV, JSON Lines or Parquet."""
+    valid: str | None = None
+    """Chooses the best checkpoint; without it a tenth of train, drawn with the seed, is held out."""
+    test: str | None = None
+    """Evaluated once, after training."""
+    on_error: Literal["raise", "skip"] = "raise"
+    """What an unreadable cell does in training: stop, naming it, or leave the record out, counted and listed."""
+    allow_outside: bool = False
+    """Whether media may lie outside their manifest's folder."""
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Processes that decode beside training; 0 decodes in the training process."""

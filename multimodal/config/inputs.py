@@ -1,0 +1,74 @@
+"""The job's inputs: column, encoder, weights, augmentation."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from multimodal.config.section import Section
+
+
+class Augment(Section):
+    """Changes to training values, drawn from (seed, epoch, row, input's name). 0 turns one off.
+
+    Not used in evaluation, but for two views of one value that a contrastive task compares: they would be equal.
+    """
+
+    enabled: bool = True
+    """False turns all of them off for this input."""
+    crop: float = Field(default=0.3, ge=0, lt=1)
+    """Image: largest share of the area that a random crop takes away."""
+    flip: float = Field(default=0.5, ge=0, le=1)
+    """Image: probability of a left-right flip."""
+    color: float = Field(default=0.2, ge=0, lt=1)
+    """Image: largest relative change of brightness, contrast and saturation."""
+    rotation: float = Field(default=10.0, ge=0, le=180)
+    """Image: largest rotation, in degrees; the corners get the mean colour."""
+    token_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Text: probability of leaving out each word; never all of them."""
+    shift: float = Field(default=0.1, ge=0)
+    """Audio: longest silence that is put before or after, in seconds; nothing is cut off."""
+    gain: float = Field(default=6.0, ge=0)
+    """Audio: largest change of loudness, in decibels."""
+    noise: float = Field(default=0.005, ge=0)
+    """Audio: largest root-mean-square of added white noise, relative to full scale."""
+    speed: float = Field(default=0.1, ge=0, lt=0.5)
+    """Audio: largest relative change of speed; pitch changes with it."""
+    time_mask: float = Field(default=0.1, ge=0, lt=1)
+    """Audio: largest share of the clip that one time mask of SpecAugment silences."""
+    frequency_mask: float = Field(default=0.1, ge=0, lt=1)
+    """Audio: largest share of the band that one frequency mask of SpecAugment silences."""
+
+
+class Input(Section):
+    """One input of the model: a column and the encoder that reads it."""
+
+    column: str | None = None
+    """Column of the manifest; left out: the input's name."""
+    modality: Literal["image", "text", "audio"] | str | None = None
+    """Left out: the encoder's."""
+    encoder: str | None = None
+    """Registered name, e.g. "torchvision/resnet18"; `multimodal encoders` lists them."""
+    weights: str | None = "default"
+    """"pretrained", null (random), a file, a folder, a hub id or an earlier run; "default": the registry's own
+    weights where the encoder has any, else random."""
+    share: str | None = None
+    """Another input of the same modality, whose encoder and weights this one uses."""
+    frozen: bool = False
+    """Keeps this encoder as it is, whatever the strategy."""
+    learning_rate_scale: float | None = Field(default=None, gt=0)
+    """Factor on the learning rate for this encoder; left out: 1 with random weights, else transfer.encoder_scale."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the encoder's builder, e.g. {image_size: 96}."""
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _one_encoder(self) -> "Input":
+        if (self.encoder is None) == (self.share is None):
+            raise ValueError("give either `encoder`, or `share` with the name of another input")
+        own = self.weights != "default" or self.frozen or self.learning_rate_scale is not None or self.options
+        if self.share is not None and own:
+            raise ValueError(
+                "weights, frozen, learning_rate_scale and options belong to the encoder; set them on the input "
+                f"{self.share!r}, whose encoder is shared"
+            )
+        return self

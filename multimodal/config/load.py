@@ -1,0 +1,67 @@
+"""Reading a job description from YAML, with changes from the command line."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from multimodal.config.section import ConfigError
+from multimodal.config.task import Task
+
+
+def load_task(path: str | Path, overrides: Sequence[str] = ()) -> Task:
+    """Reads a job description.
+
+    Args:
+        path: YAML file.
+        overrides: "a.b=c" each; the value is read as YAML.
+
+    Raises:
+        ConfigError: if the file is missing, is not YAML, or describes no job.
+    """
+    path = Path(path)
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML config") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid YAML: {error}") from error
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: holds no job; it needs at least `inputs` and `tasks`")
+    return parse_task(loaded, overrides, source=str(path))
+
+
+def parse_task(values: dict[str, Any], overrides: Sequence[str] = (), *, source: str = "config") -> Task:
+    """Validates a job description that is already a dict; ``source`` begins the error messages."""
+    values = copy.deepcopy(values)
+    for override in overrides:
+        _apply_override(values, override)
+    try:
+        return Task.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            place = ".".join(str(part) for part in problem["loc"])
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{source}: {place + ': ' if place else ''}{message}")
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override!r} is not of the form a.b=c, for example train.epochs=3")
+    node = values
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override!r}: {parent!r} is a single value and has no parts")
+        node = child
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: {text!r} is not valid YAML; put quotes around a text") from error

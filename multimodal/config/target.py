@@ -1,0 +1,54 @@
+"""The job's tasks."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from multimodal.config.section import Section
+
+METRICS = {
+    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "auc"),
+    "multilabel": ("accuracy", "macro_f1", "micro_f1", "auc"),
+    "regression": ("rmse", "mae", "r2"),
+    "contrastive": ("top1",),
+}
+"""Task type -> what can choose the best weights."""
+
+
+class Target(Section):
+    """One task: a column of answers and how they are learned, or two inputs that find each other without any."""
+
+    type: Literal["classification", "multilabel", "regression", "contrastive"] = "classification"
+    """contrastive: has no column; each of its two inputs shall find the record's other one among those of the batch,
+    of which several processes, and the parts that train.accumulate makes, have one each."""
+    column: str | None = None
+    """Column of the manifest; left out: the task's name."""
+    inputs: list[str] | None = Field(default=None, min_length=1)
+    """Inputs that this task may use (contrastive: exactly two); left out: all. The others are hidden from it as if
+    they were missing."""
+    weight: float = Field(default=1.0, gt=0)
+    """Of this task's loss, after each loss is divided by that of a head that knows nothing."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    imbalance: Literal["none", "class_weights", "balanced_sampler"] = "none"
+    """What evens out rare classes: weights on the loss, or drawing their records more often (one task only)."""
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Multilabel: probability at which a label is given, before temperature."""
+    min_probability: float = Field(default=0.0, ge=0, lt=1)
+    """Classification: below it a record gets no answer; 0 answers all. May be changed in a finished run's config."""
+    unit: str = ""
+    """Regression: shown beside answers."""
+
+    @model_validator(mode="after")
+    def _fits_the_type(self) -> "Target":
+        if self.type == "regression" and (self.label_smoothing or self.imbalance != "none"):
+            raise ValueError("a regression task has no classes: leave label_smoothing and imbalance out")
+        if self.type != "classification" and self.min_probability:
+            raise ValueError(
+                f"min_probability is for classification, and this task's type is {self.type}: leave it out (multilabel "
+                "has `threshold`)"
+            )
+        if self.type == "contrastive" and (self.column is not None or self.label_smoothing or self.imbalance != "none"):
+            raise ValueError("a contrastive task has no labels: leave column, label_smoothing and imbalance out")
+        if self.type == "multilabel" and self.imbalance == "balanced_sampler":
+            raise ValueError("balanced_sampler needs one class a record; use class_weights for a multilabel task")
+        return self

@@ -1,0 +1,103 @@
+"""The whole job, and what must fit together in it."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+from pydantic import field_validator, model_validator
+
+from multimodal.config.data import Data
+from multimodal.config.fusion import Fusion
+from multimodal.config.inputs import Input
+from multimodal.config.section import Section
+from multimodal.config.target import METRICS, Target
+from multimodal.config.train import Train
+from multimodal.config.transfer import Transfer
+from multimodal.pairs import check_pair
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
+
+
+class Task(Section):
+    """A whole job: records, inputs, fusion, tasks, and how to train."""
+
+    name: str = "task"
+    data: Data = Data()
+    inputs: dict[str, Input]
+    fusion: Fusion = Fusion()
+    tasks: dict[str, Target]
+    transfer: Transfer = Transfer()
+    train: Train = Train()
+
+    @field_validator("inputs", "tasks")
+    @classmethod
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not value:
+            raise ValueError("is empty; give at least one")
+        for name in value:
+            if not re.fullmatch(NAME_PATTERN, name):
+                raise ValueError(
+                    f"the name {name!r} cannot be used; names are lower-case letters, digits and _, start with a "
+                    "letter and have at most 40 characters"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Task":
+        dropout = self.fusion.modality_dropout
+        self._check_inputs("fusion.modality_dropout", dropout if isinstance(dropout, dict) else ())
+        self._check_inputs("transfer.lora.targets", self.transfer.lora.targets)
+        for name, entry in self.inputs.items():
+            if entry.share is not None and (entry.share not in self.inputs or self.inputs[entry.share].encoder is None):
+                raise ValueError(f"inputs.{name}.share: {entry.share!r} is not an input with an encoder of its own")
+        for name, target in self.tasks.items():
+            self._check_inputs(f"tasks.{name}.inputs", target.inputs or ())
+            if name in ("error", "embedding") or name.endswith("_probability"):
+                raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
+            if target.type == "contrastive":
+                check_pair(self, name)
+        self._check_metric()
+        balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
+        if len(balanced) > 1:
+            raise ValueError(f"tasks {' and '.join(balanced)} both want balanced_sampler; only one can have it")
+        return self
+
+    def _check_inputs(self, place: str, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.inputs:
+                raise ValueError(f"{place}: there is no input {name!r}; there are {', '.join(self.inputs)}")
+
+    def _check_metric(self) -> None:
+        known = [f"{name}.{metric}" for name, target in self.tasks.items() for metric in METRICS[target.type]]
+        if self.train.metric not in ("mean", *known):
+            near = difflib.get_close_matches(self.train.metric, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are mean, {', '.join(known)}"
+            raise ValueError(f"train.metric: there is no metric {self.train.metric!r}; {hint}")
+
+    def input_column(self, name: str) -> str:
+        """The manifest's column of an input."""
+        column = self.inputs[name].column
+        return name if column is None else column
+
+    def task_column(self, name: str) -> str | None:
+        """The manifest's column of a task's answers; None where it is contrastive and has none."""
+        target = self.tasks[name]
+        if target.type == "contrastive":
+            return None
+        return name if target.column is None else target.column
+
+    def label_columns(self) -> dict[str, str]:
+        """The manifest's column of each task that has one."""
+        columns = {name: self.task_column(name) for name in self.tasks}
+        return {name: column for name, column in columns.items() if column is not None}
+
+    def task_inputs(self, name: str) -> list[str]:
+        """The inputs that a task may use, in config order."""
+        chosen = self.tasks[name].inputs
+        return [entry for entry in self.inputs if chosen is None or entry in chosen]
+
+    def to_yaml(self) -> str:
+        """YAML that ``load_task`` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
