@@ -39,7 +39,7 @@ RECORDS = tuple(
 EXPLAIN = ("multimodal.drawing", "multimodal.explain", "multimodal.explain.*", "multimodal.reliability_picture")
 MULTIMODAL = ("multimodal", "multimodal.*")
 SERVING = ("export", "export.*")
-ROOF = "multimodal.cli"
+ROOF = ("multimodal.cli", "multimodal.commands", "multimodal.commands.*")
 
 HEAVY = {"torch", "torchvision", "torchaudio", "transformers", "timm", "safetensors", "onnx", "onnxscript", "sklearn"}
 """What no torch-free module imports, not even inside a function."""
@@ -84,7 +84,7 @@ FLOORS = (  # a module belongs to the first floor that names it
     ),
     Floor(RECORDS, (*RECORDS, *PREPROCESSING), ("numpy",), lazy_outside=("pyarrow", "rich"), torch_free=True),
     Floor(EXPLAIN, (*EXPLAIN, *RECORDS, *PREPROCESSING), ("numpy", "PIL"), torch_free=True),
-    Floor((ROOF,), RECORDS, ("typer",), (*ENCODERS, *MULTIMODAL, *SERVING)),
+    Floor(ROOF, (*ROOF, *RECORDS), ("typer",), (*ENCODERS, *MULTIMODAL, *SERVING)),
     Floor(
         MULTIMODAL,
         (*ENCODERS, *FUSION, *MULTIMODAL),
@@ -281,8 +281,8 @@ def test_the_table_refuses_breaches():
 
 
 def test_only_the_doors_import_the_roof():
-    importers = {module for module in MODULES for entry in imports_of(module) if entry.target == ROOF}
-    assert importers <= set(DOORS)
+    importers = {module for module in MODULES for entry in imports_of(module) if matches(entry.target, ROOF)}
+    assert {module for module in importers if not matches(module, ROOF)} <= set(DOORS)
 
 
 def test_modules_do_not_import_each_other_in_a_circle():

@@ -1,0 +1,56 @@
+"""Why the answers are as they are."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, Table
+from multimodal.console import complain, say
+
+
+def explain(
+    model: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run, or a bundle (without torch).")],
+    data: Table,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Takes pictures, JSON and index.html.")],
+    tasks: Annotated[list[str] | None, typer.Option("--task", metavar="NAME", help="All, if left out.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="How many, from the first.")] = 5,
+    train: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where neighbours are looked for; a run knows its own.")
+    ] = None,
+    neighbors: Annotated[int, typer.Option(min=0, help="Nearest training records named; 0: none.")] = 3,
+) -> None:
+    """What each input, region, word and second contributed to the answers, and the nearest training records."""
+    from export import Predictor
+    from export.bundle import BUNDLE_FILE
+    from export.sources import check_manifest
+    from multimodal.explain.report import explain_table
+    from multimodal.records import read_records
+
+    training, allow_outside = None if train is None else read_records(train), False
+    if (model / BUNDLE_FILE).is_file():
+        box = Predictor.load(model).black_box()
+    else:
+        from multimodal.run import Run
+
+        run = Run(model)
+        box, allow_outside = run.black_box(), run.task.data.allow_outside
+        if training is None and neighbors:
+            training = run.training_records()
+    records = read_records(data, allow_outside=allow_outside)
+    check_manifest(records, {name: reader.column for name, reader in box.readers.items()})
+    if training is not None and neighbors:
+        say(f"encoding {len(training)} records of {training.source} to find neighbours (--neighbors 0: none)")
+    failed, total = explain_table(
+        box,
+        records,
+        out,
+        tasks=tasks or (),
+        rows=rows,
+        training=training if neighbors else None,
+        number=neighbors,
+        complain=complain,
+    )
+    say(f"{out}: {total - failed} of {total} records explained; open {out / 'index.html'}")
+    if failed:
+        raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)

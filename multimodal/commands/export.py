@@ -1,0 +1,45 @@
+"""Commands that make and check bundles."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from multimodal.commands.options import EXIT_NOTHING_DONE, BundleFolder, RunFolder
+from multimodal.console import complain, say
+
+
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder of the bundle.")],
+    precision: Annotated[Literal["fp32"], typer.Option()] = "fp32",
+    embedding: Annotated[bool, typer.Option("--embedding", help="Lets the graph give the fused vector too.")] = False,
+    golden_media: Annotated[
+        bool, typer.Option("--golden-media", help="Keeps the raw values of its test records, which may be private.")
+    ] = False,
+    vocabulary: Annotated[
+        Path | None,
+        typer.Option(exists=True, metavar="FILE", help="Words, one a line, that word vectors keep; the others go."),
+    ] = None,
+) -> None:
+    """Writes an ONNX bundle, after its answers were compared with torch's."""
+    from export import export_bundle
+    from multimodal.run import Run
+
+    trained = Run(run)
+    if vocabulary is not None:
+        trained = trained.with_vocabulary(vocabulary.read_text(encoding="utf-8-sig").split())
+    export_bundle(trained, out, precision=precision, embedding=embedding, golden_media=golden_media)
+    say(f"{out}: parity with torch checked, bundle written")
+
+
+def verify(bundle: BundleFolder) -> None:
+    """Checks a bundle: hashes, golden samples, parity report. Exit code 1 on any mismatch."""
+    from export import verify_bundle
+
+    problems = verify_bundle(bundle)
+    for problem in problems:
+        complain(problem)
+    if problems:
+        raise typer.Exit(EXIT_NOTHING_DONE)
+    say(f"{bundle}: whole; hashes, golden samples and parity report agree")

@@ -1,0 +1,14 @@
+"""What commands share: arguments and exit codes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXIT_NOTHING_DONE, EXIT_USAGE, EXIT_SOME_FAILED = 1, 2, 3
+
+Config = Annotated[Path, typer.Argument(help="YAML description of the job.", show_default=False)]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training run.", show_default=False)]
+BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of an exported bundle.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Changes a value of the config.")]
+Table = Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")]

@@ -1,0 +1,90 @@
+"""Answers without torch."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder
+from multimodal.console import complain, say, show_table
+
+
+def _device(value: str) -> str:
+    from export.session import device_index
+
+    try:
+        device_index(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
+def predict(
+    bundle: BundleFolder,
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Takes one line a record.")] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input.")] = None,
+    image: Annotated[str | None, typer.Option(help="The only image input's file.")] = None,
+    text: Annotated[str | None, typer.Option(help="The only text input's text.")] = None,
+    audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
+    embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=_device)] = "auto",
+) -> None:
+    """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
+    from export import Predictor
+
+    single = {"image": image, "text": text, "audio": audio}
+    given = bool(inputs) or any(value is not None for value in single.values())
+    if given == (data is not None):
+        raise typer.BadParameter("give either --data FILE, or one record by --input, --image, --text, --audio")
+    if data is not None and out is None:
+        raise typer.BadParameter("name the file for the answers, for example --out preds.csv", param_hint="--out")
+    predictor = Predictor.load(bundle, device=device)
+    if data is None:
+        _predict_one(predictor, _record(predictor, inputs or [], single))
+    else:
+        from export.predictor import write_predictions
+
+        assert out is not None
+        failed, total = write_predictions(
+            predictor, data, out, embeddings=embeddings, batch_size=batch_size, complain=complain
+        )
+        say(f"{out}: {total - failed} of {total} records answered")
+        if failed:
+            raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)
+
+
+def _record(predictor: Any, inputs: list[str], single: dict[str, str | None]) -> dict[str, str]:
+    record = {}
+    for entry in inputs:
+        name, separator, given = entry.partition("=")
+        if not separator:
+            raise typer.BadParameter(f"{entry!r} is not of the form NAME=VALUE", param_hint="--input")
+        record[name] = given
+    for modality, value in single.items():
+        if value is not None:
+            names = [name for name, kind in predictor.modalities.items() if kind == modality]
+            if len(names) != 1:
+                raise typer.BadParameter(
+                    f"this bundle has {len(names)} {modality} inputs ({', '.join(names) or 'none'}); "
+                    "name one with --input NAME=VALUE",
+                    param_hint=f"--{modality}",
+                )
+            record[names[0]] = value
+    return record
+
+
+def _predict_one(predictor: Any, record: dict[str, str]) -> None:
+    answers = predictor.predict([record])[0]
+    rows = []
+    for task in predictor.tasks:  # the embedding, which is no task, has no line
+        prediction = answers[task]
+        if prediction.value is not None:
+            unit = predictor.decodings[task].unit
+            rows.append((task, f"{prediction.value:.6g} {unit}".strip(), ""))
+        else:
+            labels = prediction.label if prediction.label is not None else ";".join(prediction.labels)
+            labels = labels or ("" if predictor.tasks[task] == "multilabel" else "(no answer)")
+            rows.append((task, labels, "" if prediction.probability is None else f"{prediction.probability:.4f}"))
+    show_table(("task", "answer", "probability"), rows)

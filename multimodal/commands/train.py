@@ -1,0 +1,65 @@
+"""Commands of training: demo, check, train, evaluate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multimodal.commands.options import EXIT_NOTHING_DONE, Config, Overrides, RunFolder, Table
+from multimodal.console import say, show_metrics, show_table
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Takes data, runs and bundle.")] = Path("demo"),
+) -> None:
+    """The main job on data that it makes itself: source task, transfer, evaluation, export, prediction."""
+    from multimodal.demo.story import run_demo
+
+    run_demo(out, say=say)
+
+
+def check(config: Config, overrides: Overrides = None) -> None:
+    """Validates a config and every file of its data before training. Exit code 1 on errors, 0 with warnings."""
+    from multimodal.check import check_task
+    from multimodal.config import load_task
+
+    task = load_task(config, overrides or ())
+    problems = check_task(task, config.resolve().parent)
+    if problems:
+        columns = ("severity", "file", "row", "column", "problem")
+        shown = [(p.severity, p.file, p.row or "", p.column or "", p.message) for p in problems]
+        show_table(columns, shown)
+    errors = sum(problem.severity == "error" for problem in problems)
+    say(f"{config}: {errors} errors, {len(problems) - errors} warnings")
+    if errors:
+        raise typer.Exit(EXIT_NOTHING_DONE)
+
+
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Folder of the run.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Goes on with the run in --out.")] = False,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keeps frozen encoders' tokens on disk.")] = True,
+) -> None:
+    """Trains a job: RUN gets config.yaml, model.safetensors, metrics.json, history.csv and checkpoints/."""
+    from multimodal.training import fit
+
+    if resume and out is None:
+        raise typer.BadParameter("name the run to go on with, for example --out runs/retail", param_hint="--resume")
+    run = fit(config, overrides=overrides or (), out=out, resume=resume, cache=cache, say=say)
+    if run.metrics:
+        show_metrics(run.metrics)
+    if any(encoder["weights"] != "random" for encoder in run.provenance["encoders"].values()):
+        say(f"transfer gap: not measured; `multimodal transfer-check {config}` measures it")
+
+
+def evaluate(
+    run: RunFolder,
+    data: Table,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Takes the metrics.")] = None,
+) -> None:
+    """Metrics of a run on a table: each task, and each task under every combination of inputs."""
+    from multimodal.run import Run
+
+    show_metrics(Run(run).evaluate(data, out=out))
