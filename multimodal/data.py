@@ -30,6 +30,8 @@ class Sample:
     row: int
     inputs: dict[str, tuple[Arrays, bool]]
     targets: dict[str, Cell | None]
+    weight: float = 1.0
+    """In every loss."""
     error: RecordError | None = None
     """Why the record could not be used; its inputs are all missing then, and no label is known."""
 
@@ -45,6 +47,8 @@ class Batch:
     known: dict[str, Tensor]
     """Task -> bool [b]."""
     rows: list[int]
+    weights: Tensor
+    """Of each record in every loss, float32 [b]."""
     errors: list[RecordError] = field(default_factory=list)
 
     def to(self, device: torch.device) -> "Batch":
@@ -54,7 +58,13 @@ class Batch:
             return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
 
         inputs = {name: move(tensors) for name, tensors in self.inputs.items()}
-        return replace(self, inputs=inputs, targets=move(self.targets), known=move(self.known))
+        return replace(
+            self,
+            inputs=inputs,
+            targets=move(self.targets),
+            known=move(self.known),
+            weights=self.weights.to(device, non_blocking=True),
+        )
 
 
 class RecordDataset(Dataset[Sample]):
@@ -62,6 +72,12 @@ class RecordDataset(Dataset[Sample]):
 
     A record that cannot be read becomes a blank sample that carries its error, so that nothing is lost
     between processes and no other record ever takes its place.
+
+    Args:
+        weights: of each record in every loss, [n]; None weighs all alike.
+
+    Raises:
+        ValueError: if there is not one weight a record.
     """
 
     def __init__(
@@ -70,11 +86,15 @@ class RecordDataset(Dataset[Sample]):
         readers: Mapping[str, InputReader],
         targets: Mapping[str, TargetReader],
         augmentations: Mapping[str, Augmentation] | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.records = records
         self.readers = dict(readers)
         self.targets = dict(targets)
         self.augmentations = dict(augmentations or {})
+        self.weights = np.ones(len(records)) if weights is None else np.asarray(weights, dtype=np.float64)
+        if self.weights.shape != (len(records),):
+            raise ValueError(f"there are {self.weights.shape} weights for {len(records)} records; give one a record")
 
     def __len__(self) -> int:
         return len(self.records)
@@ -88,7 +108,8 @@ class RecordDataset(Dataset[Sample]):
             if not any(present for _, present in inputs.values()):
                 columns = ", ".join(reader.column for reader in self.readers.values())
                 raise self._error(row, None, None, f"every input is missing ({columns}); fill in at least one")
-            return Sample(row, inputs, {name: self._target(name, row) for name in self.targets})
+            targets = {name: self._target(name, row) for name in self.targets}
+            return Sample(row, inputs, targets, float(self.weights[row]))
         except RecordError as error:
             return self._blank(row, error)
 
@@ -117,7 +138,7 @@ class RecordDataset(Dataset[Sample]):
 
     def _blank(self, row: int, error: RecordError | None = None) -> Sample:
         inputs = {name: (reader.preprocessor.blank(), False) for name, reader in self.readers.items()}
-        return Sample(row, inputs, dict.fromkeys(self.targets), error)
+        return Sample(row, inputs, dict.fromkeys(self.targets), error=error)
 
 
 def collate(
@@ -130,6 +151,7 @@ def collate(
         targets={name: _stack_targets(reader, [s.targets[name] for s in samples]) for name, reader in targets.items()},
         known={name: torch.tensor([s.targets[name] is not None for s in samples]) for name in targets},
         rows=[sample.row for sample in samples],
+        weights=torch.tensor([sample.weight for sample in samples], dtype=torch.float32),
         errors=[sample.error for sample in samples if sample.error is not None],
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from multimodal.data import Batch
@@ -19,10 +19,10 @@ class Term(NamedTuple):
     task: str
     input: str | None = None
 
-    def known(self, batch: Batch) -> Bool[Tensor, " b"]:
-        """Records that count: the label is known, and the one input is there."""
+    def weights(self, batch: Batch) -> Float[Tensor, " b"]:
+        """How much each record counts: its own weight where the label is known and the one input is there, else 0."""
         known = batch.known[self.task]
-        return known if self.input is None else known & batch.inputs[self.input]["present"]
+        return batch.weights * (known if self.input is None else known & batch.inputs[self.input]["present"])
 
     def head(self, model: MultimodalModel) -> Head:
         """What answers."""
@@ -31,7 +31,7 @@ class Term(NamedTuple):
             return head
         return head.head(self.input) if isinstance(head, LateHead) else model.unimodal.head(self.task, self.input)
 
-    def weight(self, model: MultimodalModel) -> float:
+    def share(self, model: MultimodalModel) -> float:
         """How much it counts beside the others of its task."""
         return model.unimodal.weight if self.input in model.unimodal.names.get(self.task, ()) else 1.0
 
@@ -50,31 +50,33 @@ def loss_terms(model: MultimodalModel, tasks: Sequence[str]) -> list[Term]:
     return terms
 
 
-def known_counts(parts: Sequence[Batch], terms: Sequence[Term]) -> Float[Tensor, " terms"]:
-    """How many records count for each term, over the parts of a step."""
-    counts = [sum(int(term.known(batch).sum()) for batch in parts) for term in terms]
-    return torch.tensor(counts, dtype=torch.float32)
+def known_weights(parts: Sequence[Batch], terms: Sequence[Term]) -> Float[Tensor, " terms"]:
+    """Sum of the weights of the records that count for each term, over the parts of a step."""
+    return torch.stack([sum((term.weights(batch).sum() for batch in parts), torch.zeros(())) for term in terms])
 
 
-def combined_loss(
+def task_losses(
     model: MultimodalModel,
     output: ModelOutput,
     batch: Batch,
-    weights: Mapping[str, float],
-    counts: Float[Tensor, " terms"],
-) -> Float[Tensor, ""]:
-    """Weighted sum over terms of the mean loss of the records that count, each divided by its null loss.
+    tasks: Sequence[str],
+    totals: Float[Tensor, " terms"],
+) -> dict[str, Float[Tensor, ""]]:
+    """Task -> sum over its terms of the mean loss of the records that count, each divided by its null loss.
 
     Args:
-        weights: task -> weight, which each of its terms multiplies by its own.
-        counts: records that count for each of ``loss_terms`` in the *whole* step, over all parts and processes, so
-            that the sum of this loss over parts and processes is the loss of the step.
+        totals: sum of the weights that count for each of ``loss_terms`` in the *whole* step, over all parts and
+            processes, so that the sum of a loss over parts and processes is that of the step.
     """
-    total = output.fused.sum() * 0.0  # every head enters the loss, whatever is known
-    for term, count in zip(loss_terms(model, list(weights)), counts, strict=True):
+    losses = {task: output.fused.sum() * 0.0 for task in tasks}  # every head enters the loss, whatever is known
+    for term, total in zip(loss_terms(model, tasks), totals, strict=True):
         head = term.head(model)
-        losses = head.loss(term.outputs(output), batch.targets[term.task])
-        weight = weights[term.task] * term.weight(model)
-        known = term.known(batch).to(losses.dtype)
-        total = total + weight / head.null_loss * (losses * known).sum() / count.clamp_min(1.0)
-    return total
+        per_record = head.loss(term.outputs(output), batch.targets[term.task])
+        mean = (per_record * term.weights(batch).to(per_record.dtype)).sum() / total.where(total > 0, 1.0)
+        losses[term.task] = losses[term.task] + term.share(model) / head.null_loss * mean
+    return losses
+
+
+def combined_loss(losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]) -> Float[Tensor, ""]:
+    """The one loss that is trained on: the tasks' losses, each times its task's weight."""
+    return torch.stack([weights[task] * loss for task, loss in losses.items()]).sum()

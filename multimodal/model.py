@@ -74,6 +74,8 @@ class MultimodalModel(nn.Module):
         if not isinstance(modality_dropout, Mapping):
             modality_dropout = dict.fromkeys(encoders, modality_dropout)
         self.modality_dropout = {name: modality_dropout.get(name, 0.0) for name in encoders}
+        self.objectives = NamedModules({})
+        """Name -> ``Objective``; only while training."""
 
     @property
     def input_names(self) -> tuple[str, ...]:

@@ -11,9 +11,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from multimodal.data import Batch
 from multimodal.distributed import Processes
-from multimodal.losses import combined_loss, known_counts, loss_terms
+from multimodal.losses import combined_loss, known_weights, loss_terms, task_losses
 from multimodal.model import MultimodalModel
 from multimodal.modes import batch_norms
+from multimodal.objective import Seen, objective_loss
 from multimodal.optimization import set_learning_rate
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -49,10 +50,11 @@ class Step:
         # wrapped anew for each phase: DDP listens only to parameters that train when it is built
         self.wrapped: nn.Module = DistributedDataParallel(model) if processes.world > 1 else model
 
-    def __call__(self, parts: Sequence[Batch], learning_rate: float, seed: int) -> float:
+    def __call__(self, parts: Sequence[Batch], learning_rate: float, seed: int, progress: float = 0.0) -> float:
         """Trains on the parts of one step's batch, which this process holds.
 
         Args:
+            progress: share of the phase's steps that were done before this one, 0 to 1.
             seed: of dropout; a function of the step, so that a resumed run repeats it.
 
         Returns:
@@ -63,13 +65,14 @@ class Step:
             torch.cuda.manual_seed(seed)
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
-        counts = self.processes.sum(known_counts(parts, self.terms).to(self.device))
+        totals = self.processes.sum(known_weights(parts, self.terms).to(self.device))
+        share = 1.0 / (len(parts) * self.processes.world)
         total = torch.zeros((), device=self.device)
         running = [buffer for norm in self.batch_norms if norm.training for buffer in norm.buffers()]
         before = [buffer.clone() for buffer in running]
         for index, part in enumerate(parts):
             with self._synchronised(index == len(parts) - 1):
-                total += self._backward(part, counts)
+                total += self._backward(part, totals, progress, share)
         loss = float(self.processes.sum(total))
         self.scaler.unscale_(self.optimizer)
         clip_norm = math.inf if self.clip_norm is None else self.clip_norm
@@ -83,11 +86,13 @@ class Step:
             buffer.copy_(value)  # a BatchNorm that has seen NaN answers NaN for ever
         return float("nan")
 
-    def _backward(self, part: Batch, counts: Tensor) -> Tensor:
+    def _backward(self, part: Batch, totals: Tensor, progress: float, share: float) -> Tensor:
         batch = part.to(self.device)
         with self._autocast():
             output = self.wrapped(batch.inputs)
-        loss = combined_loss(self.model, output, batch, self.task_weights, counts)
+        losses = task_losses(self.model, output, batch, list(self.task_weights), totals)
+        beside = objective_loss(Seen(self.model, output, batch, progress))
+        loss = combined_loss(losses, self.task_weights) + share * beside
         self.scaler.scale(loss * self.processes.world).backward()  # DDP averages over processes, the loss sums
         return loss.detach()
 

@@ -124,8 +124,9 @@ class Trainer:
         progress = Progress(self.say, total, done=self.state.step - self.state.phase_start)
         self.model.train()
         for parts in self._batches(total):
-            factor = learning_rate_factor(self.state.step - self.state.phase_start, total, spec.warmup)
-            self._record(step(parts, spec.learning_rate * factor, self._seed()), parts)
+            done = self.state.step - self.state.phase_start
+            factor = learning_rate_factor(done, total, spec.warmup)
+            self._record(step(parts, spec.learning_rate * factor, self._seed(), done / total), parts)
             epoch_ends = self.state.step % self.order.steps_per_epoch == 0
             progress.advance(self.order.batch_size, f"{phase.name}: step {progress.done} of {total}")
             if epoch_ends and self._end_epoch(phase, spec.learning_rate * factor, progress):

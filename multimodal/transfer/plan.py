@@ -77,9 +77,9 @@ class EncoderPolicy:
 
 
 def head_groups(model: MultimodalModel) -> tuple[ParamGroup, ...]:
-    """Fusion and heads, auxiliary ones too: what is new on the target task."""
+    """Fusion, heads, auxiliary ones too, and objectives: what is new on the target task."""
     names = parameter_names(model)
-    modules = (model.fusion, model.heads, model.unimodal)
+    modules = (model.fusion, model.heads, model.unimodal, model.objectives)
     new = [names[id(parameter)] for module in modules for parameter in module.parameters()]
     return (ParamGroup("heads", tuple(new)),) if new else ()
 

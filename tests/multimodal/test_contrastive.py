@@ -15,7 +15,7 @@ from multimodal.config import Task, parse_task
 from multimodal.contrastive import MAX_SCALE, WIDTH, ContrastiveHead, pair_losses
 from multimodal.data import Batch, RecordDataset, collate
 from multimodal.decoding import PairedEmbeddings
-from multimodal.losses import Term, combined_loss, known_counts, loss_terms
+from multimodal.losses import Term, combined_loss, known_weights, loss_terms, task_losses
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, read_records
 
@@ -172,10 +172,10 @@ def test_both_encoders_get_a_gradient_from_the_records_that_have_both_inputs(tmp
     _, model, batch = built({**CLIP_JOB, "fusion": {"name": fusion}}, rows, tmp_path)
     terms = loss_terms(model, ["match"])
     assert terms == [Term("match")]
-    counts = known_counts([batch], terms)
+    counts = known_weights([batch], terms)
     assert counts.tolist() == [7]
     output = model(batch.inputs)
-    loss = combined_loss(model, output, batch, {"match": 1.0}, counts)
+    loss = combined_loss(task_losses(model, output, batch, ["match"], counts), {"match": 1.0})
     head, known = model.head("match"), batch.known["match"]
     both = output.outputs["match"][known]
     assert_close(loss, head.loss(both, torch.ones(7, dtype=torch.bool)).mean())

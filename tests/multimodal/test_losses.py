@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from multimodal.data import Batch, collate
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
-from multimodal.losses import Term, combined_loss, known_counts, loss_terms
+from multimodal.losses import Term, combined_loss, known_weights, loss_terms, task_losses
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.unimodal import UnimodalHeads
 
@@ -38,6 +39,12 @@ def terms(tasks: Iterable[str]) -> list[Term]:
     return [Term(task) for task in tasks]
 
 
+def loss_of(
+    model: MultimodalModel, output: ModelOutput, batch: Batch, weights: dict[str, float], totals: Tensor
+) -> Tensor:
+    return combined_loss(task_losses(model, output, batch, list(weights), totals), weights)
+
+
 def example(seed: int = 0) -> tuple[ModelOutput, Batch]:
     """Random outputs and targets, a third of them unknown."""
     rng = np.random.default_rng(seed)
@@ -53,7 +60,7 @@ def example(seed: int = 0) -> tuple[ModelOutput, Batch]:
     }
     known = {task: torch.from_numpy(rng.random(N) < 2 / 3) for task in targets}
     as_tensors = {task: torch.from_numpy(values).float() for task, values in outputs.items()}
-    return ModelOutput(as_tensors, torch.zeros(N, 8), {}, {}), Batch({}, targets, known, list(range(N)))
+    return ModelOutput(as_tensors, torch.zeros(N, 8), {}, {}), Batch({}, targets, known, list(range(N)), torch.ones(N))
 
 
 def classification(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -89,7 +96,7 @@ def test_the_loss_is_the_weighted_sum_of_each_task_s_mean_over_known_records():
     for task, weight in WEIGHTS.items():
         losses = FORMULAS[task](float64(output.outputs[task]), float64(batch.targets[task]))
         expected += weight * losses[batch.known[task].numpy()].mean()
-    loss = combined_loss(three_heads(), output, batch, WEIGHTS, known_counts([batch], terms(WEIGHTS)))
+    loss = loss_of(three_heads(), output, batch, WEIGHTS, known_weights([batch], terms(WEIGHTS)))
     assert_close(loss, expected)
 
 
@@ -106,21 +113,36 @@ def test_a_head_that_knows_nothing_has_the_loss_one():
     batch.targets["price"] = (prices - prices.mean()) / prices.std(correction=0) * 4 + 10
     nothing = {"product": torch.zeros(N, CLASSES), "tags": torch.zeros(N, 3), "price": torch.zeros(N, 1)}
     everything = {task: torch.ones(N, dtype=torch.bool) for task in WEIGHTS}
-    batch = Batch({}, batch.targets, everything, batch.rows)
+    batch = replace(batch, known=everything)
     for task in WEIGHTS:
-        counts = known_counts([batch], terms([task]))
-        loss = combined_loss(model, ModelOutput(nothing, torch.zeros(N, 8), {}, {}), batch, {task: 1.0}, counts)
+        counts = known_weights([batch], terms([task]))
+        loss = loss_of(model, ModelOutput(nothing, torch.zeros(N, 8), {}, {}), batch, {task: 1.0}, counts)
         assert_close(loss, 1.0)
+
+
+def test_a_record_counts_as_much_as_its_weight_says():
+    output, batch = example()
+    weights = np.linspace(0.0, 2.0, N)
+    batch = replace(batch, weights=torch.from_numpy(weights).float())
+    model, totals = three_heads(), known_weights([batch], terms(WEIGHTS))
+    losses = task_losses(model, output, batch, list(WEIGHTS), totals)
+    for task, loss in losses.items():
+        known = batch.known[task].numpy()
+        every = FORMULAS[task](float64(output.outputs[task]), float64(batch.targets[task]))
+        assert_close(loss, np.average(every[known], weights=weights[known]))
+    nothing = replace(batch, weights=torch.zeros(N))
+    totals = known_weights([nothing], terms(WEIGHTS))
+    assert loss_of(model, output, nothing, WEIGHTS, totals).item() == 0
 
 
 def test_what_an_unknown_label_holds_changes_nothing():
     output, batch = example()
-    model, counts = three_heads(), known_counts([batch], terms(WEIGHTS))
-    loss = combined_loss(model, output, batch, WEIGHTS, counts)
+    model, counts = three_heads(), known_weights([batch], terms(WEIGHTS))
+    loss = loss_of(model, output, batch, WEIGHTS, counts)
     for task, known in batch.known.items():
         batch.targets[task][~known] = 1
         output.outputs[task][~known] = 7.0
-    assert torch.equal(combined_loss(model, output, batch, WEIGHTS, counts), loss)
+    assert torch.equal(loss_of(model, output, batch, WEIGHTS, counts), loss)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e4, -1e4])
@@ -131,16 +153,16 @@ def test_where_nothing_is_known_the_loss_is_zero_however_extreme_the_outputs(val
     outputs = {"product": torch.zeros(N, CLASSES), "tags": torch.zeros(N, 3), "price": torch.zeros(N, 1)}
     for tensor in outputs.values():
         tensor[:, 0] = value
-    batch = Batch({}, targets, nothing, batch.rows)
-    counts = known_counts([batch], terms(WEIGHTS))
+    batch = replace(batch, targets=targets, known=nothing)
+    counts = known_weights([batch], terms(WEIGHTS))
     assert counts.tolist() == [0, 0, 0]
-    loss = combined_loss(three_heads(), ModelOutput(outputs, torch.zeros(N, 8), {}, {}), batch, WEIGHTS, counts)
+    loss = loss_of(three_heads(), ModelOutput(outputs, torch.zeros(N, 8), {}, {}), batch, WEIGHTS, counts)
     assert loss.item() == 0
 
 
 def test_known_labels_are_counted_over_all_parts_in_the_order_of_the_tasks():
     parts = [example(seed)[1] for seed in range(3)]
-    counts = known_counts(parts, terms(["price", "product"]))
+    counts = known_weights(parts, terms(["price", "product"]))
     assert counts.tolist() == [sum(int(part.known[task].sum()) for part in parts) for task in ("price", "product")]
 
 
@@ -154,11 +176,11 @@ def batches(folder: Any, model: MultimodalModel, cuts: list[list[int]]) -> list[
 
 def gradients(model: MultimodalModel, parts: list[Batch]) -> tuple[float, dict[str, Tensor]]:
     weights = {"color": 1.0, "price": 0.5}
-    counts = known_counts(parts, loss_terms(model, list(weights)))
+    counts = known_weights(parts, loss_terms(model, list(weights)))
     model.zero_grad(set_to_none=True)
     total = 0.0
     for part in parts:
-        loss = combined_loss(model, model(part.inputs), part, weights, counts)
+        loss = loss_of(model, model(part.inputs), part, weights, counts)
         loss.backward()
         total += loss.item()
     grads = {}
@@ -183,7 +205,7 @@ def test_every_parameter_gets_a_gradient_of_zero_where_no_label_is_known(tmp_pat
     model = make_model(fusion=fusion)
     part = batches(tmp_path, model, [list(range(12))])[0]
     unknown = {task: torch.zeros_like(known) for task, known in part.known.items()}
-    loss, grads = gradients(model, [Batch(part.inputs, part.targets, unknown, part.rows)])
+    loss, grads = gradients(model, [replace(part, known=unknown)])
     assert loss == 0
     assert all(not grad.any() for grad in grads.values())
 
@@ -216,9 +238,9 @@ def test_auxiliary_heads_add_the_loss_of_each_input_over_the_records_that_have_i
     (batch,) = batches(tmp_path, model, [list(range(12))])
     wanted = loss_terms(model, ["color"])
     assert wanted == [Term("color"), Term("color", "image"), Term("color", "text")]
-    counts = known_counts([batch], wanted)
+    counts = known_weights([batch], wanted)
     output = model(batch.inputs)
-    loss = combined_loss(model, output, batch, {"color": 2.0}, counts)
+    loss = loss_of(model, output, batch, {"color": 2.0}, counts)
     known = batch.known["color"]
     expected = torch.zeros(())
     for outputs, rows, weight in (
@@ -242,8 +264,8 @@ def test_each_input_of_late_fusion_learns_from_its_own_head_alone(tmp_path):
     (batch,) = batches(tmp_path, model, [list(range(12))])
     wanted = loss_terms(model, ["color"])
     assert wanted == [Term("color", "image"), Term("color", "text")]
-    assert [term.weight(model) for term in wanted] == [1.0, 1.0]
-    assert known_counts([batch], wanted).tolist() == [8, 8]
+    assert [term.share(model) for term in wanted] == [1.0, 1.0]
+    assert known_weights([batch], wanted).tolist() == [8, 8]
     model(batch.inputs).unimodal["color"]["image"].square().sum().backward()
     assert all(parameter.grad.any() for parameter in model.encoder("image").parameters())
     assert not any(parameter.grad.any() for parameter in model.encoder("text").parameters())

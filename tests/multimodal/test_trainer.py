@@ -94,12 +94,12 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     original: Callable[..., float] = Step.__call__
     calls = 0
 
-    def call(self: Step, parts: Sequence[Batch], learning_rate: float, seed: int) -> float:
+    def call(self: Step, parts: Sequence[Batch], learning_rate: float, seed: int, progress: float) -> float:
         nonlocal calls
         calls += 1
         if calls == step:
             raise KilledError
-        return original(self, parts, learning_rate, seed)
+        return original(self, parts, learning_rate, seed, progress)
 
     monkeypatch.setattr(Step, "__call__", call)
 

@@ -1,0 +1,44 @@
+"""Losses beside those of the tasks: they see what the model said of a batch, and may learn, too."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from multimodal.data import Batch
+
+if TYPE_CHECKING:
+    from multimodal.model import ModelOutput, MultimodalModel
+
+
+class Seen(NamedTuple):
+    """What an objective may look at."""
+
+    model: "MultimodalModel"
+    output: "ModelOutput"
+    batch: Batch
+    progress: float
+    """Share of the phase's steps that were done before this one, 0 to 1."""
+
+
+class Objective(nn.Module, ABC):
+    """One loss of a part of a batch, in ``model.objectives`` while training; what it learns is not exported.
+
+    Every parameter enters the loss in every step, times zero where a part of the batch has nothing for it: processes
+    that train together wait for each other's gradients. What it only compares with (anchors, a teacher) is a buffer
+    that is not persistent.
+    """
+
+    @abstractmethod
+    def forward(self, seen: Seen) -> Float[Tensor, ""]:
+        """The loss, as it counts beside that of a task of weight 1; the step takes its mean over parts and
+        processes."""
+
+
+def objective_loss(seen: Seen) -> Float[Tensor, ""]:
+    """Sum of all objectives of the model."""
+    total = seen.output.fused.sum() * 0.0
+    for objective in seen.model.objectives.values():
+        total = total + objective(seen)
+    return total
