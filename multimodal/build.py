@@ -12,6 +12,7 @@ from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
 from fusion import ConcatFusion, FusionModule, LateFusion, create_fusion
 from multimodal.augment import Augmentation
+from multimodal.closed_form.neighbours_head import NeighboursHead
 from multimodal.config import ConfigError, Input, Target, Task
 from multimodal.contrastive import ContrastiveHead
 from multimodal.decoding import Decoding, Softmax
@@ -50,6 +51,7 @@ HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
     "multilabel": MultilabelHead,
     "regression": RegressionHead,
+    "knn": NeighboursHead,
 }
 
 
@@ -154,6 +156,8 @@ def head_arguments(
             f"{target.type} needs at least {fewest}"
         )
     known = sum(not is_missing(value) for value in values)
+    if target.head == "knn":
+        return {"labels": labels, "frequencies": [counts[label] / known for label in labels]}
     arguments: dict[str, Any] = {
         "labels": labels,
         "label_smoothing": target.label_smoothing,
@@ -187,7 +191,7 @@ def task_arguments(task: Task, name: str, records: Records) -> dict[str, Any]:
 
 
 def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any]) -> Head:
-    """A head from its type and what ``head_arguments`` gave."""
+    """A head from its type (or "knn") and what ``head_arguments`` gave."""
     return HEADS[kind](in_dim, **arguments)
 
 
@@ -246,7 +250,7 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
         elif isinstance(fusion, LateFusion):
             built[name] = LateHead(alone, fusion.in_dims)
         else:
-            built[name] = build_head(kind, fusion.out_dim, arguments)
+            built[name] = build_head("knn" if task.tasks[name].head == "knn" else kind, fusion.out_dim, arguments)
             unimodal[name] = alone
     return MultimodalModel(
         encoders,

@@ -20,6 +20,7 @@ from multimodal.build import (
     task_arguments,
 )
 from multimodal.calibration import with_temperature
+from multimodal.closed_form.rules import closed_form_inputs
 from multimodal.config import ConfigError, Task
 from multimodal.data import Order, RecordDataset, num_workers
 from multimodal.decoding import Decoding
@@ -91,9 +92,10 @@ class Job:
             ConfigError: if a contrastive task compares views of such an input, which would be equal.
         """
         names, readers = parameter_names(self.model), dict(self.readers)
+        computed = closed_form_inputs(self.task)  # read tokens also of encoders that have nothing to learn
         for name, encoder in self.encoders.items():
             own = {names[id(parameter)] for parameter in encoder.parameters()}
-            if own and not own & set(trained):
+            if (own or name in computed) and not own & set(trained):
                 _refuse_views(self.task, name)
                 readers[name] = feature_reader(
                     self.readers[name],

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from multimodal.closed_form.rules import TRAINED
 from multimodal.config import Task
 from multimodal.distributed import Processes
 from multimodal.evaluation import answer
@@ -55,7 +56,8 @@ def from_scratch(job: Job) -> Task:
         for name, entry in job.task.inputs.items()
     }
     transfer = job.task.transfer.model_copy(update={"strategy": "finetune"})  # of random weights all train whole
-    return job.task.model_copy(update={"inputs": inputs, "transfer": transfer})
+    tasks = {name: target.model_copy(update={"head": TRAINED}) for name, target in job.task.tasks.items()}
+    return job.task.model_copy(update={"inputs": inputs, "transfer": transfer, "tasks": tasks})
 
 
 def _right(job: Job, tasks: Sequence[str], arm: str, cache: Path | None, say: Say) -> dict[str, np.ndarray]:

@@ -87,11 +87,16 @@ class Trainer:
     def fit(self, phases: Sequence[Phase], *, resume: bool = False) -> TrainerState:
         """Trains; with ``resume`` goes on from the newest whole checkpoint, if there is one.
 
+        Without a phase there is nothing to train: the model is only evaluated.
+
         Raises:
             TrainingError: if the loss was not finite three times in a row.
             RecordError: if a record cannot be read and ``on_error`` is "raise".
             SystemExit: with code 143 after SIGTERM, a checkpoint being written.
         """
+        if not phases:
+            self._evaluate_only()
+            return self.state
         check_plan(self.model, phases, sum(phase.epochs for phase in phases))
         checkpoint = load_newest_checkpoint(self.checkpoints) if resume else None
         if checkpoint is not None:
@@ -200,6 +205,14 @@ class Trainer:
         self.say(f"{phase.name}: epoch {entry['epoch']}, {shown}, {progress.pace()}")
         patience = self.options.patience if phase.patience is None else phase.patience
         return patience is not None and state.bad_epochs >= patience
+
+    def _evaluate_only(self) -> None:
+        metrics, self.state.best_score = self._evaluate()
+        self.state.history.append(
+            {"epoch": 0, "phase": "computed", "step": 0, **metrics, "score": self.state.best_score}
+        )
+        if self.processes.is_main:
+            write_atomically(self.history_file, _as_csv(self.state.history))
 
     def _evaluate(self) -> tuple[dict[str, float], float | None]:
         if self.evaluate is None:

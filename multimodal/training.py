@@ -15,6 +15,7 @@ import torch
 from encoders.base import Encoder
 from multimodal.build import build_strategy
 from multimodal.checkpoint import save_tensors
+from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.config import Task, load_task
 from multimodal.distributed import Processes, processes
 from multimodal.files import write_atomically
@@ -115,10 +116,12 @@ def train_job(
     strategy.prepare(job.model)
     phases = strategy.plan(job.model, job.task.train.epochs)
     job = _with_kept_tokens(job, phases, cache, group, say)
-    options = replace(options, workers=job.workers)
+    data = job.training_data()
+    unreadable = fit_heads(job.task, job.model, data, say=say)
+    options, phases = replace(options, workers=job.workers), without_closed_form(job.task, job.model, phases)
     trainer = Trainer(
         job.model,
-        job.training_data(),
+        data,
         job.order(),
         {name: target.weight for name, target in job.task.tasks.items()},
         folder,
@@ -128,6 +131,7 @@ def train_job(
         processes=group,
     )
     state = trainer.fit(phases, resume=resume)
+    state.skipped_rows |= {str(row): error.reason for row, error in unreadable.items()}
     strategy.finish(job.model)
     if group.is_main:
         job.model.eval()
@@ -229,7 +233,7 @@ def _summary(state: TrainerState, *, seconds: float) -> dict[str, Any]:
     score = state.best_score
     return {
         "steps": state.step,
-        "epochs": len(state.history),
+        "epochs": state.history[-1]["epoch"] if state.history else 0,
         "best_score": score if score is not None and math.isfinite(score) else None,
         "non_finite_steps": state.non_finite,
         "skipped_rows": state.skipped_rows,

@@ -31,6 +31,11 @@ class Target(Section):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     imbalance: Literal["none", "class_weights", "balanced_sampler"] = "none"
     """What evens out rare classes: weights on the loss, or drawing their records more often (one task only)."""
+    head: Literal["linear", "softmax", "svm", "class_mean", "knn"] = "linear"
+    """Classification: linear is trained by the trainer. The others are computed at once from frozen encoders (fusion
+    concat without dim): softmax is logistic regression with its L2 chosen by cross-validation, svm a calibrated linear
+    support vector machine, class_mean the class whose mean has the largest cosine, knn the vote of the training
+    records, each the more the larger its cosine."""
     threshold: float = Field(default=0.5, gt=0, lt=1)
     """Multilabel: probability at which a label is given, before temperature."""
     min_probability: float = Field(default=0.0, ge=0, lt=1)
@@ -49,6 +54,21 @@ class Target(Section):
             )
         if self.type == "contrastive" and (self.column is not None or self.label_smoothing or self.imbalance != "none"):
             raise ValueError("a contrastive task has no labels: leave column, label_smoothing and imbalance out")
+        if self.head != "linear":
+            self._check_computed_head()
         if self.type == "multilabel" and self.imbalance == "balanced_sampler":
             raise ValueError("balanced_sampler needs one class a record; use class_weights for a multilabel task")
         return self
+
+    def _check_computed_head(self) -> None:
+        if self.type != "classification":
+            raise ValueError(
+                f"head {self.head} is for classification, and this task's type is {self.type}: leave it out"
+            )
+        if self.label_smoothing or self.imbalance == "balanced_sampler":
+            raise ValueError(
+                f"head {self.head} is computed, not trained: leave label_smoothing and balanced_sampler out, or set "
+                "head: linear"
+            )
+        if self.imbalance != "none" and self.head not in ("softmax", "svm"):
+            raise ValueError(f"head {self.head} knows no class weights: leave imbalance out, or set head: softmax")

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import field_validator, model_validator
 
+from multimodal.closed_form.rules import check_closed_form
 from multimodal.config.data import Data
 from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Input
@@ -58,6 +59,7 @@ class Task(Section):
                 raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
             if target.type == "contrastive":
                 check_pair(self, name)
+        check_closed_form(self)
         self._check_metric()
         balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
         if len(balanced) > 1:

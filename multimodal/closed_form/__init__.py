@@ -1,0 +1,1 @@
+"""Heads that are computed from the tokens of frozen encoders, not trained step by step."""

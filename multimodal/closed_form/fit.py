@@ -1,0 +1,172 @@
+"""Computes the heads of a job that are not trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fusion import ConcatFusion
+from multimodal.closed_form.neighbours_head import NeighboursHead
+from multimodal.closed_form.rules import closed_form_inputs, closed_form_tasks
+from multimodal.closed_form.vectors import TableVectors, columns_of, fused_vectors, read_vectors, set_missing_to_mean
+from multimodal.config import ConfigError, Task
+from multimodal.data import RecordDataset
+from multimodal.heads import ClassificationHead
+from multimodal.model import MultimodalModel
+from multimodal.modes import evaluating
+from multimodal.progress import Say
+from multimodal.records import RecordError
+from multimodal.transfer.folds import most_folds
+from multimodal.transfer.maps.affine import AffineMap
+from multimodal.transfer.plan import Phase, parameter_names
+from multimodal.transfer.probes import LinearClassifier, fit_logistic, fit_nearest_mean, fit_soft_neighbours, fit_svm
+
+FOLDS = 5
+SVM_COST = 0.1
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What one head is computed from."""
+
+    features: np.ndarray
+    """[n f], of the parts of its inputs."""
+    classes: np.ndarray
+    """Int [n]."""
+    groups: np.ndarray
+    """Int [n]: rows of the table; views of one record are one group."""
+    weights: np.ndarray
+    """[n]; the views of a record of weight 1 sum to 1 (times the class's weight)."""
+    num_classes: int
+
+    @property
+    def records(self) -> int:
+        """How many records these are."""
+        return len(np.unique(self.groups))
+
+    @property
+    def folds(self) -> int:
+        """How many folds can be made."""
+        return min(FOLDS, most_folds(self.classes, self.groups)) if len(self.classes) else 0
+
+
+def fit_heads(
+    task: Task, model: MultimodalModel, data: RecordDataset, *, views: int = 1, say: Say
+) -> dict[int, RecordError]:
+    """Computes every head in closed form, and the tokens that stand for missing values of the inputs that they read.
+
+    Records without a label, or without any input of the task, do not count for it.
+
+    Args:
+        data: the training records, with kept tokens.
+        views: of each record.
+
+    Returns:
+        The rows that cannot be read, and why.
+
+    Raises:
+        ConfigError: if a task has too few records.
+        RecordError: for the first row that cannot be read, with ``data.on_error: raise``.
+    """
+    names = closed_form_tasks(task)
+    if not names:
+        return {}
+    vectors = read_vectors(data, closed_form_inputs(task), views=views)
+    if vectors.errors and task.data.on_error == "raise":
+        raise vectors.errors[min(vectors.errors)]
+    assert isinstance(model.fusion, ConcatFusion)  # checked with the config
+    with evaluating(model):
+        set_missing_to_mean(model.fusion, vectors)
+        for name in names:
+            labelled = _labelled(name, model, data, vectors, task.task_inputs(name))
+            if labelled.folds < 2:
+                raise ConfigError(
+                    f"tasks.{name}.head is {task.tasks[name].head}, but no class has two records that can be used, so "
+                    f"that none can be held out; label more records, or set tasks.{name}.head: linear"
+                )
+            try:
+                chosen = _fit(task, name, model, labelled)
+            except ValueError as error:
+                raise ConfigError(f"tasks.{name}.head is {task.tasks[name].head}: {error}") from error
+            say(f"{name}: {task.tasks[name].head} head of {labelled.records} records{chosen}")
+    return vectors.errors
+
+
+def without_closed_form(task: Task, model: MultimodalModel, phases: Sequence[Phase]) -> list[Phase]:
+    """What is left to train: not the heads that are computed, nor the missing tokens that they were computed with."""
+    names, fixed = parameter_names(model), set[str]()
+    for name in closed_form_tasks(task):
+        fixed |= {names[id(parameter)] for parameter in model.head(name).parameters()}
+    for name in closed_form_inputs(task):
+        fixed.add(names[id(model.fusion.missing[name])])
+    left = []
+    for phase in phases:
+        groups = [replace(group, params=tuple(p for p in group.params if p not in fixed)) for group in phase.groups]
+        left.append(replace(phase, groups=tuple(group for group in groups if group.params)))
+    return [phase for phase in left if phase.groups]
+
+
+def _labelled(
+    name: str, model: MultimodalModel, data: RecordDataset, vectors: TableVectors, inputs: Sequence[str]
+) -> Labelled:
+    head = model.head(name)
+    cells = {int(row): data.targets[name].read(data.records[int(row)]) for row in np.unique(vectors.rows)}
+    known = np.array([cells[int(row)] is not None for row in vectors.rows], dtype=bool)
+    kept = np.flatnonzero(known & np.any([vectors.present[entry] for entry in inputs], axis=0))
+    part = vectors.subset(kept)
+    classes = np.array([cells[int(row)] for row in part.rows], dtype=np.int64)
+    weights = data.weights[part.rows]
+    if isinstance(head, ClassificationHead):
+        weights = weights * head.class_weights.cpu().numpy()[classes]
+    if len(kept) and weights.sum() > 0:
+        weights = weights * (len(np.unique(part.rows)) / weights.sum())  # copies of a record count as it does once
+    fused = fused_vectors(model, part, inputs)[:, columns_of(model.fusion.in_dims, inputs)]
+    return Labelled(fused.astype(np.float64), classes, part.rows, weights, head.num_outputs)
+
+
+def _fit(task: Task, name: str, model: MultimodalModel, labelled: Labelled) -> str:
+    """Fills the head of a task, and says how it was chosen."""
+    columns, seed = columns_of(model.fusion.in_dims, task.task_inputs(name)), task.train.seed
+    given: dict[str, Any] = {"num_classes": labelled.num_classes, "row_weights": labelled.weights}
+    given |= {"groups": labelled.groups, "seed": seed}
+    features, classes, kind = labelled.features, labelled.classes, task.tasks[name].head
+    head = model.head(name)
+    if isinstance(head, NeighboursHead):
+        probe = fit_soft_neighbours(features, classes, **given)
+        head.fill(probe, columns)
+        return f": temperature {probe.temperature:g}, held-out log likelihood {probe.scores[probe.temperature]:.4f}"
+    assert isinstance(head, ClassificationHead)
+    if kind == "softmax":
+        fitted = fit_logistic(features, classes, folds=labelled.folds, **given)
+        _fill(head, fitted.classifier, columns)
+        score = f"held-out log likelihood {fitted.scores[fitted.l2]:.4f}"
+        return f": l2 {fitted.l2:g} of {len(fitted.scores)} by {labelled.folds} folds, {score}"
+    if kind == "svm":
+        _fill(head, fit_svm(features, classes, cost=SVM_COST, folds=labelled.folds, **given), columns)
+        return f": cost {SVM_COST:g}, margins calibrated on {labelled.folds} folds"
+    _fill(head, _centred_means(labelled), columns)
+    return ""
+
+
+def _centred_means(labelled: Labelled) -> LinearClassifier:
+    """Cosine to the class means, the mean of all records taken away first.
+
+    SimpleShot (Wang et al., 2019, https://arxiv.org/abs/1911.04623).
+    """
+    features, weights = labelled.features, labelled.weights
+    centre = weights @ features / weights.sum()
+    means = fit_nearest_mean(
+        features - centre, labelled.classes, num_classes=labelled.num_classes, metric="cosine", row_weights=weights
+    )
+    return means.after(AffineMap(np.ones(len(centre)), -centre))
+
+
+@torch.no_grad()
+def _fill(head: ClassificationHead, classifier: LinearClassifier, columns: np.ndarray) -> None:
+    """Copies weights and bias into the head; what it does not read gets weight zero."""
+    weight = np.zeros(tuple(head.linear.weight.shape))
+    weight[:, columns] = classifier.weights
+    head.linear.weight.copy_(torch.from_numpy(weight))
+    head.linear.bias.copy_(torch.from_numpy(classifier.bias))

@@ -1,0 +1,52 @@
+"""What heads in closed form need of a job. Never imports torch."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multimodal.config import Task
+
+TRAINED = "linear"
+"""The head that the trainer trains."""
+
+
+def closed_form_tasks(task: "Task") -> list[str]:
+    """Names of the tasks whose heads are computed."""
+    return [name for name, target in task.tasks.items() if target.head != TRAINED]
+
+
+def closed_form_inputs(task: "Task") -> list[str]:
+    """Inputs that such a task reads, in config order."""
+    read = {entry for name in closed_form_tasks(task) for entry in task.task_inputs(name)}
+    return [entry for entry in task.inputs if entry in read]
+
+
+def check_closed_form(task: "Task") -> None:
+    """Refuses a job whose heads cannot be computed, or that sets what would have no effect on them.
+
+    Raises:
+        ValueError: says what is wrong, and what to write instead.
+    """
+    for name in closed_form_tasks(task):
+        place, fusion = f"tasks.{name}.head is {task.tasks[name].head}", task.fusion
+        if fusion.name != "concat" or fusion.dim is not None:
+            given = fusion.name if fusion.dim is None else f"{fusion.name} with dim"
+            raise ValueError(
+                f"{place}, which needs a fusion with nothing to train, and {given} trains; set fusion.name: concat "
+                f"and leave fusion.dim out, or set tasks.{name}.head: {TRAINED}"
+            )
+        trained = [entry for entry in task.task_inputs(name) if not _is_frozen(task, entry)]
+        if trained:
+            raise ValueError(
+                f"{place}, which needs frozen encoders, and transfer.strategy {task.transfer.strategy} may train "
+                f"{' and '.join(trained)}; set transfer.strategy: linear_probe or "
+                f"{' and '.join(f'inputs.{entry}.frozen: true' for entry in trained)}, or tasks.{name}.head: {TRAINED}"
+            )
+        for key in ("dropout", "modality_dropout", "unimodal_weight"):
+            if getattr(fusion, key):
+                raise ValueError(f"{place}, on which fusion.{key} has no effect; leave it out, or train the head")
+
+
+def _is_frozen(task: "Task", name: str) -> bool:
+    owner = task.inputs[name].share
+    entry = task.inputs[name if owner is None else owner]
+    return task.transfer.strategy == "linear_probe" or entry.frozen

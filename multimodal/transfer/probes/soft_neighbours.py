@@ -1,0 +1,109 @@
+"""The vote of the training records, each the more the nearer it is. Never imports torch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from multimodal.transfer.checks import check_features, check_labels, check_row_weights
+from multimodal.transfer.probes.nearest_mean import unit_rows
+
+TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
+PRIOR_VOTE = 0.01
+"""What the shares of the classes say beside the nearest record, so that no class is impossible."""
+MOST_ROWS = 2000
+"""Records whose held-out answers choose the temperature."""
+_CHUNK = 256  # records whose cosines are in memory at once
+
+
+@dataclass(frozen=True, eq=False)
+class SoftNeighbours:
+    """Votes of weight exp(cosine / temperature), of features from which the training mean is taken away.
+
+    Weighted nearest neighbours (Wu et al., 2018, https://arxiv.org/abs/1805.01978). Ours differs: all records vote,
+    not the k nearest, so that no answer hangs on which of two equally near records is counted.
+
+    When not to use: in a bundle that must stay small (it keeps every training feature).
+    """
+
+    vectors: np.ndarray
+    """Of the training records, centred and of length one, [n d]."""
+    centre: np.ndarray
+    """The training mean, [d]."""
+    votes: np.ndarray
+    """Weight of each record for its class, [n c]."""
+    prior: np.ndarray
+    """Shares of the classes, [c]."""
+    temperature: float
+    scores: dict[float, float]
+    """Temperature -> mean held-out log likelihood; empty where only one was given."""
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Of features [m d], [m c]: logarithms of the votes, that of the nearest record being 1."""
+        cosines = unit_rows(check_features(features) - self.centre) @ self.vectors.T
+        return _log_votes(cosines, self.votes, self.prior, self.temperature)
+
+
+def fit_soft_neighbours(
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    temperatures: float | Sequence[float] = TEMPERATURES,
+    num_classes: int | None = None,
+    groups: np.ndarray | None = None,
+    row_weights: np.ndarray | None = None,
+    seed: int = 0,
+) -> SoftNeighbours:
+    """Keeps the records, and the temperature under which the others of them answer best for each.
+
+    No record votes for one of its own group.
+
+    Args:
+        features: [n d].
+        labels: class of each record, int [n].
+        temperatures: one, or those to choose from; of equally good ones the higher wins.
+        groups: what belongs together, [n]; None takes each record by itself.
+        row_weights: of each record's vote and held-out answer, [n]; None weighs all alike.
+
+    Raises:
+        ValueError: if a temperature is not above 0, or there is only one group to choose it with.
+    """
+    features = check_features(features)
+    labels, count = check_labels(labels, len(features), num_classes)
+    weights = check_row_weights(row_weights, len(features))
+    members = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    grid = sorted([temperatures] if isinstance(temperatures, int | float) else temperatures, reverse=True)
+    if not min(grid) > 0:
+        raise ValueError(f"a temperature is {min(grid)}; give numbers above 0, such as {TEMPERATURES}")
+    if len(grid) > 1 and members.max() == 0:
+        raise ValueError("there is one group of records, and none to choose a temperature with; give one temperature")
+    centre = weights @ features / len(features)
+    vectors = unit_rows(features - centre)
+    votes = np.eye(count)[labels] * weights[:, None]
+    prior = (votes.sum(axis=0) + 1 / count) / (len(labels) + 1)  # one record more, of every class alike
+    scores: dict[float, float] = {}
+    if len(grid) > 1:
+        rows = np.sort(np.random.default_rng(seed).permutation(len(labels))[:MOST_ROWS])
+        totals = np.zeros(len(grid))
+        for part in _chunks(rows):
+            cosines = np.where(members[part, None] == members[None], -np.inf, vectors[part] @ vectors.T)
+            logs = [_log_votes(cosines, votes, prior, value) for value in grid]
+            own = [values[np.arange(len(part)), labels[part]] - _log_sum(values) for values in logs]
+            totals += np.array(own) @ weights[part]
+        scores = dict(zip(grid, (totals / weights[rows].sum()).tolist(), strict=True))
+    chosen = max(grid, key=lambda value: scores.get(value, 0.0))
+    return SoftNeighbours(vectors, centre, votes, prior, float(chosen), scores)
+
+
+def _log_votes(cosines: np.ndarray, votes: np.ndarray, prior: np.ndarray, temperature: float) -> np.ndarray:
+    nearness = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / temperature)  # [m n], the nearest at 1
+    return np.log(nearness @ votes + PRIOR_VOTE * prior)
+
+
+def _log_sum(logs: np.ndarray) -> np.ndarray:
+    return np.log(np.exp(logs).sum(axis=1))
+
+
+def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), _CHUNK):
+        yield rows[start : start + _CHUNK]
