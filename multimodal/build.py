@@ -46,6 +46,7 @@ from multimodal.transfer import (
     TransferStrategy,
 )
 from multimodal.unimodal import UnimodalHeads
+from multimodal.views import Views
 
 HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
@@ -107,6 +108,17 @@ def build_augmentations(
         name: Augmentation(encoders[name].modality, entry.augment, task.train.seed, name)
         for name, entry in task.inputs.items()
         if entry.augment.enabled and name in augmented
+    }
+
+
+def build_views(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, Views]:
+    """The views of each input's training values, for where its encoder is frozen."""
+    count, seed = task.transfer.views, task.train.seed
+    return {
+        name: Views(
+            count, Augmentation(encoders[name].modality, entry.augment, seed) if entry.augment.enabled else None
+        )
+        for name, entry in task.inputs.items()
     }
 
 

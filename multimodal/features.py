@@ -3,10 +3,10 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from multimodal.modes import evaluating
 from multimodal.progress import Say, format_seconds
 from multimodal.records import InputReader, Records, is_missing
 from multimodal.token_store import TokenStore
+from multimodal.views import Views
 
 FORMAT = 1
 """Of what is kept; another number finds nothing of the versions before."""
@@ -75,16 +76,23 @@ class FeatureReader(InputReader):
     store: TokenStore
     keys: Mapping[tuple[Path | None, str], str]
     """(root, what a cell says) -> key of its content, as it was when training began."""
+    views: Views
+    """Of the training values."""
 
     def read(
         self, row: Mapping[str, Any], root: Path | None = None, allow_outside: bool = False, augment: Any = None
     ) -> tuple[Arrays, bool]:
-        """Tokens of this input, and whether the record has it; never augmented."""
+        """Tokens of this input, and whether the record has it.
+
+        Args:
+            augment: content key -> key of one of its views.
+        """
         value = row.get(self.column)
         known = self.keys.get((root, value)) if isinstance(value, str) else None
         key = content_key(self.values, row, root, allow_outside) if known is None else known
         if key is None:
             return self.preprocessor.blank(), False
+        key = key if augment is None else augment(key)
         if key not in self.store:
             self.values.read(row, root, allow_outside)  # says why it could not be encoded
             raise UnreadableValueError(f"{self.column} has changed since training began; start it again")
@@ -133,6 +141,8 @@ def feature_reader(
     workers: int = 0,
     say: Say,
     compute: bool = True,
+    views: Views | None = None,
+    training: Records | None = None,
 ) -> FeatureReader:
     """A reader of tokens in the place of a reader of values; encodes first what no run before has kept.
 
@@ -143,36 +153,54 @@ def feature_reader(
         cache: folder that keeps tokens between runs; None keeps them in memory.
         workers: processes that decode.
         compute: False where another process encodes: what it kept is only opened.
+        views: of the values of ``training``, which is one of the tables; None: the values as they are.
     """
     store = TokenStore(None if cache is None else cache / "tokens" / encoder_key(encoder, pooled=pooled))
     began, before = time.monotonic(), len(store)
-    values = _Values(reader, list(tables), store)
+    views = Views() if views is None else views
+    values = _Values(reader, list(tables), store, views, training)
     if compute:
         for chunk in _chunks(values, workers):
             store.add(_encode(encoder, chunk, pooled=pooled))
     new = len(store) - before
     place = "in memory" if store.folder is None else f"in {store.folder}"
     took = f"{new} new in {format_seconds(time.monotonic() - began)}" if new else "none new"
-    say(f"{reader.name}: frozen; tokens of {len(store)} values ({took}), {store.num_bytes / 1e6:.1f} MB {place}")
+    kind = "values" if views.count == 1 else f"values and their {views.count} views"
+    say(f"{reader.name}: frozen; tokens of {len(store)} {kind} ({took}), {store.num_bytes / 1e6:.1f} MB {place}")
     arrays = TokenArrays(encoder.modality, encoder.embed_dim)
-    return FeatureReader(reader.name, reader.column, arrays, reader, store, values.keys)
+    return FeatureReader(reader.name, reader.column, arrays, reader, store, values.keys, views)
+
+
+class _Place(NamedTuple):
+    """Where a value is that has to be encoded."""
+
+    key: str
+    records: Records
+    row: Mapping[str, Any]
+    change: Callable[[Any], Any] | None
 
 
 class _Values(Dataset[tuple[str, Arrays] | None]):
-    """Values that the store lacks, each content once, preprocessed."""
+    """Values that the store lacks, each content once (of the training table in all its views), preprocessed."""
 
-    def __init__(self, reader: InputReader, tables: Sequence[Records], store: TokenStore) -> None:
+    def __init__(
+        self, reader: InputReader, tables: Sequence[Records], store: TokenStore, views: Views, training: Records | None
+    ) -> None:
         self.reader = reader
-        self.places: list[tuple[str, Records, Mapping[str, Any]]] = []
+        self.places: list[_Place] = []
         self.keys: dict[tuple[Path | None, str], str] = {}
         seen: set[str] = set()
         for records in tables:
+            count = views.count if records is training else 1
             for row in records.rows:
-                key = self._key(row, records)
-                if key is not None and key not in seen:
-                    seen.add(key)
-                    if key not in store:
-                        self.places.append((key, records, row))
+                content = self._key(row, records)
+                for view in range(count if content is not None else 0):
+                    assert content is not None
+                    key = views.key(content, view)
+                    if key not in seen:
+                        seen.add(key)
+                        if key not in store:
+                            self.places.append(_Place(key, records, row, views.change(content, view)))
 
     def _key(self, row: Mapping[str, Any], records: Records) -> str | None:
         value = row.get(self.reader.column)
@@ -191,9 +219,9 @@ class _Values(Dataset[tuple[str, Arrays] | None]):
         return len(self.places)
 
     def __getitem__(self, index: int) -> tuple[str, Arrays] | None:
-        key, records, row = self.places[index]
+        key, records, row, change = self.places[index]
         try:
-            return key, self.reader.read(row, records.root, records.allow_outside)[0]
+            return key, self.reader.read(row, records.root, records.allow_outside, augment=change)[0]
         except UnreadableValueError:
             return None
 

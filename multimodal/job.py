@@ -1,6 +1,6 @@
 """One training job, built: the model, and the tables as it reads them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from multimodal.build import (
     build_optimizer_spec,
     build_readers,
     build_target,
+    build_views,
     sampling_weights,
     task_arguments,
 )
 from multimodal.calibration import with_temperature
 from multimodal.closed_form.rules import closed_form_inputs
 from multimodal.config import ConfigError, Task
-from multimodal.data import Order, RecordDataset, num_workers
+from multimodal.data import Augmentation, Order, RecordDataset, num_workers
 from multimodal.decoding import Decoding
 from multimodal.distributed import Processes
 from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
@@ -78,7 +79,10 @@ class Job:
 
     def training_data(self) -> RecordDataset:
         """The training table, augmented."""
-        augmentations = build_augmentations(self.task, self.encoders)  # a reader of tokens leaves them out
+        kept: dict[str, Augmentation] = {
+            name: reader.views for name, reader in self.readers.items() if isinstance(reader, FeatureReader)
+        }
+        augmentations = {**build_augmentations(self.task, self.encoders), **kept}
         return RecordDataset(self.tables.train, self.readers, self.targets, augmentations)
 
     def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, compute: bool, say: Say) -> "Job":
@@ -89,10 +93,12 @@ class Job:
             cache, compute, say: as ``feature_reader`` takes them.
 
         Raises:
-            ConfigError: if a contrastive task compares views of such an input, which would be equal.
+            ConfigError: if a contrastive task compares views of such an input, which would be equal, or more views are
+                asked for and none would differ.
         """
         names, readers = parameter_names(self.model), dict(self.readers)
         computed = closed_form_inputs(self.task)  # read tokens also of encoders that have nothing to learn
+        views = build_views(self.task, self.encoders)
         for name, encoder in self.encoders.items():
             own = {names[id(parameter)] for parameter in encoder.parameters()}
             if (own or name in computed) and not own & set(trained):
@@ -106,7 +112,10 @@ class Job:
                     workers=self.workers,
                     say=say,
                     compute=compute,
+                    views=views[name],
+                    training=self.tables.train,
                 )
+        _refuse_vain_views(self.task, readers)
         return replace(self, readers=readers)
 
     def order(self) -> Order:
@@ -182,6 +191,16 @@ class Job:
         """The records as evaluation reads them."""
         augmentations = build_augmentations(self.task, self.encoders, training=False)
         return RecordDataset(records, self.readers, self.targets, augmentations)
+
+
+def _refuse_vain_views(task: Task, readers: Mapping[str, InputReader]) -> None:
+    kept = [name for name, reader in readers.items() if isinstance(reader, FeatureReader)]
+    if task.transfer.views > 1 and not any(task.inputs[name].augment.enabled for name in kept):
+        reason = f"no view of {' and '.join(kept)} differs" if kept else "no encoder is frozen"
+        raise ConfigError(
+            f"transfer.views is {task.transfer.views}, but {reason}, so that it has no effect; leave it out, or set "
+            f"{' or '.join(f'inputs.{name}.augment.enabled: true' for name in kept) or 'inputs.NAME.frozen: true'}"
+        )
 
 
 def _refuse_views(task: Task, name: str) -> None:

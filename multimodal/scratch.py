@@ -55,7 +55,9 @@ def from_scratch(job: Job) -> Task:
         else entry
         for name, entry in job.task.inputs.items()
     }
-    transfer = job.task.transfer.model_copy(update={"strategy": "finetune"})  # of random weights all train whole
+    transfer = job.task.transfer.model_copy(
+        update={"strategy": "finetune", "views": 1}
+    )  # of random weights all train whole
     tasks = {name: target.model_copy(update={"head": TRAINED}) for name, target in job.task.tasks.items()}
     return job.task.model_copy(update={"inputs": inputs, "transfer": transfer, "tasks": tasks})
 

@@ -117,7 +117,7 @@ def train_job(
     phases = strategy.plan(job.model, job.task.train.epochs)
     job = _with_kept_tokens(job, phases, cache, group, say)
     data = job.training_data()
-    unreadable = fit_heads(job.task, job.model, data, say=say)
+    unreadable = fit_heads(job.task, job.model, data, views=job.task.transfer.views, say=say)
     options, phases = replace(options, workers=job.workers), without_closed_form(job.task, job.model, phases)
     trainer = Trainer(
         job.model,

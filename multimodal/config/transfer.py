@@ -42,5 +42,8 @@ class Transfer(Section):
     for the others."""
     layer_decay: float = Field(default=0.75, gt=0, le=1)
     """layerwise_lr_decay: factor from one depth group to the one before it."""
+    views: int = Field(default=1, gt=0)
+    """Of each training value of inputs whose encoders are frozen: the value as it is and views - 1 augmented ones, each
+    encoded once and kept. An epoch trains on view (epoch modulo views); computed heads see all at once."""
     lora: Lora = Lora()
     """lora: of the low-rank parts."""
