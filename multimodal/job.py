@@ -79,10 +79,10 @@ class Job:
 
     def training_data(self) -> RecordDataset:
         """The training table, augmented."""
-        kept: dict[str, Augmentation] = {
+        kept = {
             name: reader.views for name, reader in self.readers.items() if isinstance(reader, FeatureReader)
         }
-        augmentations = {**build_augmentations(self.task, self.encoders), **kept}
+        augmentations: dict[str, Augmentation] = {**build_augmentations(self.task, self.encoders), **kept}
         return RecordDataset(self.tables.train, self.readers, self.targets, augmentations)
 
     def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, compute: bool, say: Say) -> "Job":
