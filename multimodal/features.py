@@ -4,6 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +17,9 @@ from encoders.base import Encoder
 from encoders.preprocessing import Arrays, TensorSpec, UnreadableValueError, stack_arrays
 from fusion.pooling import masked_mean
 from multimodal.data import worker_options
+from multimodal.engines.choice import EngineChooser
 from multimodal.files import sha256_of
 from multimodal.media import media_path
-from multimodal.modes import evaluating
 from multimodal.progress import Say, format_seconds
 from multimodal.records import InputReader, Records, is_missing
 from multimodal.token_store import TokenStore
@@ -52,7 +53,8 @@ class TokenArrays:
 
     def __call__(self, raw: np.ndarray) -> Arrays:
         """Tokens [l d] as they are."""
-        return {TOKENS: raw, MASK: np.ones(len(raw), dtype=bool)}
+        # still a view into the file, without what a memmap adds to every slice
+        return {TOKENS: np.asarray(raw), MASK: np.ones(len(raw), dtype=bool)}
 
     def blank(self) -> Arrays:
         """One token that is not real."""
@@ -60,6 +62,8 @@ class TokenArrays:
 
     def stack(self, samples: Sequence[Arrays]) -> Arrays:
         """Tokens [b l d] and their mask [b l], padded to the longest."""
+        if samples and all(len(sample[MASK]) == 1 for sample in samples):  # mean tokens: nothing is padded
+            return {name: np.stack([sample[name] for sample in samples]) for name in (TOKENS, MASK)}
         return stack_arrays(samples, self.tensors, {TOKENS: 0.0, MASK: False})
 
     def to_config(self) -> dict[str, Any]:
@@ -127,7 +131,8 @@ def encoder_key(encoder: Encoder, *, pooled: bool) -> str:
     description = [FORMAT, encoder.name, encoder.architecture(), encoder.preprocessor.to_config(), pooled]
     digest = hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy())  # a counter has no axis
     return digest.hexdigest()[:32]
 
 
@@ -155,13 +160,17 @@ def feature_reader(
         compute: False where another process encodes: what it kept is only opened.
         views: of the values of ``training``, which is one of the tables; None: the values as they are.
     """
-    store = TokenStore(None if cache is None else cache / "tokens" / encoder_key(encoder, pooled=pooled))
+    key = encoder_key(encoder, pooled=pooled)
+    store = TokenStore(None if cache is None else cache / "tokens" / key)
     began, before = time.monotonic(), len(store)
     views = Views() if views is None else views
     values = _Values(reader, list(tables), store, views, training)
     if compute:
+        chooser = EngineChooser(encoder, values=len(values), cache=cache, key=key)
         for chunk in _chunks(values, workers):
-            store.add(_encode(encoder, chunk, pooled=pooled))
+            store.add(_encode(encoder, chooser, chunk, pooled=pooled))
+        if chooser.choice is not None:
+            say(f"{reader.name}: encoded by {chooser.choice}")
     new = len(store) - before
     place = "in memory" if store.folder is None else f"in {store.folder}"
     took = f"{new} new in {format_seconds(time.monotonic() - began)}" if new else "none new"
@@ -227,8 +236,13 @@ class _Values(Dataset[tuple[str, Arrays] | None]):
 
 
 def _chunks(values: _Values, workers: int) -> Iterator[list[tuple[str, Arrays]]]:
-    options = worker_options(workers if len(values) > CHUNK else 0)  # few values are read before a process starts
-    loader = DataLoader(values, batch_size=BATCH_SIZE, collate_fn=list, **options)
+    if len(values) <= CHUNK:  # few are read before a process starts
+        with ThreadPoolExecutor(1 + workers) as threads:
+            few = [sample for sample in threads.map(values.__getitem__, range(len(values))) if sample is not None]
+        if few:
+            yield few
+        return
+    loader = DataLoader(values, batch_size=BATCH_SIZE, collate_fn=list, **worker_options(workers))
     chunk: list[tuple[str, Arrays]] = []
     for batch in loader:
         chunk += [sample for sample in batch if sample is not None]
@@ -239,18 +253,18 @@ def _chunks(values: _Values, workers: int) -> Iterator[list[tuple[str, Arrays]]]
         yield chunk
 
 
-@torch.inference_mode()
-def _encode(encoder: Encoder, chunk: list[tuple[str, Arrays]], *, pooled: bool) -> dict[str, np.ndarray]:
-    device = next(encoder.parameters()).device
+def _encode(
+    encoder: Encoder, chooser: EngineChooser, chunk: list[tuple[str, Arrays]], *, pooled: bool
+) -> dict[str, np.ndarray]:
     chunk = sorted(chunk, key=lambda sample: (sum(array.size for array in sample[1].values()), sample[0]))
-    kept = {}
-    with evaluating(encoder):
-        for start in range(0, len(chunk), BATCH_SIZE):
-            keys, samples = zip(*chunk[start : start + BATCH_SIZE], strict=True)
-            arrays = encoder.preprocessor.stack(samples)
-            tokens, mask = encoder({name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
-            if pooled:
-                tokens, mask = masked_mean(tokens, mask)[:, None], mask[:, :1] | True
-            for key, row, real in zip(keys, tokens.float().cpu(), mask.cpu(), strict=True):
-                kept[key] = row[real].numpy()
+    parts = [chunk[start : start + BATCH_SIZE] for start in range(0, len(chunk), BATCH_SIZE)]
+    stacked = [encoder.preprocessor.stack([arrays for _, arrays in part]) for part in parts]
+    batches = [{name: torch.from_numpy(array) for name, array in arrays.items()} for arrays in stacked]
+    engine, kept = chooser.engine(batches), dict[str, np.ndarray]()
+    for part, batch in zip(parts, batches, strict=True):
+        tokens, mask = engine(batch)
+        if pooled:
+            tokens, mask = masked_mean(tokens, mask)[:, None], mask[:, :1] | True
+        for (key, _), row, real in zip(part, tokens.float().cpu(), mask.cpu(), strict=True):
+            kept[key] = row[real].numpy()
     return kept

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from multimodal.model import MultimodalModel
 from multimodal.pairs import evaluation_views
 from multimodal.progress import Say
 from multimodal.records import InputReader, Records
+from multimodal.remembered import RememberedRecords
 from multimodal.step import Precision
 from multimodal.tables import Tables
 from multimodal.targets import TargetReader
@@ -79,11 +81,10 @@ class Job:
 
     def training_data(self) -> RecordDataset:
         """The training table, augmented."""
-        kept = {
-            name: reader.views for name, reader in self.readers.items() if isinstance(reader, FeatureReader)
-        }
+        kept = {name: reader.views for name, reader in self.readers.items() if isinstance(reader, FeatureReader)}
         augmentations: dict[str, Augmentation] = {**build_augmentations(self.task, self.encoders), **kept}
-        return RecordDataset(self.tables.train, self.readers, self.targets, augmentations)
+        data = RecordDataset(self.tables.train, self.readers, self.targets, augmentations)
+        return RememberedRecords(data, self.task.transfer.views) if self._all_kept else data
 
     def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, compute: bool, say: Say) -> "Job":
         """The job with tokens in the place of the values of inputs whose encoders never train.
@@ -128,7 +129,7 @@ class Job:
 
         The trusts of late fusion are fitted first, to the same rows.
         """
-        data = self.dataset(self.tables.valid)
+        data = self._validation
         everything = self.model.input_names
         if self.model.late_heads:
             answers = fit_trusts(self.model, data, workers=self.workers)
@@ -138,6 +139,15 @@ class Job:
             raise answers.errors[0]
         metrics = score_answers(answers, everything, data, self.decodings)
         return dict(flat_values(metrics)), selection_score(metrics, self.task.train.metric)
+
+    @cached_property
+    def _validation(self) -> RecordDataset:
+        return self.dataset(self.tables.valid)
+
+    @property
+    def _all_kept(self) -> bool:
+        """Whether every input is kept tokens."""
+        return all(isinstance(reader, FeatureReader) for reader in self.readers.values())
 
     @property
     def decodings(self) -> dict[str, Decoding]:
@@ -150,7 +160,7 @@ class Job:
 
     def calibrated(self) -> tuple["Job", dict[str, Any]]:
         """The job with temperatures fitted on the validation rows, and how well they fit there."""
-        data, everything = self.dataset(self.tables.valid), self.model.input_names
+        data, everything = self._validation, self.model.input_names
         answers = answer(self.model, data, subsets=[everything], workers=self.workers)
         job = replace(self, temperatures=fit_temperatures(answers, everything, data, self.decodings))
         return job, calibrations(answers, everything, data, job.decodings)
@@ -183,14 +193,15 @@ class Job:
     @property
     def workers(self) -> int:
         """Processes that decode."""
-        if all(isinstance(reader, FeatureReader) for reader in self.readers.values()):
+        if self._all_kept:
             return 0  # tokens in memory are read sooner than they are passed between processes
         return num_workers(self.task.data.workers)
 
     def dataset(self, records: Records) -> RecordDataset:
         """The records as evaluation reads them."""
         augmentations = build_augmentations(self.task, self.encoders, training=False)
-        return RecordDataset(records, self.readers, self.targets, augmentations)
+        data = RecordDataset(records, self.readers, self.targets, augmentations)
+        return RememberedRecords(data) if self._all_kept else data
 
 
 def _refuse_vain_views(task: Task, readers: Mapping[str, InputReader]) -> None:

@@ -12,15 +12,27 @@ def set_training_modes(model: nn.Module) -> None:
     A module trains iff one of its parameters does; one without parameters (dropout) follows the smallest
     enclosing module that has some. A frozen BatchNorm must stay in eval mode, or its running statistics drift.
     """
-    _set_mode(model, inherited=True)
+    _set_mode(model, _trains(model, {}), inherited=True)
 
 
-def _set_mode(module: nn.Module, *, inherited: bool) -> None:
-    parameters = list(module.parameters())
-    mode = any(parameter.requires_grad for parameter in parameters) if parameters else inherited
-    module.training = mode
+def _trains(module: nn.Module, found: dict[nn.Module, bool | None]) -> dict[nn.Module, bool | None]:
+    """Module -> whether one of its parameters trains, of this one and all in it; None where it has none."""
+    answers = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
     for child in module.children():
-        _set_mode(child, inherited=mode)
+        if child not in found:
+            _trains(child, found)
+        answer = found[child]
+        if answer is not None:
+            answers.append(answer)
+    found[module] = any(answers) if answers else None
+    return found
+
+
+def _set_mode(module: nn.Module, trains: dict[nn.Module, bool | None], *, inherited: bool) -> None:
+    own = trains[module]
+    module.training = inherited if own is None else own
+    for child in module.children():
+        _set_mode(child, trains, inherited=module.training)
 
 
 def batch_norms(module: nn.Module) -> list[nn.Module]:

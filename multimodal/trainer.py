@@ -82,6 +82,8 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.state = TrainerState()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
+        self.fixed: frozenset[str] = frozenset()
+        """Names of tensors that no phase changes, and that checkpoints leave out."""
         self._terminated = False
 
     def fit(self, phases: Sequence[Phase], *, resume: bool = False) -> TrainerState:
@@ -98,6 +100,7 @@ class Trainer:
             self._evaluate_only()
             return self.state
         check_plan(self.model, phases, sum(phase.epochs for phase in phases))
+        self.fixed = fixed_tensors(self.model, phases)
         checkpoint = load_newest_checkpoint(self.checkpoints) if resume else None
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -226,7 +229,7 @@ class Trainer:
         """Goes back to the best weights; the next phase starts from them."""
         if self.state.best_score is not None:
             self.processes.wait()
-            self.model.load_state_dict(load_tensors(self.checkpoints / BEST_FILE)[0])
+            self._load(load_tensors(self.checkpoints / BEST_FILE)[0])
         self.state.phase += 1
         self.state.phase_start, self.state.bad_epochs = self.state.step, 0
         self._save_checkpoint({})
@@ -236,7 +239,7 @@ class Trainer:
     def _keep_best(self) -> None:
         if self.processes.is_main:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            save_tensors(self.checkpoints / BEST_FILE, self.model.state_dict())
+            save_tensors(self.checkpoints / BEST_FILE, self._changing())
 
     def _checkpoint_if_due(self, optimizer: torch.optim.Optimizer, epoch_ends: bool) -> None:
         every = self.options.checkpoint_steps
@@ -251,7 +254,7 @@ class Trainer:
         for skipped in self.processes.gather(json.dumps(self.state.skipped_rows), self.device):
             self.state.skipped_rows |= json.loads(skipped)
         if self.processes.is_main:
-            tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+            tensors = {f"model.{name}": tensor for name, tensor in self._changing().items()}
             tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
             state = {"trainer": asdict(self.state), "scaler": self.scaler.state_dict()}
             save_checkpoint(self.checkpoints, Checkpoint(self.state.step, tensors, state))
@@ -259,8 +262,15 @@ class Trainer:
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.state = TrainerState(**checkpoint.state["trainer"])
         self.scaler.load_state_dict(checkpoint.state["scaler"])
-        self.model.load_state_dict(_part(checkpoint, "model"))
+        self._load(_part(checkpoint, "model"))
         self.say(f"resuming after step {self.state.step}")
+
+    def _changing(self) -> dict[str, torch.Tensor]:
+        return {name: tensor for name, tensor in self.model.state_dict().items() if name not in self.fixed}
+
+    def _load(self, tensors: dict[str, torch.Tensor]) -> None:
+        kept = {name: tensor for name, tensor in self.model.state_dict().items() if name in self.fixed}
+        self.model.load_state_dict(kept | tensors)
 
     @contextmanager
     def _on_sigterm(self) -> Iterator[None]:
@@ -277,6 +287,17 @@ class Trainer:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def fixed_tensors(model: MultimodalModel, phases: Sequence[Phase]) -> frozenset[str]:
+    """Names of the tensors of encoders that no phase trains."""
+    trained = {name for phase in phases for group in phase.groups for name in group.params}
+    names, fixed = parameter_names(model), set[int]()
+    for entry in model.encoders:
+        encoder = model.encoder(entry)
+        if not any(names[id(parameter)] in trained for parameter in encoder.parameters()):
+            fixed |= {id(tensor) for tensor in encoder.state_dict(keep_vars=True).values()}
+    return frozenset(name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in fixed)
 
 
 def _part(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:

@@ -82,6 +82,7 @@ def fit(
         device = choose_device(job.task.train.device, group)
         options = job.trainer_options(device)
         _refuse_other_data(folder, tables)
+        _refuse_other_weights(folder, job)
         group.wait()  # nobody writes before everybody has looked at the folder
         if group.is_main:
             _write_description(folder, job)
@@ -181,6 +182,19 @@ def _refuse_other_data(folder: Path, tables: Tables) -> None:
             raise RunError(
                 f"{folder} was begun on another training table (its sha256 differs); put that table back to go on "
                 "with --resume, or train the new one in another folder"
+            )
+
+
+def _refuse_other_weights(folder: Path, job: Job) -> None:
+    """Checkpoints leave out encoders that never train, so that they must be those that the run began with."""
+    if not (folder / MODEL_FILE).is_file():
+        return
+    begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["inputs"]
+    for name, encoder in job.encoders.items():
+        if begun[name]["provenance"]["sha256"] != encoder.provenance.sha256:
+            raise RunError(
+                f"{folder} was begun with other weights of inputs.{name} (their sha256 differs); put those back to go "
+                "on with --resume, or train with the new ones in another folder"
             )
 
 

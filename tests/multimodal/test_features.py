@@ -108,6 +108,13 @@ def test_what_tokens_depend_on_changes_their_key():
     assert len(keys) == 4
 
 
+def test_an_encoder_with_counters_has_a_key_that_sees_them():
+    encoder = TinyImage(norm="batch")
+    before = encoder_key(encoder, pooled=True)
+    encoder.norm.num_batches_tracked += 1
+    assert encoder_key(encoder, pooled=True) != before
+
+
 def test_a_file_is_known_by_its_content_not_its_name(tmp_path):
     make_rows(tmp_path, 2)
     (tmp_path / "copy.png").write_bytes((tmp_path / "0.png").read_bytes())

@@ -1,0 +1,170 @@
+"""Ten epochs over frozen encoders, four ways side by side: this program, cold and warm, and two loops by hand.
+
+    python benchmarks/frozen_features.py --data FOLDER [--rows 800] [--epochs 10] [--repeats 3] [--plain-epochs 1]
+
+FOLDER holds train.csv of the grocery table. The model: torchvision/resnet18 at 224 px with random weights, MiniLM,
+compact/audio, all frozen; concat; product, category and quantity. After one small warm-up (imports, first kernels):
+
+- `first`: `mm.fit` with an empty cache: feature pass, 10 epochs, validation, temperatures, pictures, the run's files;
+- `second`: the same with the cache of `first`;
+- `by hand`: the plainest loop that encodes once in torch and trains three linear layers on what it keeps;
+- `plain`: the plainest loop that encodes every batch anew, `--plain-epochs` of them, shown for all epochs.
+
+Each repeat runs all of them in turn; the best of the repeats is shown, as other work on the machine only ever adds.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import multimodal as mm
+from multimodal.build import build_encoders
+from multimodal.records import Records, read_records
+from multimodal.targets import ClassTarget
+
+TEXT = "transformers/sentence-transformers/all-MiniLM-L6-v2"
+TASKS = {"product": ["image", "text"], "category": ["image", "text"], "quantity": ["audio"]}
+BATCH_SIZE = 32
+
+
+def make_task(epochs: int) -> mm.Task:
+    return mm.Task(
+        name="frozen",
+        inputs={
+            "image": mm.Input(encoder="torchvision/resnet18", weights=None),
+            "text": mm.Input(encoder=TEXT),
+            "audio": mm.Input(encoder="compact/audio"),
+        },
+        fusion=mm.Fusion(name="concat"),
+        tasks={name: mm.Target(inputs=inputs) for name, inputs in TASKS.items()},
+        transfer=mm.Transfer(strategy="linear_probe"),
+        train=mm.Train(epochs=epochs, batch_size=BATCH_SIZE),
+    )
+
+
+def by_program(task: mm.Task, rows: list[dict], data: Path, cache: Path, say: Callable[[str], None]) -> None:
+    os.environ["MULTIMODAL_CACHE"] = str(cache)
+    with tempfile.TemporaryDirectory() as folder:
+        mm.fit(task, train=rows, root=data, out=Path(folder) / "run", say=say)
+
+
+class ByHand:
+    """Encoders, linear heads and an optimizer, with as little around them as possible."""
+
+    def __init__(self, task: mm.Task, records: Records) -> None:
+        torch.manual_seed(0)
+        self.records, self.inputs = records, list(task.inputs)
+        self.encoders = build_encoders(task.inputs, Path())
+        for encoder in self.encoders.values():
+            encoder.eval().requires_grad_(False)
+        widths = [encoder.embed_dim for encoder in self.encoders.values()]
+        labels = {name: tuple(sorted({str(row[name]) for row in records.rows})) for name in TASKS}
+        targets = {name: ClassTarget(name, known) for name, known in labels.items()}
+        self.targets = {
+            name: torch.tensor([int(target.read(row)) for row in records.rows]) for name, target in targets.items()
+        }
+        self.norms = [nn.LayerNorm(width, elementwise_affine=False) for width in widths]
+        self.heads = nn.ModuleDict({name: nn.Linear(sum(widths), len(known)) for name, known in labels.items()})
+        self.optimizer = torch.optim.AdamW(self.heads.parameters(), lr=1e-3)
+
+    def encode(self, rows: np.ndarray) -> Tensor:
+        """Mean tokens of all inputs side by side, [b f]."""
+        parts = []
+        with torch.inference_mode():
+            for name, encoder in self.encoders.items():
+                values = [self.records[int(row)][name] for row in rows]
+                if name != "text":
+                    values = [self.records.root / value for value in values]
+                arrays = encoder.preprocessor.stack([encoder.preprocessor(value) for value in values])
+                tokens, mask = encoder({key: torch.from_numpy(array) for key, array in arrays.items()})
+                parts.append((tokens * mask[:, :, None]).sum(dim=1) / mask.sum(dim=1, keepdim=True))
+        normed = [norm(part.clone()) for norm, part in zip(self.norms, parts, strict=True)]
+        return torch.cat(normed, dim=1)
+
+    def step(self, features: Tensor, rows: np.ndarray) -> None:
+        losses = [F.cross_entropy(head(features), self.targets[name][rows]) for name, head in self.heads.items()]
+        self.optimizer.zero_grad()
+        torch.stack(losses).sum().backward()
+        self.optimizer.step()
+
+    def batches(self, epoch: int) -> Iterator[np.ndarray]:
+        order = np.random.default_rng(epoch).permutation(len(self.records))
+        yield from np.array_split(order, -(-len(order) // BATCH_SIZE))
+
+    def with_cache(self, epochs: int) -> None:
+        rows = np.arange(len(self.records))
+        kept = torch.cat([self.encode(part) for part in np.array_split(rows, -(-len(rows) // BATCH_SIZE))])
+        for epoch in range(epochs):
+            for part in self.batches(epoch):
+                self.step(kept[part], part)
+
+    def without_cache(self, epochs: int) -> None:
+        for epoch in range(epochs):
+            for part in self.batches(epoch):
+                self.step(self.encode(part), part)
+
+
+def seconds(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def one_repeat(task: mm.Task, rows: list[dict], given: argparse.Namespace, lines: list[str]) -> dict[str, float]:
+    records = read_records(rows, root=given.data)
+    plain_task = task.train.epochs / given.plain_epochs if given.plain_epochs else 0.0
+    with tempfile.TemporaryDirectory() as cache:
+        times = {
+            "first": seconds(lambda: by_program(task, rows, given.data, Path(cache), lines.append)),
+            "second": seconds(lambda: by_program(task, rows, given.data, Path(cache), lines.append)),
+            "by hand": seconds(lambda: ByHand(task, records).with_cache(task.train.epochs)),
+        }
+    if given.plain_epochs:
+        times["plain"] = plain_task * seconds(lambda: ByHand(task, records).without_cache(given.plain_epochs))
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--rows", type=int, default=800)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--plain-epochs", type=int, default=1, help="measured epochs of the plain loop; 0 leaves it out"
+    )
+    parser.add_argument("--out", type=Path, help="takes the times of every repeat as JSON")
+    given = parser.parse_args()
+    given.data = given.data.resolve()
+    table = read_records(given.data / "train.csv")
+    chosen = np.linspace(0, len(table) - 1, given.rows).astype(int)
+    rows = [dict(table[int(row)]) for row in chosen]
+    warm_up = argparse.Namespace(data=given.data, plain_epochs=0)
+    one_repeat(make_task(1), rows[:64], warm_up, [])
+    repeats, lines = [], list[str]()
+    for repeat in range(given.repeats):
+        lines.clear()
+        repeats.append(one_repeat(make_task(given.epochs), rows, given, lines))
+        print(f"repeat {repeat + 1}: " + ", ".join(f"{name} {value:.2f} s" for name, value in repeats[-1].items()))
+    print("\n".join(line for line in lines if "frozen" in line or "encoding" in line))
+    best = {name: min(repeat[name] for repeat in repeats) for name in repeats[0]}
+    print(f"{given.rows} rows, {given.epochs} epochs, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    for name, value in best.items():
+        print(f"{name}\t{value:.2f} s\t{value / best['by hand']:.2f} of by hand")
+    if given.out is not None:
+        machine = {"torch": torch.__version__, "python": platform.python_version(), "threads": torch.get_num_threads()}
+        given.out.write_text(json.dumps({"repeats": repeats, "best": best, "machine": machine}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
