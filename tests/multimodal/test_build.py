@@ -106,7 +106,8 @@ def test_a_shared_encoder_keeps_its_settings_when_the_input_that_shares_it_comes
     front = {"encoder": "compact/image", "options": {"image_size": 32}, "learning_rate_scale": 0.5}
     for frozen in (False, True):
         inputs = {"back": {"share": "front"}, "front": {**front, "frozen": frozen}}
-        job = parse_task({"inputs": inputs, "fusion": {"name": "concat"}, "tasks": {"kind": {}}})
+        transfer = {"strategy": "finetune"}
+        job = parse_task({"inputs": inputs, "fusion": {"name": "concat"}, "tasks": {"kind": {}}, "transfer": transfer})
         model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
         groups = build_strategy(job, model).plan(model, 1)[0].groups
         assert [(group.name, group.lr_scale) for group in groups[1:]] == ([] if frozen else [("encoder.back", 0.5)])
@@ -115,7 +116,9 @@ def test_a_shared_encoder_keeps_its_settings_when_the_input_that_shares_it_comes
 @pytest.mark.parametrize("own, scale", [(None, 1.0), (0.3, 0.3)])
 def test_weights_are_fine_tuned_at_the_rate_that_suits_them_unless_the_job_says_another(own, scale):
     inputs = {"image": {"encoder": "compact/image", "weights": "pretrained"}}
-    job = parse_task({"inputs": inputs, "tasks": {"kind": {}}, "transfer": {"encoder_scale": own}})
+    job = parse_task(
+        {"inputs": inputs, "tasks": {"kind": {}}, "transfer": {"strategy": "finetune", "encoder_scale": own}}
+    )
     model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
     assert build_strategy(job, model).plan(model, 1)[0].groups[1].lr_scale == scale
     assert find_encoder("torchvision/resnet18").learning_rate_scale == 0.1
