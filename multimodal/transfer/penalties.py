@@ -52,7 +52,8 @@ class SourceTokens(Objective):
     encoders.
 
     When not to use: for targets unlike the source; where a second pass through the encoders costs too much
-    (``SourceWeights`` needs none).
+    (``SourceWeights`` needs none); where BatchNorm layers train on small batches, whose statistics then make most of
+    the distance.
 
     Args:
         teachers: input -> its encoder as it was; copied here and frozen.

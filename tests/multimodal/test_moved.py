@@ -71,12 +71,9 @@ def test_a_run_keeps_how_far_its_weights_moved_also_after_a_resume(tmp_path, mon
 
 def test_the_classic_rate_of_two_phases_hardly_moves_and_the_run_says_so(tmp_path, monkeypatch):
     plant(monkeypatch)
-    task, lines = shop_task(write_shop(tmp_path / "shop"), **{"transfer.strategy": "two_phase"}), []
-    fit(
-        task.model_copy(update={"train": task.train.model_copy(update={"epochs": 3})}),
-        out=tmp_path / "run",
-        say=lines.append,
-    )
+    folder, lines = write_shop(tmp_path / "shop"), []
+    task = shop_task(folder, **{"transfer.strategy": "two_phase", "train.epochs": 3})
+    fit(task, out=tmp_path / "run", say=lines.append)
     hardly = [line for line in lines if "next to nothing; raise transfer.two_phase.learning_rate" in line]
     before = [line for line in lines if "those from before its encoder was fine-tuned" in line]
     assert len(hardly) + len(before) == 2

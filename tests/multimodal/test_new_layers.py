@@ -79,7 +79,6 @@ def test_a_shared_encoder_has_its_layers_whichever_input_comes_first(folder):
 
 
 def test_an_input_that_shares_an_encoder_shares_its_layers():
+    inputs = {"a": {"encoder": "compact/text"}, "b": {"share": "a", "new_layers": 1}}
     with pytest.raises(ConfigError, match="options and new_layers belong to the encoder; set them on the input 'a'"):
-        parse_task(
-            {"inputs": {"a": {"encoder": "compact/text"}, "b": {"share": "a", "new_layers": 1}}, "tasks": {"c": {}}}
-        )
+        parse_task({"inputs": inputs, "tasks": {"c": {}}})
