@@ -54,7 +54,9 @@ def from_scratch(job: Job) -> Task:
         else entry
         for name, entry in job.task.inputs.items()
     }
-    transfer = job.task.transfer.model_copy(update={"strategy": "finetune"})  # of random weights all train whole
+    # of random weights all train whole; there is no source to hold them near, and no probe to average with
+    alone = {"strategy": "finetune", "l2_sp": 0.0, "distill": 0.0, "average": "none"}
+    transfer = job.task.transfer.model_copy(update=alone)
     return job.task.model_copy(update={"inputs": inputs, "transfer": transfer})
 
 

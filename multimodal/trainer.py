@@ -35,7 +35,7 @@ from multimodal.progress import Progress, Say
 from multimodal.step import Step
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer.plan import Phase, check_plan, parameter_names
-from multimodal.weight_averaging import WeightAveraging
+from multimodal.weight_averaging import Onlooker
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Trainer:
         folder: takes ``checkpoints/`` and ``history.csv``.
         evaluate: gives validation metrics as flat numbers, and the score that chooses the best weights
             (higher is better); None keeps the last weights. Called in the main process only.
-        averaging: keeps weights on the way; None keeps none.
+        onlooker: keeps weights on the way; None keeps none.
         say: takes lines of progress.
     """
 
@@ -75,7 +75,7 @@ class Trainer:
         *,
         options: TrainerOptions,
         evaluate: Callable[[], tuple[dict[str, float], float]] | None = None,
-        averaging: WeightAveraging | None = None,
+        onlooker: Onlooker | None = None,
         say: Say = logger.info,
         processes: Processes | None = None,
     ) -> None:
@@ -83,7 +83,8 @@ class Trainer:
         self.data, self.order, self.task_weights = data, order, task_weights
         self.model = self.processes.synchronise(model)
         self.checkpoints, self.history_file = folder / CHECKPOINTS, folder / "history.csv"
-        self.options, self.evaluate, self.averaging, self.say = options, evaluate, averaging, say
+        self.options, self.evaluate, self.say = options, evaluate, say
+        self.onlooker = Onlooker() if onlooker is None else onlooker
         self.device = next(model.parameters()).device
         self.state = TrainerState()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
@@ -128,14 +129,13 @@ class Trainer:
         self.say(f"{phase.name}: at most {phase.epochs} epochs, trains {groups}")
         progress = Progress(self.say, total, done=self.state.step - self.state.phase_start)
         self.model.train()
-        if self.averaging is not None and self.state.step == self.state.phase_start:
-            self.averaging.begin_phase(self.model, self.state.phase)
+        if self.state.step == self.state.phase_start:
+            self.onlooker.begin_phase(self.model, self.state.phase)
         for parts in self._batches(total):
             done = self.state.step - self.state.phase_start
             factor = learning_rate_factor(done, total, spec.warmup)
             self._record(step(parts, spec.learning_rate * factor, self._seed(), done / total), parts)
-            if self.averaging is not None:
-                self.averaging.after_step(self.model)
+            self.onlooker.after_step(self.model)
             epoch_ends = self.state.step % self.order.steps_per_epoch == 0
             progress.advance(self.order.batch_size, f"{phase.name}: step {progress.done} of {total}")
             if epoch_ends and self._end_epoch(phase, spec.learning_rate * factor, progress):
@@ -201,8 +201,7 @@ class Trainer:
             if better:
                 state.best_score = score
                 self._keep_best()
-            if self.averaging is not None:
-                self.averaging.end_epoch(self.model, entry["epoch"], score)
+            self.onlooker.end_epoch(self.model, entry["epoch"], score)
             entry |= {**metrics, "score": score}
         state.history.append(entry)
         if self.processes.is_main:
@@ -222,8 +221,7 @@ class Trainer:
 
     def _end_phase(self) -> None:
         """Goes back to the best weights; the next phase starts from them."""
-        if self.averaging is not None:
-            self.averaging.end_phase(self.model)
+        self.onlooker.end_phase(self.model)
         if self.state.best_score is not None:
             self.processes.wait()
             self.model.load_state_dict(load_tensors(self.checkpoints / BEST_FILE)[0])
@@ -253,19 +251,20 @@ class Trainer:
         if self.processes.is_main:
             tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
             tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
-            state = {"trainer": asdict(self.state), "scaler": self.scaler.state_dict()}
-            if self.averaging is not None:
-                tensors |= {f"averaging.{name}": tensor for name, tensor in self.averaging.tensors().items()}
-                state["averaging"] = self.averaging.state()
+            tensors |= {f"onlooker.{name}": tensor for name, tensor in self.onlooker.tensors().items()}
+            state = {
+                "trainer": asdict(self.state),
+                "scaler": self.scaler.state_dict(),
+                "onlooker": self.onlooker.state(),
+            }
             save_checkpoint(self.checkpoints, Checkpoint(self.state.step, tensors, state))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.state = TrainerState(**checkpoint.state["trainer"])
         self.scaler.load_state_dict(checkpoint.state["scaler"])
         self.model.load_state_dict(_part(checkpoint, "model"))
-        if self.averaging is not None:
-            kept = {name: tensor.to(self.device) for name, tensor in _part(checkpoint, "averaging").items()}
-            self.averaging.restore(checkpoint.state["averaging"], kept)
+        kept = {name: tensor.to(self.device) for name, tensor in _part(checkpoint, "onlooker").items()}
+        self.onlooker.restore(checkpoint.state["onlooker"], kept)
         self.say(f"resuming after step {self.state.step}")
 
     @contextmanager

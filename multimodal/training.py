@@ -134,7 +134,7 @@ def train_job(
         folder,
         options=options,
         evaluate=job.validate,
-        averaging=averaging,
+        onlooker=averaging,
         say=say,
         processes=group,
     )

@@ -27,19 +27,19 @@ class Found:
     """Name -> score, of all that were compared."""
 
 
-class WeightAveraging(ABC):
+class Onlooker:
     """Looks on while the trainer trains; what it keeps survives the process, in files or in the checkpoints."""
 
-    def begin_phase(self, model: nn.Module, index: int) -> None:  # noqa: B027  (most methods need few of these)
+    def begin_phase(self, model: nn.Module, index: int) -> None:
         """Before the first step of a phase."""
 
-    def after_step(self, model: nn.Module) -> None:  # noqa: B027
+    def after_step(self, model: nn.Module) -> None:
         """After each step."""
 
-    def end_epoch(self, model: nn.Module, epoch: int, score: float) -> None:  # noqa: B027
+    def end_epoch(self, model: nn.Module, epoch: int, score: float) -> None:
         """After each epoch was scored."""
 
-    def end_phase(self, model: nn.Module) -> None:  # noqa: B027
+    def end_phase(self, model: nn.Module) -> None:
         """After the last step of a phase, before the trainer goes back to the best weights."""
 
     def state(self) -> dict[str, Any]:
@@ -50,8 +50,12 @@ class WeightAveraging(ABC):
         """What a checkpoint keeps of it beside."""
         return {}
 
-    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:  # noqa: B027
+    def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
         """Goes on from what a checkpoint kept."""
+
+
+class WeightAveraging(Onlooker, ABC):
+    """Keeps weights on the way, and offers averages of them."""
 
     @abstractmethod
     def best(self, score: Score) -> Found:
