@@ -40,7 +40,7 @@ class Start:
     def remarks(self, model: MultimodalModel, phases: Iterable[Phase]) -> Iterator[str]:
         """One line for each encoder that was to be fine-tuned and hardly moved."""
         phases = list(phases)
-        trained = {name for phase in phases for group in phase.groups for name in group.params}
+        trained = _changed_names(phases)
         now = dict(model.named_parameters())
         for name, depth in self.depths.items():
             listed = [parameter for group in depth for parameter in group if parameter in trained]
@@ -62,6 +62,12 @@ class Start:
         after = [now[name].detach().cpu().double() for name in names]
         size = _norm(before)
         return _norm([new - old for new, old in zip(after, before, strict=True)]) / size if size else None
+
+
+def _changed_names(phases: Iterable[Phase]) -> set[str]:
+    """Parameters that some phase changes; of low-rank parts the matrix that they are merged into at the end."""
+    trained = {name for phase in phases for group in phase.groups for name in group.params}
+    return trained | {f"{name.partition('.lora_')[0]}.weight" for name in trained if ".lora_" in name}
 
 
 def _norm(tensors: Iterable[Tensor]) -> float:

@@ -25,7 +25,7 @@ class Choice(NamedTuple):
         start = self.transfer.unfreeze_from
         if self.transfer.strategy == "partial" and start is None:
             start = -1
-        depth = "" if start in (None, 0) else f" from {_depth(start)}"
+        depth = f" from {_depth(start)}" if start and self.transfer.strategy != "linear_probe" else ""
         return f"{self.transfer.strategy}{depth}" + ("" if self.rule is None else f" (rule: {self.rule})")
 
     def to_json(self) -> dict[str, Any]:

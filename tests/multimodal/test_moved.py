@@ -9,7 +9,7 @@ from tiny import make_model
 
 from multimodal.moved import Start
 from multimodal.training import fit
-from multimodal.transfer import Finetune, LinearProbe, TwoPhase
+from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, Lora, TwoPhase
 
 
 def scale(model, factor: float, prefix: str) -> None:
@@ -48,6 +48,17 @@ def test_next_to_no_move_is_a_warning_that_says_what_to_raise():
     ]
     (line,) = start.remarks(model, TwoPhase().plan(model, 2))
     assert "raise transfer.two_phase.learning_rate, or train.epochs" in line
+
+
+def test_low_rank_parts_are_judged_by_the_matrices_that_they_are_merged_into():
+    model = make_model()
+    start, strategy = Start(model), Lora(EncoderPolicy(frozen=frozenset({"image"})), rank=2)
+    strategy.prepare(model)
+    phases = strategy.plan(model, 1)
+    strategy.finish(model)
+    scale(model, 1.004, "encoders.text.project.weight")
+    (line,) = start.remarks(model, phases)
+    assert line.startswith("warning: text: fine-tuning moved the weights by 0.40% of their size")
 
 
 def test_weights_from_before_fine_tuning_are_no_warning_but_a_remark():
