@@ -36,6 +36,7 @@ def make_job(folder: Path, workers: int) -> Job:
         inputs={"image": mm.Input(encoder="compact/image", weights=None, options={"image_size": 32})},
         fusion=mm.Fusion(name="concat", dim=64),
         tasks={"object": mm.Target(), "pattern": mm.Target()},
+        transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=1, batch_size=16),
     )
     return Job.build(task, read_tables(task), folder)

@@ -16,11 +16,12 @@ from benchmarks.experiments.guard import e13
 from benchmarks.experiments.probes import e3, e7, e8, e10, e11, e12
 from benchmarks.experiments.shifts import e1, e2, e4, e5
 from benchmarks.experiments.sources import e6
+from benchmarks.experiments.strategies import e15
 from multimodal.console import say
 
 EXPERIMENTS: dict[str, Callable[[], list[Finding]]] = {
     experiment.__name__.upper(): experiment
-    for experiment in (e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13, e14)
+    for experiment in (e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13, e14, e15)
 }
 SLOW = ("E13",)
 

@@ -49,6 +49,7 @@ def image_task(weights: str | None, seed: int, *, epochs: int, frozen: bool, bat
         inputs={"image": image},
         fusion=mm.Fusion(name="concat", dropout=0.2),
         tasks={"product": mm.Target(label_smoothing=0.1)},
+        transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=epochs, batch_size=batch_size, learning_rate=2e-3, weight_decay=0.05, seed=seed),
     )
 
@@ -85,6 +86,7 @@ def audio_task(weights: str | None, seed: int, data: Path, *, epochs: int, froze
         inputs={"audio": audio},
         fusion=mm.Fusion(name="concat", dropout=0.2),
         tasks={"quantity": mm.Target(label_smoothing=0.1)},
+        transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=epochs, batch_size=16, learning_rate=1e-3, weight_decay=0.05, seed=seed),
     )
     return task, few(read_records(data / "train.csv"), "quantity", 10, seed)

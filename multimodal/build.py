@@ -1,6 +1,6 @@
 """The one place that turns a job description into objects."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from multimodal.decoding import Decoding, Softmax
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.late import LateHead
 from multimodal.model import MultimodalModel
+from multimodal.new_layers import NewLayers
 from multimodal.pairs import evaluation_views
 from multimodal.records import InputReader, RecordError, Records, class_label, is_missing
 from multimodal.targets import (
@@ -42,9 +43,12 @@ from multimodal.transfer import (
     Lora,
     NormAndBias,
     OptimizerSpec,
+    Partial,
     ProbeThenFinetune,
     TransferStrategy,
+    TwoPhase,
 )
+from multimodal.transfer.two_phase import CLASSIC
 from multimodal.unimodal import UnimodalHeads
 from multimodal.views import Views
 
@@ -177,6 +181,8 @@ def head_arguments(
     }
     if target.imbalance == "balanced_sampler":
         arguments["frequencies"] = [1 / len(labels)] * len(labels)
+    if target.imbalance == "logit_adjustment":
+        arguments["logit_adjustment"] = True
     if target.imbalance == "class_weights":
         arguments["class_weights"] = balanced_weights([counts[label] for label in labels])
     if target.type == "multilabel":
@@ -270,8 +276,20 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
         built,
         reads={name: task.task_inputs(name) for name in heads},
         unimodal=UnimodalHeads(unimodal, weight=settings.unimodal_weight, dropout=settings.dropout or 0.0),
+        layers=_new_layers(task, encoders),
         modality_dropout=settings.modality_dropout,
     )
+
+
+def _new_layers(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, NewLayers]:
+    """New layers over each encoder that wants some, under the first input that uses it, as the model keeps encoders."""
+    first: dict[int, str] = {}
+    kept_as = {name: first.setdefault(id(encoder), name) for name, encoder in encoders.items()}
+    return {
+        kept_as[name]: NewLayers(encoders[name].embed_dim, entry.new_layers)
+        for name, entry in task.inputs.items()
+        if entry.new_layers
+    }
 
 
 def _contrastive_head(task: Task, name: str, encoders: Mapping[str, Encoder], fusion: FusionModule) -> ContrastiveHead:
@@ -291,21 +309,24 @@ def _unimodal_heads(
 
 
 def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
-    """The strategy, with each encoder's own settings."""
-    if task.transfer.strategy == "linear_probe":
-        return LinearProbe()
-    kept = {name: task.inputs[name] for name in model.encoders}  # under the first input that uses them
-    owners = {name: entry if entry.share is None else task.inputs[entry.share] for name, entry in kept.items()}
-    policy = EncoderPolicy(
-        scales={name: _learning_rate_scale(task, entry, model.encoder(name)) for name, entry in owners.items()},
-        frozen=frozenset(name for name, entry in owners.items() if entry.frozen),
-        fresh=frozenset(name for name in owners if has_random_weights(model.encoder(name))),
-        unfreeze_from=task.transfer.unfreeze_from,
-    )
+    """The strategy, with each encoder's own settings.
+
+    Raises:
+        ConfigError: if it is still to be chosen.
+    """
+    if task.transfer.strategy == "auto":
+        raise ConfigError(
+            "transfer.strategy is auto, which depends on the training records; take what choose_transfer gives for "
+            "them, or name a strategy"
+        )
     transfer, lora = task.transfer, task.transfer.lora
+    policy, start = _encoder_policy(task, model), transfer.unfreeze_from
     strategies: dict[str, Callable[[], TransferStrategy]] = {
+        "linear_probe": LinearProbe,
         "finetune": lambda: Finetune(policy),
+        "partial": lambda: Partial(policy, -1 if start is None else start),
         "probe_then_finetune": lambda: ProbeThenFinetune(policy, transfer.probe_epochs),
+        "two_phase": lambda: TwoPhase(policy, transfer.probe_epochs, optimizer=_second_phase(task)),
         "gradual_unfreezing": lambda: GradualUnfreezing(policy),
         "layerwise_lr_decay": lambda: LayerwiseDecay(policy, transfer.layer_decay),
         "norm_and_bias": lambda: NormAndBias(policy),
@@ -314,12 +335,42 @@ def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
     return strategies[transfer.strategy]()
 
 
+def _encoder_policy(task: Task, model: MultimodalModel) -> EncoderPolicy:
+    """What fine-tuning does to each encoder that the model keeps."""
+    owners = encoder_owners(task)
+    kept = {name: owners[name] for name in model.encoders}  # under the first input that uses them
+    return EncoderPolicy(
+        scales={name: _learning_rate_scale(task, entry, model.encoder(name)) for name, entry in kept.items()},
+        frozen=frozenset(name for name, entry in kept.items() if entry.frozen),
+        fresh=frozenset(name for name in kept if has_random_weights(model.encoder(name))),
+        unfreeze_from=task.transfer.unfreeze_from or 0,
+    )
+
+
+def encoder_owners(task: Task) -> dict[str, Input]:
+    """Each input -> the one whose settings its encoder has: its own, or those of the input that it shares with."""
+    return {name: entry if entry.share is None else task.inputs[entry.share] for name, entry in task.inputs.items()}
+
+
+def encoders_to_finetune(task: Task, encoders: Mapping[str, Encoder]) -> list[str]:
+    """Those of these inputs whose encoder comes with weights and is not to stay frozen."""
+    owners = encoder_owners(task)
+    return [name for name, encoder in encoders.items() if not owners[name].frozen and not has_random_weights(encoder)]
+
+
+def _second_phase(task: Task) -> OptimizerSpec:
+    given = task.transfer.two_phase
+    return replace(CLASSIC, learning_rate=given.learning_rate, momentum=given.momentum)
+
+
 def _learning_rate_scale(task: Task, entry: Input, encoder: Encoder) -> float:
     if entry.learning_rate_scale is not None:
         return entry.learning_rate_scale
     if has_random_weights(encoder):
         return 1.0
     own = task.transfer.encoder_scale
+    if own is None and task.transfer.strategy == "two_phase":
+        return 1.0  # its learning rate is small for the sake of the encoders
     return find_encoder(encoder.name).learning_rate_scale if own is None else own
 
 

@@ -111,7 +111,9 @@ def with_temperature(decoding: Decoding, temperature: float) -> Decoding:
     return replace(decoding, thresholds=moved, temperature=temperature)
 
 
-def fit_temperature(decoding: Decoding, outputs: np.ndarray, targets: np.ndarray) -> float:
+def fit_temperature(
+    decoding: Decoding, outputs: np.ndarray, targets: np.ndarray, offsets: np.ndarray | None = None
+) -> float:
     """The temperature with the smallest log loss on records that were not trained on; 1 where there is nothing to fit.
 
     Guo et al. (2017), https://arxiv.org/abs/1706.04599. The loss is convex in the inverse temperature, so that
@@ -120,13 +122,15 @@ def fit_temperature(decoding: Decoding, outputs: np.ndarray, targets: np.ndarray
 
     Args:
         outputs, targets: as ``measure_calibration`` takes them.
+        offsets: of a classification that answers as if all classes were alike frequent: the logarithm of how frequent
+            they are in these records, [c], added to the cooled logits, so that both tell of one world; None: nothing.
     """
     if not isinstance(decoding, Softmax | Sigmoid):
         return 1.0
     known = _known(decoding, targets)
     if not known.any():
         return 1.0
-    slope = _slope(decoding, outputs[known].astype(np.float64), targets[known])
+    slope = _slope(decoding, outputs[known].astype(np.float64), targets[known], offsets)
     low, high = np.log(1 / _HOTTEST), np.log(1 / _COLDEST)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
@@ -136,17 +140,23 @@ def fit_temperature(decoding: Decoding, outputs: np.ndarray, targets: np.ndarray
     return float(np.exp(-(low + high) / 2))
 
 
-def _slope(decoding: Softmax | Sigmoid, logits: np.ndarray, targets: np.ndarray) -> Callable[[float], float]:
+def _slope(
+    decoding: Softmax | Sigmoid, logits: np.ndarray, targets: np.ndarray, offsets: np.ndarray | None
+) -> Callable[[float], float]:
     """Inverse temperature -> derivative of the mean log loss: expected minus observed logit."""
+    fixed = np.zeros(logits.shape[1]) if offsets is None else offsets
     if isinstance(decoding, Softmax):
         truth: np.ndarray = targets[:, None] == np.arange(logits.shape[1])
         scale = float(logits.shape[1])  # one answer a record
     else:
         truth = targets[:, : logits.shape[1]] > 0.5
         scale = 1.0
-    return lambda inverse: (
-        scale * float(((replace(decoding, temperature=1 / inverse).scores(logits) - truth) * logits).mean())
-    )
+
+    def slope(inverse: float) -> float:
+        expected = replace(decoding, temperature=1 / inverse).scores(logits + fixed / inverse)
+        return scale * float(((expected - truth) * logits).mean())
+
+    return slope
 
 
 def _known(decoding: Softmax | Sigmoid, targets: np.ndarray) -> np.ndarray:

@@ -120,11 +120,19 @@ def calibrations(
 
 
 def fit_temperatures(
-    answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
+    answers: Answers,
+    subset: Subset,
+    dataset: RecordDataset,
+    decodings: Mapping[str, Decoding],
+    offsets: Mapping[str, np.ndarray],
 ) -> dict[str, float]:
-    """Task -> temperature with the smallest log loss on these records."""
+    """Task -> temperature with the smallest log loss on these records.
+
+    Args:
+        offsets: task -> as ``fit_temperature`` takes them.
+    """
     return {
-        task: fit_temperature(decodings[task], outputs, truth.targets)
+        task: fit_temperature(decodings[task], outputs, truth.targets, offsets.get(task))
         for task, outputs, truth in known_answers(answers, subset, dataset, decodings)
     }
 

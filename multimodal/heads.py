@@ -36,6 +36,11 @@ class Head(nn.Module, ABC):
     def decoding(self) -> Decoding:
         """Turns the outputs into answers, without torch."""
 
+    @property
+    def loss_offsets(self) -> Float[Tensor, " c"] | None:
+        """What the loss alone adds to the outputs, so that answers go without it; None: nothing."""
+        return None
+
     def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
         """Adds what m heads of this task say, over different inputs, as evidence that moves the prior."""
         return self.prior + ((answers - self.prior) * weights[:, :, None]).sum(dim=0)
@@ -86,10 +91,15 @@ class ClassificationHead(_LabelHead):
         label_smoothing: share of the target spread over all classes, in [0, 1).
         class_weights: one factor per class on its records' loss; None weighs all alike.
         frequencies: share of training records of each class; None takes them as alike.
+        logit_adjustment: the loss adds the logarithm of the frequencies to the logits, as
+            ``multimodal.transfer.objectives.adjusted_logits`` does, so that the head answers, and counts its
+            ``prior``, as if all classes were alike frequent.
 
     Raises:
-        ValueError: if there is not one weight per class.
+        ValueError: if there is not one weight per class, or the adjustment lacks the frequencies or has weights, too.
     """
+
+    _offsets: Tensor | None
 
     def __init__(
         self,
@@ -99,15 +109,27 @@ class ClassificationHead(_LabelHead):
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | None = None,
         frequencies: Sequence[float] | None = None,
+        logit_adjustment: bool = False,
     ) -> None:
+        if logit_adjustment and (frequencies is None or class_weights is not None):
+            raise ValueError("logit_adjustment needs the frequencies, and does what class_weights do: leave these out")
+        shown = None if logit_adjustment else frequencies
         super().__init__(
-            in_dim, labels, label_smoothing=label_smoothing, class_weights=class_weights, frequencies=frequencies
+            in_dim, labels, label_smoothing=label_smoothing, class_weights=class_weights, frequencies=shown
         )
         self.null_loss = math.log(max(2, self.num_outputs))
+        offsets = torch.tensor(frequencies).float().log() if logit_adjustment else None
+        self.register_buffer("_offsets", offsets, persistent=False)
+
+    @property
+    def loss_offsets(self) -> Float[Tensor, " c"] | None:
+        """The logarithm of the frequencies, where logits are adjusted."""
+        return self._offsets
 
     def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
         """Cross-entropy with the target's class weight; ``target`` is int64 [b]."""
-        losses = F.cross_entropy(outputs.float(), target, reduction="none", label_smoothing=self.label_smoothing)
+        logits = outputs.float() if self.loss_offsets is None else outputs.float() + self.loss_offsets
+        losses = F.cross_entropy(logits, target, reduction="none", label_smoothing=self.label_smoothing)
         return losses * self.class_weights[target]
 
     def _prior(self, frequencies: Float[Tensor, " c"]) -> Float[Tensor, " c"]:

@@ -108,7 +108,8 @@ class Job:
                     self.readers[name],
                     encoder,
                     self.tables.all(),
-                    pooled=self.model.fusion.uses_mean_token_only,
+                    pooled=self.model.fusion.uses_mean_token_only
+                    and self.model.encoder_of[name] not in self.model.layers,
                     cache=cache,
                     workers=self.workers,
                     say=say,
@@ -162,7 +163,9 @@ class Job:
         """The job with temperatures fitted on the validation rows, and how well they fit there."""
         data, everything = self._validation, self.model.input_names
         answers = answer(self.model, data, subsets=[everything], workers=self.workers)
-        job = replace(self, temperatures=fit_temperatures(answers, everything, data, self.decodings))
+        added = {name: self.model.head(name).loss_offsets for name in self.targets}
+        offsets = {name: values.cpu().numpy() for name, values in added.items() if values is not None}
+        job = replace(self, temperatures=fit_temperatures(answers, everything, data, self.decodings, offsets))
         return job, calibrations(answers, everything, data, job.decodings)
 
     def evaluate(self, records: Records) -> dict[str, Any]:

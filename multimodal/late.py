@@ -82,6 +82,11 @@ class LateHead(Head):
             optimizer.step(closure)
         self.trusts.copy_(logs.detach().exp())
 
+    @property
+    def loss_offsets(self) -> Float[Tensor, " c"] | None:
+        """As any of the heads has them."""
+        return self.one.loss_offsets
+
     def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
         """As any of the heads gives it."""
         return self.one.loss(outputs, target)

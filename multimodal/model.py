@@ -1,6 +1,7 @@
 """The whole model in one file: encode, fuse, heads."""
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,10 @@ class ModelOutput(NamedTuple):
     """Input -> masked mean of its tokens; where the input is missing, the token that stands for it."""
     unimodal: dict[str, dict[str, Float[Tensor, "b _c"]]]
     """Task -> input -> outputs of the head that sees this input alone; empty outside training."""
+    tokens: Mapping[str, Float[Tensor, "b _l _d"]] = MappingProxyType({})
+    """Input -> what its encoder said, before any new layer; empty outside training."""
+    masks: Mapping[str, Bool[Tensor, "b _l"]] = MappingProxyType({})
+    """Input -> True for a real token; empty outside training."""
 
     @property
     def embedding(self) -> Float[Tensor, "b f"]:
@@ -48,6 +53,8 @@ class MultimodalModel(nn.Module):
         reads: task name -> inputs that it may use; the others are hidden from it as if they were missing. A task that
             is not named uses all.
         unimodal: auxiliary heads over single inputs; None has none.
+        layers: input name -> layers over the tokens of its encoder, ``[b l d]`` -> ``[b l d]``, under the first input
+            that uses it.
         modality_dropout: probability of hiding each present input of a record while training, or input -> its own;
             never all of them.
     """
@@ -60,6 +67,7 @@ class MultimodalModel(nn.Module):
         *,
         reads: Mapping[str, Sequence[str]] | None = None,
         unimodal: UnimodalHeads | None = None,
+        layers: Mapping[str, nn.Module] | None = None,
         modality_dropout: float | Mapping[str, float] = 0.0,
     ) -> None:
         super().__init__()
@@ -67,6 +75,7 @@ class MultimodalModel(nn.Module):
         self.encoder_of = {name: owners.setdefault(id(encoder), name) for name, encoder in encoders.items()}
         """Input name -> the name under which its encoder is kept (another input's where it is shared)."""
         self.encoders = NamedModules({name: encoders[name] for name in owners.values()})
+        self.layers = NamedModules(dict(layers or {}))
         self.fusion = fusion
         self.heads = NamedModules(heads)
         self.reads = {task: frozenset((reads or {}).get(task, encoders)) for task in heads}
@@ -103,7 +112,8 @@ class MultimodalModel(nn.Module):
         """The same encoders and fusion with the heads of these tasks alone, to answer with."""
         encoders = {name: self.encoder(name) for name in self.encoder_of}
         heads = {name: self.head(name) for name in self.heads if name in names}
-        return MultimodalModel(encoders, self.fusion, heads, reads={name: tuple(self.reads[name]) for name in heads})
+        reads = {name: tuple(self.reads[name]) for name in heads}
+        return MultimodalModel(encoders, self.fusion, heads, reads=reads, layers=dict(self.layers.items()))
 
     def train(self, mode: bool = True) -> "MultimodalModel":
         """Train mode for what trains; what is frozen (``requires_grad`` off) stays in eval mode, always."""
@@ -132,13 +142,20 @@ class MultimodalModel(nn.Module):
         return tokens, masks
 
     def fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> ModelOutput:
-        """Modality dropout (training only), missing tokens, fusion, heads."""
+        """New layers, modality dropout (training only), missing tokens, fusion, heads."""
+        said, tokens = tokens, {name: self._after_layers(name, tokens[name]) for name in tokens}
         pooled = {name: masked_mean(*self.fusion.fill_missing(name, tokens[name], masks[name])) for name in tokens}
         everything = frozenset(self.encoder_of)
         views = dict.fromkeys([everything, *self.reads.values()])  # each once, in an order that never varies
         fused = {inputs: self._fuse(tokens, masks, inputs) for inputs in views}
         outputs = {name: self.head(name)(fused[self.reads[name]]) for name in self.heads}
-        return ModelOutput(outputs, fused[everything], pooled, self._answers(pooled, fused) if self.training else {})
+        if not self.training:
+            return ModelOutput(outputs, fused[everything], pooled, {})
+        return ModelOutput(outputs, fused[everything], pooled, self._answers(pooled, fused), said, masks)
+
+    def _after_layers(self, name: str, tokens: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
+        owner = self.encoder_of[name]
+        return self.layers[owner](tokens) if owner in self.layers else tokens
 
     def _answers(self, pooled: dict[str, Tensor], fused: dict[frozenset[str], Tensor]) -> dict[str, dict[str, Tensor]]:
         late = {name: head.answers(fused[self.reads[name]]) for name, head in self.late_heads.items()}

@@ -55,9 +55,9 @@ def from_scratch(job: Job) -> Task:
         else entry
         for name, entry in job.task.inputs.items()
     }
-    transfer = job.task.transfer.model_copy(
-        update={"strategy": "finetune", "views": 1}
-    )  # of random weights all train whole
+    # of random weights all train whole; there is no source to hold them near, and no probe to average with
+    alone = {"strategy": "finetune", "views": 1, "l2_sp": 0.0, "distill": 0.0, "average": "none"}
+    transfer = job.task.transfer.model_copy(update=alone)
     tasks = {name: target.model_copy(update={"head": TRAINED}) for name, target in job.task.tasks.items()}
     return job.task.model_copy(update={"inputs": inputs, "transfer": transfer, "tasks": tasks})
 

@@ -35,11 +35,14 @@ from multimodal.progress import Progress, Say
 from multimodal.step import Step
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer.plan import Phase, check_plan, parameter_names
+from multimodal.weight_averaging import Onlooker
 
 logger = logging.getLogger(__name__)
 
 MAX_NON_FINITE = 3
 """Steps in a row with a non-finite loss until training stops."""
+CHECKPOINTS = "checkpoints"
+"""Folder of a run."""
 BEST_FILE = "best.safetensors"
 
 
@@ -58,6 +61,7 @@ class Trainer:
         folder: takes ``checkpoints/`` and ``history.csv``.
         evaluate: gives validation metrics as flat numbers, and the score that chooses the best weights
             (higher is better); None keeps the last weights. Called in the main process only.
+        onlooker: keeps weights on the way; None keeps none.
         say: takes lines of progress.
     """
 
@@ -71,14 +75,16 @@ class Trainer:
         *,
         options: TrainerOptions,
         evaluate: Callable[[], tuple[dict[str, float], float]] | None = None,
+        onlooker: Onlooker | None = None,
         say: Say = logger.info,
         processes: Processes | None = None,
     ) -> None:
         self.processes = processes if processes is not None else Processes()
         self.data, self.order, self.task_weights = data, order, task_weights
         self.model = self.processes.synchronise(model)
-        self.checkpoints, self.history_file = folder / "checkpoints", folder / "history.csv"
+        self.checkpoints, self.history_file = folder / CHECKPOINTS, folder / "history.csv"
         self.options, self.evaluate, self.say = options, evaluate, say
+        self.onlooker = Onlooker() if onlooker is None else onlooker
         self.device = next(model.parameters()).device
         self.state = TrainerState()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
@@ -131,10 +137,13 @@ class Trainer:
         self.say(f"{phase.name}: at most {phase.epochs} epochs, trains {groups}")
         progress = Progress(self.say, total, done=self.state.step - self.state.phase_start)
         self.model.train()
+        if self.state.step == self.state.phase_start:
+            self.onlooker.begin_phase(self.model, self.state.phase)
         for parts in self._batches(total):
             done = self.state.step - self.state.phase_start
             factor = learning_rate_factor(done, total, spec.warmup)
             self._record(step(parts, spec.learning_rate * factor, self._seed(), done / total), parts)
+            self.onlooker.after_step(self.model)
             epoch_ends = self.state.step % self.order.steps_per_epoch == 0
             progress.advance(self.order.batch_size, f"{phase.name}: step {progress.done} of {total}")
             if epoch_ends and self._end_epoch(phase, spec.learning_rate * factor, progress):
@@ -200,6 +209,7 @@ class Trainer:
             if better:
                 state.best_score = score
                 self._keep_best()
+            self.onlooker.end_epoch(self.model, entry["epoch"], score)
             entry |= {**metrics, "score": score}
         state.history.append(entry)
         if self.processes.is_main:
@@ -227,6 +237,7 @@ class Trainer:
 
     def _end_phase(self) -> None:
         """Goes back to the best weights; the next phase starts from them."""
+        self.onlooker.end_phase(self.model)
         if self.state.best_score is not None:
             self.processes.wait()
             self._load(load_tensors(self.checkpoints / BEST_FILE)[0])
@@ -256,13 +267,20 @@ class Trainer:
         if self.processes.is_main:
             tensors = {f"model.{name}": tensor for name, tensor in self._changing().items()}
             tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
-            state = {"trainer": asdict(self.state), "scaler": self.scaler.state_dict()}
+            tensors |= {f"onlooker.{name}": tensor for name, tensor in self.onlooker.tensors().items()}
+            state = {
+                "trainer": asdict(self.state),
+                "scaler": self.scaler.state_dict(),
+                "onlooker": self.onlooker.state(),
+            }
             save_checkpoint(self.checkpoints, Checkpoint(self.state.step, tensors, state))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.state = TrainerState(**checkpoint.state["trainer"])
         self.scaler.load_state_dict(checkpoint.state["scaler"])
         self._load(_part(checkpoint, "model"))
+        kept = {name: tensor.to(self.device) for name, tensor in _part(checkpoint, "onlooker").items()}
+        self.onlooker.restore(checkpoint.state["onlooker"], kept)
         self.say(f"resuming after step {self.state.step}")
 
     def _changing(self) -> dict[str, torch.Tensor]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from encoders.base import Encoder
+from multimodal.average_choice import keep_the_better, refuse_unshared_statistics
 from multimodal.build import build_strategy
 from multimodal.checkpoint import save_tensors
 from multimodal.closed_form.fit import fit_heads, without_closed_form
@@ -20,15 +21,19 @@ from multimodal.config import Task, load_task
 from multimodal.distributed import Processes, processes
 from multimodal.files import write_atomically
 from multimodal.job import Job, choose_device
+from multimodal.moved import Start
 from multimodal.progress import Say, format_seconds
 from multimodal.results import write_results
 from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, WEIGHTS_FILE, Run, RunError, write_architecture
 from multimodal.tables import Tables, open_task, read_tables, unseen_labels
 from multimodal.targets import nearest_label
 from multimodal.token_store import cache_folder
-from multimodal.trainer import Trainer
+from multimodal.trainer import CHECKPOINTS, Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer import Phase
+from multimodal.transfer_choice import choose_transfer
+from multimodal.transfer_plan import plan_training
+from multimodal.weight_averaging import build_averaging
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +118,14 @@ def train_job(
     """
     began = time.monotonic()
     job.model.to(device)
-    strategy = build_strategy(job.task, job.model)
-    strategy.prepare(job.model)
-    phases = strategy.plan(job.model, job.task.train.epochs)
+    choice, start = choose_transfer(job.task, job.encoders, job.tables.train), Start(job.model)
+    say(f"transfer: {choice}")
+    task = job.task.model_copy(update={"transfer": choice.transfer})
+    strategy = build_strategy(task, job.model)
+    phases = plan_training(task, job.model, strategy)
+    averaging = build_averaging(choice.transfer, folder / CHECKPOINTS, len(phases), writes=group.is_main)
+    if averaging is not None:
+        refuse_unshared_statistics(averaging, job.model, phases, group)
     job = _with_kept_tokens(job, phases, cache, group, say)
     data = job.training_data()
     unreadable = fit_heads(job.task, job.model, data, views=job.task.transfer.views, say=say)
@@ -128,16 +138,25 @@ def train_job(
         folder,
         options=options,
         evaluate=job.validate,
+        onlooker=averaging,
         say=say,
         processes=group,
     )
     state = trainer.fit(phases, resume=resume)
     state.skipped_rows |= {str(row): error.reason for row, error in unreadable.items()}
+    averages: dict[str, Any] = {}
+    if group.is_main and averaging is not None:
+        assert state.best_score is not None
+        state.best_score, averages["average"] = keep_the_better(job, averaging, state.best_score, say)
     strategy.finish(job.model)
+    job.model.objectives.clear()
+    for line in start.remarks(job.model, phases):
+        say(line)
     if group.is_main:
         job.model.eval()
         save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
-    return job, _summary(state, seconds=time.monotonic() - began)
+    summary = _summary(state, seconds=time.monotonic() - began)
+    return job, {**summary, "transfer": choice.to_json(), "moved": start.moved(job.model), **averages}
 
 
 def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, group: Processes, say: Say) -> Job:
@@ -205,6 +224,7 @@ def _write_description(folder: Path, job: Job) -> None:
         "data": job.tables.hashes,
         "held_out": job.tables.held_out,
         "seed": job.task.train.seed,
+        "transfer": choose_transfer(job.task, job.encoders, job.tables.train).to_json(),
         "versions": {name: importlib.metadata.version(name) for name in ("multimodal-transfer", "torch")},
     }
     write_architecture(folder, job.task, job.encoders, job.heads, job.model, provenance)

@@ -8,7 +8,7 @@ from multimodal.config.section import ConfigError
 from multimodal.config.target import METRICS, Target
 from multimodal.config.task import NAME_PATTERN, Task
 from multimodal.config.train import Train
-from multimodal.config.transfer import Lora, Transfer
+from multimodal.config.transfer import Lora, SecondPhase, Transfer
 
 __all__ = [
     "METRICS",
@@ -19,6 +19,7 @@ __all__ = [
     "Fusion",
     "Input",
     "Lora",
+    "SecondPhase",
     "Target",
     "Task",
     "Train",

@@ -60,15 +60,19 @@ class Input(Section):
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to the encoder's builder, e.g. {image_size: 96}."""
     augment: Augment = Augment()
+    new_layers: int = Field(default=0, ge=0)
+    """Residual layers over the encoder's tokens, learned from random weights with the heads, also where the encoder
+    itself is frozen."""
 
     @model_validator(mode="after")
     def _one_encoder(self) -> "Input":
         if (self.encoder is None) == (self.share is None):
             raise ValueError("give either `encoder`, or `share` with the name of another input")
-        own = self.weights != "default" or self.frozen or self.learning_rate_scale is not None or self.options
+        scaled = self.learning_rate_scale is not None
+        own = self.weights != "default" or self.frozen or scaled or self.options or self.new_layers
         if self.share is not None and own:
             raise ValueError(
-                "weights, frozen, learning_rate_scale and options belong to the encoder; set them on the input "
-                f"{self.share!r}, whose encoder is shared"
+                "weights, frozen, learning_rate_scale, options and new_layers belong to the encoder; set them on the "
+                f"input {self.share!r}, whose encoder is shared"
             )
         return self

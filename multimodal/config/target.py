@@ -29,8 +29,9 @@ class Target(Section):
     weight: float = Field(default=1.0, gt=0)
     """Of this task's loss, after each loss is divided by that of a head that knows nothing."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    imbalance: Literal["none", "class_weights", "balanced_sampler"] = "none"
-    """What evens out rare classes: weights on the loss, or drawing their records more often (one task only)."""
+    imbalance: Literal["none", "class_weights", "balanced_sampler", "logit_adjustment"] = "none"
+    """What evens out rare classes: weights on the loss, drawing their records more often (one task only), or, for
+    classification, a loss that knows how frequent each is, so that answers are as if all were alike frequent."""
     head: Literal["linear", "softmax", "svm", "class_mean", "knn"] = "linear"
     """Classification: linear is trained by the trainer. The others are computed at once from frozen encoders (fusion
     concat without dim): softmax is logistic regression with its L2 chosen by cross-validation, svm a calibrated linear
@@ -58,6 +59,10 @@ class Target(Section):
             self._check_computed_head()
         if self.type == "multilabel" and self.imbalance == "balanced_sampler":
             raise ValueError("balanced_sampler needs one class a record; use class_weights for a multilabel task")
+        if self.type != "classification" and self.imbalance == "logit_adjustment":
+            raise ValueError(
+                f"logit_adjustment needs one class a record, and this task's type is {self.type}: use class_weights"
+            )
         return self
 
     def _check_computed_head(self) -> None:

@@ -64,6 +64,12 @@ class Task(Section):
         balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
         if len(balanced) > 1:
             raise ValueError(f"tasks {' and '.join(balanced)} both want balanced_sampler; only one can have it")
+        adjusted = [name for name, target in self.tasks.items() if target.imbalance == "logit_adjustment"]
+        if balanced and adjusted:
+            raise ValueError(
+                f"tasks.{balanced[0]} wants balanced_sampler, which changes how often the classes of tasks."
+                f"{adjusted[0]} are drawn, and that one wants logit_adjustment: leave one of them out"
+            )
         return self
 
     def _check_inputs(self, place: str, names: Iterable[str]) -> None:

@@ -2,9 +2,22 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from multimodal.config.section import Section
+
+Strategy = Literal[
+    "auto",
+    "linear_probe",
+    "finetune",
+    "partial",
+    "probe_then_finetune",
+    "two_phase",
+    "gradual_unfreezing",
+    "layerwise_lr_decay",
+    "norm_and_bias",
+    "lora",
+]
 
 
 class Lora(Section):
@@ -19,24 +32,27 @@ class Lora(Section):
     """Input: names of modules to adapt; left out: the linear layers of its attention, else all linear layers."""
 
 
+class SecondPhase(Section):
+    """two_phase: how the encoders are fine-tuned once the heads have converged: SGD, of everything that trains."""
+
+    learning_rate: float = Field(default=1e-4, gt=0)
+    """Peak, in the place of train.learning_rate; encoders multiply it by their own or transfer.encoder_scale, where
+    one is given."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+
+
 class Transfer(Section):
     """How pretrained weights are used."""
 
-    strategy: Literal[
-        "linear_probe",
-        "finetune",
-        "probe_then_finetune",
-        "gradual_unfreezing",
-        "layerwise_lr_decay",
-        "norm_and_bias",
-        "lora",
-    ] = "finetune"
-    """What trains when, of encoders that come with weights; docs/transfer.md says which is for what."""
+    strategy: Strategy = "auto"
+    """What trains when, of encoders that come with weights; docs/transfer.md says which is for what. auto: chosen by
+    how many labelled records a class has; the run says which rule it was."""
     probe_epochs: int | None = Field(default=None, gt=0)
-    """probe_then_finetune: most epochs of the first phase, which freezes encoders that come with weights; left out:
-    a third of train.epochs, at least 1."""
-    unfreeze_from: int = Field(default=0, ge=0)
-    """First depth group of each encoder with weights that fine-tuning changes; 0 changes all of it."""
+    """Most epochs of the first phase, which freezes encoders that come with weights; left out: a third of
+    train.epochs with probe_then_finetune, half with two_phase, at least 1."""
+    unfreeze_from: int | None = None
+    """First depth group of each encoder with weights that fine-tuning changes: 0 changes all of it, -1 the last
+    group; left out: 0, with partial -1."""
     encoder_scale: float | None = Field(default=None, gt=0)
     """Factor on the learning rate for encoders that come with weights; left out: what suits each, 1 for compact/*, 0.1
     for the others."""
@@ -47,3 +63,37 @@ class Transfer(Section):
     encoded once and kept. An epoch trains on view (epoch modulo views); computed heads see all at once."""
     lora: Lora = Lora()
     """lora: of the low-rank parts."""
+    two_phase: SecondPhase = SecondPhase()
+    """two_phase: of its second phase."""
+    l2_sp: float = Field(default=0.0, ge=0)
+    """Half of it times the squared distance of encoders' weights from their source weights joins the loss, in the
+    place of weight decay; 0 does not. Tried: 0.001 to 1."""
+    distill: float = Field(default=0.0, ge=0)
+    """Weight of how far encoders' tokens are from what their source weights say of the same values, relative to the
+    size of these; 0 does not look. Costs a second pass through the encoders."""
+    average: Literal["none", "wise_ft", "soup", "ema"] = "none"
+    """Averages weights, and keeps the average where it is better on the validation table: of the probe and the end of
+    fine-tuning, of the best epochs, or of all steps of the last phase."""
+    wise_ft_shares: list[float] = Field(default=[0.0, 0.25, 0.5, 0.75, 1.0])
+    """wise_ft: shares of the fine-tuned weights that are tried; 0 (the probe) and 1 among them."""
+    soup_size: int = Field(default=4, gt=1)
+    """soup: most epochs whose weights are kept, the best on the validation table."""
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
+    """ema: share of the average that stays at each step; about the last 1 / (1 - decay) steps count."""
+
+    @field_validator("wise_ft_shares")
+    @classmethod
+    def _both_ends(cls, value: list[float]) -> list[float]:
+        if not {0.0, 1.0} <= {*value} or min(value) < 0 or max(value) > 1:
+            raise ValueError(f"{value} are no shares from 0 to 1 with both ends; give for example [0, 0.5, 1]")
+        return value
+
+    @model_validator(mode="after")
+    def _penalties_have_something_to_hold(self) -> "Transfer":
+        for key, without in (("l2_sp", ("linear_probe", "lora")), ("distill", ("linear_probe",))):
+            if getattr(self, key) and self.strategy in without:
+                raise ValueError(
+                    f"{key} holds encoders that fine-tuning changes near their source, and {self.strategy} leaves "
+                    f"their weights as they are: leave {key} out, or take another strategy"
+                )
+        return self

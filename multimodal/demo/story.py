@@ -81,7 +81,7 @@ def source_task(data: DemoData) -> mm.Task:
         inputs={"image": _image("pretrained")},
         fusion=mm.Fusion(name="concat"),
         tasks={"object": mm.Target(), "pattern": mm.Target()},
-        transfer=mm.Transfer(encoder_scale=0.5),
+        transfer=mm.Transfer(strategy="finetune", encoder_scale=0.5),
         train=mm.Train(epochs=8, learning_rate=2e-3),
     )
 

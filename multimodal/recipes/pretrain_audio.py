@@ -29,6 +29,7 @@ def pretrain_audio(data: Path, method: str = "supervised") -> mm.Task:
             },
             fusion=mm.Fusion(name="late"),
             tasks={"match": mm.Target(type="contrastive")},
+            transfer=mm.Transfer(strategy="finetune"),
             train=mm.Train(epochs=40, batch_size=128, learning_rate=2e-3, weight_decay=0.05),
         )
     return mm.Task(
@@ -37,6 +38,7 @@ def pretrain_audio(data: Path, method: str = "supervised") -> mm.Task:
         inputs={"audio": mm.Input(encoder="compact/audio", weights=None, augment=mm.Augment(speed=0.15, noise=0.02))},
         fusion=mm.Fusion(name="concat", dropout=0.2),
         tasks={"label": mm.Target()},
+        transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=15, batch_size=32, learning_rate=2e-3, weight_decay=0.05),
     )
 

@@ -32,6 +32,7 @@ def pretrain_image(data: Path, method: str = "supervised") -> mm.Task:
             },
             fusion=mm.Fusion(name="late"),
             tasks={"match": mm.Target(type="contrastive")},
+            transfer=mm.Transfer(strategy="finetune"),
             train=mm.Train(epochs=50, batch_size=128, learning_rate=2e-3, weight_decay=0.05),
         )
     image = mm.Input(encoder="compact/image", weights=None, augment=mm.Augment(crop=0.7, color=0.4, rotation=15))
@@ -41,6 +42,7 @@ def pretrain_image(data: Path, method: str = "supervised") -> mm.Task:
         inputs={"image": image},
         fusion=mm.Fusion(name="concat", dropout=0.2),
         tasks={"label": mm.Target()},
+        transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=100, batch_size=32, learning_rate=2e-3, weight_decay=0.05),
     )
 

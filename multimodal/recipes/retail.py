@@ -30,6 +30,7 @@ def retail(data: Path, manifest: str = "main") -> mm.Task:
         # given the product, photo and text say independent things: each learns by itself, and their evidence adds up
         fusion=mm.Fusion(name="late", dropout=0.2),
         tasks={name: mm.Target(inputs=seen[name], label_smoothing=smoothing[name]) for name in seen},
+        transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=24, batch_size=16, learning_rate=3e-3, weight_decay=0.05, metric="product.accuracy"),
     )
 

@@ -20,6 +20,7 @@ def spoken_quantity(data: Path) -> mm.Task:
         inputs={"audio": mm.Input(encoder="compact/audio", learning_rate_scale=1.0, augment=mm.Augment(speed=0.15))},
         fusion=mm.Fusion(name="concat"),
         tasks={"quantity": mm.Target(label_smoothing=0.1)},
+        transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=15, batch_size=32, learning_rate=2e-3, weight_decay=0.05),
     )
 

@@ -4,8 +4,10 @@ from multimodal.transfer.gradual_unfreezing import GradualUnfreezing
 from multimodal.transfer.layerwise_decay import LayerwiseDecay
 from multimodal.transfer.lora import Lora
 from multimodal.transfer.norm_and_bias import NormAndBias
+from multimodal.transfer.partial import Partial
 from multimodal.transfer.plan import EncoderPolicy, OptimizerSpec, ParamGroup, Phase, TransferStrategy, check_plan
 from multimodal.transfer.strategies import Finetune, LinearProbe, ProbeThenFinetune
+from multimodal.transfer.two_phase import TwoPhase
 
 __all__ = [
     "EncoderPolicy",
@@ -17,8 +19,10 @@ __all__ = [
     "NormAndBias",
     "OptimizerSpec",
     "ParamGroup",
+    "Partial",
     "Phase",
     "ProbeThenFinetune",
     "TransferStrategy",
+    "TwoPhase",
     "check_plan",
 ]

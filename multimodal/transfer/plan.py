@@ -73,13 +73,14 @@ class EncoderPolicy:
     fresh: frozenset[str] = frozenset()
     """Random weights: there is nothing in them that a probe would have to protect."""
     unfreeze_from: int = 0
-    """First depth group that trains; the groups before it stay frozen."""
+    """First depth group that trains; the groups before it stay frozen. Below 0 it counts from the output: -2 trains
+    the last two groups, or all where there are fewer."""
 
 
 def head_groups(model: MultimodalModel) -> tuple[ParamGroup, ...]:
-    """Fusion, heads, auxiliary ones too, and objectives: what is new on the target task."""
+    """New layers, fusion, heads, auxiliary ones too, and objectives: what is new on the target task."""
     names = parameter_names(model)
-    modules = (model.fusion, model.heads, model.unimodal, model.objectives)
+    modules = (model.layers, model.fusion, model.heads, model.unimodal, model.objectives)
     new = [names[id(parameter)] for module in modules for parameter in module.parameters()]
     return (ParamGroup("heads", tuple(new)),) if new else ()
 
@@ -113,6 +114,7 @@ def trained_depth(model: MultimodalModel, policy: EncoderPolicy) -> dict[str, li
     for name in model.encoders:
         depth = [] if name in policy.frozen else model.encoder(name).depth_groups()
         first = 0 if name in policy.fresh else policy.unfreeze_from
+        first = first if first >= 0 else max(0, len(depth) + first)
         if depth and first >= len(depth):
             raise ValueError(
                 f"transfer.unfreeze_from is {policy.unfreeze_from}, but the encoder of {name!r} has only "

@@ -8,6 +8,7 @@ from encoders import find_encoder
 from multimodal.build import build_encoders, build_model, build_strategy, head_arguments, sampling_weights
 from multimodal.config import ConfigError, Target, Task, parse_task
 from multimodal.records import RecordError, read_records
+from multimodal.transfer import Partial
 
 
 def records(column: str, cells: list[Any]):
@@ -49,6 +50,18 @@ def test_classes_that_are_drawn_evenly_are_equally_frequent():
         "kind", Target(imbalance="balanced_sampler"), "kind", records("kind", ["a", "a", "a", "b"])
     )
     assert arguments["frequencies"] == [0.5, 0.5]
+
+
+def test_logits_are_adjusted_by_how_frequent_the_classes_are():
+    target = Target(imbalance="logit_adjustment")
+    arguments = head_arguments("kind", target, "kind", records("kind", ["a", "a", "a", "b"]))
+    assert arguments == {
+        "labels": ["a", "b"],
+        "label_smoothing": 0.0,
+        "frequencies": [0.75, 0.25],
+        "logit_adjustment": True,
+    }
+    assert "class_weights" not in arguments
 
 
 def test_a_regression_learns_mean_and_deviation_of_the_known_numbers():
@@ -106,7 +119,8 @@ def test_a_shared_encoder_keeps_its_settings_when_the_input_that_shares_it_comes
     front = {"encoder": "compact/image", "options": {"image_size": 32}, "learning_rate_scale": 0.5}
     for frozen in (False, True):
         inputs = {"back": {"share": "front"}, "front": {**front, "frozen": frozen}}
-        job = parse_task({"inputs": inputs, "fusion": {"name": "concat"}, "tasks": {"kind": {}}})
+        transfer = {"strategy": "finetune"}
+        job = parse_task({"inputs": inputs, "fusion": {"name": "concat"}, "tasks": {"kind": {}}, "transfer": transfer})
         model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
         groups = build_strategy(job, model).plan(model, 1)[0].groups
         assert [(group.name, group.lr_scale) for group in groups[1:]] == ([] if frozen else [("encoder.back", 0.5)])
@@ -115,7 +129,32 @@ def test_a_shared_encoder_keeps_its_settings_when_the_input_that_shares_it_comes
 @pytest.mark.parametrize("own, scale", [(None, 1.0), (0.3, 0.3)])
 def test_weights_are_fine_tuned_at_the_rate_that_suits_them_unless_the_job_says_another(own, scale):
     inputs = {"image": {"encoder": "compact/image", "weights": "pretrained"}}
-    job = parse_task({"inputs": inputs, "tasks": {"kind": {}}, "transfer": {"encoder_scale": own}})
+    job = parse_task(
+        {"inputs": inputs, "tasks": {"kind": {}}, "transfer": {"strategy": "finetune", "encoder_scale": own}}
+    )
     model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
     assert build_strategy(job, model).plan(model, 1)[0].groups[1].lr_scale == scale
     assert find_encoder("torchvision/resnet18").learning_rate_scale == 0.1
+
+
+@pytest.mark.parametrize(
+    ("transfer", "scale"), [({}, 1.0), ({"encoder_scale": 0.3}, 0.3), ({"two_phase": {"learning_rate": 0.5}}, 1.0)]
+)
+def test_two_phases_have_a_rate_of_their_own_that_encoders_share_unless_the_job_says_another(transfer, scale):
+    inputs = {"image": {"encoder": "compact/image", "weights": "pretrained"}}
+    job = parse_task({"inputs": inputs, "tasks": {"kind": {}}, "transfer": {"strategy": "two_phase", **transfer}})
+    model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
+    finetune = build_strategy(job, model).plan(model, 4)[-1]
+    assert finetune.groups[1].lr_scale == scale
+    assert finetune.optimizer is not None
+    assert finetune.optimizer.learning_rate == transfer.get("two_phase", {}).get("learning_rate", 1e-4)
+
+
+def test_partial_begins_at_the_last_depth_group_unless_the_job_says_another():
+    for own, start in ((None, -1), (2, 2), (0, 0)):
+        transfer = {"strategy": "partial", "unfreeze_from": own}
+        job = parse_task({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"k": {}}, "transfer": transfer})
+        model = build_model(job, build_encoders(job.inputs, Path()), {"k": {"labels": ["a", "b"]}})
+        strategy = build_strategy(job, model)
+        assert isinstance(strategy, Partial)
+        assert strategy.unfreeze_from == start

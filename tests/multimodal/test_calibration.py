@@ -169,3 +169,16 @@ def test_the_picture_shows_bars_and_rings(tmp_path):
     empty = measure_calibration(SOFTMAX, np.zeros((0, 4)), np.zeros(0, np.int64))
     draw_reliability(empty, "fruit", tmp_path / "empty.png")
     assert (tmp_path / "empty.png").is_file()
+
+
+def test_answers_as_if_classes_were_alike_frequent_are_cooled_by_the_frequencies_of_the_records():
+    """Logits of balanced classes, three times too sure, on records of which one class is rare: the factor is found."""
+    rng = np.random.default_rng(0)
+    shares = np.array([0.9, 0.08, 0.02])
+    targets = rng.choice(3, 20_000, p=shares)
+    means = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
+    features = means[targets] + rng.normal(size=(len(targets), 2))
+    logits = features @ means.T - (means**2).sum(axis=1) / 2  # log likelihoods: the answer where all are as frequent
+    softmax = Softmax(("a", "b", "c"))
+    assert abs(fit_temperature(softmax, 3.0 * logits, targets, np.log(shares)) - 3.0) < 0.1
+    assert abs(fit_temperature(softmax, 3.0 * logits, targets) - 3.0) > 0.2  # without them: of another world

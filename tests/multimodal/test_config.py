@@ -333,3 +333,37 @@ def test_late_fusion_has_nothing_to_set_that_joins_its_inputs(override):
     key = override.partition("=")[0]
     with pytest.raises(ConfigError, match=f"fusion: late fusion trains a head per input, .*: leave {key} out"):
         parse_task(JOB, ["fusion.name=late", f"fusion.{override}"])
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "regression", "contrastive"])
+def test_logits_are_adjusted_for_classifications_only(kind):
+    message = {
+        "multilabel": "logit_adjustment needs one class a record, and this task's type is multilabel: use class",
+        "regression": "a regression task has no classes: leave label_smoothing and imbalance out",
+        "contrastive": "a contrastive task has no labels: leave column, label_smoothing and imbalance out",
+    }
+    refused(job(**{"tasks.product": {"type": kind, "imbalance": "logit_adjustment"}}), message[kind])
+
+
+def test_a_balanced_sampler_and_adjusted_logits_exclude_each_other_across_tasks():
+    tasks = {"a": {"imbalance": "balanced_sampler"}, "b": {"imbalance": "logit_adjustment"}}
+    refused(
+        job(tasks=tasks), "tasks.a wants balanced_sampler, which changes how often the classes of tasks.b are drawn"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("transfer.l2_sp", -1),
+        ("transfer.distill", -0.1),
+        ("transfer.average", "mean"),
+        ("transfer.soup_size", 1),
+        ("transfer.ema_decay", 1.0),
+        ("transfer.two_phase.learning_rate", 0),
+        ("transfer.two_phase.momentum", 1.0),
+        ("inputs.image.new_layers", -1),
+    ],
+)
+def test_settings_of_transfer_out_of_range_are_refused_with_their_place(key, value):
+    refused(job(**{key: value}), rf"^config: {key}: ")

@@ -207,3 +207,10 @@ def test_a_store_in_memory_writes_nothing(monkeypatch, tmp_path):
     keep(TinyText(), table("red"))
     assert not (tmp_path / "cache").exists()
     assert TokenStore(None).folder is None
+
+
+def test_an_encoder_that_counts_its_batches_has_a_key():
+    encoder = TinyImage(norm="batch")
+    before = encoder_key(encoder, pooled=False)
+    encoder.norm.num_batches_tracked += 1
+    assert encoder_key(encoder, pooled=False) != before

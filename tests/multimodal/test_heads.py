@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from digits import digits
 from helpers import assert_close
 from torch import Tensor
 
 from multimodal.decoding import Destandardize, Sigmoid, Softmax
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.transfer.objectives import adjusted_logits
 
 LABELS = ("a", "b", "c")
 HEADS = {
@@ -139,3 +141,63 @@ def test_decodings_say_what_the_outputs_mean():
 def test_there_is_one_class_weight_a_label(head):
     with pytest.raises(ValueError, match="2 class_weights for 3 labels; give one per label"):
         head(6, LABELS, class_weights=[1.0, 2.0])
+
+
+# --- logit adjustment ---
+
+
+def adjusted(**options: object) -> ClassificationHead:
+    torch.manual_seed(0)
+    return ClassificationHead(4, ("a", "b", "c"), frequencies=[0.7, 0.2, 0.1], logit_adjustment=True, **options)
+
+
+def test_an_adjusted_head_is_trained_on_what_adjusted_logits_gives_and_answers_without_it():
+    head, plain = adjusted(), ClassificationHead(4, ("a", "b", "c"))
+    plain.load_state_dict(head.state_dict())
+    fused, target = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
+    assert torch.equal(head(fused), plain(fused))
+    shares = torch.tensor([0.7, 0.2, 0.1])
+    expected = F.cross_entropy(adjusted_logits(plain(fused), shares), target, reduction="none")
+    assert_close(head.loss(head(fused), target), expected)
+    assert list(head.state_dict()) == ["linear.weight", "linear.bias"]
+
+
+def test_the_prior_of_an_adjusted_head_is_that_of_classes_alike_frequent():
+    assert adjusted().prior.unique().numel() == 1
+
+
+def test_an_adjusted_head_needs_frequencies_and_takes_no_class_weights():
+    with pytest.raises(ValueError, match="logit_adjustment needs the frequencies, and does what class_weights do"):
+        ClassificationHead(4, ("a", "b"), logit_adjustment=True)
+    with pytest.raises(ValueError, match="logit_adjustment needs the frequencies"):
+        adjusted(class_weights=[1.0, 1.0, 1.0])
+
+
+def test_rare_classes_gain_by_an_adjusted_head_on_a_balanced_test():
+    """E11: digits with 100 records of one class down to 5 of another; published gains are of a linear head."""
+    pixels, labels = digits()
+    counts = np.geomspace(100, 5, 10).round().astype(int)
+    kept, rest = [], []
+    for label, count in enumerate(counts):
+        rows = np.random.default_rng(label).permutation(np.flatnonzero(labels == label))
+        kept, rest = [*kept, *rows[:count]], [*rest, *rows[100:170]]
+    shares = (counts / counts.sum()).tolist()
+    recalls = []
+    for adjust in (False, True):
+        torch.manual_seed(0)
+        head = ClassificationHead(64, [str(n) for n in range(10)], frequencies=shares, logit_adjustment=adjust)
+        x, y = torch.from_numpy(pixels[kept]).float(), torch.from_numpy(labels[kept])
+        optimizer = torch.optim.LBFGS(head.parameters(), max_iter=200, line_search_fn="strong_wolfe")
+
+        def closure(head=head, optimizer=optimizer, x=x, y=y) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = head.loss(head(x), y).mean() + 1e-3 / 2 * head.linear.weight.square().sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        answers = head(torch.from_numpy(pixels[rest]).float()).argmax(dim=1).numpy()
+        recalls.append(np.array([(answers[labels[rest] == n] == n).mean() for n in range(10)]))
+    plain, balanced = recalls
+    assert balanced.mean() > plain.mean() + 0.02
+    assert balanced[-3:].mean() > plain[-3:].mean() + 0.08

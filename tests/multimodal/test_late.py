@@ -147,3 +147,14 @@ def test_without_a_known_answer_every_input_is_trusted_alike(tmp_path: Path) -> 
     rows = [{**row, "color": None, "price": None} for row in make_rows(tmp_path, 4)]
     fit_trusts(model, make_dataset(rows, tmp_path, model))
     assert fitted_trusts(model)["color"] == {"image": 1.0, "text": 1.0}
+
+
+def test_adjusted_heads_add_their_evidence_over_classes_alike_frequent() -> None:
+    """Bayes: what two independent inputs say of a world where all classes are as frequent, whatever training had."""
+    head = late_head(ClassificationHead, ("a", "b"), frequencies=[0.9, 0.1], logit_adjustment=True)
+    likelihood = np.array([[0.9, 0.4], [0.2, 0.6]])
+    alone = [np.log(p / p.sum()) for p in likelihood]
+    combined = head.combine(torch.from_numpy(np.stack(alone))[:, None].float(), torch.ones(2, 1))
+    both = likelihood.prod(axis=0)
+    assert_close(torch.softmax(combined, dim=1)[0], both / both.sum())
+    assert_close(head.loss_offsets, np.log([0.9, 0.1]))

@@ -15,10 +15,13 @@ from multimodal.transfer import (
     LinearProbe,
     Lora,
     NormAndBias,
+    OptimizerSpec,
     ParamGroup,
+    Partial,
     Phase,
     ProbeThenFinetune,
     TransferStrategy,
+    TwoPhase,
     check_plan,
 )
 
@@ -33,6 +36,9 @@ STRATEGIES = [
     GradualUnfreezing(EncoderPolicy(frozen=frozenset({"text"}), fresh=frozenset({"image"}))),
     LayerwiseDecay(),
     NormAndBias(),
+    Partial(),
+    TwoPhase(),
+    TwoPhase(probe_epochs=100),
 ]
 
 
@@ -205,6 +211,21 @@ def test_the_probe_of_lp_ft_trains_encoders_with_random_weights_too():
 # --- depth ---
 
 
+@pytest.mark.parametrize(("start", "groups"), [(-1, 1), (-2, 2), (-9, 2), (0, 2), (1, 1)])
+def test_a_depth_below_zero_counts_from_the_output(start, groups):
+    model = make_model()
+    text = ["encoders.text."] if groups == 2 else ["encoders.text.norm", "encoders.text.project"]
+    for strategy in (Finetune(EncoderPolicy(unfreeze_from=start)), Partial(unfreeze_from=start)):
+        (phase,) = strategy.plan(model, 1)
+        assert {name for name in trained(phase) if name.startswith("encoders.text.")} == names(model, *text)
+
+
+def test_partial_trains_the_last_depth_group_unless_it_is_told_another():
+    model = make_model()
+    (phase,) = Partial(EncoderPolicy(fresh=frozenset({"text"}))).plan(model, 3)
+    assert trained(phase) == names(model, "fusion.", "heads.", "encoders.image.second", "encoders.text.")
+
+
 def test_gradual_unfreezing_goes_from_the_output_to_the_input():
     model = make_model()
     heads, second, whole = GradualUnfreezing().plan(model, 5)
@@ -286,3 +307,19 @@ def test_lora_leaves_a_frozen_encoder_alone():
     strategy.prepare(model)
     (phase,) = strategy.plan(model, 1)
     assert trained(phase) == names(model, "fusion.", "heads.")
+
+
+# --- two phases ---
+
+
+def test_two_phases_are_new_heads_and_then_all_by_the_classic_sgd():
+    model = make_model()
+    probe, finetune = TwoPhase(EncoderPolicy(unfreeze_from=1)).plan(model, 10)
+    assert (probe.epochs, finetune.epochs, probe.patience) == (5, 5, 3)
+    assert trained(probe) == names(model, "fusion.", "heads.")
+    assert trained(finetune) == trained(probe) | names(
+        model, "encoders.image.second", "encoders.text.norm", "encoders.text.project"
+    )
+    assert probe.optimizer is None
+    assert finetune.optimizer == OptimizerSpec("sgd", 1e-4, weight_decay=0.0, momentum=0.9, warmup=0.0)
+    assert {group.lr_scale for group in finetune.groups} == {1.0}

@@ -13,13 +13,22 @@ from tiny import make_dataset, make_model, make_rows
 from torch import Tensor
 
 from multimodal.checkpoint import load_newest_checkpoint
-from multimodal.data import Batch, Order
+from multimodal.data import Batch, Order, collate
+from multimodal.losses import combined_loss, task_losses
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
 from multimodal.step import Step
 from multimodal.trainer import Trainer, TrainingError
 from multimodal.trainer_state import TrainerOptions
-from multimodal.transfer import Finetune, LinearProbe, OptimizerSpec, Phase, ProbeThenFinetune, TransferStrategy
+from multimodal.transfer import (
+    Finetune,
+    LinearProbe,
+    OptimizerSpec,
+    Phase,
+    ProbeThenFinetune,
+    TransferStrategy,
+    TwoPhase,
+)
 from multimodal.transfer.plan import ParamGroup
 
 WEIGHTS = {"color": 1.0, "price": 0.5}
@@ -181,6 +190,34 @@ def test_the_second_phase_begins_where_the_best_probe_was(tmp_path):
     finetune = Phase(finetune.name, 1, finetune.groups, tiny_steps)
     make_trainer(tmp_path, model, evaluate=evaluate).fit([probe, finetune])
     torch.testing.assert_close(snapshots[2], snapshots[0], rtol=0, atol=1e-6)
+
+
+def test_the_second_phase_begins_with_the_loss_at_which_the_first_ended(tmp_path):
+    """A step on all records reports the loss from before it: that of the first phase's end."""
+    model = make_model()
+    rows = make_rows(tmp_path / "media", 8)
+    data = make_dataset(rows, tmp_path / "media", model)
+    batch = collate([data[0, row] for row in range(8)], data.readers, data.targets)
+    losses: list[float] = []
+
+    def evaluate() -> tuple[dict[str, float], float]:
+        losses.append(float(step_loss(model, batch)))
+        return {}, len(losses) / 10  # each epoch is the best so far
+
+    options = TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2))
+    trainer = Trainer(
+        model, data, Order(8, 8, seed=0), WEIGHTS, tmp_path, options=options, evaluate=evaluate, say=lambda line: None
+    )
+    history = trainer.fit(TwoPhase(probe_epochs=4).plan(model, 6)).history
+    assert [entry["phase"] for entry in history] == ["probe"] * 4 + ["finetune"] * 2
+    assert history[4]["loss"] == pytest.approx(losses[3], abs=1e-6)
+    assert history[3]["loss"] > losses[3]  # the probe learned something
+
+
+def step_loss(model: MultimodalModel, batch: Batch) -> Tensor:
+    with torch.no_grad():
+        losses = task_losses(model, model(batch.inputs), batch, list(WEIGHTS), torch.full((2,), 8.0))
+    return combined_loss(losses, WEIGHTS)
 
 
 def test_patience_ends_a_phase(tmp_path):

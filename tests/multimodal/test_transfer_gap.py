@@ -207,6 +207,9 @@ def test_the_job_from_scratch_trains_every_encoder_from_random_weights(media):
     task = from_scratch(built(shop(media, inputs=inputs, transfer={"strategy": "linear_probe"})))
     assert (task.inputs["text"].weights, task.inputs["text"].frozen) == (None, False)
     assert task.transfer.strategy == "finetune"
+    held = {"strategy": "probe_then_finetune", "l2_sp": 0.1, "distill": 0.1, "average": "wise_ft"}
+    free = from_scratch(built(shop(media, transfer=held))).transfer
+    assert (free.l2_sp, free.distill, free.average) == (0, 0, "none")
 
 
 def test_training_from_scratch_is_compared_on_the_validation_table(media):

@@ -1,0 +1,99 @@
+"""Which strategy ``transfer.strategy: auto`` means: a rule over the records of a class, and of what the weights are."""
+
+from collections.abc import Mapping
+from statistics import median
+from typing import Any, NamedTuple
+
+from encoders import find_encoder
+from encoders.base import Encoder
+from multimodal.build import encoders_to_finetune, label_cells
+from multimodal.config import Task, Transfer
+from multimodal.records import Records
+from multimodal.targets import class_counts
+
+
+class Choice(NamedTuple):
+    """What a job does with weights, and why."""
+
+    transfer: Transfer
+    """With a strategy that is not auto."""
+    rule: str | None
+    """None where the config names the strategy."""
+
+    def __str__(self) -> str:
+        """For people: strategy, depth, rule."""
+        start = self.transfer.unfreeze_from
+        if self.transfer.strategy == "partial" and start is None:
+            start = -1
+        depth = f" from {_depth(start)}" if start and self.transfer.strategy != "linear_probe" else ""
+        return f"{self.transfer.strategy}{depth}" + ("" if self.rule is None else f" (rule: {self.rule})")
+
+    def to_json(self) -> dict[str, Any]:
+        """What is stored beside the weights."""
+        return {
+            "strategy": self.transfer.strategy,
+            "unfreeze_from": self.transfer.unfreeze_from,
+            "rule": self.rule,
+        }
+
+
+def _depth(start: int) -> str:
+    if start >= 0:
+        return f"depth group {start}"
+    return "the last depth group" if start == -1 else f"the last {-start} depth groups"
+
+
+def choose_transfer(task: Task, encoders: Mapping[str, Encoder], records: Records) -> Choice:
+    """The strategy that the config names, or that the rule for few labels gives.
+
+    The fewer records a class has, the less of an encoder is changed. Nothing is frozen blindly: fine-tuning follows a
+    probe, and the validation table decides which of both is kept. On digits that costs at most .02 over a probe where
+    the source is good, and saves .05 to .2 where it harms (benchmarks/transfer.md, E15). What small encoders know
+    (``compact/*``) is little and has to move: they are fine-tuned whole, however few the labels.
+
+    When not to use: where you have compared strategies on the validation table; name the best.
+
+    Args:
+        encoders: input -> encoder.
+        records: of the training.
+
+    Raises:
+        RecordError: for a training label that cannot be used, with ``data.on_error: raise``.
+    """
+    if task.transfer.strategy != "auto":
+        return Choice(task.transfer, None)
+    strategy, start, rule = _rule(task, encoders, records)
+    given = task.transfer.unfreeze_from
+    chosen = {"strategy": strategy, "unfreeze_from": start if given is None else given}
+    return Choice(task.transfer.model_copy(update=chosen), rule)
+
+
+def _rule(task: Task, encoders: Mapping[str, Encoder], records: Records) -> tuple[str, int | None, str]:
+    """Strategy, first depth group, and the rule that gave them."""
+    held = encoders_to_finetune(task, encoders)
+    if not held:
+        return "finetune", None, "no encoder that may train comes with weights"
+    small = [name for name in held if find_encoder(encoders[name].name).learning_rate_scale >= 1]
+    if small:
+        return "finetune", None, f"the weights of {encoders[small[0]].name} know little and have to move"
+    counted = records_a_class(task, records)
+    if not counted:
+        return "finetune", None, "no task has classes to count records of"
+    count, name = min((count, name) for name, count in counted.items())
+    here = f"a class; half of the classes of {name} have at most {count:g}"
+    if count <= 20:
+        return "probe_then_finetune", -1, f"at most 20 records {here}"
+    if count <= 100:
+        return "probe_then_finetune", -2, f"20 to 100 records {here}"
+    return "probe_then_finetune", None, f"more than 100 records {here}"
+
+
+def records_a_class(task: Task, records: Records) -> dict[str, float]:
+    """Classification task -> median number of labelled records of its classes."""
+    columns = task.label_columns()
+    cells = {
+        name: label_cells(name, target, columns[name], records, task.data.on_error)
+        for name, target in task.tasks.items()
+        if target.type == "classification"
+    }
+    return {name: float(median(class_counts(values).values())) for name, values in cells.items()}

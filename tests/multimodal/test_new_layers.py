@@ -1,0 +1,84 @@
+"""New layers on top of an encoder that may stay frozen."""
+
+import pytest
+import torch
+from helpers import assert_close
+from planted import plant, shop_job, shop_task, write_shop
+
+from multimodal import job as job_module
+from multimodal.build import build_strategy
+from multimodal.config import ConfigError, parse_task
+from multimodal.new_layers import NewLayers
+from multimodal.run import Run
+from multimodal.training import fit
+
+
+@pytest.fixture(autouse=True)
+def _encoders(monkeypatch):
+    plant(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_shop(tmp_path_factory.mktemp("shop"))
+
+
+def test_they_begin_near_the_identity_and_every_parameter_learns():
+    torch.manual_seed(0)
+    layers, tokens = NewLayers(8, 3), torch.randn(4, 5, 8)
+    said = layers(tokens)
+    assert 0 < float((said - tokens).detach().norm() / tokens.norm()) < 0.05
+    said.square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in layers.parameters())
+
+
+def test_they_are_new_parameters_beside_the_heads(folder):
+    job = shop_job(folder, **{"inputs.text.new_layers": 2, "transfer.strategy": "linear_probe"})
+    (phase,) = build_strategy(job.task, job.model).plan(job.model, 1)
+    listed = {name for group in phase.groups for name in group.params}
+    own = {name for name, _ in job.model.named_parameters() if name.startswith("layers.text.")}
+    assert len(own) == 2 * 6
+    assert own <= listed
+    assert not any(name.startswith("encoders.") for name in listed)
+
+
+@pytest.mark.parametrize("fusion", [{"name": "concat", "dim": 8}, {"name": "late"}])
+def test_on_a_frozen_encoder_they_learn_from_kept_tokens_and_export_in_parity(folder, tmp_path, fusion, monkeypatch):
+    """A bundle is written only where onnxruntime agrees with torch on every combination of inputs."""
+    kept = []
+    reader = job_module.feature_reader
+    monkeypatch.setattr(job_module, "feature_reader", lambda *a, **k: kept.append(reader(*a, **k)) or kept[-1])
+    layers = {"inputs.text.new_layers": 2, "inputs.image.new_layers": 1, "transfer.strategy": "linear_probe"}
+    task = shop_task(folder, fusion=fusion, **layers)
+    run = fit(task, out=tmp_path / "run")
+    assert {reader.name for reader in kept} == {"image", "text"}
+    assert max(len(tokens) for reader in kept for tokens in reader.store._tokens.values()) > 1  # not the mean alone
+    again = Run(run.folder)
+    assert again.evaluate(folder / "valid.csv")["tasks"] == run.metrics["tasks"]
+    before, after = shop_job(folder, **layers).model.state_dict(), again.model.state_dict()
+    for name in before:
+        if name.startswith(("encoders.", "layers.")):
+            assert torch.equal(before[name], after[name]) == name.startswith("encoders."), name
+    run.export(tmp_path / "bundle")
+
+
+def test_kept_tokens_give_what_the_values_give(folder, tmp_path):
+    job = shop_job(folder, **{"inputs.text.new_layers": 1, "inputs.image.new_layers": 1})
+    job.model.eval()
+    kept = job.with_kept_tokens([], cache=None, compute=True, say=lambda line: None)
+    scores = [entry.validate()[0] for entry in (job, kept)]
+    assert scores[0].keys() == scores[1].keys()
+    for name, value in scores[0].items():
+        assert_close(scores[1][name], value)
+
+
+def test_a_shared_encoder_has_its_layers_whichever_input_comes_first(folder):
+    inputs = {"back": {"column": "text", "share": "text"}, "text": {"encoder": "planted/words", "new_layers": 1}}
+    model = shop_job(folder, inputs=inputs).model
+    assert list(model.layers) == ["back"] == list(model.encoders)
+
+
+def test_an_input_that_shares_an_encoder_shares_its_layers():
+    inputs = {"a": {"encoder": "compact/text"}, "b": {"share": "a", "new_layers": 1}}
+    with pytest.raises(ConfigError, match="options and new_layers belong to the encoder; set them on the input 'a'"):
+        parse_task({"inputs": inputs, "tasks": {"c": {}}})
