@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from encoders.base import Encoder
@@ -21,9 +22,10 @@ from multimodal.build import (
 )
 from multimodal.calibration import with_temperature
 from multimodal.config import ConfigError, Task
-from multimodal.data import Order, RecordDataset, num_workers
+from multimodal.data import Order, RecordDataset, SampleDataset, StepOrder, num_workers
 from multimodal.decoding import Decoding
 from multimodal.distributed import Processes
+from multimodal.domains import JoinedDataset, domain_order
 from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
 from multimodal.features import FeatureReader, feature_reader
 from multimodal.metrics import selection_score
@@ -31,6 +33,7 @@ from multimodal.model import MultimodalModel
 from multimodal.pairs import evaluation_views
 from multimodal.progress import Say
 from multimodal.records import InputReader, Records
+from multimodal.settings import SOURCE
 from multimodal.step import Precision
 from multimodal.tables import Tables
 from multimodal.targets import TargetReader
@@ -53,6 +56,10 @@ class Job:
     targets: dict[str, TargetReader]
     temperatures: dict[str, float] = field(default_factory=dict)
     """Task -> that of its probabilities, where it was fitted."""
+    source_weights: np.ndarray | None = None
+    """How much each labelled source record counts in the losses of a step, [n]; None: as a target record does."""
+    source_choice: dict[str, Any] = field(default_factory=dict)
+    """How these came about, JSON; empty where there was nothing to choose."""
 
     @classmethod
     def build(cls, task: Task, tables: Tables, base: Path) -> "Job":
@@ -67,18 +74,31 @@ class Job:
         """
         inputs = [task.input_column(name) for name in task.inputs]
         for records in tables.all():
-            records.require([*inputs, *task.label_columns().values()])
+            labels = () if records is tables.unlabelled else task.label_columns().values()
+            records.require([*inputs, *labels])
         torch.manual_seed(task.train.seed)
         encoders = build_encoders(task.inputs, base)
-        heads = {name: task_arguments(task, name, tables.train) for name in task.tasks}
+        learned, *beside = tables.labelled()
+        heads = {name: task_arguments(task, name, learned, beside) for name in task.tasks}
         targets = {name: build_target(task, name, heads[name]) for name in heads}
         model = build_model(task, encoders, heads)
         return cls(task, tables, encoders, heads, model, build_readers(task, encoders), targets)
 
-    def training_data(self) -> RecordDataset:
-        """The training table, augmented."""
+    def training_data(self) -> SampleDataset:
+        """The tables that train, augmented."""
         augmentations = build_augmentations(self.task, self.encoders)  # a reader of tokens leaves them out
-        return RecordDataset(self.tables.train, self.readers, self.targets, augmentations)
+        data = [
+            RecordDataset(
+                records,
+                self.readers,
+                self.targets,
+                augmentations,
+                self.source_weights if origin == SOURCE else None,
+                origin,
+            )
+            for origin, records in self.tables.training()
+        ]
+        return data[0] if len(data) == 1 else JoinedDataset(data)
 
     def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, compute: bool, say: Say) -> "Job":
         """The job with tokens in the place of the values of inputs whose encoders never train.
@@ -107,10 +127,14 @@ class Job:
                 )
         return replace(self, readers=readers)
 
-    def order(self) -> Order:
+    def order(self) -> StepOrder:
         """Which rows each step sees."""
-        train, records = self.task.train, self.tables.train
-        return Order(len(records), train.batch_size, train.seed, sampling_weights(self.task, records))
+        train, tables = self.task.train, self.tables
+        labelled = [(len(records), sampling_weights(self.task, records)) for records in tables.labelled()]
+        if len(labelled) == 1 and tables.unlabelled is None:
+            return Order(labelled[0][0], train.batch_size, train.seed, labelled[0][1])
+        unlabelled = None if tables.unlabelled is None else len(tables.unlabelled)
+        return domain_order(labelled, unlabelled, batch_size=train.batch_size, seed=train.seed)
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Metrics on the validation rows as flat numbers, and the score that chooses the best weights.

@@ -25,7 +25,7 @@ from multimodal.checkpoint import (
     save_tensors,
     unpack_optimizer,
 )
-from multimodal.data import Batch, Order, RecordDataset, StepSampler, training_batches
+from multimodal.data import Batch, SampleDataset, StepOrder, StepSampler, training_batches
 from multimodal.distributed import Processes
 from multimodal.files import write_atomically
 from multimodal.model import MultimodalModel
@@ -64,8 +64,8 @@ class Trainer:
     def __init__(
         self,
         model: MultimodalModel,
-        data: RecordDataset,
-        order: Order,
+        data: SampleDataset,
+        order: StepOrder,
         task_weights: dict[str, float],
         folder: Path,
         *,

@@ -1,6 +1,7 @@
 """The description of a job: the Python interface, and what YAML files hold. Unknown keys are errors."""
 
 from multimodal.config.data import Data
+from multimodal.config.domains import Adapt, Source
 from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Augment, Input
 from multimodal.config.load import load_task, parse_task
@@ -13,12 +14,14 @@ from multimodal.config.transfer import Lora, Transfer
 __all__ = [
     "METRICS",
     "NAME_PATTERN",
+    "Adapt",
     "Augment",
     "ConfigError",
     "Data",
     "Fusion",
     "Input",
     "Lora",
+    "Source",
     "Target",
     "Task",
     "Train",

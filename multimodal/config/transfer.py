@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from multimodal.config.domains import Adapt, Source
 from multimodal.config.section import Section
 
 
@@ -44,3 +45,7 @@ class Transfer(Section):
     """layerwise_lr_decay: factor from one depth group to the one before it."""
     lora: Lora = Lora()
     """lora: of the low-rank parts."""
+    source: Source | None = None
+    """How the labelled records of data.source count."""
+    adapt: Adapt | None = None
+    """A loss that uses the target inputs of data.unlabelled."""
