@@ -27,7 +27,8 @@ def write_results(job: Job, folder: Path, summary: Mapping[str, Any], say: Say) 
     tables = job.tables
     split = "valid" if tables.test is None else "test"
     metrics = {**job.evaluate(tables.valid if tables.test is None else tables.test), "split": split}
-    metrics |= {"calibration_fit": fitted, "training": summary}
+    metrics |= {"calibration_fit": fitted, "training": summary, "setting": tables.setting}
+    metrics |= {"source": job.source_choice} if job.source_choice else {}
     trusts = fitted_trusts(job.model)
     for task, by_input in trusts.items():
         say(f"{task}: trusts " + ", ".join(f"{name} {trust:.2f}" for name, trust in by_input.items()))

@@ -38,7 +38,9 @@ class Tables:
 
     def all(self) -> list[Records]:
         """Every table there is."""
-        return [table for table in (self.train, self.valid, self.test, self.source, self.unlabelled) if table is not None]
+        return [
+            table for table in (self.train, self.valid, self.test, self.source, self.unlabelled) if table is not None
+        ]
 
     def labelled(self) -> list[Records]:
         """The tables that the tasks are learned from."""
@@ -102,8 +104,7 @@ def read_tables(task: Task, *, root: str | Path | None = None, **given: Any) -> 
     sources = {name: source for name, source in sources.items() if source is not None}
     setting = setting_of(task, sources)
     tables = {
-        name: read_records(source, root=root, allow_outside=task.data.allow_outside)
-        for name, source in sources.items()
+        name: read_records(source, root=root, allow_outside=task.data.allow_outside) for name, source in sources.items()
     }
     learned, chosen = ("source", "source_valid") if "train" not in tables and "source" in tables else ("train", "valid")
     count = len(tables[learned]) if learned in tables else 0

@@ -17,7 +17,7 @@ class Data(Section):
     test: str | None = None
     """Evaluated once, after training."""
     source: str | None = None
-    """Labelled records of another domain, for transfer.source and transfer.adapt; docs/transfer.md names the settings."""
+    """Labelled records of another domain, for transfer.source and transfer.adapt."""
     source_valid: str | None = None
     """Chooses the best checkpoint where there are no target labels (no train); without it a tenth of source does."""
     unlabelled: str | None = None
