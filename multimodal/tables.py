@@ -38,9 +38,8 @@ class Tables:
 
     def all(self) -> list[Records]:
         """Every table there is."""
-        return [
-            table for table in (self.train, self.valid, self.test, self.source, self.unlabelled) if table is not None
-        ]
+        tables = (self.train, self.valid, self.test, self.source, self.unlabelled)
+        return [table for table in tables if table is not None]
 
     def labelled(self) -> list[Records]:
         """The tables that the tasks are learned from."""
@@ -54,8 +53,8 @@ class Tables:
 
     def without(self, *origins: int) -> "Tables":
         """As if there were no source beside the target, or no target inputs without labels."""
-        names = {SOURCE: "source", UNLABELLED: "unlabelled"}
-        return replace(self, **dict.fromkeys(names[origin] for origin in origins))
+        source = None if SOURCE in origins else self.source
+        return replace(self, source=source, unlabelled=None if UNLABELLED in origins else self.unlabelled)
 
 
 def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping[str, Any]) -> tuple[Task, Path]:
