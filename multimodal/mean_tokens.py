@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from multimodal.build import has_random_weights
 from multimodal.data import RecordDataset, num_workers
 from multimodal.features import feature_reader
 from multimodal.job import Job
@@ -45,7 +46,7 @@ def mean_tokens(
             encoder.to(device),
             tables,
             pooled=True,
-            cache=cache,
+            cache=None if has_random_weights(encoder) else cache,  # nobody will ask for these tokens again
             workers=num_workers(job.task.data.workers),
             say=say,
         )

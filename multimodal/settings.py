@@ -9,7 +9,7 @@ Setting = Literal["inductive", "transductive", "unsupervised"]
 
 DESCRIPTIONS: dict[Setting, str] = {
     "inductive": "target labels",
-    "transductive": "source labels and target inputs; no target labels: selection unreliable",
+    "transductive": "source labels and target inputs; source records choose the checkpoint",
     "unsupervised": "no labels at all",
 }
 TARGET, SOURCE, UNLABELLED = 0, 1, 2
