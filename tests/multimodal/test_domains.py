@@ -1,5 +1,6 @@
 """Several tables in one training: each of them in every step, of every process, as seed and step say."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def tables_of(keys: Keys, rows: list[int]) -> list[list[list[int]]]:
     """Step -> table -> its rows, counted from the table's first."""
     starts = np.cumsum([0, *rows])
     return [
-        [[row - low for _, row in step if low <= row < high] for low, high in zip(starts[:-1], starts[1:], strict=True)]
+        [[row - low for _, row in step if low <= row < high] for low, high in itertools.pairwise(starts)]
         for step in keys
     ]
 
@@ -95,7 +96,7 @@ def test_rare_classes_of_each_table_are_drawn_more_often():
 def test_too_small_a_batch_is_refused():
     with pytest.raises(ConfigError, match="batch_size is 1 for 2 labelled tables; give each a record"):
         order([3, 3], None, 1)
-    with pytest.raises(ConfigError, match="has 2 records of a table, for 2 processes with 2 parts .* 2 times as high"):
+    with pytest.raises(ConfigError, match=r"has 2 records of a table, for 2 processes with 2 parts .* 2 times as high"):
         check_shares(order([9, 9], 9, 4), processes=2, parts=2)
 
 

@@ -122,5 +122,5 @@ def test_every_table_that_is_a_file_is_hashed(tmp_path):
 def test_a_source_with_too_few_records_is_refused():
     with pytest.raises(ConfigError, match=r"there are 1 training records, .* name a table in data.source, or pass so"):
         read_tables(task(DANN), source=ROWS[:1], unlabelled=ROWS)
-    with pytest.raises(ConfigError, match="the unlabelled table has no record; leave data.unlabelled out"):
+    with pytest.raises(ConfigError, match=r"the unlabelled table has no record; leave data.unlabelled out"):
         read_tables(task(DANN), source=ROWS, unlabelled=[])
