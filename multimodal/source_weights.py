@@ -29,6 +29,7 @@ from multimodal.transfer.maps.standardise import fit_standardise
 
 MOST_ROWS = 2000
 """Of each domain, for probes and for kernel mean matching, whose kernel is n x n."""
+RECORDS_A_COMPONENT = 5
 FEW = 0.1
 """Effective share of the source records below which the weights are warned of."""
 
@@ -89,6 +90,11 @@ def weigh_source(job: Job, base: Path, device: torch.device, *, cache: Path | No
     return replace(job, source_weights=among * weight * source_factor(order), source_choice=choice)
 
 
+def few_components(source: np.ndarray, target: np.ndarray) -> int:
+    """Principal components that these records can tell the domains apart by; with more, ratios are mostly noise."""
+    return max(1, min(64, len(source) // RECORDS_A_COMPONENT, len(target) // RECORDS_A_COMPONENT))
+
+
 def _without_source(job: Job) -> Any:
     adapt = job.task.transfer.adapt
     left_out = (SOURCE, UNLABELLED) if adapt is not None and adapt.compares else (SOURCE,)
@@ -111,7 +117,8 @@ def _among_themselves(method: str, source: _Domain, target: _Domain, seed: int) 
     """Weights of the source records, mean 1."""
     if method == "density_ratio":
         try:
-            return density_ratio_weights(source.features, target.features, seed=seed).weights
+            few = few_components(source.features, target.features)
+            return density_ratio_weights(source.features, target.features, components=few, seed=seed).weights
         except ValueError as error:
             raise ConfigError(f"transfer.source.method: {error}") from error
     most = max(len(source.rows), len(target.rows))

@@ -10,6 +10,7 @@ import torch
 from multimodal.data import evaluation_batches
 from multimodal.job import Job
 from multimodal.records import Records
+from multimodal.source_weights import few_components
 from multimodal.targets import ClassTarget, read_truth
 from multimodal.transfer.instances import density_ratio_weights
 from multimodal.transfer.probes.linear import log_softmax
@@ -54,7 +55,8 @@ def _risk(losses: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict[st
     folds = min(5, len(source) - 1, len(target) - 1)
     if folds < 2:
         return None
-    weights = density_ratio_weights(source, target, folds=folds).weights
+    few = few_components(source, target)
+    weights = density_ratio_weights(source, target, components=few, folds=folds).weights
     return asdict(importance_weighted_risk(losses, weights))
 
 
