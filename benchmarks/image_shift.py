@@ -11,6 +11,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ METHODS: dict[str, dict[str, Any] | None] = {  # weights as they were first writ
 Rows = list[dict[str, str]]
 
 
+@cache
 def make_tables(data: Path, folder: Path, shift: str, seed: int) -> dict[str, Rows]:
     """Source, target and test rows, their photos written into ``folder`` at ``SIDE`` pixels."""
     train, test = (mm.read_records(data / f"{name}.csv") for name in ("train", "test"))

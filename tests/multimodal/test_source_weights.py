@@ -94,8 +94,8 @@ def test_a_source_of_weight_zero_is_none(tmp_path):
 
 @pytest.mark.parametrize("method", ["density_ratio", "kmm"])
 def test_source_records_that_look_like_the_target_count_more(method):
-    target = [{"text": f"{row['text']} shop", "kind": row["kind"]} for row in texts(30, 0)]
-    alike = [{"text": f"{row['text']} shop", "kind": row["kind"]} for row in texts(20, 1)]
+    target = [{**row, "text": row["text"] + 8 * " shop"} for row in texts(30, 0)]
+    alike = [{**row, "text": row["text"] + 8 * " shop"} for row in texts(20, 1)]
     job, said = weigh(
         {"weight": 1.0, "method": method}, {"train": target, "valid": target, "source": [*alike, *texts(20, 2)]}
     )
