@@ -34,6 +34,7 @@ def add_adaptation(job: Job, group: Processes, say: Say) -> None:
         classes,
         weight=adapt.weight,
         threshold=adapt.threshold,
+        hidden_dim=adapt.hidden_dim,
         seed=job.task.train.seed,
     )
     model.objectives[OBJECTIVE] = objective.to(next(model.parameters()).device)

@@ -32,6 +32,9 @@ class Adapt(Section):
     threshold: float = Field(default=0.9, gt=0, lt=1)
     """pseudo_labels: least probability of an answer that is taken for a label."""
 
+    hidden_dim: int = Field(default=256, ge=0)
+    """dann, cdan: width of the discriminator's two hidden layers; 0: none, a logistic regression."""
+
     @property
     def compares(self) -> bool:
         """Whether it needs source records, too."""

@@ -87,14 +87,17 @@ class Adversary(Alignment):
     Args:
         widths: of the views.
         weight: of the reversed gradient at the end.
+        hidden_dim: of the discriminators' hidden layers; 0: none.
     """
 
     tally: Float[Tensor, "2 2"]
 
-    def __init__(self, views: Sequence[str | None], widths: Sequence[int], *, weight: float) -> None:
+    def __init__(
+        self, views: Sequence[str | None], widths: Sequence[int], *, weight: float, hidden_dim: int = 256
+    ) -> None:
         super().__init__(views)
         self.weight = weight
-        self.discriminators = nn.ModuleList(DomainDiscriminator(width) for width in widths)
+        self.discriminators = nn.ModuleList(DomainDiscriminator(width, hidden_dim) for width in widths)
         self.register_buffer("tally", torch.zeros(2, 2))
 
     def compare(self, index: int, seen: Seen, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
@@ -129,6 +132,7 @@ class ConditionalAdversary(Adversary):
     Args:
         widths: view by view.
         classes: classification task -> number of its classes.
+        weight, hidden_dim: as of ``Adversary``.
         seed: of the random projections.
     """
 
@@ -139,6 +143,7 @@ class ConditionalAdversary(Adversary):
         classes: Mapping[str, int],
         *,
         weight: float,
+        hidden_dim: int = 256,
         seed: int = 0,
     ) -> None:
         sizes = [(width, count) for width in widths for count in classes.values()]
@@ -147,6 +152,7 @@ class ConditionalAdversary(Adversary):
             views,
             [1024 if large else width * count for (width, count), large in zip(sizes, wide, strict=True)],
             weight=weight,
+            hidden_dim=hidden_dim,
         )
         self.tasks = tuple(classes)
         self.maps = nn.ModuleList(
@@ -203,6 +209,7 @@ def create_adaptation(
     *,
     weight: float,
     threshold: float = 0.9,
+    hidden_dim: int = 256,
     seed: int = 0,
 ) -> Objective:
     """The objective of a method by its name in ``transfer.adapt``.
@@ -210,6 +217,8 @@ def create_adaptation(
     Args:
         views: input name, or None for the fused vector -> width.
         classes: classification task -> number of its classes.
+        threshold: of pseudo-labels.
+        hidden_dim: of discriminators; 0: none.
     """
     names, widths = list(views), list(views.values())
     with torch.random.fork_rng(devices=[]):
@@ -217,8 +226,10 @@ def create_adaptation(
         built: dict[str, Callable[[], Objective]] = {
             "deep_coral": lambda: Distance(names, deep_coral_loss, weight=weight),
             "mmd": lambda: Distance(names, lambda s, t: mmd_loss(s, t, factors=MIXTURE), weight=weight),
-            "dann": lambda: Adversary(names, widths, weight=weight),
-            "cdan": lambda: ConditionalAdversary(names, widths, classes, weight=weight, seed=seed),
+            "dann": lambda: Adversary(names, widths, weight=weight, hidden_dim=hidden_dim),
+            "cdan": lambda: ConditionalAdversary(
+                names, widths, classes, weight=weight, hidden_dim=hidden_dim, seed=seed
+            ),
             "mcc": lambda: Sharpening([*classes], mcc_loss, weight=weight, ramped=False),
             "entropy": lambda: Sharpening([*classes], entropy_loss, weight=weight, ramped=True),
             "pseudo_labels": lambda: Sharpening(
