@@ -79,8 +79,8 @@ def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Ta
     A table that is given as Python objects has no file.
     """
     files: dict[str, Path | None] = {}
-    for key, table in given.items():
-        written = getattr(task.data, key)
+    for key in TABLES:
+        table, written = given.get(key), getattr(task.data, key)
         if table is not None:
             files[key] = Path(table) if isinstance(table, str | Path) else None
         elif written is not None:

@@ -46,7 +46,9 @@ def describe_selection(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"warning: {found['warning']}; the checkpoint was chosen by {found['chosen_by']}"
     for task, scores in found["tasks"].items():
         risk, entropy = scores["importance_weighted_risk"], scores["target_entropy"]["value"]
-        shown = "not measured" if risk is None else f"{risk['value']:.3f} +- {risk['error']:.3f}"
+        shown = "not measured"
+        if risk is not None:
+            shown = f"{risk['value']:.3f} +- {risk['error']:.3f} (records that count: {risk['effective_size']:.0f})"
         yield f"{task}: importance-weighted source risk {shown}, target entropy {entropy:.3f}"
 
 

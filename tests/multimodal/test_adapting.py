@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+import yaml
 from helpers import assert_close
 from killing import KilledError, kill_at
 from tiny import make_rows
@@ -120,6 +121,21 @@ def test_a_run_begun_on_other_target_inputs_is_not_resumed(tables, tmp_path, mon
     begun.write_text(json.dumps(content))
     with pytest.raises(RunError, match="begun on another unlabelled table"):
         fit(job(DANN), **tables, out=tmp_path / "run", resume=True)
+
+
+def test_tables_of_a_yaml_start_from_its_folder(tables, tmp_path):
+    folder = tables["source"].parent
+    values = job(DANN, train={"epochs": 1, "batch_size": 6}).model_dump(mode="json", exclude_unset=True)
+    values["data"] |= {name: path.name for name, path in tables.items()} | {"source_valid": "test.csv"}
+    (folder / "job.yaml").write_text(yaml.safe_dump(values))
+    trained = fit(folder / "job.yaml", out=tmp_path / "run")
+    assert trained.task.data.unlabelled == str(tables["unlabelled"])
+    valid = trained.validation_records()
+    assert valid is not None
+    assert len(valid) == 12
+    measured = trained.metrics["selection"]["tasks"]["color"]["importance_weighted_risk"]
+    assert measured["value"] > 0
+    assert 1 <= measured["effective_size"] <= 12
 
 
 @pytest.mark.parametrize("method", ["cdan", "mmd", "deep_coral", "mcc", "entropy", "pseudo_labels"])
