@@ -9,10 +9,11 @@ import torch
 from encoders import create_encoder
 from encoders.base import Encoder
 from multimodal.build import has_random_weights
-from multimodal.data import RecordDataset, num_workers
+from multimodal.data import num_workers
 from multimodal.distributed import Processes
 from multimodal.features import feature_reader
 from multimodal.job import Job, choose_device
+from multimodal.mean_tokens import input_vectors
 from multimodal.progress import Say
 from multimodal.records import InputReader, RecordError, Records, is_missing
 from multimodal.transfer.guard.arms import PROBE, RANDOM, RAW
@@ -32,7 +33,7 @@ def arm_features(
     """
     failed: dict[int, RecordError] = {}
     arms = {
-        arm: {name: _read(reader, records, failed) for name, reader in readers.items()}
+        arm: {name: input_vectors(reader, records, failed) for name, reader in readers.items()}
         for arm, readers in _readers(job, inputs, records, cache, say)
     }
     if failed and job.task.data.on_error == "raise":
@@ -82,17 +83,3 @@ def _raw_reader(job: Job, name: str, records: Records) -> InputReader:
     values = [row.get(column) for row in records.rows] if modality == "text" else []
     texts = [value for value in values if isinstance(value, str) and not is_missing(value)]
     return InputReader(name, column, RawFeatures(modality, texts))
-
-
-def _read(reader: InputReader, records: Records, failed: dict[int, RecordError]) -> np.ndarray:
-    """Features [n d+1]: zeros where the value is missing or cannot be read, and a last column that says so."""
-    dataset, vectors = RecordDataset(records, {reader.name: reader}, {}), []
-    for row in range(len(records)):
-        arrays, present = reader.preprocessor.blank(), False
-        try:
-            arrays, present = dataset.read(reader.name, 0, row)
-        except RecordError as error:
-            failed.setdefault(row, error)
-        vector = next(iter(arrays.values())).reshape(-1)  # a mean token [1 d], or raw features [d]
-        vectors.append(np.append(vector if present else np.zeros_like(vector), float(not present)))
-    return np.stack(vectors)

@@ -1,6 +1,6 @@
 """The one place that turns a job description into objects."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -146,15 +146,23 @@ def label_cells(name: str, target: Target, column: str, records: Records, on_err
 
 
 def head_arguments(
-    name: str, target: Target, column: str, records: Records, on_error: OnError = "raise"
+    name: str,
+    target: Target,
+    column: str,
+    records: Records,
+    on_error: OnError = "raise",
+    beside: Sequence[Records] = (),
 ) -> dict[str, Any]:
     """JSON arguments of a task's head, as the training records have it: labels, class weights, mean and deviation.
+
+    Args:
+        beside: other tables that the task is learned from; its labels are those of all.
 
     Raises:
         ConfigError: if the records hold too little to learn the task from.
         RecordError: as ``label_cells``.
     """
-    values = label_cells(name, target, column, records, on_error)
+    values = [cell for table in (records, *beside) for cell in label_cells(name, target, column, table, on_error)]
     if target.type == "regression":
         numbers = [number for number in map(parse_number, values) if number is not None]
         if len(numbers) < 2 or np.std(numbers) == 0:
@@ -190,7 +198,7 @@ def head_arguments(
     return arguments
 
 
-def task_arguments(task: Task, name: str, records: Records) -> dict[str, Any]:
+def task_arguments(task: Task, name: str, records: Records, beside: Sequence[Records] = ()) -> dict[str, Any]:
     """As ``head_arguments``; a contrastive task's head has none, but needs records that have both of its inputs.
 
     Raises:
@@ -198,7 +206,7 @@ def task_arguments(task: Task, name: str, records: Records) -> dict[str, Any]:
     """
     column, target = task.task_column(name), task.tasks[name]
     if column is not None:
-        return head_arguments(name, target, column, records, task.data.on_error)
+        return head_arguments(name, target, column, records, task.data.on_error, beside)
     count = _pair_target(task, name).count(records.rows)
     if count < 2:
         raise ConfigError(

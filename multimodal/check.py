@@ -11,12 +11,12 @@ from multimodal.check_media import DECODERS, media_problems
 from multimodal.config import Task
 from multimodal.problems import Problem, Split
 from multimodal.records import ManifestError, is_missing, label_set, read_records
+from multimodal.settings import TABLES, table_problems
 from multimodal.targets import PairTarget
 
 __all__ = ["Problem", "check_task"]
 
 CONFIG = "config"
-SPLITS = ("train", "valid", "test")
 
 
 def check_task(task: Task, base: Path) -> list[Problem]:
@@ -25,14 +25,15 @@ def check_task(task: Task, base: Path) -> list[Problem]:
     Errors: tables and cells that cannot be read, missing columns, records without any input, an input column
     that equals a label column, labels or pairs of which nothing can be learned. Warnings: media with the same
     content in two splits (compared by SHA-256, never by path) or, where all inputs are media, with contradicting
-    labels; labels that train lacks or has once; empty columns.
+    labels; labels that train (and source) lack or have once; empty columns. Target inputs that stand in another table,
+    too, are no problem: nothing is learned of their labels.
 
     Args:
         task: the job.
         base: folder that the paths of ``task.data`` start from.
 
     Returns:
-        Errors first, then warnings; each in the order config, train, valid, test, and by row.
+        Errors first, then warnings; each in the order config, then tables as ``TABLES`` has them, and by row.
 
     >>> from multimodal.config import parse_task
     >>> job = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"product": {}}}
@@ -41,19 +42,20 @@ def check_task(task: Task, base: Path) -> list[Problem]:
     """
     modalities, problems = _modalities(task)
     splits: list[Split] = []
-    if task.data.train is None:
+    given = [name for name in TABLES if getattr(task.data, name) is not None]
+    if "train" not in given and "source" not in given:
         problems.append(Problem("error", CONFIG, None, None, "data.train names no table; name one to train on"))
-    for name in SPLITS:
-        if getattr(task.data, name) is not None:
-            split, found = _read_split(task, name, base)
-            splits += [] if split is None else [split]
-            problems += found
+    problems += [Problem("error", CONFIG, None, None, message) for message in table_problems(task, given)]
+    for name in given:
+        split, found = _read_split(task, name, base)
+        splits += [] if split is None else [split]
+        problems += found
     for split in splits:
         problems += _input_problems(task, split, modalities)
     problems += _pair_problems(task, splits)
     problems += label_problems(task, splits)
     problems += media_problems(task, splits, modalities)
-    files = [CONFIG, *(getattr(task.data, name) for name in SPLITS)]
+    files = [CONFIG, *(getattr(task.data, name) for name in TABLES)]
     return sorted(problems, key=lambda found: (found.severity != "error", files.index(found.file), found.row or 0))
 
 
@@ -86,12 +88,15 @@ def _read_split(task: Task, name: str, base: Path) -> tuple[Split | None, list[P
     except ManifestError as error:
         return None, [Problem("error", file, error.row, None, error.reason)]
     problems = []
-    for column in dict.fromkeys([*map(task.input_column, task.inputs), *task.label_columns().values()]):
+    labels = list(task.label_columns().values())
+    if name == "unlabelled":
+        records, labels = records.without(labels), []
+    for column in dict.fromkeys([*map(task.input_column, task.inputs), *labels]):
         try:
             records.require([column])
         except ManifestError as error:
             problems.append(Problem("error", file, None, column, error.reason))
-    fewest = 2 if name == "train" else 1
+    fewest = 2 if name in ("train", "source") else 1
     if len(records) < fewest:
         message = f"the number of records is {len(records)}; {name} needs at least {fewest}"
         problems.append(Problem("error", file, None, None, message))

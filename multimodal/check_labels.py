@@ -1,7 +1,7 @@
 """What is wrong with label columns. Never imports torch."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,9 @@ from multimodal.config import Task
 from multimodal.problems import Problem, Split
 from multimodal.records import is_missing
 from multimodal.targets import nearest_label, read_labels
+
+LEARNED = ("train", "source")
+"""Tables whose labels are those that a model knows."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,18 @@ def label_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
     for name, column in task.label_columns().items():
         target = task.tasks[name]
         read = {split.name: _read(split, column, target.type) for split in splits if split.has(column)}
+        learned = [read[split] for split in LEARNED if split in read]
         for labels in read.values():
             yield from labels.problems
-            if labels.split.name == "train":
-                yield from _learning_problems(labels, name, target.type)
-            else:
-                yield from _evaluation_problems(labels, name, target.type, read.get("train"))
+            if labels is (learned[0] if learned else None):
+                yield from _learning_problems(labels, _known(learned), name, target.type)
+            elif labels.split.name not in LEARNED:
+                yield from _evaluation_problems(labels, name, target.type, learned)
+
+
+def _known(learned: Sequence[_Column]) -> Counter[Any]:
+    """How many records have each label or number, of all tables that the tasks are learned from."""
+    return sum((labels.counts for labels in learned), Counter())
 
 
 def _read(split: Split, column: str, kind: str) -> _Column:
@@ -45,33 +54,34 @@ def _read(split: Split, column: str, kind: str) -> _Column:
     return labels
 
 
-def _learning_problems(labels: _Column, name: str, kind: str) -> Iterator[Problem]:
+def _learning_problems(labels: _Column, known: Counter[Any], name: str, kind: str) -> Iterator[Problem]:
     """As the heads need them: two classes, one label of a set, two numbers."""
     fewest = 1 if kind == "multilabel" else 2
-    if len(labels.counts) < fewest:
-        found = ", ".join(map(repr, labels.counts)) or "none"
+    if len(known) < fewest:
+        found = ", ".join(map(repr, known)) or "none"
         what = "numbers" if kind == "regression" else "labels"
-        message = f"has {len(labels.counts)} distinct {what} ({found}); {name} needs at least {fewest} to learn from"
+        message = f"has {len(known)} distinct {what} ({found}); {name} needs at least {fewest} to learn from"
         yield labels.split.problem("error", message, labels.name)
     if kind == "regression":
         return
-    for label in sorted(label for label, count in labels.counts.items() if count == 1):
+    for label in sorted(label for label, count in known.items() if count == 1):
         message = f"a single training record has the label {label!r}; add records, or join it with another label"
         yield labels.split.problem("warning", message, labels.name)
 
 
-def _evaluation_problems(labels: _Column, name: str, kind: str, train: _Column | None) -> Iterator[Problem]:
+def _evaluation_problems(labels: _Column, name: str, kind: str, learned: Sequence[_Column]) -> Iterator[Problem]:
     if all(map(is_missing, labels.split.values(labels.name))):
         message = f"is empty in every record; {name} is not evaluated here"
         yield labels.split.problem("warning", message, labels.name)
-    if train is None or kind == "regression":
+    if not learned or kind == "regression":
         return
-    for label in sorted(labels.counts.keys() - train.counts.keys()):
+    known, files = _known(learned), " or ".join(column.split.file for column in learned)
+    for label in sorted(labels.counts.keys() - known.keys()):
         count = labels.counts[label]
-        near = nearest_label(label, train.counts)
+        near = nearest_label(label, known)
         hint = "" if near is None else f", or did you mean {near!r}?"
         message = (
             f"{count} record{'s have' if count > 1 else ' has'} the label {label!r}, which no record of "
-            f"{train.split.file} has; it is counted as wrong{hint}"
+            f"{files} has; it is counted as wrong{hint}"
         )
         yield labels.split.problem("warning", message, labels.name)

@@ -97,9 +97,11 @@ def _decode(modality: str, source: Any) -> tuple[str, str]:
 
 
 def _shared_content(digests: Mapping[_Cell, str], splits: Sequence[Split]) -> Iterator[Problem]:
-    """Every cell whose content an earlier split has too."""
+    """Every cell whose content an earlier split with labels has too."""
     first: dict[str, _Cell] = {}
     for cell, digest in digests.items():
+        if splits[cell.split].name == "unlabelled":
+            continue
         earlier = first.setdefault(digest, cell)
         if earlier.split != cell.split:
             message = (

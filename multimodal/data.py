@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,13 +14,14 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from encoders.preprocessing import Arrays, UnreadableValueError
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
+from multimodal.settings import TARGET
 from multimodal.targets import Cell, TargetReader
 
 Augmentation = Callable[..., Any]
 """raw, epoch=..., row=... -> raw."""
 
 BLANK = -1
-"""A row number that stands for no record: every input missing, no label known."""
+"""A row number, and an origin, that stands for no record: every input missing, no label known."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Sample:
     targets: dict[str, Cell | None]
     weight: float = 1.0
     """In every loss."""
+    origin: int = TARGET
     error: RecordError | None = None
     """Why the record could not be used; its inputs are all missing then, and no label is known."""
 
@@ -50,6 +52,9 @@ class Batch:
     weights: Tensor
     """Of each record in every loss, float32 [b]."""
     errors: list[RecordError] = field(default_factory=list)
+    origin: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    """Of each record: TARGET, SOURCE, UNLABELLED, or BLANK where there is none that could be read; int64 [b]. Empty
+    where nobody said."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -64,10 +69,18 @@ class Batch:
             targets=move(self.targets),
             known=move(self.known),
             weights=self.weights.to(device, non_blocking=True),
+            origin=self.origin.to(device, non_blocking=True),
         )
 
 
-class RecordDataset(Dataset[Sample]):
+class SampleDataset(Dataset[Sample]):
+    """Samples by the key (epoch, row), and what stacks them."""
+
+    readers: dict[str, InputReader]
+    targets: dict[str, TargetReader]
+
+
+class RecordDataset(SampleDataset):
     """Records as samples, by the key (epoch, row): the epoch only steers the augmentation.
 
     A record that cannot be read becomes a blank sample that carries its error, so that nothing is lost
@@ -75,6 +88,7 @@ class RecordDataset(Dataset[Sample]):
 
     Args:
         weights: of each record in every loss, [n]; None weighs all alike.
+        origin: of all of them.
 
     Raises:
         ValueError: if there is not one weight a record.
@@ -87,8 +101,10 @@ class RecordDataset(Dataset[Sample]):
         targets: Mapping[str, TargetReader],
         augmentations: Mapping[str, Augmentation] | None = None,
         weights: np.ndarray | None = None,
+        origin: int = TARGET,
     ) -> None:
         self.records = records
+        self.origin = origin
         self.readers = dict(readers)
         self.targets = dict(targets)
         self.augmentations = dict(augmentations or {})
@@ -109,7 +125,7 @@ class RecordDataset(Dataset[Sample]):
                 columns = ", ".join(reader.column for reader in self.readers.values())
                 raise self._error(row, None, None, f"every input is missing ({columns}); fill in at least one")
             targets = {name: self._target(name, row) for name in self.targets}
-            return Sample(row, inputs, targets, float(self.weights[row]))
+            return Sample(row, inputs, targets, float(self.weights[row]), self.origin)
         except RecordError as error:
             return self._blank(row, error)
 
@@ -138,7 +154,7 @@ class RecordDataset(Dataset[Sample]):
 
     def _blank(self, row: int, error: RecordError | None = None) -> Sample:
         inputs = {name: (reader.preprocessor.blank(), False) for name, reader in self.readers.items()}
-        return Sample(row, inputs, dict.fromkeys(self.targets), error=error)
+        return Sample(row, inputs, dict.fromkeys(self.targets), origin=BLANK, error=error)
 
 
 def collate(
@@ -153,6 +169,7 @@ def collate(
         rows=[sample.row for sample in samples],
         weights=torch.tensor([sample.weight for sample in samples], dtype=torch.float32),
         errors=[sample.error for sample in samples if sample.error is not None],
+        origin=torch.tensor([sample.origin for sample in samples], dtype=torch.int64),
     )
 
 
@@ -186,6 +203,28 @@ class Order:
             return rng.permutation(self.num_rows)
         return rng.choice(self.num_rows, self.num_rows, p=self.weights / self.weights.sum())
 
+    def blocks(self, epoch: int) -> list[list[np.ndarray]]:
+        """For each step of an epoch its rows, as one block."""
+        return [[rows] for rows in np.array_split(self.rows(epoch), self.steps_per_epoch)]
+
+
+class StepOrder(Protocol):
+    """Which rows each step sees, as the sampler and the trainer ask for it."""
+
+    @property
+    def batch_size(self) -> int:
+        """Records a step, over all processes."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        ...
+
+    def blocks(self, epoch: int) -> Sequence[Sequence[np.ndarray]]:
+        """For each step of an epoch the rows of each domain; of every block each process gets its share."""
+        ...
+
 
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """The keys of each step from ``start`` on, for one of ``world`` processes.
@@ -193,7 +232,7 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
     A process for which a step has no record left gets a blank one, so that all take part in every step.
     """
 
-    def __init__(self, order: Order, start: int, stop: int, *, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, order: StepOrder, start: int, stop: int, *, rank: int = 0, world: int = 1) -> None:
         self.order, self.start, self.stop, self.rank, self.world = order, start, stop, rank, world
 
     def __len__(self) -> int:
@@ -202,11 +241,20 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         steps = self.order.steps_per_epoch
         for epoch in range(self.start // steps, -(-self.stop // steps)):
-            batches = np.array_split(self.order.rows(epoch), steps)
-            for position, rows in enumerate(batches):
+            for position, blocks in enumerate(self.order.blocks(epoch)):
                 if self.start <= epoch * steps + position < self.stop:
-                    mine = rows[self.rank :: self.world]
+                    mine = interleave([block[self.rank :: self.world] for block in blocks])
                     yield [(epoch, int(row)) for row in mine] or [(epoch, BLANK)]
+
+
+def interleave(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """All rows, those of each block spread evenly, so that every part of a step has some of each.
+
+    >>> interleave([np.array([1, 2, 3, 4]), np.array([10, 20])]).tolist()
+    [1, 10, 2, 3, 20, 4]
+    """
+    places = np.concatenate([(np.arange(len(block)) + 0.5) / max(1, len(block)) for block in blocks])
+    return np.concatenate(blocks)[np.argsort(places, kind="stable")]
 
 
 @dataclass(frozen=True)
@@ -234,7 +282,7 @@ def num_workers(setting: int | str) -> int:
 
 
 def training_batches(
-    dataset: RecordDataset, sampler: StepSampler, *, parts: int = 1, workers: int = 0, pin: bool = False
+    dataset: SampleDataset, sampler: StepSampler, *, parts: int = 1, workers: int = 0, pin: bool = False
 ) -> Iterator[list[Batch]]:
     """One list of batches a step, decoded ahead of time in ``workers`` processes."""
     return iter(

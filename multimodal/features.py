@@ -147,7 +147,7 @@ def feature_reader(
     say: Say,
     compute: bool = True,
     views: Views | None = None,
-    training: Records | None = None,
+    training: Sequence[Records] = (),
 ) -> FeatureReader:
     """A reader of tokens in the place of a reader of values; encodes first what no run before has kept.
 
@@ -158,7 +158,7 @@ def feature_reader(
         cache: folder that keeps tokens between runs; None keeps them in memory.
         workers: processes that decode.
         compute: False where another process encodes: what it kept is only opened.
-        views: of the values of ``training``, which is one of the tables; None: the values as they are.
+        views: of the values of ``training``, which are some of the tables; None: the values as they are.
     """
     key = encoder_key(encoder, pooled=pooled)
     store = TokenStore(None if cache is None else cache / "tokens" / key)
@@ -190,17 +190,22 @@ class _Place(NamedTuple):
 
 
 class _Values(Dataset[tuple[str, Arrays] | None]):
-    """Values that the store lacks, each content once (of the training table in all its views), preprocessed."""
+    """Values that the store lacks, each content once (of training tables in all its views), preprocessed."""
 
     def __init__(
-        self, reader: InputReader, tables: Sequence[Records], store: TokenStore, views: Views, training: Records | None
+        self,
+        reader: InputReader,
+        tables: Sequence[Records],
+        store: TokenStore,
+        views: Views,
+        training: Sequence[Records],
     ) -> None:
         self.reader = reader
         self.places: list[_Place] = []
         self.keys: dict[tuple[Path | None, str], str] = {}
         seen: set[str] = set()
         for records in tables:
-            count = views.count if records is training else 1
+            count = views.count if any(records is table for table in training) else 1
             for row in records.rows:
                 content = self._key(row, records)
                 for view in range(count if content is not None else 0):

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from encoders.base import Encoder
@@ -24,9 +25,10 @@ from multimodal.build import (
 from multimodal.calibration import with_temperature
 from multimodal.closed_form.rules import closed_form_inputs
 from multimodal.config import ConfigError, Task
-from multimodal.data import Augmentation, Order, RecordDataset, num_workers
+from multimodal.data import Augmentation, Order, RecordDataset, SampleDataset, StepOrder, num_workers
 from multimodal.decoding import Decoding
 from multimodal.distributed import Processes
+from multimodal.domains import JoinedDataset, domain_order
 from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
 from multimodal.features import FeatureReader, feature_reader
 from multimodal.metrics import selection_score
@@ -35,6 +37,7 @@ from multimodal.pairs import evaluation_views
 from multimodal.progress import Say
 from multimodal.records import InputReader, Records
 from multimodal.remembered import RememberedRecords
+from multimodal.settings import SOURCE
 from multimodal.step import Precision
 from multimodal.tables import Tables
 from multimodal.targets import TargetReader
@@ -57,6 +60,10 @@ class Job:
     targets: dict[str, TargetReader]
     temperatures: dict[str, float] = field(default_factory=dict)
     """Task -> that of its probabilities, where it was fitted."""
+    source_weights: np.ndarray | None = None
+    """How much each labelled source record counts in the losses of a step, [n]; None: as a target record does."""
+    source_choice: dict[str, Any] = field(default_factory=dict)
+    """How these came about, JSON; empty where there was nothing to choose."""
 
     @classmethod
     def build(cls, task: Task, tables: Tables, base: Path) -> "Job":
@@ -71,20 +78,34 @@ class Job:
         """
         inputs = [task.input_column(name) for name in task.inputs]
         for records in tables.all():
-            records.require([*inputs, *task.label_columns().values()])
+            labels = () if records is tables.unlabelled else task.label_columns().values()
+            records.require([*inputs, *labels])
         torch.manual_seed(task.train.seed)
         encoders = build_encoders(task.inputs, base)
-        heads = {name: task_arguments(task, name, tables.train) for name in task.tasks}
+        learned, *beside = tables.labelled()
+        heads = {name: task_arguments(task, name, learned, beside) for name in task.tasks}
         targets = {name: build_target(task, name, heads[name]) for name in heads}
         model = build_model(task, encoders, heads)
         return cls(task, tables, encoders, heads, model, build_readers(task, encoders), targets)
 
-    def training_data(self) -> RecordDataset:
-        """The training table, augmented."""
+    def training_data(self) -> SampleDataset:
+        """The tables that train, augmented."""
         kept = {name: reader.views for name, reader in self.readers.items() if isinstance(reader, FeatureReader)}
         augmentations: dict[str, Augmentation] = {**build_augmentations(self.task, self.encoders), **kept}
-        data = RecordDataset(self.tables.train, self.readers, self.targets, augmentations)
-        return RememberedRecords(data, self.task.transfer.views) if self._all_kept else data
+        data = [
+            RecordDataset(
+                records,
+                self.readers,
+                self.targets,
+                augmentations,
+                self.source_weights if origin == SOURCE else None,
+                origin,
+            )
+            for origin, records in self.tables.training()
+        ]
+        if self._all_kept:
+            data = [RememberedRecords(part, self.task.transfer.views) for part in data]
+        return data[0] if len(data) == 1 else JoinedDataset(data)
 
     def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, compute: bool, say: Say) -> "Job":
         """The job with tokens in the place of the values of inputs whose encoders never train.
@@ -115,15 +136,19 @@ class Job:
                     say=say,
                     compute=compute,
                     views=views[name],
-                    training=self.tables.train,
+                    training=[records for _, records in self.tables.training()],
                 )
         _refuse_vain_views(self.task, readers)
         return replace(self, readers=readers)
 
-    def order(self) -> Order:
+    def order(self) -> StepOrder:
         """Which rows each step sees."""
-        train, records = self.task.train, self.tables.train
-        return Order(len(records), train.batch_size, train.seed, sampling_weights(self.task, records))
+        train, tables = self.task.train, self.tables
+        labelled = [(len(records), sampling_weights(self.task, records)) for records in tables.labelled()]
+        if len(labelled) == 1 and tables.unlabelled is None:
+            return Order(labelled[0][0], train.batch_size, train.seed, labelled[0][1])
+        unlabelled = None if tables.unlabelled is None else len(tables.unlabelled)
+        return domain_order(labelled, unlabelled, batch_size=train.batch_size, seed=train.seed)
 
     def validate(self) -> tuple[dict[str, float], float]:
         """Metrics on the validation rows as flat numbers, and the score that chooses the best weights.

@@ -35,6 +35,11 @@ class Objective(nn.Module, ABC):
         """The loss, as it counts beside that of a task of weight 1; the step takes its mean over parts and
         processes."""
 
+    def monitor(self) -> dict[str, float]:
+        """Figures of the epoch for its line of the history, counted anew from here on; what they are counted in is a
+        buffer, so that a resumed run has it."""
+        return {}
+
 
 def objective_loss(seen: Seen) -> Float[Tensor, ""]:
     """Sum of all objectives of the model."""
@@ -42,3 +47,9 @@ def objective_loss(seen: Seen) -> Float[Tensor, ""]:
     for objective in seen.model.objectives.values():
         total = total + objective(seen)
     return total
+
+
+def monitored(model: "MultimodalModel") -> dict[str, float]:
+    """Figures of all objectives of the model."""
+    objectives = [module for module in model.objectives.values() if isinstance(module, Objective)]
+    return {name: value for objective in objectives for name, value in objective.monitor().items()}

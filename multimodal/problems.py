@@ -30,7 +30,7 @@ class Split:
     """One of a job's tables."""
 
     name: str
-    """ "train", "valid" or "test"."""
+    """Its key in ``data``."""
     file: str
     """As the config writes it."""
     records: Records

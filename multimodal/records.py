@@ -85,6 +85,16 @@ class Records:
         numbers = rows if self.numbers is None else [self.numbers[row] for row in rows]
         return replace(self, rows=[self.rows[row] for row in rows], numbers=numbers)
 
+    def without(self, columns: Iterable[str]) -> "Records":
+        """The records without these columns, whatever is in them.
+
+        >>> read_records([{"text": "red", "product": "a"}]).without(["product"]).rows
+        [{'text': 'red'}]
+        """
+        dropped = set(columns)
+        rows = [{key: value for key, value in row.items() if key not in dropped} for row in self.rows]
+        return replace(self, columns=tuple(name for name in self.columns if name not in dropped), rows=rows)
+
     def require(self, columns: Iterable[str]) -> None:
         """Checks that there are these columns.
 

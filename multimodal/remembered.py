@@ -11,7 +11,7 @@ class RememberedRecords(RecordDataset):
     """
 
     def __init__(self, data: RecordDataset, views: int = 1) -> None:
-        super().__init__(data.records, data.readers, data.targets, data.augmentations, data.weights)
+        super().__init__(data.records, data.readers, data.targets, data.augmentations, data.weights, data.origin)
         self.views = views
         self._samples: dict[tuple[int, int], Sample] = {}
 

@@ -9,6 +9,7 @@ from multimodal.progress import Say
 from multimodal.reliability_picture import draw_reliability
 from multimodal.run import METRICS_FILE, write_decodings, write_json
 from multimodal.trusts import fitted_trusts
+from multimodal.unlabelled_selection import describe_selection, unlabelled_selection
 
 PICTURES = "reliability"
 """Folder of a run, with ``<task>.png``."""
@@ -27,7 +28,12 @@ def write_results(job: Job, folder: Path, summary: Mapping[str, Any], say: Say) 
     tables = job.tables
     split = "valid" if tables.test is None else "test"
     metrics = {**job.evaluate(tables.valid if tables.test is None else tables.test), "split": split}
-    metrics |= {"calibration_fit": fitted, "training": summary}
+    metrics |= {"calibration_fit": fitted, "training": summary, "setting": tables.setting}
+    metrics |= {"source": job.source_choice} if job.source_choice else {}
+    if tables.setting == "transductive":
+        metrics["selection"] = unlabelled_selection(job)
+        for line in describe_selection(metrics["selection"]):
+            say(line)
     trusts = fitted_trusts(job.model)
     for task, by_input in trusts.items():
         say(f"{task}: trusts " + ", ".join(f"{name} {trust:.2f}" for name, trust in by_input.items()))

@@ -208,15 +208,23 @@ class Run:
         return BlackBox(self.readers, self.decodings, answer, has_embedding=True)
 
     def training_records(self) -> Records | None:
-        """The records that trained the model; None where their file is not as it was, or never was one."""
-        records, held_out = self._table("train"), set(self._description["provenance"]["held_out"] or ())
+        """The records that trained the model; None where their file is not as it was, or never was one.
+
+        In the transductive setting these are the source's, and so are those of ``validation_records``.
+        """
+        records, held_out = self._table(self._labelled), set(self._description["provenance"]["held_out"] or ())
         return None if records is None else records.subset(row for row in range(len(records)) if row not in held_out)
 
     def validation_records(self) -> Records | None:
         """The records that chose the checkpoint; None where their file is not as it was, or never was one."""
-        held_out = self._description["provenance"]["held_out"]
-        records = self._table("valid" if held_out is None else "train")
+        held_out, labelled = self._description["provenance"]["held_out"], self._labelled
+        valid = "valid" if labelled == "train" else "source_valid"
+        records = self._table(valid if held_out is None else labelled)
         return records if records is None or held_out is None else records.subset(held_out)
+
+    @property
+    def _labelled(self) -> str:
+        return "source" if self._description["provenance"].get("setting") == "transductive" else "train"
 
     def _table(self, split: str) -> Records | None:
         """A table of the training, where its file is as it was."""

@@ -1,7 +1,7 @@
 """The tables of one job, and which of their rows train, validate and test."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Task, load_task
 from multimodal.files import sha256_of
 from multimodal.records import Records, read_records
+from multimodal.settings import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
 from multimodal.targets import TargetReader
 
 HELD_OUT = 10
@@ -25,13 +26,35 @@ class Tables:
     valid: Records
     test: Records | None
     held_out: tuple[int, ...] | None = None
-    """Rows (from 0) of the training table that became ``valid``; None where there is a validation table."""
+    """Rows (from 0) of the labelled table that became ``valid``; None where there is a validation table."""
     hashes: dict[str, str] = field(default_factory=dict)
-    """sha256 of every table that is a file: "train", "valid", "test"."""
+    """sha256 of every table that is a file, by its key in ``data``."""
+    setting: Setting = "inductive"
+    """In the transductive one ``train`` and ``valid`` are labelled records of the source."""
+    source: Records | None = None
+    """Labelled source records beside those of the target."""
+    unlabelled: Records | None = None
+    """Target inputs; its label columns were dropped when it was read."""
 
     def all(self) -> list[Records]:
         """Every table there is."""
-        return [self.train, self.valid, *([] if self.test is None else [self.test])]
+        tables = (self.train, self.valid, self.test, self.source, self.unlabelled)
+        return [table for table in tables if table is not None]
+
+    def labelled(self) -> list[Records]:
+        """The tables that the tasks are learned from."""
+        return [self.train, *([] if self.source is None else [self.source])]
+
+    def training(self) -> list[tuple[int, Records]]:
+        """The tables that train, each with the origin of its records."""
+        first = SOURCE if self.setting == "transductive" else TARGET
+        others = [(SOURCE, self.source), (UNLABELLED, self.unlabelled)]
+        return [(first, self.train), *((origin, table) for origin, table in others if table is not None)]
+
+    def without(self, *origins: int) -> "Tables":
+        """As if there were no source beside the target, or no target inputs without labels."""
+        source = None if SOURCE in origins else self.source
+        return replace(self, source=source, unlabelled=None if UNLABELLED in origins else self.unlabelled)
 
 
 def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping[str, Any]) -> tuple[Task, Path]:
@@ -56,8 +79,8 @@ def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Ta
     A table that is given as Python objects has no file.
     """
     files: dict[str, Path | None] = {}
-    for key, table in given.items():
-        written = getattr(task.data, key)
+    for key in TABLES:
+        table, written = given.get(key), getattr(task.data, key)
         if table is not None:
             files[key] = Path(table) if isinstance(table, str | Path) else None
         elif written is not None:
@@ -66,38 +89,56 @@ def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Ta
     return task.model_copy(update={"data": task.data.model_copy(update=absolute)})
 
 
-def read_tables(
-    task: Task, *, train: Any = None, valid: Any = None, test: Any = None, root: str | Path | None = None
-) -> Tables:
-    """Reads the job's tables; an argument stands in the place of the one that ``task.data`` names.
+def read_tables(task: Task, *, root: str | Path | None = None, **given: Any) -> Tables:
+    """Reads the job's tables.
+
+    Args:
+        given: tables by their key in ``data``, each in the place of the one that ``task.data`` names; None: that one.
 
     Raises:
-        ConfigError: if there are too few training records, or another table is empty.
+        ConfigError: if there are too few training records, another table is empty, or one does not fit the methods.
         ManifestError: if a table cannot be read.
     """
-    given = {"train": train, "valid": valid, "test": test}
-    sources = {name: getattr(task.data, name) if source is None else source for name, source in given.items()}
+    sources = {name: getattr(task.data, name) if given.get(name) is None else given[name] for name in TABLES}
+    sources = {name: source for name, source in sources.items() if source is not None}
+    setting = setting_of(task, sources)
     tables = {
-        name: read_records(source, root=root, allow_outside=task.data.allow_outside)
-        for name, source in sources.items()
-        if source is not None
+        name: read_records(source, root=root, allow_outside=task.data.allow_outside) for name, source in sources.items()
     }
-    count = len(tables["train"]) if "train" in tables else 0
+    learned, chosen = ("source", "source_valid") if "train" not in tables and "source" in tables else ("train", "valid")
+    count = len(tables[learned]) if learned in tables else 0
     if count < 2:
         raise ConfigError(
-            f"there are {count} training records, and at least 2 are needed; name a table in data.train, or pass train="
+            f"there are {count} training records, and at least 2 are needed; name a table in data.{learned}, or pass "
+            f"{learned}="
         )
     for name, table in tables.items():
         if not len(table):
             raise ConfigError(f"the {name} table has no record; leave data.{name} out, or add records")
-    hashes = {name: sha256_of(Path(source)) for name, source in sources.items() if isinstance(source, str | Path)}
-    if "valid" in tables:
-        return Tables(tables["train"], tables["valid"], tables.get("test"), hashes=hashes)
-    shuffled = np.random.default_rng(task.train.seed).permutation(count)
+    if "unlabelled" in tables:  # here and nowhere else: what was never kept cannot be looked at
+        tables["unlabelled"] = tables["unlabelled"].without(task.label_columns().values())
+    train, valid, held_out = tables[learned], tables.get(chosen), None
+    if valid is None:
+        held_out, train, valid = _hold_out(train, task.train.seed)
+    return Tables(
+        train,
+        valid,
+        tables.get("test"),
+        held_out,
+        hashes={name: sha256_of(Path(source)) for name, source in sources.items() if isinstance(source, str | Path)},
+        setting=setting,
+        source=tables.get("source") if learned == "train" else None,
+        unlabelled=tables.get("unlabelled"),
+    )
+
+
+def _hold_out(records: Records, seed: int) -> tuple[tuple[int, ...], Records, Records]:
+    """The rows of a tenth of the records, the rest, and that tenth."""
+    count = len(records)
+    shuffled = np.random.default_rng(seed).permutation(count)
     cut = max(min(2, count - 1), count // HELD_OUT)  # of one number alone there is no R2
-    held_out = tuple(sorted(shuffled[:cut].tolist()))
-    train_table, valid_table = tables["train"].subset(sorted(shuffled[cut:].tolist())), tables["train"].subset(held_out)
-    return Tables(train_table, valid_table, tables.get("test"), held_out, hashes)
+    rows = tuple(sorted(shuffled[:cut].tolist()))
+    return rows, records.subset(sorted(shuffled[cut:].tolist())), records.subset(rows)
 
 
 def unseen_labels(records: Records, targets: Mapping[str, TargetReader]) -> dict[str, list[str]]:

@@ -25,11 +25,12 @@ from multimodal.checkpoint import (
     save_tensors,
     unpack_optimizer,
 )
-from multimodal.data import Batch, Order, RecordDataset, StepSampler, training_batches
+from multimodal.data import Batch, SampleDataset, StepOrder, StepSampler, training_batches
 from multimodal.distributed import Processes
 from multimodal.files import write_atomically
 from multimodal.model import MultimodalModel
 from multimodal.modes import training_batch_norms
+from multimodal.objective import monitored
 from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
 from multimodal.progress import Progress, Say
 from multimodal.step import Step
@@ -68,8 +69,8 @@ class Trainer:
     def __init__(
         self,
         model: MultimodalModel,
-        data: RecordDataset,
-        order: Order,
+        data: SampleDataset,
+        order: StepOrder,
         task_weights: dict[str, float],
         folder: Path,
         *,
@@ -201,6 +202,7 @@ class Trainer:
             "loss": state.loss_sum / state.loss_steps if state.loss_steps else math.nan,
             "learning_rate": learning_rate,
         }
+        entry |= monitored(self.model)
         state.loss_sum, state.loss_steps = 0.0, 0
         metrics, score = self._evaluate()
         if score is not None:

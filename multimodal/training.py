@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from encoders.base import Encoder
+from multimodal.adapting import add_adaptation, remove_objectives
 from multimodal.average_choice import keep_the_better, refuse_unshared_statistics
 from multimodal.build import build_strategy
 from multimodal.checkpoint import save_tensors
@@ -25,6 +26,8 @@ from multimodal.moved import Start
 from multimodal.progress import Say, format_seconds
 from multimodal.results import write_results
 from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, WEIGHTS_FILE, Run, RunError, write_architecture
+from multimodal.settings import DESCRIPTIONS
+from multimodal.source_weights import weigh_source
 from multimodal.tables import Tables, open_task, read_tables, unseen_labels
 from multimodal.targets import nearest_label
 from multimodal.token_store import cache_folder
@@ -49,6 +52,9 @@ def fit(
     train: Any = None,
     valid: Any = None,
     test: Any = None,
+    source: Any = None,
+    source_valid: Any = None,
+    unlabelled: Any = None,
     out: str | Path | None = None,
     root: str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -60,8 +66,8 @@ def fit(
 
     Args:
         task: the job, or the path of its YAML.
-        train, valid, test: tables that stand in the place of ``task.data``: a path, a DataFrame or a list of
-            dicts.
+        train, valid, test, source, source_valid, unlabelled: tables that stand in the place of ``task.data``: a
+            path, a DataFrame or a list of dicts.
         out: folder of the run; left out: ``runs/NAME``, numbered where that is taken.
         root: folder of the media, for tables that are not files; left out: the working directory.
         overrides: "a.b=c" each, for a YAML.
@@ -75,24 +81,28 @@ def fit(
         RecordError: for a record that cannot be read, with ``data.on_error: raise``.
         TrainingError: if the loss stays non-finite.
     """
-    task, base = open_task(task, overrides, {"train": train, "valid": valid, "test": test})
+    given = {"train": train, "valid": valid, "test": test}
+    given |= {"source": source, "source_valid": source_valid, "unlabelled": unlabelled}
+    task, base = open_task(task, overrides, given)
     folder = Path(out) if out is not None else _free_folder(Path("runs") / task.name)
     with processes() as group:
         say = say if group.is_main else _silence
         if _is_finished(folder, task, resume=resume):
             say(f"{folder} holds this run, finished; nothing to do")
             return Run(folder)
-        tables = read_tables(task, train=train, valid=valid, test=test, root=root)
+        tables = read_tables(task, root=root, **given)
+        say(f"setting: {tables.setting} ({DESCRIPTIONS[tables.setting]})")
         job = Job.build(task, tables, base)
         device = choose_device(job.task.train.device, group)
         options = job.trainer_options(device)
         _refuse_other_data(folder, tables)
+        kept = cache_folder() if cache else None
+        job = weigh_source(job, base, device, cache=kept, say=say)
         _refuse_other_weights(folder, job)
         group.wait()  # nobody writes before everybody has looked at the folder
         if group.is_main:
             _write_description(folder, job)
         _announce(job, say)
-        kept = cache_folder() if cache else None
         job, summary = train_job(job, folder, device, options, group, resume=resume, cache=kept, say=say)
         if group.is_main:
             write_results(job, folder, summary, say)
@@ -122,6 +132,7 @@ def train_job(
     say(f"transfer: {choice}")
     task = job.task.model_copy(update={"transfer": choice.transfer})
     strategy = build_strategy(task, job.model)
+    add_adaptation(job, group, say)
     phases = plan_training(task, job.model, strategy)
     averaging = build_averaging(choice.transfer, folder / CHECKPOINTS, len(phases), writes=group.is_main)
     if averaging is not None:
@@ -148,8 +159,8 @@ def train_job(
     if group.is_main and averaging is not None:
         assert state.best_score is not None
         state.best_score, averages["average"] = keep_the_better(job, averaging, state.best_score, say)
+    remove_objectives(job)
     strategy.finish(job.model)
-    job.model.objectives.clear()
     for line in start.remarks(job.model, phases):
         say(line)
     if group.is_main:
@@ -197,9 +208,11 @@ def _refuse_other_data(folder: Path, tables: Tables) -> None:
     """A run that was begun on other training records would go on as neither."""
     if (folder / MODEL_FILE).is_file():
         begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["provenance"]["data"]
-        if begun.get("train") != tables.hashes.get("train"):
+        names = {"train": "training", "source": "source", "unlabelled": "unlabelled"}
+        other = [name for key, name in names.items() if begun.get(key) != tables.hashes.get(key)]
+        if other:
             raise RunError(
-                f"{folder} was begun on another training table (its sha256 differs); put that table back to go on "
+                f"{folder} was begun on another {other[0]} table (its sha256 differs); put that table back to go on "
                 "with --resume, or train the new one in another folder"
             )
 
@@ -223,6 +236,7 @@ def _write_description(folder: Path, job: Job) -> None:
     provenance = {
         "data": job.tables.hashes,
         "held_out": job.tables.held_out,
+        "setting": job.tables.setting,
         "seed": job.task.train.seed,
         "transfer": choose_transfer(job.task, job.encoders, job.tables.train).to_json(),
         "versions": {name: importlib.metadata.version(name) for name in ("multimodal-transfer", "torch")},
@@ -235,7 +249,9 @@ def _announce(job: Job, say: Say) -> None:
     tables = job.tables
     held_out = " (held out of train)" if tables.held_out is not None else ""
     test = 0 if tables.test is None else len(tables.test)
-    say(f"records: {len(tables.train)} train, {len(tables.valid)} valid{held_out}, {test} test")
+    beside = {"source": tables.source, "unlabelled": tables.unlabelled}
+    counts = "".join(f", {len(table)} {name}" for name, table in beside.items() if table is not None)
+    say(f"records: {len(tables.train)} train, {len(tables.valid)} valid{held_out}, {test} test{counts}")
     for name, encoder in job.encoders.items():
         owner = job.model.encoder_of[name]
         shared = f", shared with {owner}" if owner != name else ""

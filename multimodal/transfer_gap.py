@@ -14,6 +14,7 @@ from multimodal.job import Job
 from multimodal.progress import Say
 from multimodal.run import write_json
 from multimodal.scratch import scratch_gaps
+from multimodal.settings import SOURCE, UNLABELLED
 from multimodal.tables import open_task, read_tables
 from multimodal.targets import ClassTarget
 from multimodal.token_store import cache_folder
@@ -57,7 +58,8 @@ def transfer_check(
     """
     task, base = open_task(task, overrides, {"train": train, "valid": valid})
     task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
-    job = Job.build(task, read_tables(task, train=train, valid=valid, root=root), base)
+    tables = read_tables(task, train=train, valid=valid, root=root).without(SOURCE, UNLABELLED)
+    job = Job.build(task, tables, base)
     kept = cache_folder() if cache else None
     rows = {name: _labelled(job, name) for name in task.tasks if isinstance(job.targets[name], ClassTarget)}
     reasons = {name: _reason(job, name, rows.get(name)) for name in task.tasks}

@@ -12,7 +12,7 @@ from multimodal.closed_form.neighbours_head import NeighboursHead
 from multimodal.closed_form.rules import closed_form_inputs, closed_form_tasks
 from multimodal.closed_form.vectors import TableVectors, columns_of, fused_vectors, read_vectors, set_missing_to_mean
 from multimodal.config import ConfigError, Task
-from multimodal.data import RecordDataset
+from multimodal.data import RecordDataset, SampleDataset
 from multimodal.heads import ClassificationHead
 from multimodal.model import MultimodalModel
 from multimodal.modes import evaluating
@@ -53,7 +53,7 @@ class Labelled:
 
 
 def fit_heads(
-    task: Task, model: MultimodalModel, data: RecordDataset, *, views: int = 1, say: Say
+    task: Task, model: MultimodalModel, data: SampleDataset, *, views: int = 1, say: Say
 ) -> dict[int, RecordError]:
     """Computes every head in closed form, and the tokens that stand for missing values of the inputs that they read.
 
@@ -73,6 +73,7 @@ def fit_heads(
     names = closed_form_tasks(task)
     if not names:
         return {}
+    assert isinstance(data, RecordDataset)  # checked with the config: of one table
     vectors = read_vectors(data, closed_form_inputs(task), views=views)
     if vectors.errors and task.data.on_error == "raise":
         raise vectors.errors[min(vectors.errors)]

@@ -44,6 +44,12 @@ def check_closed_form(task: "Task") -> None:
         for key in ("dropout", "modality_dropout", "unimodal_weight"):
             if getattr(fusion, key):
                 raise ValueError(f"{place}, on which fusion.{key} has no effect; leave it out, or train the head")
+        for key in ("source", "adapt"):
+            if getattr(task.transfer, key) is not None:
+                raise ValueError(
+                    f"{place}, which is computed from data.train alone, so that transfer.{key} has no effect; leave "
+                    f"it out, or set tasks.{name}.head: {TRAINED}"
+                )
 
 
 def _is_frozen(task: "Task", name: str) -> bool:

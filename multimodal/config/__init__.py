@@ -1,6 +1,7 @@
 """The description of a job: the Python interface, and what YAML files hold. Unknown keys are errors."""
 
 from multimodal.config.data import Data
+from multimodal.config.domains import Adapt, Source
 from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Augment, Input
 from multimodal.config.load import load_task, parse_task
@@ -13,6 +14,7 @@ from multimodal.config.transfer import Lora, SecondPhase, Transfer
 __all__ = [
     "METRICS",
     "NAME_PATTERN",
+    "Adapt",
     "Augment",
     "ConfigError",
     "Data",
@@ -20,6 +22,7 @@ __all__ = [
     "Input",
     "Lora",
     "SecondPhase",
+    "Source",
     "Target",
     "Task",
     "Train",

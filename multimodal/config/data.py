@@ -16,6 +16,12 @@ class Data(Section):
     """Chooses the best checkpoint; without it a tenth of train, drawn with the seed, is held out."""
     test: str | None = None
     """Evaluated once, after training."""
+    source: str | None = None
+    """Labelled records of another domain, for transfer.source and transfer.adapt."""
+    source_valid: str | None = None
+    """Chooses the best checkpoint where there are no target labels (no train); without it a tenth of source does."""
+    unlabelled: str | None = None
+    """Target inputs without answers, for transfer.adapt and density ratios; label columns in it are never read."""
     on_error: Literal["raise", "skip"] = "raise"
     """What an unreadable cell does in training: stop, naming it, or leave the record out, counted and listed."""
     allow_outside: bool = False

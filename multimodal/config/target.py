@@ -70,10 +70,10 @@ class Target(Section):
             raise ValueError(
                 f"head {self.head} is for classification, and this task's type is {self.type}: leave it out"
             )
-        if self.label_smoothing or self.imbalance == "balanced_sampler":
+        if self.label_smoothing or self.imbalance in ("balanced_sampler", "logit_adjustment"):
             raise ValueError(
-                f"head {self.head} is computed, not trained: leave label_smoothing and balanced_sampler out, or set "
-                "head: linear"
+                f"head {self.head} is computed, not trained: leave label_smoothing, balanced_sampler and "
+                "logit_adjustment out, or set head: linear"
             )
         if self.imbalance != "none" and self.head not in ("softmax", "svm"):
             raise ValueError(f"head {self.head} knows no class weights: leave imbalance out, or set head: softmax")

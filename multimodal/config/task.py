@@ -50,6 +50,8 @@ class Task(Section):
         dropout = self.fusion.modality_dropout
         self._check_inputs("fusion.modality_dropout", dropout if isinstance(dropout, dict) else ())
         self._check_inputs("transfer.lora.targets", self.transfer.lora.targets)
+        adapt = self.transfer.adapt
+        self._check_inputs("transfer.adapt.on", adapt.on if adapt is not None and adapt.on != "fused" else ())
         for name, entry in self.inputs.items():
             if entry.share is not None and (entry.share not in self.inputs or self.inputs[entry.share].encoder is None):
                 raise ValueError(f"inputs.{name}.share: {entry.share!r} is not an input with an encoder of its own")

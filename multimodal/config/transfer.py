@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from multimodal.config.domains import Adapt, Source
 from multimodal.config.section import Section
 
 Strategy = Literal[
@@ -63,6 +64,10 @@ class Transfer(Section):
     encoded once and kept. An epoch trains on view (epoch modulo views); computed heads see all at once."""
     lora: Lora = Lora()
     """lora: of the low-rank parts."""
+    source: Source | None = None
+    """How the labelled records of data.source count."""
+    adapt: Adapt | None = None
+    """A loss that uses the target inputs of data.unlabelled."""
     two_phase: SecondPhase = SecondPhase()
     """two_phase: of its second phase."""
     l2_sp: float = Field(default=0.0, ge=0)

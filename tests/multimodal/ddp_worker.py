@@ -1,7 +1,8 @@
 """Trains the tiny model in as many processes as torchrun started; run by test_distributed.py.
 
 One label of ``price`` and one picture in the whole table: most steps have no label of a task, and no record with an
-input, in at least one process. With "corrupt" the other pictures cannot be read and are skipped, in one epoch.
+input, in at least one process. With "corrupt" the other pictures cannot be read and are skipped, in one epoch. With
+"dann" the rows are a source that is aligned with the same rows without labels.
 """
 
 import json
@@ -11,24 +12,35 @@ from pathlib import Path
 import torch
 from tiny import make_dataset, make_model, make_rows
 
-from multimodal.data import Order
+from multimodal.data import Order, RecordDataset, SampleDataset, StepOrder
 from multimodal.distributed import processes
+from multimodal.domains import JoinedDataset, domain_order
+from multimodal.settings import SOURCE, UNLABELLED
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec
+from multimodal.transfer.adaptation.objectives import create_adaptation
 
 
-def main(folder: Path, media: Path, norm: str, corrupt: bool) -> None:
+def main(folder: Path, media: Path, norm: str, corrupt: bool, dann: bool) -> None:
     torch.set_num_threads(1)
     rows = make_rows(media, 13)
     for index, row in enumerate(rows):
         row |= {} if index == 4 else {"price": None, "image": "no.png" if corrupt else None}
     with processes() as group:
         model = make_model(norm=norm)
+        data: SampleDataset = make_dataset(rows, media, model)
+        order: StepOrder = Order(13, batch_size=4, seed=1)
+        if dann:
+            data, order = (
+                domains(make_dataset(rows, media, model)),
+                domain_order([(13, None)], 13, batch_size=4, seed=1),
+            )
+            model.objectives["adapt"] = create_adaptation("dann", {None: 8, "text": 8}, {}, weight=1.0)
         trainer = Trainer(
             model,
-            make_dataset(rows, media, model),
-            Order(13, batch_size=4, seed=1),
+            data,
+            order,
             {"color": 1.0, "price": 1.0},
             folder,
             options=TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2), seed=1, accumulate=2, on_error="skip"),
@@ -41,5 +53,11 @@ def main(folder: Path, media: Path, norm: str, corrupt: bool) -> None:
             (folder / "skipped.json").write_text(json.dumps(sorted(map(int, state.skipped_rows))))
 
 
+def domains(labelled: RecordDataset) -> JoinedDataset:
+    records = labelled.records.without(["color", "price"])
+    source = RecordDataset(labelled.records, labelled.readers, labelled.targets, origin=SOURCE)
+    return JoinedDataset([source, RecordDataset(records, labelled.readers, labelled.targets, origin=UNLABELLED)])
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], "corrupt" in sys.argv)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], "corrupt" in sys.argv, "dann" in sys.argv)

@@ -394,3 +394,38 @@ def test_the_grocery_data_are_clean_and_checked_within_a_minute(manifest):
     began = time.monotonic()
     assert check_task(task, folder) == []
     assert time.monotonic() - began < 60
+
+
+# --- other domains ---
+
+
+def test_tables_of_other_domains_are_checked_too(tmp_path):
+    shelf(tmp_path)
+    (tmp_path / "other").mkdir()
+    there = [{"image": picture(tmp_path / "other" / f"{n}.png", 200 + n), "product": "fig"} for n in range(3)]
+    table(tmp_path / "other" / "source.csv", [*there[:2], {"image": "gone.png", "product": "apple"}])
+    data = {**IMAGE_JOB["data"], "source": "other/source.csv"}
+    rows = [{"image": picture(tmp_path / "test9.png", 99), "product": "fig"}]
+    table(tmp_path / "test.csv", rows)
+    (problem,) = check_task(job(data=data, transfer={"source": {}}), tmp_path)  # fig is a label of the source
+    assert (problem.severity, problem.file, problem.row) == ("error", "other/source.csv", 3)
+    table(tmp_path / "test.csv", [{**rows[0], "product": "kiwi"}])
+    unseen = check_task(job(data=data, transfer={"source": {}}), tmp_path)[-1]
+    assert "'kiwi', which no record of train.csv or other/source.csv has" in unseen.message
+
+
+def test_labels_of_target_inputs_are_not_looked_at_and_they_may_be_test_records(tmp_path):
+    shelf(tmp_path)
+    data = {"source": "train.csv", "source_valid": "val.csv", "unlabelled": "test.csv", "test": "test.csv"}
+    adapted = job(data=data, transfer={"adapt": {"method": "dann"}})
+    assert check_task(adapted, tmp_path) == []
+    table(tmp_path / "inputs.csv", [{"image": "test0.png", "product": ""}, {"image": "test1.png", "product": "x;y"}])
+    data["unlabelled"] = "inputs.csv"
+    assert check_task(job(data=data, transfer={"adapt": {"method": "dann"}}), tmp_path) == []
+
+
+def test_a_table_that_no_method_reads_is_an_error(tmp_path):
+    shelf(tmp_path)
+    (problem,) = check_task(job(data={**IMAGE_JOB["data"], "unlabelled": "test.csv"}), tmp_path)
+    assert (problem.severity, problem.file) == ("error", "config")
+    assert problem.message.startswith("data.unlabelled is read by transfer.adapt")

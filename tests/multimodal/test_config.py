@@ -6,11 +6,13 @@ import yaml
 from helpers import changed
 
 from multimodal.config import (
+    Adapt,
     Augment,
     ConfigError,
     Data,
     Fusion,
     Input,
+    Source,
     Target,
     Task,
     Train,
@@ -48,6 +50,8 @@ def refused(values: dict[str, Any], match: str) -> None:
         ("fusion.", Fusion),
         ("tasks.product.", Target),
         ("transfer.", Transfer),
+        ("transfer.source.", Source),
+        ("transfer.adapt.", Adapt),
         ("train.", Train),
     ],
 )

@@ -3,12 +3,12 @@
 import csv
 import os
 import signal
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from killing import KilledError, kill_at
 from tiny import make_dataset, make_model, make_rows
 from torch import Tensor
 
@@ -17,7 +17,6 @@ from multimodal.data import Batch, Order, collate
 from multimodal.losses import combined_loss, task_losses
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
-from multimodal.step import Step
 from multimodal.trainer import Trainer, TrainingError
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import (
@@ -85,10 +84,6 @@ def test_the_same_seed_gives_the_same_weights(tmp_path):
     assert_same(train(tmp_path / "a", Finetune()), train(tmp_path / "b", Finetune()))
 
 
-class KilledError(Exception):
-    """Stands for the end of the process."""
-
-
 def train_until(
     step: int, monkeypatch: pytest.MonkeyPatch, folder: Path, strategy: TransferStrategy, **options
 ) -> None:
@@ -97,20 +92,6 @@ def train_until(
         kill_at(patched, step)
         with pytest.raises(KilledError):
             train(folder, strategy, **options)
-
-
-def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    original: Callable[..., float] = Step.__call__
-    calls = 0
-
-    def call(self: Step, parts: Sequence[Batch], learning_rate: float, seed: int, progress: float) -> float:
-        nonlocal calls
-        calls += 1
-        if calls == step:
-            raise KilledError
-        return original(self, parts, learning_rate, seed, progress)
-
-    monkeypatch.setattr(Step, "__call__", call)
 
 
 @pytest.mark.parametrize("step", [1, 4, 7, 11, 14])

@@ -7,6 +7,7 @@ from multimodal.transfer.adaptation.entropy import entropy_loss
 from multimodal.transfer.adaptation.gradient_reversal import reversal_scale, reverse_gradient
 from multimodal.transfer.adaptation.mcc import mcc_loss
 from multimodal.transfer.adaptation.mmd import linear_mmd, median_bandwidth, mmd_loss, unbiased_mmd
+from multimodal.transfer.adaptation.pseudo_labels import pseudo_label_loss
 
 __all__ = [
     "DomainDiscriminator",
@@ -20,6 +21,7 @@ __all__ = [
     "median_bandwidth",
     "mmd_loss",
     "multilinear_map",
+    "pseudo_label_loss",
     "reversal_scale",
     "reverse_gradient",
     "unbiased_mmd",

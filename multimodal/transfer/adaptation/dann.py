@@ -16,12 +16,15 @@ class DomainDiscriminator(nn.Module):
 
     Args:
         in_dim: width of the features.
-        hidden_dim: of both hidden layers.
+        hidden_dim: of both hidden layers; 0: none, a logistic regression, as in the paper's two moons.
         dropout: after each of them, while training.
     """
 
     def __init__(self, in_dim: int, hidden_dim: int = 256, *, dropout: float = 0.0) -> None:
         super().__init__()
+        if hidden_dim == 0:
+            self.layers = nn.Sequential(nn.Linear(in_dim, 1))
+            return
         self.layers = nn.Sequential(
             nn.Linear(in_dim, hidden_dim),
             nn.ReLU(),

@@ -41,7 +41,8 @@ def domain_log_odds(
     Args:
         source: [n d].
         target: [m d].
-        components: principal components of both that the classifier sees; None, or more than d: the features.
+        components: principal components of both that the classifier sees, as far as there are records for them; None,
+            or more than d: the features.
         folds: fewer than records in either domain.
 
     Raises:
@@ -56,7 +57,7 @@ def domain_log_odds(
     scaling = fit_standardise(features, weights=weights)  # of both domains and without their names: nothing leaks
     features = scaling.transform(features)
     if components is not None and components < features.shape[1]:
-        features = fit_pca(features, components).transform(features)
+        features = fit_pca(features, min(components, len(features) - 1)).transform(features)
     odds = np.empty(len(features))
     for fold in each_fold(repeated_folds(domains, folds=folds, seed=seed)):
         model = fit_softmax(

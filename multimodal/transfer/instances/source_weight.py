@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multimodal.transfer.checks import check_features, check_labels, check_pair
+from multimodal.transfer.checks import check_features, check_labels, check_pair, check_row_weights
 from multimodal.transfer.folds import most_folds, repeated_folds
 from multimodal.transfer.guard.gaps import record_scores
 from multimodal.transfer.probes.linear import LinearClassifier
@@ -31,6 +31,7 @@ def choose_source_weight(
     grid: Sequence[float] = GRID,
     l2: float = 1e-2,
     num_classes: int | None = None,
+    source_weights: np.ndarray | None = None,
     groups: np.ndarray | None = None,
     folds: int = 5,
     seed: int = 0,
@@ -47,6 +48,7 @@ def choose_source_weight(
         target: features [m d] and labels [m].
         grid: weights to try; 0 is added.
         l2: as in ``fit_softmax``.
+        source_weights: how source records count among themselves, [n]; scaled to mean 1.
         groups: what belongs together among the target records, [m].
 
     Raises:
@@ -65,7 +67,10 @@ def choose_source_weight(
     parts = repeated_folds(yt, folds=folds, repeats=3, groups=groups, seed=seed)
 
     def fit(weight: float, rows: np.ndarray) -> LinearClassifier:
-        return fit_with_source((xs, ys), (xt[rows], yt[rows]), weight=weight, l2=l2, num_classes=count)
+        target_rows = (xt[rows], yt[rows])
+        return fit_with_source(
+            (xs, ys), target_rows, weight=weight, l2=l2, num_classes=count, source_weights=source_weights
+        )
 
     def accuracy(weight: float) -> float:
         def right(train: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -85,6 +90,7 @@ def fit_with_source(
     weight: float,
     l2: float = 1e-2,
     num_classes: int | None = None,
+    source_weights: np.ndarray | None = None,
 ) -> LinearClassifier:
     """A softmax classifier of both domains, in which each source record counts ``weight`` times a target record.
 
@@ -93,6 +99,7 @@ def fit_with_source(
     Args:
         source: features [n d] and labels [n].
         target: features [m d] and labels [m].
+        source_weights: how source records count among themselves, [n]; scaled to mean 1.
     """
     xt, yt = check_features(target[0], "target features"), target[1]
     if weight == 0:
@@ -102,5 +109,5 @@ def fit_with_source(
         np.concatenate([source[1], yt]),
         l2=l2,
         num_classes=num_classes,
-        row_weights=np.repeat([weight, 1.0], [len(source[0]), len(xt)]),
+        row_weights=np.concatenate([weight * check_row_weights(source_weights, len(source[0])), np.ones(len(xt))]),
     )

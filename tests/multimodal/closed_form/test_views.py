@@ -75,7 +75,7 @@ def test_kept_views_are_the_tokens_of_the_augmented_values(media):
     plain = InputReader("image", "image", encoder.preprocessor)
     made = views(2)
     reader = feature_reader(
-        plain, encoder, [records], pooled=False, cache=None, say=lambda line: None, views=made, training=records
+        plain, encoder, [records], pooled=False, cache=None, say=lambda line: None, views=made, training=[records]
     )
     content = reader.keys[(media, "0.png")]
     arrays, _ = plain.read(records[0], media, augment=made.change(content, 1))

@@ -1,0 +1,118 @@
+"""Training records of several tables: target, source and unlabelled, each in every step."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from multimodal.config import ConfigError
+from multimodal.data import Order, RecordDataset, Sample, SampleDataset
+
+_SEEDS_APART = 1_000_003
+"""Between the seeds of two tables: tables of one length must not go in one order, or records would meet as pairs."""
+
+
+class JoinedDataset(SampleDataset):
+    """Several tables as one, their rows one after the other; a record that cannot be read names its own table's row.
+
+    Args:
+        parts: with the same readers and targets.
+    """
+
+    def __init__(self, parts: Sequence[RecordDataset]) -> None:
+        self.parts = list(parts)
+        self.readers, self.targets = self.parts[0].readers, self.parts[0].targets
+        self.starts = list(itertools.accumulate((len(part) for part in self.parts), initial=0))
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, row = key
+        if row < 0:
+            return self.parts[0][key]
+        place = int(np.searchsorted(self.starts, row, side="right")) - 1
+        start = self.starts[place]
+        sample = self.parts[place][epoch, row - start]
+        error = sample.error
+        if error is not None:
+            error = type(error)(row, error.input, error.reason)
+        return replace(sample, row=row, error=error)
+
+
+@dataclass(frozen=True)
+class DomainOrder:
+    """As many rows of each table in every step as its own order says: a pure function of (seed, step).
+
+    A table's rows come pass after pass, each pass in an order of its own, without regard to where an epoch ends.
+    """
+
+    orders: tuple[Order, ...]
+    """Of each table alone, in the order of the tables."""
+    steps_per_epoch: int
+
+    @property
+    def batch_size(self) -> int:
+        """Records a step, of all tables."""
+        return sum(order.batch_size for order in self.orders)
+
+    def blocks(self, epoch: int) -> list[list[np.ndarray]]:
+        """For each step of an epoch the rows of each table."""
+        starts = itertools.accumulate((order.num_rows for order in self.orders), initial=0)
+        tables = [start + self._rows(order, epoch) for start, order in zip(starts, self.orders, strict=False)]
+        return [[table[step] for table in tables] for step in range(self.steps_per_epoch)]
+
+    def _rows(self, order: Order, epoch: int) -> np.ndarray:
+        """A table's rows of each step of an epoch, [steps rows]."""
+        count = self.steps_per_epoch * order.batch_size
+        first, last = epoch * count // order.num_rows, ((epoch + 1) * count - 1) // order.num_rows
+        passes = np.concatenate([order.rows(number) for number in range(first, last + 1)])
+        skipped = epoch * count - first * order.num_rows
+        return passes[skipped : skipped + count].reshape(self.steps_per_epoch, order.batch_size)
+
+
+def domain_order(
+    labelled: Sequence[tuple[int, np.ndarray | None]], unlabelled: int | None, *, batch_size: int, seed: int
+) -> DomainOrder:
+    """An order in which the labelled tables share a batch evenly, beside as many unlabelled records.
+
+    Args:
+        labelled: rows of each labelled table, and how often each is drawn, as ``Order`` takes it.
+        unlabelled: rows of the unlabelled table; None where there is none.
+        batch_size: labelled records a step.
+
+    Raises:
+        ConfigError: if the batch has fewer records than there are labelled tables.
+    """
+    if batch_size < len(labelled):
+        raise ConfigError(f"train.batch_size is {batch_size} for {len(labelled)} labelled tables; give each a record")
+    shares = [len(share) for share in np.array_split(np.arange(batch_size), len(labelled))]
+    tables = [(rows, share, weights) for (rows, weights), share in zip(labelled, shares, strict=True)]
+    if unlabelled is not None:
+        tables.append((unlabelled, batch_size, None))
+    orders = tuple(
+        Order(rows, share, seed + _SEEDS_APART * number, weights)
+        for number, (rows, share, weights) in enumerate(tables)
+    )
+    return DomainOrder(orders, -(-sum(rows for rows, _ in labelled) // batch_size))
+
+
+def source_factor(order: DomainOrder) -> float:
+    """How often a target record is drawn for each time that a source record is: the source weighs so much more."""
+    target, source = order.orders[:2]
+    return (source.num_rows / source.batch_size) / (target.num_rows / target.batch_size)
+
+
+def check_shares(order: DomainOrder, *, processes: int, parts: int) -> None:
+    """Refuses steps of which a process, or a part of the batch, would have no record of some table.
+
+    Raises:
+        ConfigError: says how large a batch has to be.
+    """
+    fewest, cuts = min(table.batch_size for table in order.orders), processes * parts
+    if fewest < cuts:
+        raise ConfigError(
+            f"a step has {fewest} records of a table, for {processes} processes with {parts} parts of the batch "
+            f"(train.accumulate) each, and every part needs one; set train.batch_size {cuts / fewest:.2g} times as high"
+        )

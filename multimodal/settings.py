@@ -1,0 +1,88 @@
+"""Which transfer setting a job's tables make, and which tables its methods read. Never imports torch."""
+
+from collections.abc import Collection, Iterator
+from typing import Literal
+
+from multimodal.config import ConfigError, Task
+
+Setting = Literal["inductive", "transductive", "unsupervised"]
+
+DESCRIPTIONS: dict[Setting, str] = {
+    "inductive": "target labels",
+    "transductive": "source labels and target inputs; source records choose the checkpoint",
+    "unsupervised": "no labels at all",
+}
+TARGET, SOURCE, UNLABELLED = 0, 1, 2
+"""Where a training record comes from: the target's labelled table, the source's, target inputs without labels."""
+TABLES = ("train", "valid", "test", "source", "source_valid", "unlabelled")
+
+
+def setting_of(task: Task, given: Collection[str]) -> Setting:
+    """The setting (Pan and Yang, 2010, https://doi.org/10.1109/TKDE.2009.191) of a job with these tables.
+
+    Args:
+        given: of ``TABLES``, those that there are.
+
+    Raises:
+        ConfigError: for the first table that no chosen method reads, or that one needs and that there is not.
+    """
+    for problem in table_problems(task, given):
+        raise ConfigError(problem)
+    if "source" in given and "train" not in given:
+        return "transductive"
+    contrastive = all(target.type == "contrastive" for target in task.tasks.values())
+    return "unsupervised" if contrastive else "inductive"
+
+
+def table_problems(task: Task, given: Collection[str]) -> Iterator[str]:
+    """What does not fit together of tables and methods; nothing where no domain but the target takes part."""
+    source, adapt = task.transfer.source, task.transfer.adapt
+    if "train" in given or "source" not in given:
+        yield from _inductive_problems(task, given)
+    else:
+        yield from _transductive_problems(task, given)
+    reads_inputs = adapt is not None or (source is not None and source.method != "uniform" and "train" not in given)
+    if "unlabelled" in given and not reads_inputs:
+        yield (
+            "data.unlabelled is read by transfer.adapt, and without data.train by transfer.source.method density_ratio "
+            "and kmm, of which none is set; set one, or leave the table out"
+        )
+    if adapt is not None and "unlabelled" not in given:
+        yield f"transfer.adapt: {adapt.method} needs target inputs; name their table in data.unlabelled"
+    if adapt is not None and adapt.compares and "source" not in given:
+        yield f"transfer.adapt: {adapt.method} compares source with target records; name a table in data.source"
+    answered = [name for name, target in task.tasks.items() if target.type == "classification"]
+    if adapt is not None and adapt.method in ("cdan", "mcc", "entropy", "pseudo_labels") and not answered:
+        yield f"transfer.adapt: {adapt.method} looks at the classes of the answers, and no task is a classification"
+
+
+def _inductive_problems(task: Task, given: Collection[str]) -> Iterator[str]:
+    if "source_valid" in given:
+        yield "data.source_valid chooses where there are no target labels, and data.train has some; leave it out"
+    if "source" in given and task.transfer.source is None:
+        yield (
+            "data.source is read by transfer.source, which is not set; write `transfer: {source: {weight: auto}}`, or "
+            "leave the table out"
+        )
+    if task.transfer.source is not None and "source" not in given:
+        yield "transfer.source weighs source records, and there are none; name their table in data.source"
+
+
+def _transductive_problems(task: Task, given: Collection[str]) -> Iterator[str]:
+    if "unlabelled" not in given:
+        yield (
+            "data.source without data.train needs the target inputs; name them in data.unlabelled, or to train on the "
+            "source alone name it in data.train"
+        )
+    if "valid" in given:
+        yield (
+            "data.valid holds target labels, and without data.train there shall be none: name source records in "
+            "data.source_valid, or leave it out"
+        )
+    if task.transfer.source is not None and task.transfer.source.weight != "auto":
+        yield (
+            "transfer.source.weight is beside a target record, and without data.train there is none with a label; "
+            "leave it out"
+        )
+    if task.transfer.source is not None and task.transfer.source.method == "uniform" and task.transfer.adapt is None:
+        yield "transfer.source.method is uniform, which changes nothing without data.train; set density_ratio or kmm"
