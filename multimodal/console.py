@@ -70,19 +70,27 @@ def show_transfer(result: Mapping[str, Any]) -> None:
     if rows:
         show_table(("task", "arm", "accuracy", "95% interval"), rows, title="Arms, on the same folds")
         say()
+    for line in transfer_lines(result):
+        say(line)
+
+
+def transfer_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """A few lines a task: verdict, action, inputs, the trained model, scratch."""
     for task, values in result["tasks"].items():
         for line in _transfer_lines(values):
-            say(f"{task}: {line}")
+            yield f"{task}: {line}"
 
 
 def _transfer_lines(values: Mapping[str, Any]) -> Iterator[str]:
     if "arms" not in values:
         yield f"transfer gap: not measured ({values['reason']})"
         return
-    yield f"against {values['against']}: {values['summary']}"
+    yield f"transfer gap of the probe against {values['against']}: {values['summary']}"
     yield values["action"]
     if values["inputs"] is not None:
         yield f"{values['inputs']['note']}: {values['inputs']['summary']}"
+    if values.get("trained") is not None:
+        yield from _trained_lines(values["trained"])
     scratch = values.get("scratch")
     if scratch is not None and scratch["gap"] is not None:
         gap, interval = _estimate(scratch["gap"])
@@ -90,6 +98,18 @@ def _transfer_lines(values: Mapping[str, Any]) -> Iterator[str]:
             f"trained {scratch['configured']:.3g}, from scratch {scratch['scratch']:.3g} on {scratch['records']} "
             f"validation records: gap {gap}, optimistic 95 % interval {interval}"
         )
+
+
+def _trained_lines(trained: Mapping[str, Any]) -> Iterator[str]:
+    """The trained model against each probe, on validation records."""
+    for arm, gap in trained["gaps"].items():
+        yield (
+            f"trained {trained['accuracy']['model']:.3g}, {arm} {trained['accuracy'][arm]:.3g} on {trained['records']} "
+            f"validation records: {gap['verdict'] if gap['verdict'] != 'cannot be told' else 'no difference shown'}, "
+            f"gap {gap['value']:+.3f}, 95 % interval {gap['low']:+.3f} to {gap['high']:+.3f}"
+        )
+    if trained["action"]:
+        yield trained["action"]
 
 
 HEADLINES = ("accuracy", "r2", "top1")

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Task, load_task
 from multimodal.files import sha256_of
+from multimodal.groups import held_out_rows, record_groups
 from multimodal.records import Records, read_records
 from multimodal.targets import TargetReader
 
@@ -26,6 +25,8 @@ class Tables:
     test: Records | None
     held_out: tuple[int, ...] | None = None
     """Rows (from 0) of the training table that became ``valid``; None where there is a validation table."""
+    left_out: tuple[int, ...] = ()
+    """Rows of the training table that neither train nor validate: a fold of a cross-validation."""
     hashes: dict[str, str] = field(default_factory=dict)
     """sha256 of every table that is a file: "train", "valid", "test"."""
 
@@ -93,11 +94,22 @@ def read_tables(
     hashes = {name: sha256_of(Path(source)) for name, source in sources.items() if isinstance(source, str | Path)}
     if "valid" in tables:
         return Tables(tables["train"], tables["valid"], tables.get("test"), hashes=hashes)
-    shuffled = np.random.default_rng(task.train.seed).permutation(count)
+    held_out = hold_out(tables["train"], task)
+    rest = sorted(set(range(count)) - set(held_out))
+    whole = tables["train"]
+    return Tables(whole.subset(rest), whole.subset(held_out), tables.get("test"), held_out, hashes)
+
+
+def hold_out(records: Records, task: Task) -> tuple[int, ...]:
+    """Rows (from 0) that validate where there is no validation table: a tenth, drawn with the seed, by whole groups.
+
+    Raises:
+        ConfigError: if all records are of one group.
+    """
+    count = len(records)
     cut = max(min(2, count - 1), count // HELD_OUT)  # of one number alone there is no R2
-    held_out = tuple(sorted(shuffled[:cut].tolist()))
-    train_table, valid_table = tables["train"].subset(sorted(shuffled[cut:].tolist())), tables["train"].subset(held_out)
-    return Tables(train_table, valid_table, tables.get("test"), held_out, hashes)
+    groups = record_groups(records, task.data.group)
+    return tuple(held_out_rows(count, cut, groups=groups, seed=task.train.seed))
 
 
 def unseen_labels(records: Records, targets: Mapping[str, TargetReader]) -> dict[str, list[str]]:

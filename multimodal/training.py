@@ -18,6 +18,7 @@ from multimodal.checkpoint import save_tensors
 from multimodal.config import Task, load_task
 from multimodal.distributed import Processes, processes
 from multimodal.files import write_atomically
+from multimodal.guard import guard_run
 from multimodal.job import Job, choose_device
 from multimodal.progress import Say, format_seconds
 from multimodal.results import write_results
@@ -88,6 +89,7 @@ def fit(
         kept = cache_folder() if cache else None
         job, summary = train_job(job, folder, device, options, group, resume=resume, cache=kept, say=say)
         if group.is_main:
+            guard_run(job, base, folder, cache=kept, say=say)
             write_results(job, folder, summary, say)
             say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
     return Run(folder)

@@ -50,8 +50,6 @@ def train(
     run = fit(config, overrides=overrides or (), out=out, resume=resume, cache=cache, say=say)
     if run.metrics:
         show_metrics(run.metrics)
-    if any(encoder["weights"] != "random" for encoder in run.provenance["encoders"].values()):
-        say(f"transfer gap: not measured; `multimodal transfer-check {config}` measures it")
 
 
 def evaluate(

@@ -16,6 +16,9 @@ class Data(Section):
     """Chooses the best checkpoint; without it a tenth of train, drawn with the seed, is held out."""
     test: str | None = None
     """Evaluated once, after training."""
+    group: str | None = None
+    """Column that says which records belong together (one product, one photo session): neither the rows that are held
+    out of train nor folds split a group. A record whose cell is missing is a group of its own."""
     on_error: Literal["raise", "skip"] = "raise"
     """What an unreadable cell does in training: stop, naming it, or leave the record out, counted and listed."""
     allow_outside: bool = False

@@ -42,5 +42,7 @@ class Transfer(Section):
     for the others."""
     layer_decay: float = Field(default=0.75, gt=0, le=1)
     """layerwise_lr_decay: factor from one depth group to the one before it."""
+    guard: Literal["auto", "off"] = "auto"
+    """auto: at its end, training measures whether the weights helped, on a few hundred training records; off: not."""
     lora: Lora = Lora()
     """lora: of the low-rank parts."""
