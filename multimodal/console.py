@@ -85,7 +85,7 @@ def _transfer_lines(values: Mapping[str, Any]) -> Iterator[str]:
     if "arms" not in values:
         yield f"transfer gap: not measured ({values['reason']})"
         return
-    yield f"transfer gap of the probe against {values['against']}: {values['summary']}"
+    yield f"against {values['against']}: {values['summary']}"
     yield values["action"]
     if values["inputs"] is not None:
         yield f"{values['inputs']['note']}: {values['inputs']['summary']}"

@@ -47,22 +47,18 @@ def guard_run(job: Job, base: Path, folder: Path, *, cache: Path | None, say: Sa
     else:
         labelled, reasons = measurable(job)
         tasks = {name: not_measured(reasons[name]) if name in reasons else {} for name in job.task.tasks}
-        result = {"tasks": tasks | (_measure(job, labelled, base, cache, say) if labelled else {})}
+        result = {"tasks": tasks | (_measure(job, labelled, base, cache) if labelled else {})}
     write_json(folder / GUARD_FILE, result)
+    say(f"did the weights help? {GUARD_FILE} has all of this:")
     for line in transfer_lines(result):
         say(line)
     return result
 
 
-def _measure(
-    job: Job, labelled: Mapping[str, Labelled], base: Path, cache: Path | None, say: Say
-) -> dict[str, dict[str, Any]]:
-    quiet: list[str] = []  # what is encoded and compared is said by transfer-check, not here
+def _measure(job: Job, labelled: Mapping[str, Labelled], base: Path, cache: Path | None) -> dict[str, dict[str, Any]]:
     with torch.random.fork_rng():
         before = Job.build(job.task, job.tables, base)
-    tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, quiet.append)
-    for line in (line for line in quiet if line.startswith("warning")):
-        say(line)
+    tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, _silence)  # training said what cannot be read
     compared = {name: labelled[name] for name, values in tasks.items() if "arms" in values}
     for name, values in _trained(job, before, compared, tasks, cache).items():
         tasks[name]["trained"] = values
@@ -84,7 +80,7 @@ def _trained(
     rows = np.unique(np.concatenate([some.rows for some in chosen.values()]))
     train, valid = job.tables.train.subset(rows), _sample(job.tables.valid, seed)
     inputs = used_inputs(job, labelled)
-    (ours, failed), (theirs, _) = probe_features(before, inputs, [train, valid], cache=cache, say=lambda line: None)
+    (ours, failed), (theirs, _) = probe_features(before, inputs, [train, valid], cache=cache, say=_silence)
     data, shown = job.dataset(valid), job.model.input_names
     answers = answer(job.model, data, subsets=[shown], workers=job.workers)
     place_of = {int(row): place for place, row in enumerate(answers.rows)}
@@ -126,3 +122,7 @@ def _sample(records: Records, seed: int) -> Records:
     """At most ``PROBE_ROWS`` of them."""
     rows = np.random.default_rng(seed).permutation(len(records))[:PROBE_ROWS]
     return records.subset(np.sort(rows).tolist())
+
+
+def _silence(line: str) -> None:
+    """Says nothing: what is encoded is no news after a training."""

@@ -25,10 +25,10 @@ class Tables:
     test: Records | None
     held_out: tuple[int, ...] | None = None
     """Rows (from 0) of the training table that became ``valid``; None where there is a validation table."""
-    left_out: tuple[int, ...] = ()
-    """Rows of the training table that neither train nor validate: a fold of a cross-validation."""
     hashes: dict[str, str] = field(default_factory=dict)
     """sha256 of every table that is a file: "train", "valid", "test"."""
+    left_out: tuple[int, ...] = ()
+    """Rows of the training table that neither train nor validate: a fold of a cross-validation."""
 
     def all(self) -> list[Records]:
         """Every table there is."""

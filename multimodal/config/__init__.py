@@ -2,7 +2,7 @@
 
 from multimodal.config.data import Data
 from multimodal.config.fusion import Fusion
-from multimodal.config.inputs import Augment, Input
+from multimodal.config.inputs import Augment, Candidate, Input
 from multimodal.config.load import load_task, parse_task
 from multimodal.config.section import ConfigError
 from multimodal.config.target import METRICS, Target
@@ -14,6 +14,7 @@ __all__ = [
     "METRICS",
     "NAME_PATTERN",
     "Augment",
+    "Candidate",
     "ConfigError",
     "Data",
     "Fusion",
