@@ -31,7 +31,8 @@ def find_candidates(task: Task, name: str, base: Path, named: Sequence[str] = ()
         assert entry.encoder is not None
         own = Candidate(encoder=entry.encoder, weights=entry.weights, options=entry.options)
         others = [info.name for info in list_encoders(input_modality(task, name)) if has_local_weights(info)]
-        found = [own, *(Candidate(encoder=other) for other in others if other != own.label)]
+        same = own.encoder if own.weights in ("default", "pretrained") else None
+        found = [own, *(Candidate(encoder=other) for other in others if other != same)]
     labels = [candidate.label for candidate in found]
     twice = {label for label in labels if labels.count(label) > 1}
     if twice:

@@ -61,6 +61,42 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         show_table(columns, calibration, title="How far its probabilities can be believed")
 
 
+def show_folds(result: Mapping[str, Any]) -> None:
+    """Every task's metrics: mean over the folds with its interval, then each fold."""
+    rows = [
+        (task, name, *_estimate(values), *(_estimate({"value": value})[0] for value in values["folds"]))
+        for task, metrics in result["tasks"].items()
+        for name, values in metrics.items()
+    ]
+    numbers = [f"fold {number}" for number in range(1, result["folds"] + 1)]
+    show_table(("task", "metric", "mean", "95% interval", *numbers), rows, title="Metrics on the fold held out")
+    for task, absent in result["absent"].items():
+        for number, labels in absent.items():
+            say(f"{task}: fold {number} has no record of {', '.join(labels)}, so no AUC")
+
+
+def show_ranking(result: Mapping[str, Any]) -> None:
+    """Every candidate, best score first, then the choice."""
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3g}"
+
+    rows = [
+        (
+            one["encoder"],
+            *_estimate(one["score"]),
+            *(number(one[key]) for key in ("logme", "leep", "nce", "a_distance", "seconds")),
+            f"{one['parameters']:,}",
+        )
+        for one in result["candidates"]
+    ]
+    columns = ("encoder", "accuracy", "95% interval", "LogME", "LEEP", "NCE", "A-distance", "seconds", "parameters")
+    show_table(columns, rows, title=f"Candidates for {result['input']}, by a probe on the same folds")
+    say(f"best: {result['best']} ({result['rule']})")
+    if result["tau"] is not None:
+        say(f"Kendall's tau between LogME and the probe: {result['tau']:.2f}")
+
+
 def show_transfer(result: Mapping[str, Any]) -> None:
     """Every task's arms with their intervals, then a few lines a task: verdict, action, inputs, scratch."""
     measured = {task: values for task, values in result["tasks"].items() if "arms" in values}

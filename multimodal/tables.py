@@ -76,7 +76,26 @@ def read_tables(
         ConfigError: if there are too few training records, or another table is empty.
         ManifestError: if a table cannot be read.
     """
-    given = {"train": train, "valid": valid, "test": test}
+    tables, hashes = read_whole_tables(task, {"train": train, "valid": valid, "test": test}, root=root)
+    whole = tables["train"]
+    if "valid" in tables:
+        return Tables(whole, tables["valid"], tables.get("test"), hashes=hashes)
+    held_out = hold_out(whole, task)
+    rest = sorted(set(range(len(whole))) - set(held_out))
+    return Tables(whole.subset(rest), whole.subset(held_out), tables.get("test"), held_out, hashes)
+
+
+def read_whole_tables(
+    task: Task, given: Mapping[str, Any], *, root: str | Path | None = None
+) -> tuple[dict[str, Records], dict[str, str]]:
+    """Name -> records of each table that there is, nothing held out, and name -> sha256 of those that are files.
+
+    Args:
+        given: name -> table, which stands in the place of the one that ``task.data`` names; None where there is none.
+
+    Raises:
+        ConfigError, ManifestError: as ``read_tables``.
+    """
     sources = {name: getattr(task.data, name) if source is None else source for name, source in given.items()}
     tables = {
         name: read_records(source, root=root, allow_outside=task.data.allow_outside)
@@ -92,12 +111,7 @@ def read_tables(
         if not len(table):
             raise ConfigError(f"the {name} table has no record; leave data.{name} out, or add records")
     hashes = {name: sha256_of(Path(source)) for name, source in sources.items() if isinstance(source, str | Path)}
-    if "valid" in tables:
-        return Tables(tables["train"], tables["valid"], tables.get("test"), hashes=hashes)
-    held_out = hold_out(tables["train"], task)
-    rest = sorted(set(range(count)) - set(held_out))
-    whole = tables["train"]
-    return Tables(whole.subset(rest), whole.subset(held_out), tables.get("test"), held_out, hashes)
+    return tables, hashes
 
 
 def hold_out(records: Records, task: Task) -> tuple[int, ...]:

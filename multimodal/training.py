@@ -2,13 +2,12 @@
 
 import importlib.metadata
 import json
-import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -20,22 +19,25 @@ from multimodal.distributed import Processes, processes
 from multimodal.files import write_atomically
 from multimodal.guard import guard_run
 from multimodal.job import Job, choose_device
-from multimodal.progress import Say, format_seconds
+from multimodal.progress import Say, format_seconds, log_line
+from multimodal.ranking import RANKING_FILE, run_rankings, with_choices
 from multimodal.results import write_results
-from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, WEIGHTS_FILE, Run, RunError, write_architecture
+from multimodal.run import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    Run,
+    RunError,
+    write_architecture,
+    write_json,
+)
 from multimodal.tables import Tables, open_task, read_tables, unseen_labels
 from multimodal.targets import nearest_label
 from multimodal.token_store import cache_folder
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer import Phase
-
-logger = logging.getLogger(__name__)
-
-
-def log_line(line: str) -> None:
-    """Where progress goes that nobody takes: warnings as such."""
-    logger.log(logging.WARNING if line.startswith("warning") else logging.INFO, line)
 
 
 def fit(
@@ -47,6 +49,7 @@ def fit(
     out: str | Path | None = None,
     root: str | Path | None = None,
     overrides: Sequence[str] = (),
+    encoder: Literal["auto"] | None = None,
     resume: bool = False,
     cache: bool = True,
     say: Say = log_line,
@@ -60,6 +63,7 @@ def fit(
         out: folder of the run; left out: ``runs/NAME``, numbered where that is taken.
         root: folder of the media, for tables that are not files; left out: the working directory.
         overrides: "a.b=c" each, for a YAML.
+        encoder: "auto" takes the best candidate of every input that has ``candidates``; see ``rank``.
         resume: goes on with the run in ``out``; a missing or empty one is started.
         cache: keeps the tokens of frozen encoders on disk, for later runs; False keeps them for this one only.
         say: takes lines of progress.
@@ -73,26 +77,52 @@ def fit(
     task, base = open_task(task, overrides, {"train": train, "valid": valid, "test": test})
     folder = Path(out) if out is not None else _free_folder(Path("runs") / task.name)
     with processes() as group:
-        say = say if group.is_main else _silence
-        if _is_finished(folder, task, resume=resume):
+        say = say if group.is_main else silence
+        given = {"train": train, "valid": valid, "test": test}
+        kept, rankings = cache_folder() if cache else None, None
+        if encoder == "auto" and (resume or not _is_taken(folder)):
+            rankings = run_rankings(folder, task, read_tables(task, **given, root=root), base, group, kept, say)
+            task = with_choices(task, base, rankings)
+        if is_finished(folder, task, resume=resume):
             say(f"{folder} holds this run, finished; nothing to do")
             return Run(folder)
-        tables = read_tables(task, train=train, valid=valid, test=test, root=root)
-        job = Job.build(task, tables, base)
-        device = choose_device(job.task.train.device, group)
-        options = job.trainer_options(device)
-        _refuse_other_data(folder, tables)
-        group.wait()  # nobody writes before everybody has looked at the folder
-        if group.is_main:
-            _write_description(folder, job)
-        _announce(job, say)
-        kept = cache_folder() if cache else None
-        job, summary = train_job(job, folder, device, options, group, resume=resume, cache=kept, say=say)
-        if group.is_main:
-            guard_run(job, base, folder, cache=kept, say=say)
-            write_results(job, folder, summary, say)
-            say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
+        tables = read_tables(task, **given, root=root)
+        fit_tables(task, tables, base, folder, group, rankings=rankings, resume=resume, cache=kept, say=say)
     return Run(folder)
+
+
+def fit_tables(
+    task: Task,
+    tables: Tables,
+    base: Path,
+    folder: Path,
+    group: Processes,
+    *,
+    rankings: Mapping[str, Any] | None = None,
+    resume: bool,
+    cache: Path | None,
+    say: Say,
+) -> None:
+    """As ``fit``, with tables that are read already, into a folder that is not finished.
+
+    Args:
+        rankings: what chose the encoders, kept beside the config.
+    """
+    job = Job.build(task, tables, base)
+    device = choose_device(job.task.train.device, group)
+    options = job.trainer_options(device)
+    _refuse_other_data(folder, tables)
+    group.wait()  # nobody writes before everybody has looked at the folder
+    if group.is_main:
+        _write_description(folder, job)
+        if rankings is not None:
+            write_json(folder / RANKING_FILE, rankings)
+    _announce(job, say)
+    job, summary = train_job(job, folder, device, options, group, resume=resume, cache=cache, say=say)
+    if group.is_main:
+        guard_run(job, base, folder, cache=cache, say=say)
+        write_results(job, folder, summary, say)
+        say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
 
 
 def train_job(
@@ -154,9 +184,14 @@ def _free_folder(folder: Path) -> Path:
     return candidate
 
 
-def _is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
+def _is_taken(folder: Path) -> bool:
+    """Whether the folder holds anything."""
+    return folder.exists() and not (folder.is_dir() and all(path.suffix == ".partial" for path in folder.iterdir()))
+
+
+def is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
     """Whether the run is done; refuses a folder that holds something else."""
-    if not folder.exists() or (folder.is_dir() and all(path.suffix == ".partial" for path in folder.iterdir())):
+    if not _is_taken(folder):
         return False
     if not resume:
         raise RunError(f"{folder} is not empty; add --resume to go on with the run in it, or name another folder")
@@ -174,8 +209,9 @@ def _is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
 def _refuse_other_data(folder: Path, tables: Tables) -> None:
     """A run that was begun on other training records would go on as neither."""
     if (folder / MODEL_FILE).is_file():
-        begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["provenance"]["data"]
-        if begun.get("train") != tables.hashes.get("train"):
+        begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["provenance"]
+        other_rows = begun.get("left_out", []) != list(tables.left_out)
+        if begun["data"].get("train") != tables.hashes.get("train") or other_rows:
             raise RunError(
                 f"{folder} was begun on another training table (its sha256 differs); put that table back to go on "
                 "with --resume, or train the new one in another folder"
@@ -188,6 +224,7 @@ def _write_description(folder: Path, job: Job) -> None:
     provenance = {
         "data": job.tables.hashes,
         "held_out": job.tables.held_out,
+        **({"left_out": job.tables.left_out} if job.tables.left_out else {}),
         "seed": job.task.train.seed,
         "versions": {name: importlib.metadata.version(name) for name in ("multimodal-transfer", "torch")},
     }
@@ -239,5 +276,5 @@ def _summary(state: TrainerState, *, seconds: float) -> dict[str, Any]:
     }
 
 
-def _silence(line: str) -> None:
+def silence(line: str) -> None:
     """Says nothing: only the main process speaks."""

@@ -6,13 +6,13 @@ from typing import Any
 
 from multimodal.config import Task
 from multimodal.job import Job
-from multimodal.progress import Say
+from multimodal.progress import Say, log_line
 from multimodal.run import write_json
 from multimodal.scratch import scratch_gaps
 from multimodal.tables import open_task, read_tables
 from multimodal.task_gaps import compare_tasks, measurable, not_measured
 from multimodal.token_store import cache_folder
-from multimodal.training import describe_weights, log_line
+from multimodal.training import describe_weights
 
 MOST_ROWS = 1000
 """Training records that a task is checked on: more would tell little and take long."""
