@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from encoders.base import Encoder
 from encoders.source_run import SourceRun
@@ -51,7 +52,9 @@ def measure(
     task: Task, name: str, candidate: Candidate, records: Records, base: Path, cache: Path | None, say: Say
 ) -> Measured:
     """Features of one candidate: a single pass, or none where its tokens are kept."""
-    encoder = build_encoder(name, with_candidate(task.inputs[name], candidate), base)
+    with torch.random.fork_rng():
+        torch.manual_seed(task.train.seed)  # random weights are the same in every ranking
+        encoder = build_encoder(name, with_candidate(task.inputs[name], candidate), base)
     reader = InputReader(name, task.input_column(name), encoder.preprocessor)
     say(f"{name}: encoding by {candidate.label}")
     began = time.monotonic()
