@@ -106,8 +106,7 @@ class Input(Section):
         if (self.encoder is None) == (self.share is None):
             raise ValueError("give either `encoder`, or `share` with the name of another input")
         own = self.weights != "default" or self.frozen or self.learning_rate_scale is not None or self.options
-        own = own or self.candidates
-        if self.share is not None and own:
+        if self.share is not None and (own or self.candidates):
             raise ValueError(
                 "weights, frozen, learning_rate_scale, options and candidates belong to the encoder; set them on the "
                 f"input {self.share!r}, whose encoder is shared"
