@@ -119,7 +119,7 @@ def encoder_key(encoder: Encoder, *, pooled: bool) -> str:
     description = [FORMAT, encoder.name, encoder.architecture(), encoder.preprocessor.to_config(), pooled]
     digest = hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode())
     for name, tensor in sorted(encoder.state_dict().items()):
-        digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(name.encode() + tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:32]
 
 

@@ -200,3 +200,10 @@ def test_a_store_in_memory_writes_nothing(monkeypatch, tmp_path):
     keep(TinyText(), table("red"))
     assert not (tmp_path / "cache").exists()
     assert TokenStore(None).folder is None
+
+
+def test_the_key_also_reads_counters_of_no_dimension():
+    encoder = TinyImage(norm="batch")
+    before = encoder_key(encoder, pooled=True)
+    encoder.norm.num_batches_tracked += 1
+    assert encoder_key(encoder, pooled=True) != before
