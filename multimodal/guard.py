@@ -9,14 +9,13 @@ import torch
 
 from multimodal.arm_features import Features, probe_features
 from multimodal.console import transfer_lines
-from multimodal.evaluation import answer
 from multimodal.groups import record_groups
 from multimodal.job import Job
 from multimodal.labelled import Labelled
 from multimodal.progress import Say
 from multimodal.records import Records
+from multimodal.right_answers import right_answers
 from multimodal.run import write_json
-from multimodal.targets import read_truth
 from multimodal.task_gaps import compare_tasks, measurable, not_measured, used_inputs
 from multimodal.transfer.guard.arms import PROBE, SINGLE
 from multimodal.transfer.guard.held_out import fit_probe
@@ -75,43 +74,36 @@ def _trained(
     """Task -> the trained model against probes that were fitted to training records, on validation records."""
     if not labelled:
         return {}
-    seed = job.task.train.seed
+    seed, valid = job.task.train.seed, _sample(job.tables.valid, job.task.train.seed)
     chosen = {name: rows.sample(PROBE_ROWS, seed) for name, rows in labelled.items()}
     rows = np.unique(np.concatenate([some.rows for some in chosen.values()]))
-    train, valid = job.tables.train.subset(rows), _sample(job.tables.valid, seed)
-    inputs = used_inputs(job, labelled)
-    (ours, failed), (theirs, _) = probe_features(before, inputs, [train, valid], cache=cache, say=_silence)
-    data, shown = job.dataset(valid), job.model.input_names
-    answers = answer(job.model, data, subsets=[shown], workers=job.workers)
-    place_of = {int(row): place for place, row in enumerate(answers.rows)}
+    tables = [job.tables.train.subset(rows), valid]
+    (ours, failed), (theirs, _) = probe_features(before, used_inputs(job, labelled), tables, cache=cache, say=_silence)
     column = job.task.data.group
     groups = record_groups(valid, column if column in valid.columns else None)
     found = {}
-    for name, some in chosen.items():
-        truth = read_truth(data.targets[name], valid, answers.rows.tolist())
-        places = np.searchsorted(rows, some.rows)
-        good = ~np.isin(places, list(failed))
+    for name, (truth, is_right) in right_answers(job, valid, labelled).items():
         if len(truth.rows) == 0:
             continue
-        outputs = answers.outputs[shown][name][[place_of[int(row)] for row in truth.rows]]
-        right = {MODEL: (outputs.argmax(axis=1) == truth.targets).astype(np.float64)}
-        arms = _arms(job, name, measured[name])
-        count = len(job.heads[name]["labels"])
-        for arm, entries in arms.items():
-            probe = fit_probe(_side_by_side(ours, entries, places[good]), some.classes[good], count)
-            answered = probe.predict(_side_by_side(theirs, entries, truth.rows))
+        places = np.searchsorted(rows, chosen[name].rows)
+        good = ~np.isin(places, list(failed))
+        classes, right = chosen[name].classes[good], {MODEL: is_right}
+        for arm, inputs in _arms(job, name, measured[name]).items():
+            probe = fit_probe(_side_by_side(ours, inputs, places[good]), classes, len(job.heads[name]["labels"]))
+            answered = probe.predict(_side_by_side(theirs, inputs, truth.rows))
             right[arm] = (answered == truth.targets).astype(np.float64)
         compared = compare_trained(right, groups=None if groups is None else groups[truth.rows], seed=seed)
-        found[name] = {**compared, "probe_records": int(good.sum()), "trained_records": len(labelled[name])}
+        found[name] = {**compared, "probe_records": len(classes), "trained_records": len(labelled[name])}
     return found
 
 
 def _arms(job: Job, name: str, measured: Mapping[str, Any]) -> dict[str, list[str]]:
     """Arm -> its inputs: all of the task's, and the one that was best alone by the folds of the training records."""
-    best = (
-        {} if measured["inputs"] is None else {SINGLE + measured["inputs"]["against"]: [measured["inputs"]["against"]]}
-    )
-    return {PROBE: job.task.task_inputs(name), **best}
+    together = {PROBE: job.task.task_inputs(name)}
+    if measured["inputs"] is None:
+        return together
+    best = measured["inputs"]["against"]
+    return together | {SINGLE + best: [best]}
 
 
 def _side_by_side(features: Features, inputs: list[str], rows: np.ndarray) -> np.ndarray:
