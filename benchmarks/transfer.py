@@ -43,7 +43,8 @@ def main() -> None:
         say("| what | expected | measured | verdict |\n|---|---|---|---|")
         for finding in findings:
             bound = {"about": "", "at least": ">= ", "at most": "<= "}[finding.relation]
-            say(f"| {finding.what} | {bound}{finding.expected:.4g} | {finding.measured:.4g} | {finding.verdict} |")
+            expected = "-" if finding.expected is None else f"{bound}{finding.expected:.4g}"
+            say(f"| {finding.what} | {expected} | {finding.measured:.4g} | {finding.verdict} |")
         differing += sum(finding.verdict == "differs" for finding in findings)
         say(f"\n{time.perf_counter() - start:.0f} s")
     say(f"\n{differing} figures differ")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from encoders.absent import absent_weights
 from encoders.base import Encoder, Provenance
+from encoders.local import kept_file
 from encoders.preprocessing import load_preprocessor
 from encoders.registry import BUILT_IN, EncoderInfo, Factory, Weights
 from encoders.source_run import SourceRun
@@ -215,8 +216,8 @@ def download(url: str, name: str) -> Path:
     Raises:
         FileNotFoundError: if it is neither there nor can be fetched; says where it was looked for and what to do.
     """
-    file_name = url.rpartition("/")[2]
-    path = Path(torch.hub.get_dir()) / "checkpoints" / file_name
+    path = kept_file(url)
+    file_name = path.name
     if path.is_file():
         return path
     digest = torch.hub.HASH_REGEX.search(file_name)  # resnet18-f37072fd.pth

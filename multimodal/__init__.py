@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from export import Bundle, Prediction, Predictor, export_bundle, verify_bundle
     from fusion import FusionModule, create_fusion
     from multimodal.config import Augment, Data, Fusion, Input, Target, Task, Train, Transfer, load_task
+    from multimodal.cross_validation import cross_validate
     from multimodal.heads import Head
     from multimodal.model import ModelOutput, MultimodalModel
+    from multimodal.ranking import rank
     from multimodal.records import RecordError, read_records
     from multimodal.run import Run
     from multimodal.training import fit
@@ -46,6 +48,8 @@ _HOMES = {
         "Transfer",
         "load_task",
     ),
+    "multimodal.cross_validation": ("cross_validate",),
+    "multimodal.ranking": ("rank",),
     "multimodal.training": ("fit",),
     "multimodal.transfer.plan": ("ParamGroup", "Phase", "TransferStrategy"),
     "multimodal.transfer_gap": ("transfer_check",),
@@ -68,6 +72,8 @@ __all__ = [  # noqa: RUF022  (in the order of use)
     "load_task",
     "fit",
     "Run",
+    "cross_validate",
+    "rank",
     "transfer_check",
     "Encoder",
     "create_encoder",

@@ -41,6 +41,18 @@ def arm_features(
     return arms, failed
 
 
+def probe_features(
+    job: Job, inputs: Sequence[str], tables: Sequence[Records], *, cache: Path | None, say: Say
+) -> list[tuple[Features, dict[int, RecordError]]]:
+    """Of each table the features that the job's encoders give, frozen, and the rows that cannot be read."""
+    readers = {name: _mean_tokens(job, name, job.encoders[name], tables, cache, say) for name in inputs}
+    found = []
+    for records in tables:
+        failed: dict[int, RecordError] = {}
+        found.append(({name: input_vectors(reader, records, failed) for name, reader in readers.items()}, failed))
+    return found
+
+
 def random_twins(encoders: Mapping[str, Encoder], seed: int) -> dict[str, Encoder]:
     """Each encoder with random weights; one that has them already is its own twin, a shared one has one twin."""
     twins: dict[int, Encoder] = {}
@@ -61,21 +73,21 @@ def _readers(
 ) -> Iterator[tuple[str, dict[str, InputReader]]]:
     """Arm -> what reads each input."""
     yield RAW, {name: _raw_reader(job, name, records) for name in inputs if job.encoders[name].modality in MODALITIES}
-    device = choose_device(job.task.train.device, Processes())
     for arm, encoders in ((RANDOM, random_twins(job.encoders, job.task.train.seed)), (PROBE, job.encoders)):
         readers: dict[str, InputReader] = {}
         for name in inputs:
             say(f"{arm}: encoding {name} by {encoders[name].name}")
-            readers[name] = feature_reader(
-                job.readers[name],
-                encoders[name].to(device),
-                [records],
-                pooled=True,
-                cache=cache,
-                workers=num_workers(job.task.data.workers),
-                say=say,
-            )
+            readers[name] = _mean_tokens(job, name, encoders[name], [records], cache, say)
         yield arm, readers
+
+
+def _mean_tokens(
+    job: Job, name: str, encoder: Encoder, tables: Sequence[Records], cache: Path | None, say: Say
+) -> InputReader:
+    device = choose_device(job.task.train.device, Processes())
+    workers = num_workers(job.task.data.workers)
+    reader = job.readers[name]
+    return feature_reader(reader, encoder.to(device), tables, pooled=True, cache=cache, workers=workers, say=say)
 
 
 def _raw_reader(job: Job, name: str, records: Records) -> InputReader:

@@ -72,7 +72,7 @@ def build_encoders(inputs: Mapping[str, Input], base: Path) -> dict[str, Encoder
     Raises:
         ConfigError: if an encoder's modality is not the one that was given.
     """
-    own = {name: _build_encoder(name, entry, base) for name, entry in inputs.items() if entry.encoder is not None}
+    own = {name: build_encoder(name, entry, base) for name, entry in inputs.items() if entry.encoder is not None}
     encoders = {name: own[name if entry.share is None else entry.share] for name, entry in inputs.items()}
     for name, entry in inputs.items():
         if entry.modality not in (None, encoders[name].modality):
@@ -83,7 +83,12 @@ def build_encoders(inputs: Mapping[str, Input], base: Path) -> dict[str, Encoder
     return encoders
 
 
-def _build_encoder(name: str, entry: Input, base: Path) -> Encoder:
+def build_encoder(name: str, entry: Input, base: Path) -> Encoder:
+    """The encoder of an input of its own.
+
+    Raises:
+        ConfigError: if it cannot be built; begins with the input's place in the config.
+    """
     assert entry.encoder is not None
     encoder_name, weights = entry.encoder, entry.weights
     family, _, folder = encoder_name.partition("/")

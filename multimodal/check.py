@@ -10,7 +10,7 @@ from multimodal.check_labels import label_problems
 from multimodal.check_media import DECODERS, media_problems
 from multimodal.config import Task
 from multimodal.problems import Problem, Split
-from multimodal.records import ManifestError, is_missing, label_set, read_records
+from multimodal.records import ManifestError, class_label, is_missing, label_set, read_records
 from multimodal.settings import TABLES, table_problems
 from multimodal.targets import PairTarget
 
@@ -52,6 +52,7 @@ def check_task(task: Task, base: Path) -> list[Problem]:
         problems += found
     for split in splits:
         problems += _input_problems(task, split, modalities)
+    problems += _group_problems(task, splits)
     problems += _pair_problems(task, splits)
     problems += label_problems(task, splits)
     problems += media_problems(task, splits, modalities)
@@ -91,7 +92,8 @@ def _read_split(task: Task, name: str, base: Path) -> tuple[Split | None, list[P
     labels = list(task.label_columns().values())
     if name == "unlabelled":
         records, labels = records.without(labels), []
-    for column in dict.fromkeys([*map(task.input_column, task.inputs), *labels]):
+    grouping = [task.data.group] if name == "train" and task.data.group is not None else []
+    for column in dict.fromkeys([*map(task.input_column, task.inputs), *labels, *grouping]):
         try:
             records.require([column])
         except ManifestError as error:
@@ -125,6 +127,23 @@ def _input_problems(task: Task, split: Split, modalities: Mapping[str, str]) -> 
             elif split.has(label_column) and _equal(split, column, label_column):
                 message = f"equals the label column {label_column!r} in every record that has both; the input {name}"
                 yield split.problem("error", f"{message} would give the answer of {task_name} away", column)
+
+
+def _group_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
+    """Groups with records in train and in another table."""
+    if task.data.group is None:
+        return
+    names = {split.name: _group_names(split, task.data.group) for split in splits}
+    for split in splits:
+        shared = names[split.name] & names.get("train", set())
+        if split.name != "train" and shared:
+            message = f"{len(shared)} groups ({min(shared)!r}, ...) have records in train, too; its scores flatter"
+            yield split.problem("warning", message, task.data.group)
+
+
+def _group_names(split: Split, column: str) -> set[str]:
+    cells = split.values(column) if split.has(column) else []
+    return {class_label(cell) for cell in cells if not is_missing(cell) and not isinstance(cell, list | dict)}
 
 
 def _pair_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:

@@ -61,6 +61,42 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         show_table(columns, calibration, title="How far its probabilities can be believed")
 
 
+def show_folds(result: Mapping[str, Any]) -> None:
+    """Every task's metrics: mean over the folds with its interval, then each fold."""
+    rows = [
+        (task, name, *_estimate(values), *(_estimate({"value": value})[0] for value in values["folds"]))
+        for task, metrics in result["tasks"].items()
+        for name, values in metrics.items()
+    ]
+    numbers = [f"fold {number}" for number in range(1, result["folds"] + 1)]
+    show_table(("task", "metric", "mean", "95% interval", *numbers), rows, title="Metrics on the fold held out")
+    for task, absent in result["absent"].items():
+        for number, labels in absent.items():
+            say(f"{task}: fold {number} has no record of {', '.join(labels)}, so no AUC")
+
+
+def show_ranking(result: Mapping[str, Any]) -> None:
+    """Every candidate, best score first, then the choice."""
+
+    def number(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3g}"
+
+    rows = [
+        (
+            one["encoder"],
+            *_estimate(one["score"]),
+            *(number(one[key]) for key in ("logme", "leep", "nce", "a_distance", "seconds")),
+            f"{one['parameters']:,}",
+        )
+        for one in result["candidates"]
+    ]
+    columns = ("encoder", "accuracy", "95% interval", "LogME", "LEEP", "NCE", "A-distance", "seconds", "parameters")
+    show_table(columns, rows, title=f"Candidates for {result['input']}, by a probe on the same folds")
+    say(f"best: {result['best']} ({result['rule']})")
+    if result["tau"] is not None:
+        say(f"Kendall's tau between LogME and the probe: {result['tau']:.2f}")
+
+
 def show_transfer(result: Mapping[str, Any]) -> None:
     """Every task's arms with their intervals, then a few lines a task: verdict, action, inputs, scratch."""
     measured = {task: values for task, values in result["tasks"].items() if "arms" in values}
@@ -70,9 +106,15 @@ def show_transfer(result: Mapping[str, Any]) -> None:
     if rows:
         show_table(("task", "arm", "accuracy", "95% interval"), rows, title="Arms, on the same folds")
         say()
+    for line in transfer_lines(result):
+        say(line)
+
+
+def transfer_lines(result: Mapping[str, Any]) -> Iterator[str]:
+    """A few lines a task: verdict, action, inputs, the trained model, scratch."""
     for task, values in result["tasks"].items():
         for line in _transfer_lines(values):
-            say(f"{task}: {line}")
+            yield f"{task}: {line}"
 
 
 def _transfer_lines(values: Mapping[str, Any]) -> Iterator[str]:
@@ -83,6 +125,8 @@ def _transfer_lines(values: Mapping[str, Any]) -> Iterator[str]:
     yield values["action"]
     if values["inputs"] is not None:
         yield f"{values['inputs']['note']}: {values['inputs']['summary']}"
+    if values.get("trained") is not None:
+        yield from _trained_lines(values["trained"])
     scratch = values.get("scratch")
     if scratch is not None and scratch["gap"] is not None:
         gap, interval = _estimate(scratch["gap"])
@@ -90,6 +134,18 @@ def _transfer_lines(values: Mapping[str, Any]) -> Iterator[str]:
             f"trained {scratch['configured']:.3g}, from scratch {scratch['scratch']:.3g} on {scratch['records']} "
             f"validation records: gap {gap}, optimistic 95 % interval {interval}"
         )
+
+
+def _trained_lines(trained: Mapping[str, Any]) -> Iterator[str]:
+    """The trained model against each probe, on validation records."""
+    for arm, gap in trained["gaps"].items():
+        yield (
+            f"trained {trained['accuracy']['model']:.3g}, {arm} {trained['accuracy'][arm]:.3g} on {trained['records']} "
+            f"validation records: {gap['verdict'] if gap['verdict'] != 'cannot be told' else 'no difference shown'}, "
+            f"gap {gap['value']:+.3f}, 95 % interval {gap['low']:+.3f} to {gap['high']:+.3f}"
+        )
+    if trained["action"]:
+        yield trained["action"]
 
 
 HEADLINES = ("accuracy", "r2", "top1")

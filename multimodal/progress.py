@@ -1,9 +1,17 @@
 """How far training is: rate and time left, in plain lines."""
 
+import logging
 import time
 from collections.abc import Callable
 
+logger = logging.getLogger(__name__)
+
 Say = Callable[[str], None]
+
+
+def log_line(line: str) -> None:
+    """Where progress goes that nobody takes: warnings as such."""
+    logger.log(logging.WARNING if line.startswith("warning") else logging.INFO, line)
 
 
 class Progress:

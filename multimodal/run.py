@@ -212,8 +212,9 @@ class Run:
 
         In the transductive setting these are the source's, and so are those of ``validation_records``.
         """
-        records, held_out = self._table(self._labelled), set(self._description["provenance"]["held_out"] or ())
-        return None if records is None else records.subset(row for row in range(len(records)) if row not in held_out)
+        records, provenance = self._table(self._labelled), self._description["provenance"]
+        others = {*(provenance["held_out"] or ()), *provenance.get("left_out", ())}
+        return None if records is None else records.subset(row for row in range(len(records)) if row not in others)
 
     def validation_records(self) -> Records | None:
         """The records that chose the checkpoint; None where their file is not as it was, or never was one."""

@@ -10,11 +10,10 @@ import numpy as np
 from multimodal.closed_form.rules import TRAINED
 from multimodal.config import Task
 from multimodal.distributed import Processes
-from multimodal.evaluation import answer
 from multimodal.job import Job, choose_device
 from multimodal.progress import Say
-from multimodal.targets import read_truth
-from multimodal.training import train_job
+from multimodal.right_answers import right_answers
+from multimodal.train_job import train_job
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.intervals import paired_bootstrap_interval
@@ -70,14 +69,7 @@ def _right(job: Job, tasks: Sequence[str], arm: str, cache: Path | None, say: Sa
         train_job(
             job, Path(folder), device, options, Processes(), resume=False, cache=cache, say=lambda s: say(f"{arm}: {s}")
         )
-    data, shown = job.dataset(job.tables.valid), job.model.input_names
-    answers = answer(job.model, data, subsets=[shown], workers=job.workers)
-    places, right = {int(row): place for place, row in enumerate(answers.rows)}, {}
-    for name in tasks:
-        truth = read_truth(data.targets[name], data.records, answers.rows.tolist())
-        outputs = answers.outputs[shown][name][[places[int(row)] for row in truth.rows]]
-        right[name] = (outputs.argmax(axis=1) == truth.targets).astype(np.float64)
-    return right
+    return {name: right for name, (_, right) in right_answers(job, job.tables.valid, tasks).items()}
 
 
 def _gap(configured: np.ndarray, scratch: np.ndarray, seed: int) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Task, load_task
 from multimodal.files import sha256_of
+from multimodal.groups import held_out_rows, record_groups
 from multimodal.records import Records, read_records
 from multimodal.settings import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
 from multimodal.targets import TargetReader
@@ -29,6 +28,8 @@ class Tables:
     """Rows (from 0) of the labelled table that became ``valid``; None where there is a validation table."""
     hashes: dict[str, str] = field(default_factory=dict)
     """sha256 of every table that is a file, by its key in ``data``."""
+    left_out: tuple[int, ...] = ()
+    """Rows of the labelled table that neither train nor validate: a fold of a cross-validation."""
     setting: Setting = "inductive"
     """In the transductive one ``train`` and ``valid`` are labelled records of the source."""
     source: Records | None = None
@@ -99,13 +100,43 @@ def read_tables(task: Task, *, root: str | Path | None = None, **given: Any) -> 
         ConfigError: if there are too few training records, another table is empty, or one does not fit the methods.
         ManifestError: if a table cannot be read.
     """
+    tables, hashes = read_whole_tables(task, given, root=root)
+    learned, chosen = _learned_from(tables)
+    train, valid, held_out = tables[learned], tables.get(chosen), None
+    if valid is None:
+        held_out = hold_out(train, task)
+        rest = sorted(set(range(len(train))) - set(held_out))
+        train, valid = train.subset(rest), train.subset(held_out)
+    return Tables(
+        train,
+        valid,
+        tables.get("test"),
+        held_out,
+        hashes,
+        setting=setting_of(task, tables),
+        source=tables.get("source") if learned == "train" else None,
+        unlabelled=tables.get("unlabelled"),
+    )
+
+
+def read_whole_tables(
+    task: Task, given: Mapping[str, Any], *, root: str | Path | None = None
+) -> tuple[dict[str, Records], dict[str, str]]:
+    """Name -> records of each table that there is, nothing held out, and name -> sha256 of those that are files.
+
+    Args:
+        given: name -> table, which stands in the place of the one that ``task.data`` names; None where there is none.
+
+    Raises:
+        ConfigError, ManifestError: as ``read_tables``.
+    """
     sources = {name: getattr(task.data, name) if given.get(name) is None else given[name] for name in TABLES}
     sources = {name: source for name, source in sources.items() if source is not None}
-    setting = setting_of(task, sources)
+    setting_of(task, sources)  # refuses tables that nothing would read
     tables = {
         name: read_records(source, root=root, allow_outside=task.data.allow_outside) for name, source in sources.items()
     }
-    learned, chosen = ("source", "source_valid") if "train" not in tables and "source" in tables else ("train", "valid")
+    learned, _ = _learned_from(tables)
     count = len(tables[learned]) if learned in tables else 0
     if count < 2:
         raise ConfigError(
@@ -117,28 +148,25 @@ def read_tables(task: Task, *, root: str | Path | None = None, **given: Any) -> 
             raise ConfigError(f"the {name} table has no record; leave data.{name} out, or add records")
     if "unlabelled" in tables:  # here and nowhere else: what was never kept cannot be looked at
         tables["unlabelled"] = tables["unlabelled"].without(task.label_columns().values())
-    train, valid, held_out = tables[learned], tables.get(chosen), None
-    if valid is None:
-        held_out, train, valid = _hold_out(train, task.train.seed)
-    return Tables(
-        train,
-        valid,
-        tables.get("test"),
-        held_out,
-        hashes={name: sha256_of(Path(source)) for name, source in sources.items() if isinstance(source, str | Path)},
-        setting=setting,
-        source=tables.get("source") if learned == "train" else None,
-        unlabelled=tables.get("unlabelled"),
-    )
+    hashes = {name: sha256_of(Path(source)) for name, source in sources.items() if isinstance(source, str | Path)}
+    return tables, hashes
 
 
-def _hold_out(records: Records, seed: int) -> tuple[tuple[int, ...], Records, Records]:
-    """The rows of a tenth of the records, the rest, and that tenth."""
+def _learned_from(tables: Mapping[str, Records]) -> tuple[str, str]:
+    """Names of the table that is learned from and of the one that chooses the checkpoint."""
+    return ("source", "source_valid") if "train" not in tables and "source" in tables else ("train", "valid")
+
+
+def hold_out(records: Records, task: Task) -> tuple[int, ...]:
+    """Rows (from 0) that validate where there is no validation table: a tenth, drawn with the seed, by whole groups.
+
+    Raises:
+        ConfigError: if all records are of one group.
+    """
     count = len(records)
-    shuffled = np.random.default_rng(seed).permutation(count)
     cut = max(min(2, count - 1), count // HELD_OUT)  # of one number alone there is no R2
-    rows = tuple(sorted(shuffled[:cut].tolist()))
-    return rows, records.subset(sorted(shuffled[cut:].tolist())), records.subset(rows)
+    groups = record_groups(records, task.data.group)
+    return tuple(held_out_rows(count, cut, groups=groups, seed=task.train.seed))
 
 
 def unseen_labels(records: Records, targets: Mapping[str, TargetReader]) -> dict[str, list[str]]:

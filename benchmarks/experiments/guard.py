@@ -1,17 +1,106 @@
-"""E13 (slow): how often the guard's intervals hold the true gap, and how often it gives a wrong sign."""
+"""E13 (slow): how often the guard gives the right verdict, and how often its intervals hold the true gap."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import nn
 
-from benchmarks.experiments.common import Finding, Network, digits, probe_accuracy, source_net
+from benchmarks.experiments.common import (
+    CONVERGED,
+    Finding,
+    Network,
+    SourceTask,
+    digits,
+    halves,
+    probe_accuracy,
+    source_net,
+)
 from multimodal.transfer.folds import repeated_folds
-from multimodal.transfer.guard import Gaps, judge, paired_gaps, record_scores
+from multimodal.transfer.guard import Gaps, Verdict, judge, paired_gaps, record_scores, strongest_baseline
+from multimodal.transfer.guard.arms import FOLDS, REPEATS, probe_scores
 from multimodal.transfer.probes import fit_softmax
 
+SEEDS = 20
+LABELS = 200
 REPETITIONS = 60
 
 
 def e13() -> list[Finding]:
-    """0-4 -> 5-9 (harmful) and two random encoders (near null), 50 and 200 labels."""
+    """Verdicts on converged source nets, 200 labels, 20 seeds; coverage of layer 1 and of random encoders, 60 draws."""
+    return [*_verdicts(), *_coverage()]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A source task and a target task, and the verdict that is true of them."""
+
+    name: str
+    source: SourceTask
+    target: Callable[[np.ndarray], np.ndarray]
+    """Digits of the target records -> their classes."""
+    truth: str
+
+
+CASES = (
+    _Case("0-4 -> 5-9", "0-4", lambda digits: digits - 5, "negative"),
+    _Case("parity -> 10 classes", "parity", lambda digits: digits, "negative"),
+    _Case("10 classes -> parity", "10 classes", lambda digits: digits % 2, "positive"),
+)
+
+
+def _verdicts() -> list[Finding]:
+    found, wrong, wrong_of_strongest = [], 0, 0
+    reported = []
+    for case in CASES:
+        pairs = [_judge(case, seed) for seed in range(SEEDS)]
+        kinds, strongest = ([verdict.kind for verdict in column] for column in zip(*pairs, strict=True))
+        gap = float(np.mean([verdict.gap for verdict, _ in pairs]))
+        opposite = "positive" if case.truth == "negative" else "negative"
+        wrong, wrong_of_strongest = wrong + kinds.count(opposite), wrong_of_strongest + strongest.count(opposite)
+        told = f"{case.name}, against raw pixels (mean gap {gap:+.3f}): {case.truth} verdicts of {SEEDS}"
+        found.append(Finding(told, 16, kinds.count(case.truth), 0, "at least"))
+        gap = float(np.mean([verdict.gap for _, verdict in pairs]))
+        told = f"{case.name}, against the stronger of raw and random (mean gap {gap:+.3f})"
+        reported.append(Finding(f"{told}: {case.truth} verdicts of {SEEDS}", None, strongest.count(case.truth), 0))
+    total = SEEDS * len(CASES)
+    found.append(Finding(f"against raw pixels: wrong sign of {total}", 0, wrong, 0, "at most"))
+    told = f"against the stronger of raw and random: wrong sign of {total}"
+    return [*found, *reported, Finding(told, None, wrong_of_strongest, 0)]
+
+
+def _judge(case: _Case, seed: int) -> tuple[Verdict, Verdict]:
+    """The verdict against raw pixels, and against the stronger of these and a random encoder."""
+    pixels, labels = digits()
+    there = np.flatnonzero(labels >= 5) if case.source == "0-4" else halves(seed)[1]  # none of the source's records
+    rows = np.random.default_rng(seed).permutation(there)[:LABELS]
+    targets = case.target(labels[rows])
+    net = source_net(case.source, seed, steps=CONVERGED)
+    _check_convergence(net, case, seed)
+    fresh = Network(int(targets.max()) + 1, seed=1000 + seed)
+    parts = repeated_folds(targets, folds=FOLDS, repeats=REPEATS, seed=seed)
+    ours, raw, random = (
+        probe_scores(features, targets, parts)
+        for features in (net.features(pixels[rows]), pixels[rows], fresh.features(pixels[rows]))
+    )
+    strongest = strongest_baseline({"raw": raw, "random": random}, parts)
+    return judge(paired_gaps(ours, raw, parts)), judge(paired_gaps(ours, strongest, parts))
+
+
+@torch.no_grad()
+def _check_convergence(net: Network, case: _Case, seed: int) -> None:
+    pixels, labels = digits()
+    rows = np.flatnonzero(labels < 5) if case.source == "0-4" else halves(seed)[0]
+    targets = labels[rows] % 2 if case.source == "parity" else labels[rows]
+    loss = float(nn.functional.cross_entropy(net(torch.from_numpy(pixels[rows]).float()), torch.from_numpy(targets)))
+    if loss > 1e-3:
+        raise RuntimeError(
+            f"{case.name}, seed {seed}: the source loss is {loss:.2g} after {CONVERGED} steps, not below .001"
+        )
+
+
+def _coverage() -> list[Finding]:
     pixels, labels = digits()
     high = np.flatnonzero(labels >= 5)
     source = source_net("0-4", 0)

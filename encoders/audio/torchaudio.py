@@ -115,9 +115,14 @@ def wav2vec2(
         options={"max_seconds": max_seconds, "model": json.loads(json.dumps(arguments))},
     )
     if weights is not None:
-        path = download(FILES_AT + bundle._path, name) if weights == "pretrained" else Path(weights)
+        path = download(weights_url(name), name) if weights == "pretrained" else Path(weights)
         encoder.provenance = Provenance(str(weights), load_state(encoder, path, ignore=("aux.",)))
     return encoder
+
+
+def weights_url(name: str) -> str:
+    """Where the weights of a registered name come from."""
+    return FILES_AT + str(getattr(import_torchaudio().pipelines, name.removeprefix(FAMILY).upper())._path)
 
 
 def import_torchaudio() -> Any:

@@ -1,12 +1,13 @@
 """Commands of training: demo, check, train, evaluate."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, Config, Overrides, RunFolder, Table
-from multimodal.console import say, show_metrics, show_table
+from multimodal.console import say, show_folds, show_metrics, show_table
 
 
 def demo(
@@ -40,18 +41,39 @@ def train(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Folder of the run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Goes on with the run in --out.")] = False,
+    folds: Annotated[
+        int | None, typer.Option("--folds", metavar="K", min=2, help="Cross-validates in K folds.")
+    ] = None,
+    encoder: Annotated[
+        Literal["auto"] | None, typer.Option("--encoder", help="auto: the best of inputs.*.candidates.")
+    ] = None,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keeps frozen encoders' tokens on disk.")] = True,
 ) -> None:
-    """Trains a job: RUN gets config.yaml, model.safetensors, metrics.json, history.csv and checkpoints/."""
+    """Trains a job: RUN gets config.yaml, model.safetensors, metrics.json, history.csv and checkpoints/.
+
+    With --folds, RUN gets a run for each fold of the training table, folds.json and out_of_fold.csv.
+    """
     from multimodal.training import fit
 
     if resume and out is None:
         raise typer.BadParameter("name the run to go on with, for example --out runs/retail", param_hint="--resume")
-    run = fit(config, overrides=overrides or (), out=out, resume=resume, cache=cache, say=say)
+    if folds is not None:
+        if encoder is not None:
+            message = "choose the encoders first, with `multimodal rank`: the folds must not choose what they judge"
+            raise typer.BadParameter(message, param_hint="--encoder")
+        _cross_validate(config, overrides or (), folds, out, resume=resume, cache=cache)
+        return
+    run = fit(config, overrides=overrides or (), out=out, encoder=encoder, resume=resume, cache=cache, say=say)
     if run.metrics:
         show_metrics(run.metrics)
-    if any(encoder["weights"] != "random" for encoder in run.provenance["encoders"].values()):
-        say(f"transfer gap: not measured; `multimodal transfer-check {config}` measures it")
+
+
+def _cross_validate(
+    config: Path, overrides: Sequence[str], folds: int, out: Path | None, *, resume: bool, cache: bool
+) -> None:
+    from multimodal.cross_validation import cross_validate
+
+    show_folds(cross_validate(config, folds, overrides=overrides, out=out, resume=resume, cache=cache, say=say))
 
 
 def evaluate(

@@ -6,7 +6,24 @@ from typing import Annotated
 import typer
 
 from multimodal.commands.options import Config, Overrides
-from multimodal.console import say, show_transfer
+from multimodal.console import say, show_ranking, show_transfer
+
+
+def rank(
+    config: Config,
+    overrides: Overrides = None,
+    encoders: Annotated[
+        list[str] | None, typer.Option("--encoder", metavar="NAME", help="NAME, NAME@random, NAME@WEIGHTS or RUN.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--input", metavar="NAME", help="The input that they read.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Takes scores and choice.")] = None,
+) -> None:
+    """Ranks candidate encoders for an input by a cross-validated probe, before anything is trained."""
+    from multimodal.ranking import rank as rank_encoders
+
+    show_ranking(
+        rank_encoders(config, encoders=encoders or (), input=name, overrides=overrides or (), out=out, say=say)
+    )
 
 
 def transfer_check(

@@ -3,7 +3,7 @@
 from multimodal.config.data import Data
 from multimodal.config.domains import Adapt, Source
 from multimodal.config.fusion import Fusion
-from multimodal.config.inputs import Augment, Input
+from multimodal.config.inputs import Augment, Candidate, Input
 from multimodal.config.load import load_task, parse_task
 from multimodal.config.section import ConfigError
 from multimodal.config.target import METRICS, Target
@@ -16,6 +16,7 @@ __all__ = [
     "NAME_PATTERN",
     "Adapt",
     "Augment",
+    "Candidate",
     "ConfigError",
     "Data",
     "Fusion",

@@ -22,6 +22,9 @@ class Data(Section):
     """Chooses the best checkpoint where there are no target labels (no train); without it a tenth of source does."""
     unlabelled: str | None = None
     """Target inputs without answers, for transfer.adapt and density ratios; label columns in it are never read."""
+    group: str | None = None
+    """Column that says which records belong together (one product, one photo session): neither the rows that are held
+    out of train nor folds split a group. A record whose cell is missing is a group of its own."""
     on_error: Literal["raise", "skip"] = "raise"
     """What an unreadable cell does in training: stop, naming it, or leave the record out, counted and listed."""
     allow_outside: bool = False

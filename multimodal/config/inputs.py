@@ -39,6 +39,44 @@ class Augment(Section):
     """Audio: largest share of the band that one frequency mask of SpecAugment silences."""
 
 
+class Candidate(Section):
+    """An encoder that `multimodal rank` compares with others for one input.
+
+    Short forms: "NAME" (with the registry's own weights), "NAME@random", "NAME@WEIGHTS", or an earlier run's folder,
+    whose encoder of this modality is meant.
+    """
+
+    encoder: str
+    """Registered name, or an earlier run's folder."""
+    weights: str | None = "default"
+    """As in the input."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the encoder's builder."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        if not isinstance(data, str):
+            return data
+        encoder, separator, weights = data.partition("@")
+        if not encoder.strip() or (separator and not weights.strip()):
+            raise ValueError(f"{data!r} names no encoder; give NAME, NAME@random, NAME@WEIGHTS or a run's folder")
+        if not separator:
+            return {"encoder": encoder}
+        return {"encoder": encoder, "weights": None if weights == "random" else weights}
+
+    @property
+    def label(self) -> str:
+        """Its short form.
+
+        >>> Candidate(encoder="torchvision/resnet18", weights=None).label
+        'torchvision/resnet18@random'
+        """
+        if self.weights == "default":
+            return self.encoder
+        return f"{self.encoder}@{'random' if self.weights is None else self.weights}"
+
+
 class Input(Section):
     """One input of the model: a column and the encoder that reads it."""
 
@@ -59,6 +97,8 @@ class Input(Section):
     """Factor on the learning rate for this encoder; left out: 1 with random weights, else transfer.encoder_scale."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Passed to the encoder's builder, e.g. {image_size: 96}."""
+    candidates: list[Candidate] = Field(default_factory=list)
+    """Encoders that `multimodal rank` compares, of which `multimodal train --encoder auto` takes the best."""
     augment: Augment = Augment()
     new_layers: int = Field(default=0, ge=0)
     """Residual layers over the encoder's tokens, learned from random weights with the heads, also where the encoder
@@ -70,9 +110,9 @@ class Input(Section):
             raise ValueError("give either `encoder`, or `share` with the name of another input")
         scaled = self.learning_rate_scale is not None
         own = self.weights != "default" or self.frozen or scaled or self.options or self.new_layers
-        if self.share is not None and own:
+        if self.share is not None and (own or self.candidates):
             raise ValueError(
-                "weights, frozen, learning_rate_scale, options and new_layers belong to the encoder; set them on the "
-                f"input {self.share!r}, whose encoder is shared"
+                "weights, frozen, learning_rate_scale, options, new_layers and candidates belong to the encoder; set "
+                f"them on the input {self.share!r}, whose encoder is shared"
             )
         return self

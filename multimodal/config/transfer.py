@@ -62,6 +62,8 @@ class Transfer(Section):
     views: int = Field(default=1, gt=0)
     """Of each training value of inputs whose encoders are frozen: the value as it is and views - 1 augmented ones, each
     encoded once and kept. An epoch trains on view (epoch modulo views); computed heads see all at once."""
+    guard: Literal["auto", "off"] = "auto"
+    """auto: at its end, training measures whether the weights helped, on a few hundred training records; off: not."""
     lora: Lora = Lora()
     """lora: of the low-rank parts."""
     source: Source | None = None

@@ -9,6 +9,10 @@ import numpy as np
 from multimodal.transfer.checks import check_labels
 
 
+class EmptyFoldError(ValueError):
+    """Groups that are too large for so many folds."""
+
+
 class Fold(NamedTuple):
     """Rows that are trained on, and rows that are held out."""
 
@@ -58,8 +62,27 @@ def repeated_folds(
             for index, (_, test) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
                 parts[repeat, test] = index
         if len(np.unique(parts[repeat])) < folds:
-            raise ValueError(f"a few large groups leave some of {folds} folds empty; lower folds")
+            raise EmptyFoldError(f"a few large groups leave some of {folds} folds empty; lower folds")
     return parts
+
+
+def most_repeated_folds(
+    labels: np.ndarray, *, folds: int, repeats: int, groups: np.ndarray | None = None, seed: int = 0
+) -> np.ndarray:
+    """As ``repeated_folds``, with as many folds up to ``folds`` as the labels and the groups allow.
+
+    >>> most_repeated_folds(np.array([0, 0, 0, 1]), folds=5, repeats=1).max() + 1
+    np.int64(3)
+
+    Raises:
+        ValueError: if they do not allow two.
+    """
+    for fewer in range(min(folds, most_folds(labels, groups)), 2, -1):
+        try:
+            return repeated_folds(labels, folds=fewer, repeats=repeats, groups=groups, seed=seed)
+        except EmptyFoldError:
+            continue  # of large groups, fewer folds may still be filled
+    return repeated_folds(labels, folds=2, repeats=repeats, groups=groups, seed=seed)
 
 
 def most_folds(labels: np.ndarray, groups: np.ndarray | None = None) -> int:

@@ -6,22 +6,28 @@ from typing import Any
 import numpy as np
 
 from multimodal.intervals import Interval
-from multimodal.transfer.folds import most_folds, repeated_folds
-from multimodal.transfer.guard.gaps import paired_gaps, record_scores, strongest_baseline
+from multimodal.transfer.folds import most_repeated_folds
+from multimodal.transfer.guard.gaps import paired_gaps, strongest_baseline
+from multimodal.transfer.guard.held_out import (
+    L2,
+    HeldOut,
+    auc_gaps,
+    balanced_weights,
+    held_out_answers,
+    majority_answers,
+)
 from multimodal.transfer.guard.intervals import corrected_t_interval
 from multimodal.transfer.guard.verdict import Verdict, judge
-from multimodal.transfer.probes.logistic import fit_logistic
 
 FOLDS, REPEATS = 5, 3
-L2 = 0.01
-"""Of every arm, on standardised features. Of .001, .01, .1 and 1 it is within .03 of the best for each arm of photos
-and texts in 43 classes (docs/transfer.md), and one value takes a fifth of the time of a choice inside each fold."""
 MAJORITY, RAW, RANDOM, PROBE, SINGLE = "majority", "raw", "random", "probe", "single:"
 BASELINES = (RAW, RANDOM)
 """What the probe is compared with: the strongest of these."""
 
 
-def compare_arms(arms: Mapping[str, np.ndarray], labels: np.ndarray, *, seed: int = 0) -> dict[str, Any]:
+def compare_arms(
+    arms: Mapping[str, np.ndarray], labels: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
+) -> dict[str, Any]:
     """Accuracy of every arm, the verdict on ``probe`` against the strongest baseline, and what to do, as JSON.
 
     Each arm is a logistic probe on its features, scaled inside the fold.
@@ -31,41 +37,42 @@ def compare_arms(arms: Mapping[str, np.ndarray], labels: np.ndarray, *, seed: in
     Args:
         arms: name -> features [n d]; ``probe``, one of ``raw`` and ``random``, and ``single:INPUT`` for several.
         labels: class of each record, int [n].
+        groups: what belongs together, [n]: no fold splits a group.
         seed: of the folds.
 
     Raises:
-        ValueError: if no class has two records, or there is no baseline.
+        ValueError: if no class has two records (of two groups), or there is no baseline.
     """
-    folds = max(2, min(FOLDS, most_folds(labels)))
-    parts = repeated_folds(labels, folds=folds, repeats=REPEATS, seed=seed)
-    scores = {MAJORITY: record_scores(lambda train, test: _majority(labels, train, test), parts)}
-    for name, features in arms.items():
-        scores[name] = probe_scores(features, labels, parts)
+    parts = most_repeated_folds(labels, folds=FOLDS, repeats=REPEATS, groups=groups, seed=seed)
+    count = int(labels.max()) + 1
+    answers = {MAJORITY: majority_answers(labels, parts, count)}
+    answers |= {name: held_out_answers(features, labels, parts, count) for name, features in arms.items()}
+    scores = {name: answer.right for name, answer in answers.items()}
     baselines = {name: scores[name] for name in BASELINES if name in scores}
-    verdict = judge(paired_gaps(scores[PROBE], strongest_baseline(baselines, parts), parts), seed=seed)
+    strongest = strongest_baseline(baselines, parts)
+    verdict = judge(paired_gaps(scores[PROBE], strongest, parts, groups=groups), seed=seed)
     best = max(baselines, key=lambda name: float(scores[name].mean()))
+    balanced = paired_gaps(scores[PROBE], strongest, parts, weights=balanced_weights(labels))
     return {
         **verdict_json(verdict),
         "against": best,
+        "balanced_accuracy_gap": estimate(float(balanced.per_fold.mean()), corrected_t_interval(balanced)),
+        "auc_gap": _auc_gap(answers[PROBE], answers[best], parts),
         "arms": {name: _estimate(values, parts) for name, values in scores.items()},
         "action": _action(verdict, best),
-        "inputs": _against_singles(scores, parts, seed),
-        "folds": folds,
+        "inputs": _against_singles(scores, parts, groups, seed),
+        "folds": int(parts.max()) + 1,
         "repeats": REPEATS,
         "seed": seed,
         "records": len(labels),
+        "groups": None if groups is None else len(np.unique(groups)),
+        "l2": L2,
     }
 
 
 def probe_scores(features: np.ndarray, labels: np.ndarray, parts: np.ndarray) -> np.ndarray:
     """1 where a probe that did not see the record is right, else 0, [r n]."""
-    count = int(labels.max()) + 1
-
-    def fit_score(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        probe = fit_logistic(features[train], labels[train], l2=L2, num_classes=count)
-        return probe.classifier.predict(features[test]) == labels[test]
-
-    return record_scores(fit_score, parts)
+    return held_out_answers(features, labels, parts, int(labels.max()) + 1).right
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
@@ -84,8 +91,9 @@ def estimate(value: float, interval: Interval) -> dict[str, float]:
     return {"value": value, "low": interval[0], "high": interval[1]}
 
 
-def _majority(labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    return labels[test] == np.bincount(labels[train]).argmax()
+def _auc_gap(ours: HeldOut, theirs: HeldOut, parts: np.ndarray) -> dict[str, float] | None:
+    gaps = auc_gaps(ours, theirs, parts)
+    return None if gaps is None else estimate(float(gaps.per_fold.mean()), corrected_t_interval(gaps))
 
 
 def _estimate(scores: np.ndarray, parts: np.ndarray) -> dict[str, float]:
@@ -94,12 +102,15 @@ def _estimate(scores: np.ndarray, parts: np.ndarray) -> dict[str, float]:
     return estimate(float(gaps.per_fold.mean()), (max(0.0, low), min(1.0, high)))  # a share
 
 
-def _against_singles(scores: Mapping[str, np.ndarray], parts: np.ndarray, seed: int) -> dict[str, Any] | None:
+def _against_singles(
+    scores: Mapping[str, np.ndarray], parts: np.ndarray, groups: np.ndarray | None, seed: int
+) -> dict[str, Any] | None:
     """The probe on all inputs against that on the best one; None where there is one input."""
     singles = {name: values for name, values in scores.items() if name.startswith(SINGLE)}
     if not singles:
         return None
-    verdict = judge(paired_gaps(scores[PROBE], strongest_baseline(singles, parts), parts), seed=seed)
+    gaps = paired_gaps(scores[PROBE], strongest_baseline(singles, parts), parts, groups=groups)
+    verdict = judge(gaps, seed=seed)
     best = max(singles, key=lambda name: float(singles[name].mean())).removeprefix(SINGLE)
     words = {"positive": "gain over", "negative": "lose against", "inconclusive": "cannot be told from"}
     return {**verdict_json(verdict), "against": best, "note": f"inputs together {words[verdict.kind]} {best} alone"}

@@ -6,6 +6,7 @@ from multimodal.transfer.maps.easy_adapt import easy_adapt
 from multimodal.transfer.maps.pca import fit_pca
 from multimodal.transfer.maps.procrustes import fit_procrustes
 from multimodal.transfer.maps.ridge import fit_ridge_map
+from multimodal.transfer.maps.span import fit_span
 from multimodal.transfer.maps.standardise import fit_domain_standardise, fit_standardise
 from multimodal.transfer.maps.subspace_alignment import fit_subspace_alignment
 
@@ -18,6 +19,7 @@ __all__ = [
     "fit_pca",
     "fit_procrustes",
     "fit_ridge_map",
+    "fit_span",
     "fit_standardise",
     "fit_subspace_alignment",
     "identity",

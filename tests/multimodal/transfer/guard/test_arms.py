@@ -8,7 +8,8 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
 
 from multimodal.transfer.folds import repeated_folds
-from multimodal.transfer.guard.arms import L2, compare_arms, probe_scores, sample_rows
+from multimodal.transfer.guard.arms import compare_arms, probe_scores, sample_rows
+from multimodal.transfer.guard.held_out import L2
 
 
 def planted(count: int, strength: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,38 @@
+"""Which registered weights lie on this machine already. Nothing is fetched."""
+
+from pathlib import Path
+
+import torch
+
+from encoders.registry import BUILT_IN, EncoderInfo
+
+FROM_URL = ("torchvision", "torchaudio")
+"""Libraries whose weights ``encoders.weights.download`` keeps as one file each."""
+
+
+def has_local_weights(info: EncoderInfo) -> bool:
+    """Whether ``weights="pretrained"`` needs no network: those of the package, registered by code, or fetched before.
+
+    Families (``timm/*``, ``transformers/*``) have no weights until one of them is named, so that they are no.
+    """
+    if not info.has_weights or info.name.endswith("*"):
+        return False
+    family = info.name.partition("/")[0]
+    if info.source == BUILT_IN or family not in FROM_URL:
+        return True
+    return kept_file(_url(info.name)).is_file()
+
+
+def kept_file(url: str) -> Path:
+    """Where torch's own cache (``TORCH_HOME``) keeps what comes from ``url``."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def _url(name: str) -> str:
+    if name.startswith("torchvision/"):
+        from encoders.image.torchvision_weights import published_weights
+
+        return str(published_weights(name, None).url)
+    from encoders.audio.torchaudio import weights_url
+
+    return weights_url(name)

@@ -1,0 +1,46 @@
+"""What a training says of its job before it begins."""
+
+from collections.abc import Sequence
+
+from encoders.base import Encoder
+from multimodal.job import Job
+from multimodal.progress import Say
+from multimodal.settings import DESCRIPTIONS
+from multimodal.tables import unseen_labels
+from multimodal.targets import nearest_label
+
+
+def announce(job: Job, say: Say) -> None:
+    """Says what was understood: records, weights of every encoder, labels that cannot be right."""
+    tables = job.tables
+    say(f"setting: {tables.setting} ({DESCRIPTIONS[tables.setting]})")
+    held_out = " (held out of train)" if tables.held_out is not None else ""
+    test = 0 if tables.test is None else len(tables.test)
+    beside = {"source": tables.source, "unlabelled": tables.unlabelled}
+    counts = "".join(f", {len(table)} {name}" for name, table in beside.items() if table is not None)
+    say(f"records: {len(tables.train)} train, {len(tables.valid)} valid{held_out}, {test} test{counts}")
+    for name, encoder in job.encoders.items():
+        owner = job.model.encoder_of[name]
+        shared = f", shared with {owner}" if owner != name else ""
+        say(f"{name}: {encoder.name}, weights {describe_weights(encoder)}, {count(encoder)} parameters{shared}")
+    for records in filter(None, (tables.valid, tables.test)):
+        for task, labels in unseen_labels(records, job.targets).items():
+            listed = _with_hints(labels, job.heads[task]["labels"])
+            say(f"warning: {records.source}: {task} has labels that train lacks, counted as wrong: {listed}")
+
+
+def _with_hints(labels: Sequence[str], known: Sequence[str]) -> str:
+    near = {label: nearest_label(label, known) for label in labels}
+    return ", ".join(label + (f" ({near[label]}?)" if near[label] is not None else "") for label in labels)
+
+
+def describe_weights(encoder: Encoder) -> str:
+    """Where an encoder's weights come from, for people."""
+    provenance = encoder.provenance
+    digest = f" (sha256 {provenance.sha256[:12]}, licence {provenance.licence})" if provenance.sha256 else ""
+    return provenance.weights + digest
+
+
+def count(encoder: Encoder) -> str:
+    """Parameters, with thousands marked."""
+    return f"{sum(parameter.numel() for parameter in encoder.parameters()):,}"

@@ -1,0 +1,64 @@
+"""The training records whose class is known, as what compares arms or encoders takes them.."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from multimodal.build import label_cells
+from multimodal.config import Task
+from multimodal.groups import record_groups
+from multimodal.records import Records
+from multimodal.targets import ClassTarget, TargetReader
+from multimodal.transfer.folds import most_folds
+from multimodal.transfer.guard.arms import sample_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Records of a table whose class is known."""
+
+    rows: np.ndarray
+    """Rows (from 0), in order."""
+    classes: np.ndarray
+    """Of each, int [n]."""
+    groups: np.ndarray | None
+    """Of each, int [n]; None where no column says what belongs together."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, kept: np.ndarray) -> "Labelled":
+        """Some of them, by place or by mask."""
+        groups = None if self.groups is None else self.groups[kept]
+        return Labelled(self.rows[kept], self.classes[kept], groups)
+
+    def sample(self, most: int, seed: int) -> "Labelled":
+        """At most so many of them, in the same shares of the classes."""
+        return self.take(sample_rows(self.classes, most, seed=seed))
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing can be held out of them; None where it can."""
+        if len(self) == 0 or most_folds(self.classes, self.groups) < 2:
+            of_groups = "" if self.groups is None else " of two groups"
+            return f"no class has two records{of_groups}, so that none can be held out"
+        return None
+
+
+def labelled_records(task: Task, records: Records, targets: Mapping[str, TargetReader]) -> dict[str, Labelled]:
+    """Those of every classification task.
+
+    Raises:
+        RecordError: for a label or a group that cannot be used.
+    """
+    groups = record_groups(records, task.data.group)
+    found = {}
+    for name, target in targets.items():
+        if isinstance(target, ClassTarget):
+            values = label_cells(name, task.tasks[name], target.column, records, task.data.on_error)
+            cells = [target.read({target.column: value}) for value in values]
+            rows = np.array([row for row, cell in enumerate(cells) if cell is not None], dtype=np.int64)
+            classes = np.array([int(cell) for cell in cells if cell is not None], dtype=np.int64)
+            found[name] = Labelled(rows, classes, None if groups is None else groups[rows])
+    return found

@@ -1,0 +1,87 @@
+"""The folder of a run before it is one: free, begun, or finished; and what a resumed run must have in common."""
+
+import importlib.metadata
+import json
+from pathlib import Path
+
+from multimodal.config import Task, load_task
+from multimodal.files import write_atomically
+from multimodal.job import Job
+from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RunError, write_architecture
+from multimodal.tables import Tables
+from multimodal.transfer_choice import choose_transfer
+
+
+def free_folder(folder: Path) -> Path:
+    """The folder, or where it is taken the same with a number."""
+    number, candidate = 1, folder
+    while candidate.exists():
+        number += 1
+        candidate = folder.with_name(f"{folder.name}-{number}")
+    return candidate
+
+
+def is_taken(folder: Path) -> bool:
+    """Whether the folder holds anything."""
+    return folder.exists() and not (folder.is_dir() and all(path.suffix == ".partial" for path in folder.iterdir()))
+
+
+def is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
+    """Whether the run is done; refuses a folder that holds something else."""
+    if not is_taken(folder):
+        return False
+    if not resume:
+        raise RunError(f"{folder} is not empty; add --resume to go on with the run in it, or name another folder")
+    config = folder / CONFIG_FILE
+    if not config.is_file():
+        raise RunError(f"{folder} holds no training run (there is no {CONFIG_FILE}); name another folder")
+    if load_task(config) != task:
+        raise RunError(
+            f"{folder} holds a run of another config, and --resume only goes on with the same; compare it with "
+            f"{config}, or name another folder"
+        )
+    return (folder / METRICS_FILE).is_file()
+
+
+def refuse_other_data(folder: Path, tables: Tables) -> None:
+    """A run that was begun on other training records would go on as neither."""
+    if not (folder / MODEL_FILE).is_file():
+        return
+    begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["provenance"]
+    names = {"train": "training", "source": "source", "unlabelled": "unlabelled"}
+    other = [name for key, name in names.items() if begun["data"].get(key) != tables.hashes.get(key)]
+    if other or begun.get("left_out", []) != list(tables.left_out):
+        which = f"another {other[0]} table (its sha256 differs)" if other else "another fold of the training table"
+        raise RunError(
+            f"{folder} was begun on {which}; put that table back to go on with --resume, or train the new one in "
+            "another folder"
+        )
+
+
+def refuse_other_weights(folder: Path, job: Job) -> None:
+    """Checkpoints leave out encoders that never train, so that they must be those that the run began with."""
+    if not (folder / MODEL_FILE).is_file():
+        return
+    begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["inputs"]
+    for name, encoder in job.encoders.items():
+        if begun[name]["provenance"]["sha256"] != encoder.provenance.sha256:
+            raise RunError(
+                f"{folder} was begun with other weights of inputs.{name} (their sha256 differs); put those back to go "
+                "on with --resume, or train with the new ones in another folder"
+            )
+
+
+def write_description(folder: Path, job: Job) -> None:
+    """Writes what the run was told, before it is trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / CONFIG_FILE, job.task.to_yaml().encode())  # first: it marks the folder as this run's
+    provenance = {
+        "data": job.tables.hashes,
+        "held_out": job.tables.held_out,
+        **({"left_out": job.tables.left_out} if job.tables.left_out else {}),
+        "setting": job.tables.setting,
+        "seed": job.task.train.seed,
+        "transfer": choose_transfer(job.task, job.encoders, job.tables.train).to_json(),
+        "versions": {name: importlib.metadata.version(name) for name in ("multimodal-transfer", "torch")},
+    }
+    write_architecture(folder, job.task, job.encoders, job.heads, job.model, provenance)

@@ -1,0 +1,59 @@
+"""What the heads of an earlier run answer to other records: the source answers that LEEP and NCE read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from encoders.source_run import SourceRun
+from multimodal.data import RecordDataset, num_workers
+from multimodal.decoding import Softmax
+from multimodal.evaluation import answer
+from multimodal.features import feature_reader
+from multimodal.progress import Say
+from multimodal.records import InputReader, Records
+from multimodal.run import Run
+
+NOWHERE = ""
+"""A column that no table has: inputs of the run that the records lack."""
+
+
+def source_answers(
+    source: SourceRun, column: str, records: Records, *, cache: Path | None, say: Say
+) -> dict[str, np.ndarray]:
+    """Classification task of the run -> probabilities [n z] of its classes, from one input alone.
+
+    When not to use: where the run's heads need its other inputs, too; without them they answer from the missing tokens.
+
+    Args:
+        column: of the records, which the run's input reads.
+        records: all of which can be read.
+    """
+    run = Run(source.folder)
+    readers: dict[str, InputReader] = {name: replace(reader, column=NOWHERE) for name, reader in run.readers.items()}
+    for name, reader in run.readers.items():
+        if run.model.encoder_of[name] == run.model.encoder_of[source.input]:
+            readers[name] = feature_reader(
+                replace(reader, column=column),
+                run.model.encoder(name),
+                [records],
+                pooled=run.model.fusion.uses_mean_token_only,
+                cache=cache,
+                workers=num_workers("auto"),
+                say=say,
+            )
+    shown = run.model.input_names
+    answers = answer(run.model, RecordDataset(records, readers, {}), subsets=[shown])
+    outputs = answers.outputs[shown]
+    return {
+        task: decoding.scores(outputs[task])
+        for task, decoding in run.decodings.items()
+        if isinstance(decoding, Softmax) and source.input in run.task.task_inputs(task)
+    }
+
+
+def source_records(source: SourceRun) -> tuple[Records, str] | None:
+    """The records that trained the run and the column of the input; None where their file is not as it was."""
+    run = Run(source.folder)
+    records = run.training_records()
+    return None if records is None else (records, run.task.input_column(source.input))

@@ -1,0 +1,65 @@
+"""A trained model against probes, on validation records: is what was trained what should be shipped? No torch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from multimodal.transfer.guard.arms import PROBE, SINGLE, estimate
+from multimodal.transfer.guard.gaps import Gaps
+from multimodal.transfer.guard.intervals import paired_bootstrap_interval
+
+MODEL = "model"
+
+
+def compare_trained(
+    right: Mapping[str, np.ndarray], *, groups: np.ndarray | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Accuracy of the model and of each probe, the model's gap to each, and what to ship, as JSON.
+
+    One fitted model is compared with another, so that drawing the records again is the right interval (of the rule of
+    three's width where they never differ). They are the records that chose the model's epoch: they flatter it, so that
+    "below" is to be believed rather than "above".
+
+    When not to use: to say what a method is worth; one training each says little of that.
+
+    Args:
+        right: arm -> 1 where the answer to a validation record is right, else 0, [m]: ``model``, ``probe``, and
+            ``single:INPUT``. The probes were fitted to training records alone.
+        groups: what belongs together, [m].
+
+    >>> compare_trained({"model": np.zeros(40), "probe": np.ones(40)})["gaps"]["probe"]["verdict"]
+    'below'
+    """
+    gaps = {name: _gap(right[MODEL] - values, groups, seed) for name, values in right.items() if name != MODEL}
+    return {
+        "records": len(right[MODEL]),
+        "accuracy": {name: float(values.mean()) for name, values in right.items()},
+        "gaps": gaps,
+        "action": _action(gaps),
+    }
+
+
+def _gap(differences: np.ndarray, groups: np.ndarray | None, seed: int) -> dict[str, Any]:
+    gap = float(differences.mean())
+    low, high = paired_bootstrap_interval(Gaps(np.array([gap]), differences, 0.0, groups), seed=seed)
+    margin = max((high - low) / 2, 3.0 / len(differences))
+    verdict = "below" if gap + margin < 0 else "above" if gap - margin > 0 else "cannot be told"
+    return {**estimate(gap, (gap - margin, gap + margin)), "verdict": verdict}
+
+
+def _action(gaps: Mapping[str, Mapping[str, Any]]) -> str:
+    """What to ship, in one sentence; nothing where the model is as good as the probes."""
+    singles = [name.removeprefix(SINGLE) for name in gaps if name.startswith(SINGLE) and _is_below(gaps[name])]
+    if PROBE in gaps and _is_below(gaps[PROBE]):
+        return (
+            "ship the probe: the trained model is below it; set transfer.strategy: linear_probe, fusion.name: concat "
+            "and fusion.dim: null"
+        )
+    if singles:
+        return f"ship {singles[0]} alone: the trained model is below a probe on it; name it in tasks.*.inputs"
+    return ""
+
+
+def _is_below(gap: Mapping[str, Any]) -> bool:
+    return bool(gap["verdict"] == "below")
