@@ -18,6 +18,7 @@ from multimodal.decoding import Decoding, Softmax
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.late import LateHead
 from multimodal.model import MultimodalModel
+from multimodal.objective import Objective
 from multimodal.pairs import evaluation_views
 from multimodal.records import InputReader, RecordError, Records, class_label, is_missing
 from multimodal.targets import (
@@ -32,6 +33,7 @@ from multimodal.targets import (
     parse_number,
     read_labels,
 )
+from multimodal.task_weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.transfer import (
     EncoderPolicy,
     Finetune,
@@ -310,6 +312,13 @@ def _learning_rate_scale(task: Task, entry: Input, encoder: Encoder) -> float:
 def has_random_weights(encoder: Encoder) -> bool:
     """Whether the encoder knows nothing yet."""
     return encoder.provenance.weights == "random"
+
+
+def build_objectives(task: Task) -> dict[str, Objective]:
+    """Name -> loss beside those of the tasks, while training."""
+    if task.train.task_weighting != "uncertainty":
+        return {}
+    return {TASK_WEIGHT: LearnedTaskWeights({name: target.weight for name, target in task.tasks.items()})}
 
 
 def build_optimizer_spec(task: Task) -> OptimizerSpec:

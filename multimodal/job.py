@@ -167,6 +167,8 @@ class Job:
             checkpoint_steps=train.checkpoint_steps,
             workers=self.workers,
             on_error=self.task.data.on_error,
+            project_conflicts=train.task_weighting == "pcgrad",
+            gradient_cosine=train.gradient_cosine,
         )
 
     @property

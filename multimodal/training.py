@@ -13,17 +13,21 @@ from typing import Any
 import torch
 
 from encoders.base import Encoder
-from multimodal.build import build_strategy
+from multimodal.build import build_objectives, build_strategy
 from multimodal.checkpoint import save_tensors
 from multimodal.config import Task, load_task
 from multimodal.distributed import Processes, processes
 from multimodal.files import write_atomically
 from multimodal.job import Job, choose_device
+from multimodal.model import MultimodalModel
+from multimodal.objective import reports
 from multimodal.progress import Say, format_seconds
 from multimodal.results import write_results
 from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, WEIGHTS_FILE, Run, RunError, write_architecture
 from multimodal.tables import Tables, open_task, read_tables, unseen_labels
 from multimodal.targets import nearest_label
+from multimodal.task_conflicts import conflict_lines, summarise_cosines
+from multimodal.task_gradients import check_shared
 from multimodal.token_store import cache_folder
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
@@ -110,10 +114,13 @@ def train_job(
         The job as it was trained, with kept tokens; and what happened, JSON.
     """
     began = time.monotonic()
+    job.model.objectives.update(build_objectives(job.task))
     job.model.to(device)
     strategy = build_strategy(job.task, job.model)
     strategy.prepare(job.model)
     phases = strategy.plan(job.model, job.task.train.epochs)
+    if options.project_conflicts:
+        check_shared(job.model, phases)
     job = _with_kept_tokens(job, phases, cache, group, say)
     options = replace(options, workers=job.workers)
     trainer = Trainer(
@@ -128,11 +135,15 @@ def train_job(
         processes=group,
     )
     state = trainer.fit(phases, resume=resume)
+    summary = _summary(state, job.model, seconds=time.monotonic() - began)
+    for line in conflict_lines(summary.get("gradient_cosine", {})):
+        say(line)
+    job.model.objectives.clear()
     strategy.finish(job.model)
     if group.is_main:
         job.model.eval()
         save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
-    return job, _summary(state, seconds=time.monotonic() - began)
+    return job, summary
 
 
 def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, group: Processes, say: Say) -> Job:
@@ -225,14 +236,16 @@ def count(encoder: Encoder) -> str:
     return f"{sum(parameter.numel() for parameter in encoder.parameters()):,}"
 
 
-def _summary(state: TrainerState, *, seconds: float) -> dict[str, Any]:
+def _summary(state: TrainerState, model: MultimodalModel, *, seconds: float) -> dict[str, Any]:
     score = state.best_score
+    of_tasks = {"gradient_cosine": summarise_cosines(state.history), "objectives": reports(model)}
     return {
         "steps": state.step,
         "epochs": len(state.history),
         "best_score": score if score is not None and math.isfinite(score) else None,
         "non_finite_steps": state.non_finite,
         "skipped_rows": state.skipped_rows,
+        **{name: found for name, found in of_tasks.items() if found},
         "seconds": seconds,
     }
 

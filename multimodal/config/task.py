@@ -59,6 +59,11 @@ class Task(Section):
             if target.type == "contrastive":
                 check_pair(self, name)
         self._check_metric()
+        if self.train.task_weighting != "fixed" and len(self.tasks) < 2:
+            raise ValueError(
+                f"train.task_weighting is {self.train.task_weighting}, which weighs tasks against each other, and "
+                "there is only one; leave it out"
+            )
         balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
         if len(balanced) > 1:
             raise ValueError(f"tasks {' and '.join(balanced)} both want balanced_sampler; only one can have it")
