@@ -10,7 +10,7 @@ import numpy as np
 from encoders import create_encoder, find_encoder
 from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
-from fusion import ConcatFusion, FusionModule, LateFusion, create_fusion
+from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Target, Task
 from multimodal.contrastive import ContrastiveHead
@@ -19,7 +19,7 @@ from multimodal.heads import ClassificationHead, Head, MultilabelHead, Regressio
 from multimodal.late import LateHead
 from multimodal.model import MultimodalModel
 from multimodal.objective import Objective
-from multimodal.pairs import evaluation_views
+from multimodal.pairs import evaluation_views, keeps_apart
 from multimodal.records import InputReader, RecordError, Records, class_label, is_missing
 from multimodal.targets import (
     ClassTarget,
@@ -261,9 +261,9 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
 
 
 def _contrastive_head(task: Task, name: str, encoders: Mapping[str, Encoder], fusion: FusionModule) -> ContrastiveHead:
-    assert isinstance(fusion, ConcatFusion)  # checked with the config: its parts lie side by side
     first, second = task.task_inputs(name)
-    return ContrastiveHead(fusion.in_dims, (first, second), shared=encoders[first] is encoders[second])
+    shared, mixed = encoders[first] is encoders[second], not keeps_apart(task.fusion)
+    return ContrastiveHead(fusion.in_dims, (first, second), shared=shared, mixed=mixed)
 
 
 def _unimodal_heads(
