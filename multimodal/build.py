@@ -1,6 +1,6 @@
 """The one place that turns a job description into objects."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,7 @@ from multimodal.targets import (
     read_labels,
 )
 from multimodal.task_weighting import TASK_WEIGHT, LearnedTaskWeights
+from multimodal.tower import TowerHead
 from multimodal.transfer import (
     EncoderPolicy,
     Finetune,
@@ -188,9 +189,11 @@ def task_arguments(task: Task, name: str, records: Records) -> dict[str, Any]:
     return {}
 
 
-def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any]) -> Head:
-    """A head from its type and what ``head_arguments`` gave."""
-    return HEADS[kind](in_dim, **arguments)
+def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any], *, tower: Sequence[int] = ()) -> Head:
+    """A head from its type and what ``head_arguments`` gave, over a tower of these widths where there are any."""
+    if not tower:
+        return HEADS[kind](in_dim, **arguments)
+    return TowerHead(in_dim, tower, HEADS[kind](tower[-1], **arguments))
 
 
 def build_decodings(task: Task, decodings: Mapping[str, Decoding]) -> dict[str, Decoding]:
@@ -248,7 +251,7 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
         elif isinstance(fusion, LateFusion):
             built[name] = LateHead(alone, fusion.in_dims)
         else:
-            built[name] = build_head(kind, fusion.out_dim, arguments)
+            built[name] = build_head(kind, fusion.out_dim, arguments, tower=task.tasks[name].tower)
             unimodal[name] = alone
     return MultimodalModel(
         encoders,
@@ -270,10 +273,12 @@ def _unimodal_heads(
     task: Task, name: str, encoders: Mapping[str, Encoder], arguments: Mapping[str, Any]
 ) -> dict[str, Head]:
     """Input -> head of a task that sees it alone; none where nothing has a use for them."""
-    kind = task.tasks[name].type
-    if kind == "contrastive" or (task.fusion.name != "late" and task.fusion.unimodal_weight == 0):
+    kind, late = task.tasks[name].type, task.fusion.name == "late"
+    if kind == "contrastive" or (not late and task.fusion.unimodal_weight == 0):
         return {}
-    return {entry: build_head(kind, encoders[entry].embed_dim, arguments) for entry in task.task_inputs(name)}
+    tower = task.tasks[name].tower if late else ()  # auxiliary heads shall ask much of the encoder, not of a tower
+    widths = {entry: encoders[entry].embed_dim for entry in task.task_inputs(name)}
+    return {entry: build_head(kind, width, arguments, tower=tower) for entry, width in widths.items()}
 
 
 def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:

@@ -1,6 +1,6 @@
 """The job's tasks."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,9 @@ class Target(Section):
     they were missing."""
     weight: float = Field(default=1.0, gt=0)
     """Of this task's loss, after each loss is divided by that of a head that knows nothing."""
+    tower: list[Annotated[int, Field(gt=0)]] = Field(default_factory=list)
+    """Widths of hidden layers between the fused vector and this task's head, which no other task shares; none: the
+    head is a linear layer."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     imbalance: Literal["none", "class_weights", "balanced_sampler"] = "none"
     """What evens out rare classes: weights on the loss, or drawing their records more often (one task only)."""
@@ -47,6 +50,8 @@ class Target(Section):
                 f"min_probability is for classification, and this task's type is {self.type}: leave it out (multilabel "
                 "has `threshold`)"
             )
+        if self.type == "contrastive" and self.tower:
+            raise ValueError("a contrastive task has projections of its own: leave tower out")
         if self.type == "contrastive" and (self.column is not None or self.label_smoothing or self.imbalance != "none"):
             raise ValueError("a contrastive task has no labels: leave column, label_smoothing and imbalance out")
         if self.type == "multilabel" and self.imbalance == "balanced_sampler":
