@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torch import nn
 
 from encoders import create_encoder, find_encoder
 from encoders.base import Encoder
@@ -13,7 +14,7 @@ from encoders.preprocessing import UnreadableValueError
 from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Target, Task
-from multimodal.contrastive import ContrastiveHead
+from multimodal.contrastive import WIDTH, ContrastiveHead
 from multimodal.decoding import Decoding, Softmax
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.late import LateHead
@@ -45,9 +46,11 @@ from multimodal.transfer import (
     NormAndBias,
     OptimizerSpec,
     ProbeThenFinetune,
+    TrainNothing,
     TransferStrategy,
 )
 from multimodal.unimodal import UnimodalHeads
+from multimodal.zero_shot import PullToNames, ZeroShotHead, zero_shot_heads
 
 HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
@@ -149,7 +152,7 @@ def head_arguments(
             )
         return {"mean": float(np.mean(numbers)), "std": float(np.std(numbers)), "unit": target.unit}
     counts = class_counts(values) if target.type == "classification" else label_counts(values)
-    labels = sorted(counts)
+    labels = sorted(counts) if target.zero_shot.labels is None else target.zero_shot.labels
     fewest = 2 if target.type == "classification" else 1
     if len(labels) < fewest:
         raise ConfigError(
@@ -160,9 +163,9 @@ def head_arguments(
     arguments: dict[str, Any] = {
         "labels": labels,
         "label_smoothing": target.label_smoothing,
-        "frequencies": [counts[label] / known for label in labels],
+        "frequencies": [counts[label] / max(1, known) for label in labels],
     }
-    if target.imbalance == "balanced_sampler":
+    if target.imbalance == "balanced_sampler" or not all(counts[label] for label in labels):
         arguments["frequencies"] = [1 / len(labels)] * len(labels)
     if target.imbalance == "class_weights":
         arguments["class_weights"] = balanced_weights([counts[label] for label in labels])
@@ -248,6 +251,8 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
         kind, alone = task.tasks[name].type, _unimodal_heads(task, name, encoders, arguments)
         if kind == "contrastive":
             built[name] = _contrastive_head(task, name, encoders, fusion)
+        elif task.tasks[name].head == "zero_shot":
+            built[name] = _zero_shot_head(task, name, fusion, arguments)
         elif isinstance(fusion, LateFusion):
             built[name] = LateHead(alone, fusion.in_dims)
         else:
@@ -269,6 +274,15 @@ def _contrastive_head(task: Task, name: str, encoders: Mapping[str, Encoder], fu
     return ContrastiveHead(fusion.in_dims, (first, second), shared=shared, mixed=mixed)
 
 
+def _zero_shot_head(task: Task, name: str, fusion: FusionModule, arguments: Mapping[str, Any]) -> ZeroShotHead:
+    """Without its class embeddings, which are among the weights."""
+    entry, is_projected = task.zero_shot_input(name), task.tasks[name].zero_shot.source is not None
+    width = fusion.in_dims[entry]
+    projection = nn.Linear(width, WIDTH) if is_projected else None
+    head = ClassificationHead(WIDTH if is_projected else width, **arguments)
+    return ZeroShotHead(fusion.in_dims, entry, head, projection=projection)
+
+
 def _unimodal_heads(
     task: Task, name: str, encoders: Mapping[str, Encoder], arguments: Mapping[str, Any]
 ) -> dict[str, Head]:
@@ -283,8 +297,8 @@ def _unimodal_heads(
 
 def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
     """The strategy, with each encoder's own settings."""
-    if task.transfer.strategy == "linear_probe":
-        return LinearProbe()
+    if task.transfer.strategy in ("linear_probe", "none"):
+        return LinearProbe() if task.transfer.strategy == "linear_probe" else TrainNothing()
     kept = {name: task.inputs[name] for name in model.encoders}  # under the first input that uses them
     owners = {name: entry if entry.share is None else task.inputs[entry.share] for name, entry in kept.items()}
     policy = EncoderPolicy(
@@ -319,11 +333,15 @@ def has_random_weights(encoder: Encoder) -> bool:
     return encoder.provenance.weights == "random"
 
 
-def build_objectives(task: Task) -> dict[str, Objective]:
+def build_objectives(task: Task, model: MultimodalModel) -> dict[str, Objective]:
     """Name -> loss beside those of the tasks, while training."""
-    if task.train.task_weighting != "uncertainty":
-        return {}
-    return {TASK_WEIGHT: LearnedTaskWeights({name: target.weight for name, target in task.tasks.items()})}
+    objectives: dict[str, Objective] = {}
+    if task.train.task_weighting == "uncertainty":
+        objectives[TASK_WEIGHT] = LearnedTaskWeights({name: target.weight for name, target in task.tasks.items()})
+    for name, head in zero_shot_heads(model).items():
+        if strength := task.tasks[name].zero_shot.pull:
+            objectives[f"pull_{name}"] = PullToNames(name, head, strength)
+    return objectives
 
 
 def build_optimizer_spec(task: Task) -> OptimizerSpec:

@@ -86,7 +86,7 @@ def _read_split(task: Task, name: str, base: Path) -> tuple[Split | None, list[P
     except ManifestError as error:
         return None, [Problem("error", file, error.row, None, error.reason)]
     problems = []
-    for column in dict.fromkeys([*map(task.input_column, task.inputs), *task.label_columns().values()]):
+    for column in dict.fromkeys([*map(task.input_column, task.inputs), *task.needed_columns()]):
         try:
             records.require([column])
         except ManifestError as error:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from encoders.base import Encoder
+from multimodal.alignment import fill_zero_shot_heads
 from multimodal.build import (
     build_augmentations,
     build_decodings,
@@ -67,12 +68,13 @@ class Job:
         """
         inputs = [task.input_column(name) for name in task.inputs]
         for records in tables.all():
-            records.require([*inputs, *task.label_columns().values()])
+            records.require([*inputs, *task.needed_columns()])
         torch.manual_seed(task.train.seed)
         encoders = build_encoders(task.inputs, base)
         heads = {name: task_arguments(task, name, tables.train) for name in task.tasks}
         targets = {name: build_target(task, name, heads[name]) for name in heads}
         model = build_model(task, encoders, heads)
+        fill_zero_shot_heads(task, model, base)
         return cls(task, tables, encoders, heads, model, build_readers(task, encoders), targets)
 
     def training_data(self) -> RecordDataset:

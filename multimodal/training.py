@@ -114,7 +114,7 @@ def train_job(
         The job as it was trained, with kept tokens; and what happened, JSON.
     """
     began = time.monotonic()
-    job.model.objectives.update(build_objectives(job.task))
+    job.model.objectives.update(build_objectives(job.task, job.model))
     job.model.to(device)
     strategy = build_strategy(job.task, job.model)
     strategy.prepare(job.model)
@@ -134,7 +134,7 @@ def train_job(
         say=say,
         processes=group,
     )
-    state = trainer.fit(phases, resume=resume)
+    state = trainer.fit(phases, resume=resume) if phases else TrainerState()
     summary = _summary(state, job.model, seconds=time.monotonic() - began)
     for line in conflict_lines(summary.get("gradient_cosine", {})):
         say(line)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from multimodal.config.section import Section
+from multimodal.config.zero_shot import ZeroShot
 
 METRICS = {
     "classification": ("accuracy", "balanced_accuracy", "macro_f1", "auc"),
@@ -28,6 +29,10 @@ class Target(Section):
     they were missing."""
     weight: float = Field(default=1.0, gt=0)
     """Of this task's loss, after each loss is divided by that of a head that knows nothing."""
+    head: Literal["linear", "zero_shot"] = "linear"
+    """Classification: zero_shot begins as what the classes are called, in an encoder that is aligned with texts."""
+    zero_shot: ZeroShot = ZeroShot()
+    """head: zero_shot: prompts, names, and where the text encoder is from."""
     tower: list[Annotated[int, Field(gt=0)]] = Field(default_factory=list)
     """Widths of hidden layers between the fused vector and this task's head, which no other task shares; none: the
     head is a linear layer."""
@@ -50,6 +55,10 @@ class Target(Section):
                 f"min_probability is for classification, and this task's type is {self.type}: leave it out (multilabel "
                 "has `threshold`)"
             )
+        if self.head == "zero_shot" and (self.type != "classification" or self.tower):
+            raise ValueError("a zero_shot head is a linear layer for classification: leave tower and other types out")
+        if self.head != "zero_shot" and self.zero_shot != ZeroShot():
+            raise ValueError("zero_shot is for head: zero_shot; add that, or leave zero_shot out")
         if self.type == "contrastive" and self.tower:
             raise ValueError("a contrastive task has projections of its own: leave tower out")
         if self.type == "contrastive" and (self.column is not None or self.label_smoothing or self.imbalance != "none"):

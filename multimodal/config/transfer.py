@@ -30,8 +30,10 @@ class Transfer(Section):
         "layerwise_lr_decay",
         "norm_and_bias",
         "lora",
+        "none",
     ] = "finetune"
-    """What trains when, of encoders that come with weights; docs/transfer.md says which is for what."""
+    """What trains when (none: nothing, for zero_shot heads), of encoders that come with weights; docs/transfer.md
+    says which is for what."""
     probe_epochs: int | None = Field(default=None, gt=0)
     """probe_then_finetune: most epochs of the first phase, which freezes encoders that come with weights; left out:
     a third of train.epochs, at least 1."""

@@ -5,7 +5,7 @@ from multimodal.transfer.layerwise_decay import LayerwiseDecay
 from multimodal.transfer.lora import Lora
 from multimodal.transfer.norm_and_bias import NormAndBias
 from multimodal.transfer.plan import EncoderPolicy, OptimizerSpec, ParamGroup, Phase, TransferStrategy, check_plan
-from multimodal.transfer.strategies import Finetune, LinearProbe, ProbeThenFinetune
+from multimodal.transfer.strategies import Finetune, LinearProbe, ProbeThenFinetune, TrainNothing
 
 __all__ = [
     "EncoderPolicy",
@@ -19,6 +19,7 @@ __all__ = [
     "ParamGroup",
     "Phase",
     "ProbeThenFinetune",
+    "TrainNothing",
     "TransferStrategy",
     "check_plan",
 ]
