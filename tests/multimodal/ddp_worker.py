@@ -1,7 +1,8 @@
 """Trains the tiny model in as many processes as torchrun started; run by test_distributed.py.
 
 One label of ``price`` and one picture in the whole table: most steps have no label of a task, and no record with an
-input, in at least one process. "uncertainty" and "pcgrad" weigh the tasks. With "corrupt" the other pictures cannot be read and are skipped, in one epoch.
+input, in at least one process. "uncertainty" and "pcgrad" weigh the tasks. With "corrupt" the other pictures cannot be
+read and are skipped, in one epoch.
 """
 
 import json
