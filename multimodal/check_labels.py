@@ -29,6 +29,8 @@ def label_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
         read = {split.name: _read(split, column, target.type) for split in splits if split.has(column)}
         for labels in read.values():
             yield from labels.problems
+            if target.zero_shot.labels is not None:
+                continue  # it learns no classes from the table
             if labels.split.name == "train":
                 yield from _learning_problems(labels, name, target.type)
             else:

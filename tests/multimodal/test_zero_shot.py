@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from checkpoints import tokenizer
@@ -14,6 +15,7 @@ from tiny import COLORS, make_rows
 import multimodal as mm
 from encoders import create_encoder
 from multimodal.alignment import fill_zero_shot_heads
+from multimodal.check import check_task
 from multimodal.config import ConfigError, ZeroShot, parse_task
 from multimodal.contrastive import WIDTH
 from multimodal.data import collate
@@ -63,6 +65,7 @@ def job(folder: Path, **changes: Any) -> dict[str, Any]:
         "data": {"workers": 0},
         "inputs": {
             "image": {
+                "modality": "image",
                 "encoder": f"transformers/{folder}",
                 "options": {"tower": "image", "pooling": "projected"},
                 "augment": {"enabled": False},
@@ -166,6 +169,16 @@ def test_a_pull_holds_the_head_at_the_names(clip, media, tmp_path):
 def tables(media: Path, **options: Any) -> Any:
     task = parse_task(job(Path("unused")))
     return read_tables(task, train=rows(media, **options), valid=rows(media, **options), test=None, root=media)
+
+
+def test_check_asks_for_no_labels_where_the_classes_are_named(clip, media):
+    tasks = {"color": {"head": "zero_shot", "zero_shot": {"labels": LABELS}}}
+    pd.DataFrame(rows(media, labelled=False)).to_csv(media / "photos.csv", index=False)
+    assert check_task(parse_task(job(clip, tasks=tasks, data={"train": "photos.csv"})), media) == []
+    pd.DataFrame([{**row, "color": ""} for row in rows(media)]).to_csv(media / "empty.csv", index=False)
+    assert check_task(parse_task(job(clip, tasks=tasks, data={"train": "empty.csv"})), media) == []
+    (problem,) = check_task(parse_task(job(clip, data={"train": "photos.csv"})), media)
+    assert (problem.severity, problem.column) == ("error", "color")
 
 
 # --- the parts ---------------------------------------------------------------------------------------------------
