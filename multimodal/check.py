@@ -64,6 +64,7 @@ def _modalities(task: Task) -> tuple[dict[str, str], list[Problem]]:
         owner = entry if entry.share is None else task.inputs[entry.share]
         try:
             known = find_encoder(str(owner.encoder)).modality
+            known = "unknown" if known == "any" else known  # of transformers/*, which its files would say
         except LookupError as error:
             problems.append(Problem("error", CONFIG, None, None, f"inputs.{name}: {error.args[0]}"))
             known = "unknown"
