@@ -6,21 +6,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from torch import nn
 
 from encoders import create_encoder, find_encoder
 from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
-from fusion import ConcatFusion, FusionModule, LateFusion, create_fusion
+from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.augment import Augmentation
 from multimodal.closed_form.neighbours_head import NeighboursHead
 from multimodal.config import ConfigError, Input, Target, Task
-from multimodal.contrastive import ContrastiveHead
+from multimodal.contrastive import WIDTH, ContrastiveHead
 from multimodal.decoding import Decoding, Softmax
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.late import LateHead
 from multimodal.model import MultimodalModel
 from multimodal.new_layers import NewLayers
-from multimodal.pairs import evaluation_views
+from multimodal.objective import Objective
+from multimodal.pairs import evaluation_views, keeps_apart
 from multimodal.records import InputReader, RecordError, Records, class_label, is_missing
 from multimodal.targets import (
     ClassTarget,
@@ -34,6 +36,8 @@ from multimodal.targets import (
     parse_number,
     read_labels,
 )
+from multimodal.task_weighting import TASK_WEIGHT, LearnedTaskWeights
+from multimodal.tower import TowerHead
 from multimodal.transfer import (
     EncoderPolicy,
     Finetune,
@@ -45,12 +49,14 @@ from multimodal.transfer import (
     OptimizerSpec,
     Partial,
     ProbeThenFinetune,
+    TrainNothing,
     TransferStrategy,
     TwoPhase,
 )
 from multimodal.transfer.two_phase import CLASSIC
 from multimodal.unimodal import UnimodalHeads
 from multimodal.views import Views
+from multimodal.zero_shot import PullToNames, ZeroShotHead, zero_shot_heads
 
 HEADS: dict[str, type[Head]] = {
     "classification": ClassificationHead,
@@ -177,7 +183,7 @@ def head_arguments(
             )
         return {"mean": float(np.mean(numbers)), "std": float(np.std(numbers)), "unit": target.unit}
     counts = class_counts(values) if target.type == "classification" else label_counts(values)
-    labels = sorted(counts)
+    labels = sorted(counts) if target.zero_shot.labels is None else target.zero_shot.labels
     fewest = 2 if target.type == "classification" else 1
     if len(labels) < fewest:
         raise ConfigError(
@@ -190,9 +196,9 @@ def head_arguments(
     arguments: dict[str, Any] = {
         "labels": labels,
         "label_smoothing": target.label_smoothing,
-        "frequencies": [counts[label] / known for label in labels],
+        "frequencies": [counts[label] / max(1, known) for label in labels],
     }
-    if target.imbalance == "balanced_sampler":
+    if target.imbalance == "balanced_sampler" or not all(counts[label] for label in labels):
         arguments["frequencies"] = [1 / len(labels)] * len(labels)
     if target.imbalance == "logit_adjustment":
         arguments["logit_adjustment"] = True
@@ -221,9 +227,11 @@ def task_arguments(task: Task, name: str, records: Records, beside: Sequence[Rec
     return {}
 
 
-def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any]) -> Head:
-    """A head from its type (or "knn") and what ``head_arguments`` gave."""
-    return HEADS[kind](in_dim, **arguments)
+def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any], *, tower: Sequence[int] = ()) -> Head:
+    """A head from its type (or "knn") and what ``head_arguments`` gave, over a tower of these widths, if any."""
+    if not tower:
+        return HEADS[kind](in_dim, **arguments)
+    return TowerHead(in_dim, tower, HEADS[kind](tower[-1], **arguments))
 
 
 def build_decodings(task: Task, decodings: Mapping[str, Decoding]) -> dict[str, Decoding]:
@@ -278,10 +286,13 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
         kind, alone = task.tasks[name].type, _unimodal_heads(task, name, encoders, arguments)
         if kind == "contrastive":
             built[name] = _contrastive_head(task, name, encoders, fusion)
+        elif task.tasks[name].head == "zero_shot":
+            built[name] = _zero_shot_head(task, name, fusion, arguments)
         elif isinstance(fusion, LateFusion):
             built[name] = LateHead(alone, fusion.in_dims)
         else:
-            built[name] = build_head("knn" if task.tasks[name].head == "knn" else kind, fusion.out_dim, arguments)
+            own = "knn" if task.tasks[name].head == "knn" else kind
+            built[name] = build_head(own, fusion.out_dim, arguments, tower=task.tasks[name].tower)
             unimodal[name] = alone
     return MultimodalModel(
         encoders,
@@ -306,19 +317,30 @@ def _new_layers(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, NewLay
 
 
 def _contrastive_head(task: Task, name: str, encoders: Mapping[str, Encoder], fusion: FusionModule) -> ContrastiveHead:
-    assert isinstance(fusion, ConcatFusion)  # checked with the config: its parts lie side by side
     first, second = task.task_inputs(name)
-    return ContrastiveHead(fusion.in_dims, (first, second), shared=encoders[first] is encoders[second])
+    shared, mixed = encoders[first] is encoders[second], not keeps_apart(task.fusion)
+    return ContrastiveHead(fusion.in_dims, (first, second), shared=shared, mixed=mixed)
+
+
+def _zero_shot_head(task: Task, name: str, fusion: FusionModule, arguments: Mapping[str, Any]) -> ZeroShotHead:
+    """Without its class embeddings, which are among the weights."""
+    entry, is_projected = task.zero_shot_input(name), task.tasks[name].zero_shot.source is not None
+    width = fusion.in_dims[entry]
+    projection = nn.Linear(width, WIDTH) if is_projected else None
+    head = ClassificationHead(WIDTH if is_projected else width, **arguments)
+    return ZeroShotHead(fusion.in_dims, entry, head, projection=projection)
 
 
 def _unimodal_heads(
     task: Task, name: str, encoders: Mapping[str, Encoder], arguments: Mapping[str, Any]
 ) -> dict[str, Head]:
     """Input -> head of a task that sees it alone; none where nothing has a use for them."""
-    kind = task.tasks[name].type
-    if kind == "contrastive" or (task.fusion.name != "late" and task.fusion.unimodal_weight == 0):
+    kind, late = task.tasks[name].type, task.fusion.name == "late"
+    if kind == "contrastive" or (not late and task.fusion.unimodal_weight == 0):
         return {}
-    return {entry: build_head(kind, encoders[entry].embed_dim, arguments) for entry in task.task_inputs(name)}
+    tower = task.tasks[name].tower if late else ()  # auxiliary heads shall ask much of the encoder, not of a tower
+    widths = {entry: encoders[entry].embed_dim for entry in task.task_inputs(name)}
+    return {entry: build_head(kind, width, arguments, tower=tower) for entry, width in widths.items()}
 
 
 def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
@@ -336,6 +358,7 @@ def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
     policy, start = _encoder_policy(task, model), transfer.unfreeze_from
     strategies: dict[str, Callable[[], TransferStrategy]] = {
         "linear_probe": LinearProbe,
+        "none": TrainNothing,
         "finetune": lambda: Finetune(policy),
         "partial": lambda: Partial(policy, -1 if start is None else start),
         "probe_then_finetune": lambda: ProbeThenFinetune(policy, transfer.probe_epochs),
@@ -390,6 +413,17 @@ def _learning_rate_scale(task: Task, entry: Input, encoder: Encoder) -> float:
 def has_random_weights(encoder: Encoder) -> bool:
     """Whether the encoder knows nothing yet."""
     return encoder.provenance.weights == "random"
+
+
+def build_objectives(task: Task, model: MultimodalModel) -> dict[str, Objective]:
+    """Name -> loss beside those of the tasks, while training."""
+    objectives: dict[str, Objective] = {}
+    if task.train.task_weighting == "uncertainty":
+        objectives[TASK_WEIGHT] = LearnedTaskWeights({name: target.weight for name, target in task.tasks.items()})
+    for name, head in zero_shot_heads(model).items():
+        if strength := task.tasks[name].zero_shot.pull:
+            objectives[f"pull_{name}"] = PullToNames(name, head, strength)
+    return objectives
 
 
 def build_optimizer_spec(task: Task) -> OptimizerSpec:

@@ -67,6 +67,7 @@ def _modalities(task: Task) -> tuple[dict[str, str], list[Problem]]:
         owner = entry if entry.share is None else task.inputs[entry.share]
         try:
             known = find_encoder(str(owner.encoder)).modality
+            known = "unknown" if known == "any" else known  # of transformers/*, which its files would say
         except LookupError as error:
             problems.append(Problem("error", CONFIG, None, None, f"inputs.{name}: {error.args[0]}"))
             known = "unknown"
@@ -89,9 +90,9 @@ def _read_split(task: Task, name: str, base: Path) -> tuple[Split | None, list[P
     except ManifestError as error:
         return None, [Problem("error", file, error.row, None, error.reason)]
     problems = []
-    labels = list(task.label_columns().values())
+    labels = task.needed_columns()
     if name == "unlabelled":
-        records, labels = records.without(labels), []
+        records, labels = records.without(task.label_columns().values()), []
     grouping = [task.data.group] if name == "train" and task.data.group is not None else []
     for column in dict.fromkeys([*map(task.input_column, task.inputs), *labels, *grouping]):
         try:

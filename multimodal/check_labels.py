@@ -33,6 +33,8 @@ def label_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
         learned = [read[split] for split in LEARNED if split in read]
         for labels in read.values():
             yield from labels.problems
+            if target.zero_shot.labels is not None:
+                continue  # it learns no classes from the table
             if labels is (learned[0] if learned else None):
                 yield from _learning_problems(labels, _known(learned), name, target.type)
             elif labels.split.name not in LEARNED:

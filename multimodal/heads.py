@@ -21,6 +21,9 @@ class Head(nn.Module, ABC):
     num_outputs: int
     null_loss: float
     """Loss of a head that knows nothing; the trainer divides by it, so that unit weights are a fair default."""
+    sees_mean_tokens: bool = False
+    """Whether it takes the mean tokens of all inputs side by side, as the encoders give them, and not the fused
+    vector."""
     prior: Float[Tensor, " c"]
     """Outputs of a head that knows no more than how often each answer occurs."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from encoders.base import Encoder
+from multimodal.alignment import fill_zero_shot_heads
 from multimodal.build import (
     build_augmentations,
     build_decodings,
@@ -78,7 +79,7 @@ class Job:
         """
         inputs = [task.input_column(name) for name in task.inputs]
         for records in tables.all():
-            labels = () if records is tables.unlabelled else task.label_columns().values()
+            labels = () if records is tables.unlabelled else task.needed_columns()
             records.require([*inputs, *labels])
         torch.manual_seed(task.train.seed)
         encoders = build_encoders(task.inputs, base)
@@ -86,6 +87,7 @@ class Job:
         heads = {name: task_arguments(task, name, learned, beside) for name in task.tasks}
         targets = {name: build_target(task, name, heads[name]) for name in heads}
         model = build_model(task, encoders, heads)
+        fill_zero_shot_heads(task, model, base)
         return cls(task, tables, encoders, heads, model, build_readers(task, encoders), targets)
 
     def training_data(self) -> SampleDataset:
@@ -216,6 +218,8 @@ class Job:
             checkpoint_steps=train.checkpoint_steps,
             workers=self.workers,
             on_error=self.task.data.on_error,
+            project_conflicts=train.task_weighting == "pcgrad",
+            gradient_cosine=train.gradient_cosine,
         )
 
     @property

@@ -77,6 +77,15 @@ def task_losses(
     return losses
 
 
-def combined_loss(losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float]) -> Float[Tensor, ""]:
-    """The one loss that is trained on: the tasks' losses, each times its task's weight."""
-    return torch.stack([weights[task] * loss for task, loss in losses.items()]).sum()
+def weighed_losses(
+    losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float | Float[Tensor, ""]]
+) -> dict[str, Float[Tensor, ""]]:
+    """The tasks' losses, each times its task's weight."""
+    return {task: weights[task] * loss for task, loss in losses.items()}
+
+
+def combined_loss(
+    losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float | Float[Tensor, ""]]
+) -> Float[Tensor, ""]:
+    """The one loss that is trained on: the sum of the weighed losses."""
+    return torch.stack(list(weighed_losses(losses, weights).values())).sum()

@@ -24,8 +24,9 @@ def task_metrics(
 
     Classification gives ``accuracy``, ``balanced_accuracy``, ``macro_f1`` and ``auc`` (one against the rest, mean
     over classes; ties count one half); multilabel ``accuracy`` (the whole set right), ``macro_f1``, ``micro_f1``
-    and ``auc``; regression ``rmse``, ``mae`` (both in the data's unit) and ``r2``; pairs ``top1`` (the partner is
-    the nearest of all n, mean of both directions; ties share; guessing has 1/n). A score that the records do not
+    and ``auc``; regression ``rmse``, ``mae`` (both in the data's unit) and ``r2``; pairs ``top1`` (the partner,
+    or that of a record with the same content in either input, is the nearest of all n, mean of both directions; ties
+    share; guessing has 1/n where all differ). A score that the records do not
     define is None, never NaN. ``macro_f1`` is the mean over classes that occur among targets or answers,
     ``balanced_accuracy`` over those among targets. ``absent`` lists the classes without a record, of which there
     is no AUC. Where the decoding has a smallest probability, ``coverage`` is the share of records that get an answer,
@@ -34,7 +35,7 @@ def task_metrics(
     Args:
         outputs: a head's raw outputs, [n c].
         targets: classification: index of each class, int [n]; multilabel: zeros and ones, [n c]; regression:
-            values in the data's unit, [n]; pairs: anything, [n].
+            values in the data's unit, [n]; pairs: content numbers of both inputs, [n 2].
         unknown: names of the classes that indices (multilabel: columns) from ``len(labels)`` on stand for.
             Training lacked them, so their records are wrong, and are counted under ``unknown``.
 
@@ -64,7 +65,7 @@ def task_metrics(
     if isinstance(decoding, Destandardize):
         return _regression(scores, targets)
     if isinstance(decoding, PairedEmbeddings):
-        return _matching(*decoding.split(scores))
+        return _matching(*decoding.split(scores), targets)
     raise LookupError(
         f"there are no metrics for the decoding {decoding.kind!r}; there are for softmax, sigmoid, destandardize, "
         "paired_embeddings"
@@ -164,22 +165,25 @@ def _regression(scores: np.ndarray, targets: np.ndarray) -> Metrics:
     }
 
 
-def _matching(first: np.ndarray, second: np.ndarray) -> Metrics:
+def _matching(first: np.ndarray, second: np.ndarray, contents: np.ndarray) -> Metrics:
     n = len(first)
+    if contents.shape != (n, 2):
+        raise ValueError(f"targets are {list(contents.shape)}; give the content numbers of both inputs, [n 2]")
     if n < 2:
         return {"n": n, "top1": _undefined()}  # a record alone has nothing to be taken for
-    right = (_found_partners(first, second) + _found_partners(second, first)) / 2
+    right = (_found_partners(first, second, contents) + _found_partners(second, first, contents)) / 2
     return {"n": n, "top1": _estimate(right / n, wilson_interval(right, n))}
 
 
-def _found_partners(anchors: np.ndarray, partners: np.ndarray) -> float:
-    """How many anchors [n d] are nearest to their own partner; among k equally near ones it counts 1/k."""
+def _found_partners(anchors: np.ndarray, partners: np.ndarray, contents: np.ndarray) -> float:
+    """How many anchors [n d] are nearest to their own partner, or that of a record that shares a content number of
+    either input, [n 2]; among k equally near ones each counts 1/k."""
     found = 0.0
     for start in range(0, len(anchors), _ROWS_AT_A_TIME):
         cosines = anchors[start : start + _ROWS_AT_A_TIME] @ partners.T  # [r n]
         is_best = cosines == cosines.max(axis=1, keepdims=True)
-        own = is_best[np.arange(len(cosines)), start + np.arange(len(cosines))]
-        found += float((own / is_best.sum(axis=1)).sum())
+        same = (contents[start : start + _ROWS_AT_A_TIME, None] == contents).any(axis=2)  # [r n]
+        found += float(((is_best & same).sum(axis=1) / is_best.sum(axis=1)).sum())
     return found
 
 

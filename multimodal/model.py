@@ -148,7 +148,11 @@ class MultimodalModel(nn.Module):
         everything = frozenset(self.encoder_of)
         views = dict.fromkeys([everything, *self.reads.values()])  # each once, in an order that never varies
         fused = {inputs: self._fuse(tokens, masks, inputs) for inputs in views}
-        outputs = {name: self.head(name)(fused[self.reads[name]]) for name in self.heads}
+        side_by_side = torch.cat(list(pooled.values()), dim=1)
+        outputs = {
+            name: head(side_by_side if head.sees_mean_tokens else fused[self.reads[name]])
+            for name, head in ((name, self.head(name)) for name in self.heads)
+        }
         if not self.training:
             return ModelOutput(outputs, fused[everything], pooled, {})
         return ModelOutput(outputs, fused[everything], pooled, self._answers(pooled, fused), said, masks)

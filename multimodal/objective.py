@@ -40,6 +40,18 @@ class Objective(nn.Module, ABC):
         buffer, so that a resumed run has it."""
         return {}
 
+    def report(self) -> dict[str, float]:
+        """Numbers about what it learned, for the history."""
+        return {}
+
+
+def reports(model: "MultimodalModel") -> dict[str, dict[str, float]]:
+    """Name -> what the objective has to say, of those that say something."""
+    said = {
+        name: objective.report() for name, objective in model.objectives.items() if isinstance(objective, Objective)
+    }
+    return {name: numbers for name, numbers in said.items() if numbers}
+
 
 def objective_loss(seen: Seen) -> Float[Tensor, ""]:
     """Sum of all objectives of the model."""

@@ -3,7 +3,12 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from multimodal.config import Task
+    from multimodal.config import Fusion, Task
+
+
+def keeps_apart(fusion: "Fusion") -> bool:
+    """Whether the fused vector is the inputs side by side."""
+    return fusion.name == "late" or (fusion.name == "concat" and fusion.dim is None)
 
 
 def are_views(task: "Task", name: str) -> bool:
@@ -36,13 +41,13 @@ def check_pair(task: "Task", name: str) -> None:
             f"tasks.{name}: a contrastive task compares two inputs, and this one has {len(pair)} "
             f"({', '.join(pair)}); set tasks.{name}.inputs to two of {', '.join(task.inputs)}"
         )
-    if fusion.name != "late" and (fusion.name != "concat" or fusion.dim is not None):
+    if not keeps_apart(fusion) and all(target.type == "contrastive" for target in task.tasks.values()):
         given = fusion.name if fusion.dim is None else f"{fusion.name} with dim"
         raise ValueError(
-            f"tasks.{name}: a contrastive task needs a fusion that keeps its inputs apart, and {given} mixes them; "
-            "set fusion.name: late, or concat without dim"
+            f"tasks.{name}: contrastive tasks alone need a fusion that keeps their inputs apart, and {given} mixes "
+            "them; set fusion.name: late, or concat without dim"
         )
-    dropout = fusion.modality_dropout
+    dropout = fusion.modality_dropout if keeps_apart(fusion) else 0.0  # elsewhere the task sees around the fusion
     hidden = [entry for entry in pair if (dropout.get(entry) if isinstance(dropout, dict) else dropout)]
     if hidden:
         raise ValueError(

@@ -11,11 +11,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from multimodal.data import Batch
 from multimodal.distributed import Processes
-from multimodal.losses import combined_loss, known_weights, loss_terms, task_losses
+from multimodal.losses import combined_loss, known_weights, loss_terms, task_losses, weighed_losses
 from multimodal.model import MultimodalModel
 from multimodal.modes import batch_norms
-from multimodal.objective import Seen, objective_loss
+from multimodal.objective import Seen, objective_loss, reports
 from multimodal.optimization import set_learning_rate
+from multimodal.task_conflicts import COSINE
+from multimodal.task_gradients import TaskGradients, shared_parameters
+from multimodal.task_weighting import loss_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -27,6 +30,7 @@ class Step:
         task_weights: task -> weight of its loss, for every head.
         clip_norm: largest norm of the whole gradient; None does not clip.
         scaler: scales the loss in fp16, and skips steps whose scaled gradient overflows.
+        project_conflicts: takes out of each task's gradient on what is shared what works against another task.
     """
 
     def __init__(
@@ -39,10 +43,15 @@ class Step:
         precision: Precision,
         scaler: torch.amp.GradScaler,
         processes: Processes,
+        project_conflicts: bool = False,
     ) -> None:
         self.model, self.optimizer, self.task_weights = model, optimizer, task_weights
         self.clip_norm, self.precision, self.scaler, self.processes = clip_norm, precision, scaler, processes
         self.device = next(model.parameters()).device
+        self.project_conflicts = project_conflicts
+        self.shared = shared_parameters(model)
+        self.cosines: dict[str, float] = {}
+        """"TASK.TASK" -> cosine of their gradients in the last step that measured them."""
         self.terms = loss_terms(model, list(task_weights))
         synchronised = [module for module in model.modules() if isinstance(module, nn.SyncBatchNorm)]
         self.batch_norms = [*batch_norms(model), *synchronised]
@@ -50,19 +59,23 @@ class Step:
         # wrapped anew for each phase: DDP listens only to parameters that train when it is built
         self.wrapped: nn.Module = DistributedDataParallel(model) if processes.world > 1 else model
 
-    def __call__(self, parts: Sequence[Batch], learning_rate: float, seed: int, progress: float = 0.0) -> float:
+    def __call__(
+        self, parts: Sequence[Batch], learning_rate: float, seed: int, progress: float = 0.0, *, measure: bool = False
+    ) -> float:
         """Trains on the parts of one step's batch, which this process holds.
 
         Args:
             progress: share of the phase's steps that were done before this one, 0 to 1.
-            seed: of dropout; a function of the step, so that a resumed run repeats it.
+            seed: of dropout and of the order of projections; a function of the step, so that a resumed run repeats
+                it, and the same in all processes.
+            measure: takes the cosines of the tasks' gradients, which changes nothing.
 
         Returns:
             The loss over all parts and processes.
         """
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed + self.processes.rank)
         if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed)
+            torch.cuda.manual_seed(seed + self.processes.rank)
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         totals = self.processes.sum(known_weights(parts, self.terms).to(self.device))
@@ -70,9 +83,15 @@ class Step:
         total = torch.zeros((), device=self.device)
         running = [buffer for norm in self.batch_norms if norm.training for buffer in norm.buffers()]
         before = [buffer.clone() for buffer in running]
+        gradients = TaskGradients(self.shared, list(self.task_weights)) if self._needs_gradients(measure) else None
         for index, part in enumerate(parts):
             with self._synchronised(index == len(parts) - 1):
-                total += self._backward(part, totals, progress, share)
+                total += self._backward(part, totals, progress, share, gradients)
+        if gradients is not None:
+            gradients.gather(self.processes)
+            self.cosines = gradients.cosines() if measure else self.cosines
+            if self.project_conflicts:
+                gradients.take_out_conflicts(seed)
         loss = float(self.processes.sum(total))
         self.scaler.unscale_(self.optimizer)
         clip_norm = math.inf if self.clip_norm is None else self.clip_norm
@@ -86,13 +105,27 @@ class Step:
             buffer.copy_(value)  # a BatchNorm that has seen NaN answers NaN for ever
         return float("nan")
 
-    def _backward(self, part: Batch, totals: Tensor, progress: float, share: float) -> Tensor:
+    def report(self) -> dict[str, float]:
+        """What the tasks' gradients and the objectives have to say, for the history."""
+        found = {f"{COSINE}.{pair}": cosine for pair, cosine in self.cosines.items()}
+        said = reports(self.model)
+        return found | {f"{name}.{key}": value for name, numbers in said.items() for key, value in numbers.items()}
+
+    def _needs_gradients(self, measure: bool) -> bool:
+        return bool(self.shared) and len(self.task_weights) > 1 and (measure or self.project_conflicts)
+
+    def _backward(
+        self, part: Batch, totals: Tensor, progress: float, share: float, gradients: TaskGradients | None
+    ) -> Tensor:
         batch = part.to(self.device)
         with self._autocast():
             output = self.wrapped(batch.inputs)
         losses = task_losses(self.model, output, batch, list(self.task_weights), totals)
         beside = objective_loss(Seen(self.model, output, batch, progress))
-        loss = combined_loss(losses, self.task_weights) + share * beside
+        weights = loss_weights(self.model, self.task_weights)
+        if gradients is not None:
+            gradients.add({task: self.scaler.scale(one) for task, one in weighed_losses(losses, weights).items()})
+        loss = combined_loss(losses, weights) + share * beside
         self.scaler.scale(loss * self.processes.world).backward()  # DDP averages over processes, the loss sums
         return loss.detach()
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
+from multimodal.content import content_number
 from multimodal.records import Records, class_label, is_missing, label_set
 
 Cell = np.ndarray | np.generic
@@ -115,7 +116,8 @@ class NumberTarget:
 
 @dataclass(frozen=True)
 class PairTarget:
-    """Whether a record has both inputs of a contrastive task, bool []; what it has is known only where it has both."""
+    """What both inputs of a contrastive task hold, ``content_number`` of each, int64 [2]; known only where a record has
+    both. Records that share either are no wrong answers of each other."""
 
     inputs: tuple[str, str]
     """Their columns."""
@@ -123,16 +125,17 @@ class PairTarget:
 
     @property
     def placeholder(self) -> Cell:
-        """It lacks one."""
-        return np.False_
+        """It lacks them."""
+        return np.zeros(2, np.int64)
 
     def read(self, row: Mapping[str, Any]) -> Cell | None:
-        """True, or None where one is missing."""
-        return None if any(is_missing(row.get(column)) for column in self.inputs) else np.True_
+        """Both numbers, or None where one is missing."""
+        cells = [row.get(column) for column in self.inputs]
+        return None if any(map(is_missing, cells)) else np.array([content_number(cell) for cell in cells], np.int64)
 
     def count(self, rows: Iterable[Mapping[str, Any]]) -> int:
         """How many records have both."""
-        return sum(self.read(row) is not None for row in rows)
+        return sum(not any(is_missing(row.get(column)) for column in self.inputs) for row in rows)
 
     def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """Nothing: there are no labels."""

@@ -11,14 +11,18 @@ import torch
 
 from multimodal.adapting import add_adaptation, remove_objectives
 from multimodal.average_choice import keep_the_better, refuse_unshared_statistics
-from multimodal.build import build_strategy
+from multimodal.build import build_objectives, build_strategy
 from multimodal.checkpoint import save_tensors
 from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.distributed import Processes
 from multimodal.job import Job
+from multimodal.model import MultimodalModel
 from multimodal.moved import Start
+from multimodal.objective import reports
 from multimodal.progress import Say
 from multimodal.run import WEIGHTS_FILE
+from multimodal.task_conflicts import conflict_lines, summarise_cosines
+from multimodal.task_gradients import check_shared
 from multimodal.trainer import CHECKPOINTS, Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer import Phase
@@ -44,13 +48,16 @@ def train_job(
         The job as it was trained, with kept tokens; and what happened, JSON.
     """
     began = time.monotonic()
-    job.model.to(device)
     choice, start = choose_transfer(job.task, job.encoders, job.tables.train), Start(job.model)
     say(f"transfer: {choice}")
     task = job.task.model_copy(update={"transfer": choice.transfer})
     strategy = build_strategy(task, job.model)
+    job.model.objectives.update(build_objectives(task, job.model))
+    job.model.to(device)
     add_adaptation(job, group, say)
     phases = plan_training(task, job.model, strategy)
+    if options.project_conflicts:
+        check_shared(job.model, phases)
     averaging = build_averaging(choice.transfer, folder / CHECKPOINTS, len(phases), writes=group.is_main)
     if averaging is not None:
         refuse_unshared_statistics(averaging, job.model, phases, group)
@@ -72,10 +79,12 @@ def train_job(
     )
     state = trainer.fit(phases, resume=resume)
     state.skipped_rows |= {str(row): error.reason for row, error in unreadable.items()}
-    averages: dict[str, Any] = {}
+    summary = _summary(state, job.model)
+    for line in conflict_lines(summary.get("gradient_cosine", {})):
+        say(line)
     if group.is_main and averaging is not None:
         assert state.best_score is not None
-        state.best_score, averages["average"] = keep_the_better(job, averaging, state.best_score, say)
+        state.best_score, summary["average"] = keep_the_better(job, averaging, state.best_score, say)
     remove_objectives(job)
     strategy.finish(job.model)
     for line in start.remarks(job.model, phases):
@@ -83,8 +92,8 @@ def train_job(
     if group.is_main:
         job.model.eval()
         save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
-    summary = _summary(state, seconds=time.monotonic() - began)
-    return job, {**summary, "transfer": choice.to_json(), "moved": start.moved(job.model), **averages}
+    summary |= {"transfer": choice.to_json(), "moved": start.moved(job.model)}
+    return job, {**summary, "best_score": _finite(state.best_score), "seconds": time.monotonic() - began}
 
 
 def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, group: Processes, say: Say) -> Job:
@@ -96,13 +105,16 @@ def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, gro
     return job if cache is None or group.is_main else job.with_kept_tokens(trained, cache=cache, compute=False, say=say)
 
 
-def _summary(state: TrainerState, *, seconds: float) -> dict[str, Any]:
-    score = state.best_score
+def _summary(state: TrainerState, model: MultimodalModel) -> dict[str, Any]:
+    of_tasks = {"gradient_cosine": summarise_cosines(state.history), "objectives": reports(model)}
     return {
         "steps": state.step,
         "epochs": state.history[-1]["epoch"] if state.history else 0,
-        "best_score": score if score is not None and math.isfinite(score) else None,
         "non_finite_steps": state.non_finite,
         "skipped_rows": state.skipped_rows,
-        "seconds": seconds,
+        **{name: found for name, found in of_tasks.items() if found},
     }
+
+
+def _finite(score: float | None) -> float | None:
+    return score if score is not None and math.isfinite(score) else None

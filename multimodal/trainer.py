@@ -131,6 +131,7 @@ class Trainer:
             precision=self.options.precision,
             scaler=self.scaler,
             processes=self.processes,
+            project_conflicts=self.options.project_conflicts,
         )
         self._warn_of_batch_norms(phase)
         total = phase.epochs * self.order.steps_per_epoch
@@ -143,11 +144,14 @@ class Trainer:
         for parts in self._batches(total):
             done = self.state.step - self.state.phase_start
             factor = learning_rate_factor(done, total, spec.warmup)
-            self._record(step(parts, spec.learning_rate * factor, self._seed(), done / total), parts)
+            # the last step of the epoch, so that no checkpoint has to hold the cosines
+            measure = self.options.gradient_cosine and (self.state.step + 1) % self.order.steps_per_epoch == 0
+            loss = step(parts, spec.learning_rate * factor, self._seed(), done / total, measure=measure)
+            self._record(loss, parts)
             self.onlooker.after_step(self.model)
             epoch_ends = self.state.step % self.order.steps_per_epoch == 0
             progress.advance(self.order.batch_size, f"{phase.name}: step {progress.done} of {total}")
-            if epoch_ends and self._end_epoch(phase, spec.learning_rate * factor, progress):
+            if epoch_ends and self._end_epoch(phase, spec.learning_rate * factor, progress, step.report()):
                 break
             self._checkpoint_if_due(optimizer, epoch_ends)
         self._end_phase()
@@ -168,7 +172,7 @@ class Trainer:
         return training_batches(self.data, sampler, parts=parts, workers=workers, pin=pin)
 
     def _seed(self) -> int:
-        return (self.options.seed * 1_000_003 + self.state.step) * 4_099 + self.processes.rank  # distinct primes
+        return (self.options.seed * 1_000_003 + self.state.step) * 4_099  # distinct primes; ``Step`` adds the rank
 
     def _record(self, loss: float, parts: Sequence[Batch]) -> None:
         """Counts the step; names unreadable records and non-finite losses."""
@@ -192,7 +196,7 @@ class Trainer:
                 "lower train.learning_rate, set train.precision to fp32, or look at these records"
             )
 
-    def _end_epoch(self, phase: Phase, learning_rate: float, progress: Progress) -> bool:
+    def _end_epoch(self, phase: Phase, learning_rate: float, progress: Progress, report: dict[str, float]) -> bool:
         """Evaluates, keeps the best weights, writes history; True where patience is at its end."""
         state = self.state
         entry: dict[str, Any] = {
@@ -203,6 +207,7 @@ class Trainer:
             "learning_rate": learning_rate,
         }
         entry |= monitored(self.model)
+        entry |= report
         state.loss_sum, state.loss_steps = 0.0, 0
         metrics, score = self._evaluate()
         if score is not None:

@@ -25,6 +25,10 @@ class TrainerOptions:
     workers: int = 0
     """Decoding processes."""
     on_error: Literal["raise", "skip"] = "raise"
+    project_conflicts: bool = False
+    """Whether each task's gradient on what is shared loses what works against another task."""
+    gradient_cosine: bool = False
+    """Whether the cosines of the tasks' gradients are measured in the last step of each epoch."""
 
 
 @dataclass

@@ -9,8 +9,9 @@ from encoders.base import Provenance
 from encoders.dependence import depth_order
 from encoders.hub import locate
 from encoders.image.layers import Normalize
-from encoders.image.model import ImageModelEncoder
+from encoders.image.model import Features, ImageModelEncoder
 from encoders.image.processor_config import image_preprocessing
+from encoders.image.towers import IMAGE_TOWERS, image_half
 from encoders.preprocessing.image import ImagePreprocessor
 from encoders.registry import Weights
 from encoders.transformers_loading import (
@@ -34,6 +35,7 @@ def transformers_image(
     name: str,
     weights: Weights = None,
     tower: Literal["image"] | None = None,
+    pooling: Literal["tokens", "projected"] = "tokens",
     config: Mapping[str, Any] | None = None,
     preprocessing: Mapping[str, Any] | None = None,
 ) -> ImageModelEncoder:
@@ -43,6 +45,8 @@ def transformers_image(
         weights: "pretrained" (those of that id or folder); None; a state_dict file; or another id or folder, which
             then brings its config and preprocessing, too.
         tower: "image" for the image half of a model of two modalities.
+        pooling: "tokens", the last hidden states; or, of an image half, "projected": the embedding that it shares with
+            the other half, as the only token.
         config: of the architecture, instead of the folder's ``config.json``.
         preprocessing: ``{"pixels": config of an ImagePreprocessor, "mean": [...], "std": [...]}``, instead of the
             folder's ``preprocessor_config.json``.
@@ -54,7 +58,7 @@ def transformers_image(
     source, files, licence = find_checkpoint(name, weights)
     settings = config if config is not None else read_config(locate(source, with_weights=False))
     if tower is not None:
-        settings = _tower(settings)
+        settings = image_half(settings)
     kind = str(settings.get("model_type"))
     if kind.startswith("siglip2"):
         raise ValueError(
@@ -64,7 +68,8 @@ def transformers_image(
     made = make_config(name, settings, _ADVICE)
     state = read_part(files) if files else None
     source_file = str(files[0]) if files else ""
-    model, missing = load_model(name, base_class(name, made, _ADVICE), made, state, source=source_file)
+    model_class, features = _what_gives(name, made, pooling)
+    model, missing = load_model(name, model_class, made, state, source=source_file)
     if kind in EAGER:
         model.set_attn_implementation("eager")
     if preprocessing is None:
@@ -74,12 +79,13 @@ def transformers_image(
         normalize = Normalize(preprocessing["mean"], preprocessing["std"])
     encoder = ImageModelEncoder(
         model,
-        _features,
+        features,
         preprocessor,
         normalize,
         channels=_channels(model.config),
         order=depth_order,
-        options={"config": config_to_json(model), "preprocessing": _to_json(preprocessor, normalize)},
+        options={"config": config_to_json(model), "preprocessing": _to_json(preprocessor, normalize)}
+        | ({"pooling": pooling} if pooling != "tokens" else {}),
     )
     lost = missing & {name for name, _ in model.named_parameters()}
     if lost:
@@ -89,9 +95,19 @@ def transformers_image(
     return encoder
 
 
-def _tower(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The image half of the config of a model of two modalities."""
-    return {"model_type": f"{settings['model_type']}_vision_model", **settings.get("vision_config", {})}
+def _what_gives(name: str, config: Any, pooling: str) -> tuple[Any, Features]:
+    """The class of transformers, and what calls it."""
+    if pooling == "tokens":
+        return base_class(name, config, _ADVICE), _features
+    if pooling != "projected" or config.model_type not in IMAGE_TOWERS:
+        raise ValueError(
+            f"{name}: pooling is {pooling!r} for a {config.model_type} model; give 'tokens', or 'projected' for the "
+            "image half of a CLIP or SigLIP"
+        )
+    import transformers
+
+    model_class, features = IMAGE_TOWERS[config.model_type]
+    return getattr(transformers, model_class), features
 
 
 def _channels(config: Any) -> int:

@@ -6,6 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
+from encoders.transformers_loading import find_checkpoint
+from encoders.weights import read_state
+
 
 @dataclass(frozen=True)
 class TextTower:
@@ -45,6 +48,26 @@ def text_half(settings: Mapping[str, Any]) -> dict[str, Any]:
     # what both halves share stands in the config around them
     shared = {key: settings[key] for key in ("projection_dim", "projection_hidden_act") if key in settings}
     return {**(settings.get("text_config") or {}), **shared, "model_type": kind}
+
+
+def cosine_scale(name: str, weights: str) -> float:
+    """What a model of two modalities multiplies the cosines of its halves' embeddings by.
+
+    Args:
+        name, weights: as one of its halves was created with.
+
+    Raises:
+        ValueError: if its weights do not have it.
+    """
+    _, files, _ = find_checkpoint(name, weights)
+    for path in files:
+        state = read_state(path)
+        if "logit_scale" in state:
+            return float(state["logit_scale"].float().exp())
+    raise ValueError(
+        f"{name}: its weights ({weights}) hold no logit_scale, so they are not those of a model of two aligned "
+        "modalities; give a CLIP, SigLIP or CLAP"
+    )
 
 
 def text_half_state(state: Mapping[str, Tensor], *, nested: bool) -> dict[str, Tensor]:

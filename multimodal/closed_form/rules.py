@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from multimodal.config.target import COMPUTED_HEADS
+
 if TYPE_CHECKING:
     from multimodal.config import Task
 
@@ -11,7 +13,7 @@ TRAINED = "linear"
 
 def closed_form_tasks(task: "Task") -> list[str]:
     """Names of the tasks whose heads are computed."""
-    return [name for name, target in task.tasks.items() if target.head != TRAINED]
+    return [name for name, target in task.tasks.items() if target.head in COMPUTED_HEADS]
 
 
 def closed_form_inputs(task: "Task") -> list[str]:

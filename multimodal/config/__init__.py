@@ -10,6 +10,7 @@ from multimodal.config.target import METRICS, Target
 from multimodal.config.task import NAME_PATTERN, Task
 from multimodal.config.train import Train
 from multimodal.config.transfer import Lora, SecondPhase, Transfer
+from multimodal.config.zero_shot import ZeroShot
 
 __all__ = [
     "METRICS",
@@ -28,6 +29,7 @@ __all__ = [
     "Task",
     "Train",
     "Transfer",
+    "ZeroShot",
     "load_task",
     "parse_task",
 ]

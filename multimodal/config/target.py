@@ -1,10 +1,11 @@
 """The job's tasks."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from multimodal.config.section import Section
+from multimodal.config.zero_shot import ZeroShot
 
 METRICS = {
     "classification": ("accuracy", "balanced_accuracy", "macro_f1", "auc"),
@@ -13,6 +14,10 @@ METRICS = {
     "contrastive": ("top1",),
 }
 """Task type -> what can choose the best weights."""
+
+
+COMPUTED_HEADS = ("softmax", "svm", "class_mean", "knn")
+"""Those that are not trained step by step."""
 
 
 class Target(Section):
@@ -28,15 +33,21 @@ class Target(Section):
     they were missing."""
     weight: float = Field(default=1.0, gt=0)
     """Of this task's loss, after each loss is divided by that of a head that knows nothing."""
+    tower: list[Annotated[int, Field(gt=0)]] = Field(default_factory=list)
+    """Widths of hidden layers between the fused vector and this task's head, which no other task shares; none: the
+    head is a linear layer."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     imbalance: Literal["none", "class_weights", "balanced_sampler", "logit_adjustment"] = "none"
     """What evens out rare classes: weights on the loss, drawing their records more often (one task only), or, for
     classification, a loss that knows how frequent each is, so that answers are as if all were alike frequent."""
-    head: Literal["linear", "softmax", "svm", "class_mean", "knn"] = "linear"
-    """Classification: linear is trained by the trainer. The others are computed at once from frozen encoders (fusion
-    concat without dim): softmax is logistic regression with its L2 chosen by cross-validation, svm a calibrated linear
-    support vector machine, class_mean the class whose mean has the largest cosine, knn the vote of the training
-    records, each the more the larger its cosine."""
+    head: Literal["linear", "zero_shot", "softmax", "svm", "class_mean", "knn"] = "linear"
+    """Classification: linear is trained by the trainer; zero_shot begins as what the classes are called, in an encoder
+    that is aligned with texts. The others are computed at once from frozen encoders (fusion concat without dim):
+    softmax is logistic regression with its L2 chosen by cross-validation, svm a calibrated linear support vector
+    machine, class_mean the class whose mean has the largest cosine, knn the vote of the training records, each the
+    more the larger its cosine."""
+    zero_shot: ZeroShot = ZeroShot()
+    """head: zero_shot: prompts, names, and where the text encoder is from."""
     threshold: float = Field(default=0.5, gt=0, lt=1)
     """Multilabel: probability at which a label is given, before temperature."""
     min_probability: float = Field(default=0.0, ge=0, lt=1)
@@ -53,9 +64,15 @@ class Target(Section):
                 f"min_probability is for classification, and this task's type is {self.type}: leave it out (multilabel "
                 "has `threshold`)"
             )
+        if self.head == "zero_shot" and (self.type != "classification" or self.tower):
+            raise ValueError("a zero_shot head is a linear layer for classification: leave tower and other types out")
+        if self.head != "zero_shot" and self.zero_shot != ZeroShot():
+            raise ValueError("zero_shot is for head: zero_shot; add that, or leave zero_shot out")
+        if self.type == "contrastive" and self.tower:
+            raise ValueError("a contrastive task has projections of its own: leave tower out")
         if self.type == "contrastive" and (self.column is not None or self.label_smoothing or self.imbalance != "none"):
             raise ValueError("a contrastive task has no labels: leave column, label_smoothing and imbalance out")
-        if self.head != "linear":
+        if self.head in COMPUTED_HEADS:
             self._check_computed_head()
         if self.type == "multilabel" and self.imbalance == "balanced_sampler":
             raise ValueError("balanced_sampler needs one class a record; use class_weights for a multilabel task")
@@ -70,9 +87,9 @@ class Target(Section):
             raise ValueError(
                 f"head {self.head} is for classification, and this task's type is {self.type}: leave it out"
             )
-        if self.label_smoothing or self.imbalance in ("balanced_sampler", "logit_adjustment"):
+        if self.label_smoothing or self.tower or self.imbalance in ("balanced_sampler", "logit_adjustment"):
             raise ValueError(
-                f"head {self.head} is computed, not trained: leave label_smoothing, balanced_sampler and "
+                f"head {self.head} is computed, not trained: leave label_smoothing, tower, balanced_sampler and "
                 "logit_adjustment out, or set head: linear"
             )
         if self.imbalance != "none" and self.head not in ("softmax", "svm"):

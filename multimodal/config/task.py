@@ -61,8 +61,21 @@ class Task(Section):
                 raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
             if target.type == "contrastive":
                 check_pair(self, name)
+            if target.head == "zero_shot":
+                self.zero_shot_input(name)
         check_closed_form(self)
+        untrained = [name for name, target in self.tasks.items() if target.head != "zero_shot"]
+        if self.transfer.strategy == "none" and untrained:
+            raise ValueError(
+                f"transfer.strategy is none, which leaves the head of {' and '.join(untrained)} with random weights; "
+                "set head: zero_shot, or take another strategy"
+            )
         self._check_metric()
+        if self.train.task_weighting != "fixed" and len(self.tasks) < 2:
+            raise ValueError(
+                f"train.task_weighting is {self.train.task_weighting}, which weighs tasks against each other, and "
+                "there is only one; leave it out"
+            )
         balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
         if len(balanced) > 1:
             raise ValueError(f"tasks {' and '.join(balanced)} both want balanced_sampler; only one can have it")
@@ -102,6 +115,28 @@ class Task(Section):
         """The manifest's column of each task that has one."""
         columns = {name: self.task_column(name) for name in self.tasks}
         return {name: column for name, column in columns.items() if column is not None}
+
+    def needed_columns(self) -> list[str]:
+        """The label columns that every table must have; zero-shot tasks that name their classes do without."""
+        known = {name for name, target in self.tasks.items() if target.zero_shot.labels is not None}
+        return [column for name, column in self.label_columns().items() if name not in known]
+
+    def zero_shot_input(self, name: str) -> str:
+        """The input whose embedding a zero-shot task compares with its classes' names.
+
+        Raises:
+            ValueError: if there is none, or a choice.
+        """
+        given = self.tasks[name].zero_shot.input
+        owners = {entry: self.inputs[entry].share or entry for entry in self.task_inputs(name)}
+        modalities = {entry: self.inputs[owner].modality for entry, owner in owners.items()}
+        fitting = [entry for entry, modality in modalities.items() if modality != "text"] if given is None else [given]
+        if len(fitting) != 1 or fitting[0] not in modalities:
+            raise ValueError(
+                f"tasks.{name}.zero_shot.input: {given!r} names no one input to compare; give one of "
+                f"{', '.join(modalities)} (or say modality: text of those that are)"
+            )
+        return fitting[0]
 
     def task_inputs(self, name: str) -> list[str]:
         """The inputs that a task may use, in config order."""

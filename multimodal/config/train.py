@@ -35,6 +35,12 @@ class Train(Section):
     """Epochs without a better metric until a phase ends; null trains to the end."""
     metric: str = "mean"
     """Chooses the best checkpoint: "mean" over tasks (accuracy, macro F1, R2 or top1), or "TASK.METRIC"."""
+    task_weighting: Literal["fixed", "uncertainty", "pcgrad"] = "fixed"
+    """How the tasks' losses become one: fixed sums them with their weights; uncertainty learns a factor on each;
+    pcgrad takes out of each task's gradient on encoders and fusion what works against another task."""
+    gradient_cosine: bool = True
+    """Measures, in the last step of each epoch, whether the tasks' gradients on encoders and fusion agree; takes a
+    backward pass a task more in that step, the memory of as many gradients, and changes nothing else."""
     checkpoint_steps: int | None = Field(default=None, gt=0)
     """Steps between checkpoints, besides one at each epoch's end."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

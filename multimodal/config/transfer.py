@@ -18,6 +18,7 @@ Strategy = Literal[
     "layerwise_lr_decay",
     "norm_and_bias",
     "lora",
+    "none",
 ]
 
 
@@ -47,7 +48,7 @@ class Transfer(Section):
 
     strategy: Strategy = "auto"
     """What trains when, of encoders that come with weights; docs/transfer.md says which is for what. auto: chosen by
-    how many labelled records a class has; the run says which rule it was."""
+    how many labelled records a class has; the run says which rule it was. none: nothing trains, for zero_shot heads."""
     probe_epochs: int | None = Field(default=None, gt=0)
     """Most epochs of the first phase, which freezes encoders that come with weights; left out: a third of
     train.epochs with probe_then_finetune, half with two_phase, at least 1."""

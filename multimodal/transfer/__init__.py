@@ -6,7 +6,7 @@ from multimodal.transfer.lora import Lora
 from multimodal.transfer.norm_and_bias import NormAndBias
 from multimodal.transfer.partial import Partial
 from multimodal.transfer.plan import EncoderPolicy, OptimizerSpec, ParamGroup, Phase, TransferStrategy, check_plan
-from multimodal.transfer.strategies import Finetune, LinearProbe, ProbeThenFinetune
+from multimodal.transfer.strategies import Finetune, LinearProbe, ProbeThenFinetune, TrainNothing
 from multimodal.transfer.two_phase import TwoPhase
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Partial",
     "Phase",
     "ProbeThenFinetune",
+    "TrainNothing",
     "TransferStrategy",
     "TwoPhase",
     "check_plan",

@@ -19,6 +19,18 @@ class LinearProbe(TransferStrategy):
 
 
 @dataclass(frozen=True)
+class TrainNothing(TransferStrategy):
+    """Leaves the model as it was built, for heads that need no training.
+
+    When not to use: with a head of random weights.
+    """
+
+    def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
+        """No phase."""
+        return []
+
+
+@dataclass(frozen=True)
 class Finetune(TransferStrategy):
     """Trains everything at once, each encoder with its own factor on the learning rate."""
 

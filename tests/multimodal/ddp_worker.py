@@ -1,8 +1,8 @@
 """Trains the tiny model in as many processes as torchrun started; run by test_distributed.py.
 
 One label of ``price`` and one picture in the whole table: most steps have no label of a task, and no record with an
-input, in at least one process. With "corrupt" the other pictures cannot be read and are skipped, in one epoch. With
-"dann" the rows are a source that is aligned with the same rows without labels.
+input, in at least one process. "uncertainty" and "pcgrad" weigh the tasks. With "corrupt" the other pictures cannot be
+read and are skipped, in one epoch. With "dann" the rows are a source that is aligned with the same rows without labels.
 """
 
 import json
@@ -16,34 +16,45 @@ from multimodal.data import Order, RecordDataset, SampleDataset, StepOrder
 from multimodal.distributed import processes
 from multimodal.domains import JoinedDataset, domain_order
 from multimodal.settings import SOURCE, UNLABELLED
+from multimodal.task_weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.adaptation.objectives import create_adaptation
 
 
-def main(folder: Path, media: Path, norm: str, corrupt: bool, dann: bool) -> None:
+def main(folder: Path, media: Path, norm: str, options: list[str]) -> None:
     torch.set_num_threads(1)
-    rows = make_rows(media, 13)
+    rows, corrupt = make_rows(media, 13), "corrupt" in options
+    weights = {"color": 1.0, "price": 1.0}
     for index, row in enumerate(rows):
         row |= {} if index == 4 else {"price": None, "image": "no.png" if corrupt else None}
     with processes() as group:
         model = make_model(norm=norm)
         data: SampleDataset = make_dataset(rows, media, model)
         order: StepOrder = Order(13, batch_size=4, seed=1)
-        if dann:
+        if "dann" in options:
             data, order = (
                 domains(make_dataset(rows, media, model)),
                 domain_order([(13, None)], 13, batch_size=4, seed=1),
             )
             model.objectives["adapt"] = create_adaptation("dann", {None: 8, "text": 8}, {}, weight=1.0)
+        if "uncertainty" in options:
+            model.objectives[TASK_WEIGHT] = LearnedTaskWeights(weights)
         trainer = Trainer(
             model,
             data,
             order,
-            {"color": 1.0, "price": 1.0},
+            weights,
             folder,
-            options=TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2), seed=1, accumulate=2, on_error="skip"),
+            options=TrainerOptions(
+                optimizer=OptimizerSpec(learning_rate=1e-2),
+                seed=1,
+                accumulate=2,
+                on_error="skip",
+                project_conflicts="pcgrad" in options,
+                gradient_cosine=True,
+            ),
             say=print if group.is_main else lambda line: None,
             processes=group,
         )
@@ -60,4 +71,4 @@ def domains(labelled: RecordDataset) -> JoinedDataset:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], "corrupt" in sys.argv, "dann" in sys.argv)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:])

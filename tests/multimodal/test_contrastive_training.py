@@ -150,6 +150,24 @@ def test_tables_without_two_pairs_are_refused_and_found_by_check(media, tmp_path
     assert problem.message == "1 records have both image and text; match needs at least two"
 
 
+def test_beside_labels_it_trains_with_attention_and_leaves_the_bundle(media, tmp_path):
+    fusion = {"name": "attention", "dim": 16, "num_heads": 2}
+    task = job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, fusion=fusion, train={"epochs": 1})
+    run = fit(task, train=rows(2), valid=rows(), root=media, out=tmp_path / "run")
+    assert run.metrics["tasks"]["match"]["n"] == 16
+    bundle = run.export(tmp_path / "bundle", records=mm.read_records(rows(), root=media))
+    assert bundle.tasks == {"left": "classification"}
+
+
+@pytest.mark.parametrize("weighting", ["uncertainty", "pcgrad"])
+def test_beside_labels_it_is_weighed_as_any_other_task(media, tmp_path, weighting):
+    train = {"epochs": 1, "accumulate": 2, "batch_size": 16, "task_weighting": weighting}
+    task = job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, train=train)
+    run = fit(task, train=rows(2), valid=rows(), root=media, out=tmp_path / "run")
+    assert run.metrics["training"]["gradient_cosine"].keys() == {"match.left"}
+    assert all(tensor.isfinite().all() for tensor in run.model.state_dict().values())
+
+
 def test_accumulated_parts_and_labels_beside_it_train(media, tmp_path):
     tasks = {"match": {"type": "contrastive"}, "left": {}}
     gaps = [{**row, "text": None} if index % 5 == 0 else row for index, row in enumerate(rows(2))]

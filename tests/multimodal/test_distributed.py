@@ -37,16 +37,18 @@ def run_worker(folder: Path, media: Path, *options: str, world: int, norm: str =
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [(), ("dann",)], ids=["plain", "dann"])
-def test_two_processes_give_the_losses_and_weights_of_one(tmp_path, options):
-    run_worker(tmp_path / "one", tmp_path / "media", *options, world=1)
-    run_worker(tmp_path / "two", tmp_path / "media", *options, world=2)
+@pytest.mark.parametrize("weighting", ["fixed", "uncertainty", "pcgrad", "dann"])
+def test_two_processes_give_the_losses_and_weights_of_one(tmp_path, weighting):
+    run_worker(tmp_path / "one", tmp_path / "media", weighting, world=1)
+    run_worker(tmp_path / "two", tmp_path / "media", weighting, world=2)
     one, two = (json.loads((tmp_path / name / "losses.json").read_text()) for name in ("one", "two"))
     assert len(one) == 3
     assert_close(two, one, "float32")
     left, right = (load_newest_checkpoint(tmp_path / name / "checkpoints") for name in ("one", "two"))
     assert left is not None
     assert right is not None
+    learned = any("log_variances" in name for name in left.tensors)
+    assert learned == (weighting == "uncertainty")
     for name, value in left.tensors.items():
         if name.endswith("tally"):
             continue  # counted in the main process alone

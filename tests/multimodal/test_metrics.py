@@ -379,30 +379,54 @@ def embeddings(n: int, signal: float) -> np.ndarray:
     return np.concatenate([side / np.linalg.norm(side, axis=1, keepdims=True) for side in sides], axis=1)
 
 
+def all_different(n: int) -> np.ndarray:
+    """Content numbers of n records that share nothing."""
+    return np.arange(2 * n).reshape(n, 2)
+
+
 @pytest.mark.parametrize("n", [2, 40, 600])  # 600: more than are compared at a time
 def test_top1_is_the_share_of_records_whose_partner_is_the_nearest_in_both_directions(n):
     outputs = embeddings(n, 1.0)
     first, second = outputs[:, :8], outputs[:, 8:]
     right = sum(int(np.argmax(second @ first[i]) == i) + int(np.argmax(first @ second[i]) == i) for i in range(n)) / 2
-    metrics = task_metrics(PAIR, outputs, np.ones(n, bool))
+    metrics = task_metrics(PAIR, outputs, all_different(n))
     assert metrics["n"] == n
     assert_close(metrics["top1"]["value"], right / n, "float64")
     assert_close([metrics["top1"]["low"], metrics["top1"]["high"]], wilson_interval(right, n), "float64")
 
 
 def test_embeddings_that_are_all_equal_find_no_more_than_guessing_does():
-    metrics = task_metrics(PAIR, np.ones((50, 4)), np.ones(50, bool))
+    metrics = task_metrics(PAIR, np.ones((50, 4)), all_different(50))
     assert_close(metrics["top1"]["value"], 1 / 50, "float64")
+
+
+@pytest.mark.parametrize("n", [3, 600])
+def test_the_partner_of_a_record_with_the_same_text_is_right_too(n):
+    contents, texts = all_different(2 * n), embeddings(n, 1.0)[:, 8:]
+    contents[n:, 1] = contents[:n, 1]  # record i + n has the text of record i, and another photo
+    photos = np.concatenate([texts, texts[::-1]])
+    outputs = np.concatenate([photos, np.concatenate([texts, texts])], axis=1)
+    # the first n photos lie on their text; of the others only a middle one does; each text finds a photo of its own
+    right_photos = n + sum(int(i == n - 1 - i) for i in range(n))
+    nearest = [{j for j in range(2 * n) if np.array_equal(photos[j], text)} for text in texts]
+    right_texts = 2 * sum(len(found & {i, i + n}) / len(found) for i, found in enumerate(nearest))
+    metrics = task_metrics(PAIR, outputs, contents)
+    assert_close(metrics["top1"]["value"], (right_photos + right_texts) / 2 / (2 * n), "float64")
+
+
+def test_pairs_are_scored_with_the_content_of_both_inputs():
+    with pytest.raises(ValueError, match=r"targets are \[4\]; give the content numbers of both inputs"):
+        task_metrics(PAIR, np.ones((4, 4)), np.ones(4, bool))
 
 
 def test_top1_of_one_record_is_not_defined():
     for n in (0, 1):
-        metrics = task_metrics(PAIR, np.ones((n, 4)), np.ones(n, bool))
+        metrics = task_metrics(PAIR, np.ones((n, 4)), all_different(n))
         assert metrics == {"n": n, "top1": {"value": None, "low": None, "high": None}}
 
 
 def test_top1_stands_for_its_task_in_the_mean():
-    pairs = task_metrics(PAIR, embeddings(40, 1.0), np.ones(40, bool))
+    pairs = task_metrics(PAIR, embeddings(40, 1.0), all_different(40))
     metrics = {"match": pairs, "price": {"rmse": {"value": 2.0}, "r2": {"value": 0.5}}}
     assert_close(selection_score(metrics, "mean"), (pairs["top1"]["value"] + 0.5) / 2, "float64")
     assert selection_score(metrics, "match.top1") == pairs["top1"]["value"]

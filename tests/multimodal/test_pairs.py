@@ -47,7 +47,14 @@ def test_an_input_that_is_named_twice_is_one_input():
     [({}, "attention"), ({"name": "gated"}, "gated"), ({"name": "concat", "dim": 8}, "concat with dim")],
 )
 def test_a_fusion_that_mixes_its_inputs_is_refused(fusion, given):
-    refused(f"and {given} mixes them; set fusion.name: late, or concat without dim", fusion=fusion)
+    refused(f"tasks alone .* and {given} mixes them; set fusion.name: late, or concat without dim", fusion=fusion)
+
+
+def test_beside_a_task_with_labels_any_fusion_and_modality_dropout_are_taken():
+    label = {"tasks.label": {"inputs": ["image", "text"]}}
+    fusions: list[dict[str, Any]] = [{}, {"name": "gated"}, {"name": "concat", "dim": 8, "modality_dropout": 0.1}]
+    for fusion in fusions:
+        assert parse_task(job(fusion=fusion, **label)).tasks["match"].type == "contrastive"
 
 
 def test_a_fusion_that_keeps_them_apart_is_taken():

@@ -5,6 +5,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
 from encoders.preprocessing import UnreadableValueError
+from multimodal.content import content_number
 from multimodal.records import read_records
 from multimodal.targets import (
     ClassTarget,
@@ -112,10 +113,12 @@ def test_balanced_weights_of_an_absent_class_are_zero_and_the_mean_weight_stays_
 def test_a_pair_is_known_where_a_record_has_both_inputs():
     reader = PairTarget(("photo", "text"))
     rows = [{"photo": "a.jpg", "text": "red"}, {"photo": "a.jpg", "text": " "}, {"text": "red"}, {}]
-    assert [reader.read(row) for row in rows] == [True, None, None, None]
-    assert (reader.column, bool(reader.placeholder), reader.unseen(rows[0])) == (None, False, ())
+    expected = [content_number("a.jpg"), content_number("red")]
+    first, *others = (reader.read(row) for row in rows)
+    assert (first.tolist(), others) == (expected, [None, None, None])
+    assert (reader.column, reader.placeholder.tolist(), reader.unseen(rows[0])) == (None, [0, 0], ())
     truth = read_truth(reader, read_records(rows), range(4))
-    assert (truth.targets.tolist(), truth.rows.tolist(), truth.targets.dtype) == ([True], [0], np.bool_)
+    assert (truth.targets.tolist(), truth.rows.tolist(), truth.targets.dtype) == ([expected], [0], np.int64)
 
 
 def test_truth_holds_the_known_answers_with_their_rows():

@@ -28,9 +28,16 @@ class UncertaintyWeighting(nn.Module):
 
     def forward(self, losses: Float[Tensor, " t"]) -> Float[Tensor, ""]:
         """The one loss to train on; may be negative."""
-        logs = self.log_variances.clamp(-10.0, 10.0)
-        return (((-logs).exp() * losses + logs) / 2).sum()
+        return (self.factors() * losses + self.logs() / 2).sum()
+
+    def logs(self) -> Float[Tensor, " t"]:
+        """Each s."""
+        return self.log_variances.clamp(-10.0, 10.0)
+
+    def factors(self) -> Float[Tensor, " t"]:
+        """Factor on each loss, with its gradient."""
+        return (-self.logs()).exp() / 2
 
     def weights(self) -> Float[Tensor, " t"]:
         """Factor on each loss."""
-        return (-self.log_variances.detach().clamp(-10.0, 10.0)).exp() / 2
+        return self.factors().detach()

@@ -125,3 +125,35 @@ def test_pictures_of_a_size_that_the_model_does_not_take_are_refused(tmp_path):
 
 def test_the_tiny_configs_are_of_their_kind():
     assert all(image_config(kind).model_type == kind for kind in (*IMAGE_MODELS, *TWO_TOWERS))
+
+
+# --- the embedding that both halves share ---
+
+
+@pytest.mark.parametrize("kind", TWO_TOWERS)
+def test_the_projected_token_is_the_embedding_that_both_halves_share(kind, tmp_path):
+    model = write_image_model(tmp_path, kind)
+    encoder = create_encoder(f"transformers/{tmp_path}", tower="image", pooling="projected")
+    pixels = torch.from_numpy(encoder.preprocessor.stack([encoder.preprocessor(photo) for photo in photos()])["pixels"])
+    tokens, mask = encode(encoder)
+    with torch.no_grad():
+        expected = model.get_image_features(encoder.normalize(pixels)).pooler_output
+    assert tokens.shape == (3, 1, encoder.embed_dim)
+    assert_close(tokens[:, 0], expected, "hidden states")
+    assert mask.all()
+
+
+@pytest.mark.parametrize("kind", TWO_TOWERS)
+def test_a_projecting_half_is_rebuilt_without_its_folder(kind, tmp_path):
+    write_image_model(tmp_path / "model", kind)
+    encoder = create_encoder(f"transformers/{tmp_path / 'model'}", tower="image", pooling="projected")
+    shutil.rmtree(tmp_path / "model")
+    rebuilt = create_encoder(encoder.name, weights=None, **json.loads(json.dumps(encoder.architecture())))
+    rebuilt.load_state_dict(encoder.state_dict())
+    assert_close(encode(rebuilt)[0], encode(encoder)[0], "float32")
+
+
+def test_a_model_without_another_half_shares_no_embedding(tmp_path):
+    write_image_model(tmp_path, "vit")
+    with pytest.raises(ValueError, match=r"pooling is 'projected' for a vit model; give 'tokens', or 'projected' for"):
+        create_encoder(f"transformers/{tmp_path}", pooling="projected")

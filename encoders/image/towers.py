@@ -1,0 +1,36 @@
+"""The image halves of CLIP and SigLIP: the embedding that each shares with the text half."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def image_half(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the image half of a model of two modalities.
+
+    >>> image_half({"model_type": "clip", "projection_dim": 8, "vision_config": {"hidden_size": 4}})
+    {'hidden_size': 4, 'projection_dim': 8, 'model_type': 'clip_vision_model'}
+    """
+    # what both halves share stands in the config around them
+    shared = {key: settings[key] for key in ("projection_dim",) if key in settings}
+    return {**(settings.get("vision_config") or {}), **shared, "model_type": f"{settings['model_type']}_vision_model"}
+
+
+def clip_embedding(model: nn.Module, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 d"]:
+    """That of CLIP, not normalised, as the only token."""
+    return model(pixel_values=pictures).image_embeds[:, None]
+
+
+def siglip_embedding(model: nn.Module, pictures: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 d"]:
+    """That of SigLIP, not normalised, as the only token."""
+    return model(pixel_values=pictures).pooler_output[:, None]
+
+
+IMAGE_TOWERS = {
+    "clip_vision_model": ("CLIPVisionModelWithProjection", clip_embedding),
+    "siglip_vision_model": ("SiglipVisionModel", siglip_embedding),
+}
+"""The half's ``model_type`` -> class of transformers that gives the embedding, and what takes it from its output;
+``encoders.text.towers`` has the papers."""

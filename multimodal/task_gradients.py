@@ -1,0 +1,91 @@
+"""Gradients of single tasks on what they share: to see whether they conflict, and to take conflicts out."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from multimodal.config import ConfigError
+from multimodal.distributed import Processes
+from multimodal.model import MultimodalModel
+from multimodal.transfer.objectives import gradient_cosines, project_conflicts
+from multimodal.transfer.plan import Phase
+
+
+def shared_modules(model: MultimodalModel) -> tuple[nn.Module, ...]:
+    """What more than one task's loss may reach; heads, towers and auxiliary heads are of one task each."""
+    return (model.encoders, model.layers, model.fusion)
+
+
+def shared_parameters(model: MultimodalModel) -> list[nn.Parameter]:
+    """Those of them that train now."""
+    return [part for module in shared_modules(model) for part in module.parameters() if part.requires_grad]
+
+
+def check_shared(model: MultimodalModel, phases: Sequence[Phase]) -> None:
+    """Refuses to project gradients where no phase trains anything that tasks share.
+
+    Raises:
+        ConfigError: says so.
+    """
+    trained = {name for phase in phases for group in phase.groups for name in group.params}
+    shared = {id(part) for module in shared_modules(model) for part in module.parameters()}
+    if not any(name in trained and id(part) in shared for name, part in model.named_parameters()):
+        raise ConfigError(
+            "train.task_weighting is pcgrad, but the tasks share nothing that trains: the encoders are frozen, and the "
+            "fusion learns nothing; set train.task_weighting: fixed, or train an encoder or a fusion with dim"
+        )
+
+
+class TaskGradients:
+    """Gradient of each task's weighed loss on the shared parameters, summed over the parts of one step.
+
+    Legend: t tasks, p shared parameters.
+
+    Args:
+        parameters: the shared ones.
+        tasks: in the order of the rows.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], tasks: Sequence[str]) -> None:
+        self.parameters, self.tasks = list(parameters), list(tasks)
+        device = self.parameters[0].device
+        self.rows: Float[Tensor, "t p"] = torch.zeros(len(tasks), sum(p.numel() for p in parameters), device=device)
+
+    def add(self, losses: Mapping[str, Float[Tensor, ""]]) -> None:
+        """Adds those of one part's losses, whose graph is kept for the backward pass."""
+        for row, task in zip(self.rows, self.tasks, strict=True):
+            # not through .grad: the reducer of several processes listens there
+            found = torch.autograd.grad(losses[task], self.parameters, retain_graph=True, allow_unused=True)
+            parts = row.split([parameter.numel() for parameter in self.parameters])
+            for part, gradient in zip(parts, found, strict=True):
+                if gradient is not None:
+                    part += gradient.flatten()
+
+    def gather(self, processes: Processes) -> None:
+        """Sums over all processes, each of which holds a part of the step."""
+        processes.sum(self.rows)
+
+    def take_out_conflicts(self, seed: int) -> None:
+        """Changes the parameters' summed gradients by what ``project_conflicts`` changes.
+
+        Args:
+            seed: of the order of the projections; the same in all processes.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        change = project_conflicts(self.rows, generator=generator) - self.rows.sum(dim=0)
+        for parameter, part in zip(self.parameters, change.split([p.numel() for p in self.parameters]), strict=True):
+            assert parameter.grad is not None  # every parameter enters the loss
+            parameter.grad += part.view_as(parameter)
+
+    def cosines(self) -> dict[str, float]:
+        """Pair "TASK.TASK" -> cosine of its gradients; left out where one of them is zero in this step."""
+        found = gradient_cosines(self.rows)
+        there = self.rows.isfinite().all(dim=1) & self.rows.any(dim=1)
+        return {
+            f"{self.tasks[i]}.{self.tasks[j]}": float(found[i, j])
+            for i, j in combinations(range(len(self.tasks)), 2)
+            if there[i] and there[j]
+        }
