@@ -15,6 +15,7 @@ from multimodal.mean_tokens import mean_tokens
 from multimodal.progress import Say
 from multimodal.records import Records
 from multimodal.settings import SOURCE, UNLABELLED
+from multimodal.tables import Tables
 from multimodal.targets import ClassTarget
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
@@ -95,7 +96,7 @@ def few_components(source: np.ndarray, target: np.ndarray) -> int:
     return max(1, min(64, len(source) // RECORDS_A_COMPONENT, len(target) // RECORDS_A_COMPONENT))
 
 
-def _without_source(job: Job) -> Any:
+def _without_source(job: Job) -> Tables:
     adapt = job.task.transfer.adapt
     left_out = (SOURCE, UNLABELLED) if adapt is not None and adapt.compares else (SOURCE,)
     return job.tables.without(*left_out)
