@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from multimodal.config.target import COMPUTED_HEADS
-
 if TYPE_CHECKING:
     from multimodal.config import Task
 
+COMPUTED_HEADS = ("softmax", "svm", "class_mean", "knn")
+"""Those that are not trained step by step."""
 TRAINED = "linear"
 """The head that the trainer trains."""
 

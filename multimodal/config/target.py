@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from multimodal.closed_form.rules import COMPUTED_HEADS
 from multimodal.config.section import Section
 from multimodal.config.zero_shot import ZeroShot
 
@@ -14,10 +15,6 @@ METRICS = {
     "contrastive": ("top1",),
 }
 """Task type -> what can choose the best weights."""
-
-
-COMPUTED_HEADS = ("softmax", "svm", "class_mean", "knn")
-"""Those that are not trained step by step."""
 
 
 class Target(Section):
