@@ -43,9 +43,10 @@ def main() -> None:
         ("again", rows[: arguments.rows]),
         ("others", rows[arguments.rows :]),
     ):
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         found[name] = mm.rank(_task(source), train=some, valid=some[:1], root=arguments.data)
-        say(f"\n{name}: {len(some)} records, {time.perf_counter() - began:.1f} s")
+        took, cpu = time.perf_counter() - began, time.process_time() - busy
+        say(f"\n{name}: {len(some)} records, {took:.1f} s, {cpu:.1f} s of processor")
         show_ranking(found[name])
     scores = [
         {one["encoder"]: one["score"]["value"] for one in found[name]["candidates"]} for name in ("first", "others")

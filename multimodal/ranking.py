@@ -25,7 +25,7 @@ from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choo
 
 MOST_ROWS = 1000
 """Training records of each task that candidates are ranked by."""
-FOLDS, REPEATS = 5, 2
+FOLDS, REPEATS = 5, 1
 RANKING_FILE = "ranking.json"
 """Of a run whose encoders were chosen: input -> what ``rank`` gave."""
 

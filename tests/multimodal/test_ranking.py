@@ -51,7 +51,7 @@ def test_what_tells_the_classes_ranks_first_and_the_smaller_of_equals_is_chosen(
     score = found["candidates"][0]["score"]
     assert score["value"] == 1.0
     assert set(score) == {"value", "low", "high"}
-    assert (found["folds"], found["repeats"], found["tasks"]) == (5, 2, {"color": 45})
+    assert (found["folds"], found["repeats"], found["tasks"]) == (5, 1, {"color": 45})
     assert found["tau"] is not None
 
 
