@@ -36,6 +36,7 @@ METHODS: dict[str, dict[str, Any] | None] = {  # weights as they were first writ
     "deep_coral": {"method": "deep_coral", "weight": 100.0},
     "mmd": {"method": "mmd"},
     "dann": {"method": "dann"},
+    "dann, no hidden layer": {"method": "dann", "hidden_dim": 0},
     "cdan": {"method": "cdan"},
     "mcc": {"method": "mcc"},
     "pseudo_labels": {"method": "pseudo_labels"},
@@ -87,7 +88,7 @@ def job(method: str, seed: int) -> mm.Task:
 
 def accuracy(data: Path, out: Path, shift: str, method: str, seed: int) -> float:
     """On shifted test photos; the checkpoint is chosen by a tenth of the labelled table."""
-    folder = out / shift / f"{method.replace(' ', '-')}-{seed}"
+    folder = out / shift / f"{method.replace(',', '').replace(' ', '-')}-{seed}"
     metrics = folder / "metrics.json"
     if not metrics.is_file():
         media = out / shift / f"photos-{seed}"
