@@ -34,6 +34,7 @@ def fit_softmax(
     row_weights: np.ndarray | None = None,
     anchor: np.ndarray | None = None,
     start: LinearClassifier | None = None,
+    tolerance: float = 1e-12,
 ) -> LinearClassifier:
     """Minimises mean cross-entropy + l2/2 |W - anchor|^2, with a free bias, by L-BFGS (Liu and Nocedal, 1989).
 
@@ -48,6 +49,7 @@ def fit_softmax(
         row_weights: of each record's loss, [n]; scaled to mean 1.
         anchor: weights [c d] that l2 draws to; None: zero.
         start: of the search; the optimum does not depend on it.
+        tolerance: relative decrease of the loss in a step, below which the search ends.
     """
     from scipy.optimize import minimize
 
@@ -68,7 +70,7 @@ def fit_softmax(
         return loss, np.concatenate([(slopes.T @ features + l2 * (weights - centre)).ravel(), slopes.sum(axis=0)])
 
     first = LinearClassifier(centre, np.zeros(count)) if start is None else start
-    options = {"maxiter": _ITERATIONS, "gtol": 1e-6, "ftol": 1e-12}
+    options = {"maxiter": _ITERATIONS, "gtol": 1e-6, "ftol": tolerance}
     initial = np.concatenate([first.weights.ravel(), first.bias])
     found = minimize(objective, initial, jac=True, method="L-BFGS-B", options=options).x
     return LinearClassifier(found[: count * d].reshape(count, d), found[count * d :])
