@@ -1,6 +1,6 @@
 """Figures of benchmarks/task_weighting.md: ways to weigh the three tasks of the grocery data, over one shared layer.
 
-python benchmarks/task_weighting.py --data FOLDER --out RUNS [--seeds 0 1 2]
+python benchmarks/task_weighting.py --data FOLDER --out RUNS [--seeds 0 1 2] [--arms fixed pcgrad]
 
 Frozen compact encoders, so that what is shared is the fusion's layer; every arm has the same budget. Prints accuracy
 on test: the mean over the seeds, and a 95 % interval (Student's t).
@@ -66,9 +66,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     given = parser.parse_args()
     rows = []
-    for arm in ARMS:
+    for arm in given.arms:
         runs = [run(arm, seed, given.data, given.out) for seed in given.seeds]
         pairs = {pair: float(np.mean([cosines[pair] for _, cosines in runs])) for pair in runs[0][1]}
         say(f"{arm}: mean gradient cosines { ({pair: round(mean, 3) for pair, mean in pairs.items()}) }")
