@@ -14,6 +14,7 @@ from multimodal.average_choice import keep_the_better, refuse_unshared_statistic
 from multimodal.build import build_objectives, build_strategy
 from multimodal.checkpoint import save_tensors
 from multimodal.closed_form.fit import fit_heads, without_closed_form
+from multimodal.closed_form.rules import closed_form_tasks
 from multimodal.distributed import Processes
 from multimodal.job import Job
 from multimodal.model import MultimodalModel
@@ -72,7 +73,7 @@ def train_job(
         {name: target.weight for name, target in job.task.tasks.items()},
         folder,
         options=options,
-        evaluate=job.validate,
+        evaluate=job.validate if phases or closed_form_tasks(job.task) else None,  # else nothing is chosen
         onlooker=averaging,
         say=say,
         processes=group,

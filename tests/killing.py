@@ -17,11 +17,11 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     original: Callable[..., float] = Step.__call__
     calls = 0
 
-    def call(self: Step, parts: Sequence[Batch], learning_rate: float, seed: int, progress: float) -> float:
+    def call(self: Step, parts: Sequence[Batch], *arguments: float, **options: bool) -> float:
         nonlocal calls
         calls += 1
         if calls == step:
             raise KilledError
-        return original(self, parts, learning_rate, seed, progress)
+        return original(self, parts, *arguments, **options)
 
     monkeypatch.setattr(Step, "__call__", call)

@@ -50,7 +50,7 @@ def test_no_record_of_a_fold_trains_or_chooses_its_run():
     parts, by = split_folds(task, rows, 3)
     assert by == "color"
     for number in range(3):
-        tables = fold_tables(task, rows, {}, parts == number)
+        tables = fold_tables(task, {"train": rows}, {}, parts == number)
         assert tables.test is not None
         numbers = [set(table.numbers or ()) for table in (tables.train, tables.valid, tables.test)]
         assert set.union(*numbers) == set(range(60))
@@ -116,7 +116,7 @@ def test_finished_folds_are_kept_and_the_others_trained(table, tmp_path):
     again = mm.cross_validate(task, 2, out=tmp_path / "cv", cache=False, resume=True, say=lines.append)
     assert again == first
     assert f"{tmp_path / 'cv' / 'fold-1'} is finished; kept" in lines
-    with pytest.raises(RunError, match="was begun on another training table"):
+    with pytest.raises(RunError, match="was begun on another fold of the training table"):
         mm.cross_validate(
             job(data={"train": str(table), "workers": 0}),
             3,

@@ -80,5 +80,5 @@ def test_a_shared_encoder_has_its_layers_whichever_input_comes_first(folder):
 
 def test_an_input_that_shares_an_encoder_shares_its_layers():
     inputs = {"a": {"encoder": "compact/text"}, "b": {"share": "a", "new_layers": 1}}
-    with pytest.raises(ConfigError, match="options and new_layers belong to the encoder; set them on the input 'a'"):
+    with pytest.raises(ConfigError, match="new_layers and candidates belong to the encoder; set them on the input 'a'"):
         parse_task({"inputs": inputs, "tasks": {"c": {}}})

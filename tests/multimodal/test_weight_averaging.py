@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers import assert_close
+from killing import KilledError, kill_at
 from planted import plant, shop_job, shop_task, write_shop
 from tiny import make_model
 from torch import nn
@@ -14,7 +15,6 @@ from multimodal.config import ConfigError, Transfer, parse_task
 from multimodal.data import StepSampler, training_batches
 from multimodal.distributed import Processes
 from multimodal.job import Job
-from multimodal.step import Step
 from multimodal.training import fit
 from multimodal.transfer import Finetune, LinearProbe
 from multimodal.transfer.averaging import AveragedState
@@ -37,10 +37,6 @@ def task(folder, method: str, **changes):
     return shop_task(folder, **{**settings, **held, **changes})
 
 
-class KilledError(Exception):
-    """Stands for the end of the process."""
-
-
 @pytest.mark.parametrize("method", ["wise_ft", "soup", "ema"])
 def test_a_run_says_what_it_kept_and_resumes_to_the_same_bytes(folder, tmp_path, monkeypatch, method):
     job, lines = task(folder, method, **{"train.checkpoint_steps": 1}), []
@@ -49,17 +45,8 @@ def test_a_run_says_what_it_kept_and_resumes_to_the_same_bytes(folder, tmp_path,
     assert any(line.startswith(f"average: {method} ({told['best']}) ") for line in lines)
     assert told["kept"] in ("plain", told["best"])
     assert whole.metrics["training"]["best_score"] == max(told["score"], told["plain"])
-    original, calls = Step.__call__, 0
-
-    def call(self, *args):
-        nonlocal calls
-        calls += 1
-        if calls == 6:  # in the second phase: the first has one epoch of two steps
-            raise KilledError
-        return original(self, *args)
-
     with monkeypatch.context() as patched:
-        patched.setattr(Step, "__call__", call)
+        kill_at(patched, 6)  # in the second phase: the first has one epoch of two steps
         with pytest.raises(KilledError):
             fit(job, out=tmp_path / "killed")
     again = fit(job, out=tmp_path / "killed", resume=True)
