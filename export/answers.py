@@ -105,9 +105,17 @@ def prediction_cells(tasks: Mapping[str, str], answer: Answer) -> list[str]:
         if kind == "regression":
             cells.append(repr(prediction.value))
         else:
-            label = ";".join(prediction.labels) if prediction.label is None else prediction.label
-            cells += [label, "" if prediction.probability is None else repr(prediction.probability)]
+            cells += [label_text(prediction), "" if prediction.probability is None else repr(prediction.probability)]
     return [*cells, ""]
+
+
+def label_text(prediction: Prediction) -> str:
+    """The class, or the labels joined by ``;``; empty where there is none.
+
+    >>> label_text(Prediction(labels=("new", "sale")))
+    'new;sale'
+    """
+    return ";".join(prediction.labels) if prediction.label is None else prediction.label
 
 
 def _csv_line(cells: Sequence[str]) -> bytes:

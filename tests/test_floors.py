@@ -100,7 +100,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         SERVING,
         (*SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
         ("numpy", "onnxruntime"),
-        lazy_outside=("starlette", "uvicorn"),
+        lazy_outside=("starlette", "uvicorn", "triton_python_backend_utils"),
         torch_free=True,
     ),
 )

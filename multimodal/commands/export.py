@@ -17,6 +17,9 @@ def export(
     golden_media: Annotated[
         bool, typer.Option("--golden-media", help="Keeps the raw values of its test records, which may be private.")
     ] = False,
+    triton: Annotated[
+        Path | None, typer.Option("--triton", metavar="DIR", help="Also takes a Triton model repository.")
+    ] = None,
     vocabulary: Annotated[
         Path | None,
         typer.Option(exists=True, metavar="FILE", help="Words, one a line, that word vectors keep; the others go."),
@@ -31,6 +34,11 @@ def export(
         trained = trained.with_vocabulary(vocabulary.read_text(encoding="utf-8-sig").split())
     export_bundle(trained, out, precision=precision, embedding=embedding, golden_media=golden_media)
     say(f"{out}: parity with torch checked, bundle written")
+    if triton is not None:
+        from export.triton import write_triton_repository
+
+        names = write_triton_repository(out, triton)
+        say(f"{triton}: Triton model repository written; clients call {names['ensemble']!r}")
 
 
 def verify(bundle: BundleFolder) -> None:

@@ -1,0 +1,76 @@
+"""Answers a large table on a Ray cluster: every worker loads the bundle once and takes batches of records.
+
+    python examples/ray_predict.py BUNDLE --data records.parquet --out answers --workers 8
+
+The bundle and the media must lie where every worker reads them (a shared disk), and the workers need this package,
+without torch. ``answers`` gets Parquet files with the columns of ``multimodal predict`` beside those of the table.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from export import Predictor
+from export.answers import prediction_cells, prediction_columns
+from multimodal.records import Records
+
+
+class Answering:
+    """A bundle in one worker.
+
+    Args:
+        bundle: its folder.
+        root: folder that media paths start from.
+        threads: of one operator.
+    """
+
+    def __init__(self, bundle: str, root: str, threads: int) -> None:
+        self.predictor = Predictor.load(bundle, threads=threads)
+        self.root = Path(root)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The columns of some records -> the same, and those of their answers."""
+        rows = [dict(zip(batch, cells, strict=True)) for cells in zip(*batch.values(), strict=True)]
+        records = Records(tuple(batch), rows, "batch", self.root)
+        answers = self.predictor.predict(records, on_error="return")
+        cells = [prediction_cells(self.predictor.tasks, answer) for answer in answers]
+        found = zip(prediction_columns(self.predictor.tasks), zip(*cells, strict=True), strict=True)
+        return batch | {f"answer_{column}": np.array(values) for column, values in found}
+
+
+def answer_table(bundle: Path, data: Path, out: Path, *, workers: int, batch_size: int = 256, threads: int = 1) -> Any:
+    """Writes the answers as Parquet files; the table may be CSV, JSON Lines or Parquet, or a folder of such."""
+    readers = {".csv": ray.data.read_csv, ".jsonl": ray.data.read_json, ".parquet": ray.data.read_parquet}
+    table = readers.get(data.suffix, ray.data.read_parquet)(str(data.resolve()))
+    root = data.parent if data.suffix else data
+    answered = table.map_batches(
+        Answering,
+        fn_constructor_args=(str(bundle.resolve()), str(root.resolve()), threads),
+        batch_size=batch_size,
+        concurrency=workers,
+        num_cpus=threads,
+    )
+    answered.write_parquet(str(out.resolve()))
+
+
+def main() -> None:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="CSV, JSON Lines or Parquet")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the answers")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--threads", type=int, default=1, help="of each worker")
+    given = parser.parse_args()
+    ray.init()
+    answer_table(
+        given.bundle, given.data, given.out, workers=given.workers, batch_size=given.batch_size, threads=given.threads
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Writing a Triton model repository from a bundle. Never imports torch."""
+
+import re
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from export.bundle import Bundle, new_bundle, read_bundle
+from export.session import open_session
+from export.triton.configs import Message, answer_config, ensemble_config, graph_config, preprocess_config
+from export.triton.pbtxt import to_pbtxt
+from export.triton.stages import Preprocessing
+
+VERSION = "1"
+_MODEL = '''"""{title} of {bundle}, by the installed package multimodal-transfer."""
+
+from export.triton.backend import {name} as TritonPythonModel
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+def write_triton_repository(
+    bundle: Bundle | str | Path,
+    folder: str | Path,
+    *,
+    precision: str = "auto",
+    max_batch_size: int = 32,
+    instances: int = 2,
+    allow_plugins: Collection[str] = (),
+) -> dict[str, str]:
+    """Writes four models: ``NAME`` (the ensemble), ``NAME_preprocess``, ``NAME_graph`` and ``NAME_answer``.
+
+    The ensemble takes raw values, ``raw.<input>`` as bytes (a file's content, or a text as UTF-8; empty where it is
+    missing), and gives ``<task>`` and ``<task>_probability``. The Python models need this package, without torch, in
+    the server's environment.
+
+    Args:
+        precision: of the graph, as ``Predictor.load`` takes it.
+        max_batch_size: records that Triton may put into one batch.
+        instances: of the preprocessing, each a process.
+        allow_plugins: preprocessors of other distributions that the server may load; it needs them installed.
+
+    Returns:
+        Part ("ensemble", "preprocess", "graph", "answer") -> name of its model.
+
+    Raises:
+        BundleError: if the bundle is not whole, or ``folder`` is not empty.
+        LookupError: if the bundle wants a preprocessor that is not allowed or not installed.
+        ValueError: if an argument is out of range, or the bundle lacks the precision.
+    """
+    from export.predictor import model_file
+
+    for name, value in (("max_batch_size", max_batch_size), ("instances", instances)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; give at least 1")
+    bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+    model = model_file(bundle, precision)
+    widths = {output.name: int(output.shape[-1]) for output in open_session(model, device="cpu").get_outputs()}
+    blank = Preprocessing(bundle.folder, allow_plugins).blank_shapes()
+    own = re.sub(r"[^A-Za-z0-9_-]", "_", bundle.name) or "model"  # a job may be called anything, a folder may not
+    names = {"ensemble": own} | {part: f"{own}_{part}" for part in ("preprocess", "graph", "answer")}
+    configs = {
+        "ensemble": ensemble_config(bundle, names, widths, max_batch_size),
+        "preprocess": preprocess_config(bundle, names["preprocess"], max_batch_size, instances),
+        "graph": graph_config(bundle, names["graph"], widths, blank, max_batch_size),
+        "answer": answer_config(bundle, names["answer"], widths, max_batch_size),
+    }
+    with new_bundle(Path(folder)) as staging:
+        versions = {part: _write_model(staging, names[part], config) for part, config in configs.items()}
+        shutil.copyfile(model, versions["graph"] / "model.onnx")
+        for part, title, parts in (("preprocess", "Preprocessing", "inputs"), ("answer", "Answers", "tasks")):
+            shutil.copytree(bundle.folder / parts, versions[part] / parts)
+            code = _MODEL.format(title=title, bundle=own, name=f"{part.capitalize()}Model")
+            (versions[part] / "model.py").write_text(code, encoding="utf-8")
+    return names
+
+
+def _write_model(repository: Path, name: str, config: Message) -> Path:
+    """The folder of its only version."""
+    version = repository / name / VERSION
+    version.mkdir(parents=True)
+    (repository / name / "config.pbtxt").write_text(to_pbtxt(config), encoding="utf-8")
+    return version

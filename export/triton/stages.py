@@ -1,0 +1,106 @@
+"""What the two Python models of the ensemble do, as arrays in and arrays out. Never imports torch."""
+
+import json
+from collections.abc import Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoders.preprocessing import load_preprocessor
+from export.answers import label_text
+from export.sources import RecordSource, Sample
+from export.triton.lengths import longest_values, stack_padded
+from multimodal.decoding import decoding_from_config
+from multimodal.records import InputReader, RecordError
+
+
+class Preprocessing:
+    """Raw values of some records -> the graph's inputs, padded to one of few lengths.
+
+    Args:
+        folder: with ``inputs/<input>/``, as a bundle has it.
+        allow_plugins: preprocessors of other distributions that may be loaded; None: all that are installed.
+    """
+
+    def __init__(self, folder: Path, allow_plugins: Collection[str] | None = None) -> None:
+        folders = {path.name: path for path in sorted((folder / "inputs").iterdir())}
+        load = partial(load_preprocessor, allow_plugins=allow_plugins)
+        readers = {name: InputReader(name, name, load(path)) for name, path in folders.items()}
+        self.longest = {name: longest_values(_json(path / "preprocess.json")) for name, path in folders.items()}
+        self.source = RecordSource((), readers, None, allow_outside=False, strict_keys=True)
+
+    def __call__(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Input -> bytes of each record, object [b 1], empty where it is missing -> arrays ``<input>.<tensor>``.
+
+        Raises:
+            RecordError: for the first record that cannot be used.
+        """
+        columns = {name: [self._value(name, cell) for cell in array.reshape(-1)] for name, array in values.items()}
+        rows = [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+        samples = [_usable(self.source.read(number, row)) for number, row in enumerate(rows)]
+        feed: dict[str, np.ndarray] = {}
+        for name, reader in self.source.readers.items():
+            arrays = stack_padded(reader.preprocessor, [sample[name][0] for sample in samples], self.longest[name])
+            feed |= {f"{name}.{key}": array for key, array in arrays.items()}
+            feed[f"{name}.present"] = np.array([[sample[name][1]] for sample in samples], dtype=bool)
+        return feed
+
+    def blank_shapes(self) -> dict[str, tuple[int, ...]]:
+        """``<input>.<tensor>`` -> its shape, without the batch, where a value is missing."""
+        return {
+            f"{name}.{key}": array.shape[1:]
+            for name, reader in self.source.readers.items()
+            for key, array in stack_padded(
+                reader.preprocessor, [reader.preprocessor.blank()], self.longest[name]
+            ).items()
+        }
+
+    def _value(self, name: str, cell: Any) -> Any:
+        content = bytes(cell)
+        if not content:
+            return None
+        if self.source.readers[name].preprocessor.modality != "text":
+            return content
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RecordError(0, name, f"the text is not UTF-8 ({error}); send it as UTF-8") from error
+
+
+def _usable(sample: Sample | RecordError) -> Sample:
+    if isinstance(sample, RecordError):
+        raise sample
+    return sample
+
+
+class Answering:
+    """Raw outputs -> what they mean, as ``multimodal predict`` writes it.
+
+    Args:
+        folder: with ``tasks/<task>.json``, as a bundle has it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        content = {path.stem: _json(path) for path in sorted((folder / "tasks").iterdir())}
+        self.kinds = {task: entry["type"] for task, entry in content.items()}
+        self.decodings = {task: decoding_from_config(entry["decoding"]) for task, entry in content.items()}
+
+    def __call__(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Task -> raw outputs [b c] -> ``<task>`` and ``<task>_probability``, [b 1]; numbers have no probability."""
+        answers: dict[str, np.ndarray] = {}
+        for task, decoding in self.decodings.items():
+            found = decoding.predictions(outputs[task])
+            if self.kinds[task] == "regression":
+                answers[task] = np.array([[prediction.value] for prediction in found], dtype=np.float32)
+                continue
+            labels = [[label_text(prediction).encode()] for prediction in found]
+            answers[task] = np.array(labels, dtype=object)
+            sure = [[np.nan if entry.probability is None else entry.probability] for entry in found]
+            answers[f"{task}_probability"] = np.array(sure, dtype=np.float32)
+        return answers
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
