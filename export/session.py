@@ -7,9 +7,11 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from multimodal.threads import available_cores
@@ -58,10 +60,10 @@ def open_session(
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = available_cores() if threads is None else threads
     options.inter_op_num_threads = 1
-    if index is None or (device == "auto" and _obstacle() is not None):
+    if planned_device(device) == "cpu":
         return _create(model, options, ["CPUExecutionProvider"])
     obstacle = _obstacle()
-    if obstacle is not None:
+    if index is None or obstacle is not None:
         raise DeviceError(f"device {device!r} cannot be had: {obstacle}; or take device='cpu'")
     return _open_on_cuda(model, options, device, index, strict)
 
@@ -69,6 +71,17 @@ def open_session(
 def session_device(session: ort.InferenceSession) -> str:
     """ "cuda" or "cpu": where the session really runs."""
     return "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
+
+
+def planned_device(device: str) -> str:
+    """ "cuda" or "cpu": where a session for that device is going to run, unless CUDA's libraries are missing."""
+    return "cpu" if device_index(device) is None or (device == "auto" and _obstacle() is not None) else "cuda"
+
+
+def run_session(session: ort.InferenceSession, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every output by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feed)), strict=True))
 
 
 def describe_device() -> str:
