@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,15 +13,14 @@ from export.golden import write_golden_outputs
 from export.half import to_half
 from export.parity import ParityError
 from export.predictor import flat_feed
-from export.quantize import Recipe, applicable_recipes, to_int8
-from export.rows import RealRows, spread_rows
+from export.quantize import applicable_recipes, to_int8
+from export.rows import spread_rows
 from export.session import open_session, run_session
 from multimodal.decoding import Decoding
 from multimodal.records import InputReader, Records
 from multimodal.targets import TargetReader
 
-Precision = Literal["fp32", "fp16", "int8"]
-MODEL_FILES: dict[str, str] = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+MODEL_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 CALIBRATION_ROWS = 128
 """Training records that give the ranges of the activations."""
 
@@ -108,16 +107,16 @@ class PrecisionMaker:
                 "this graph has neither convolutions nor large matrix products, so int8 would change nothing; export fp32"
             )
         for recipe in recipes:
-            yield recipe.name, to_int8(self.graph, recipe, self._calibration(recipe))
+            yield recipe.name, to_int8(self.graph, recipe, self._calibration())
 
-    def _calibration(self, recipe: Recipe) -> Iterator[dict[str, np.ndarray]]:
+    def _calibration(self) -> Iterator[dict[str, np.ndarray]]:
         if self.training is None:
             raise ValueError(
                 "int8 takes the ranges of its activations from training records, and the run's training table is not "
                 "as it was, or never was a file; train from a file, or export fp32 or fp16"
             )
-        rows: RealRows = self.training
-        return (flat_feed(batch) for _, batch in rows.batches(16))
+        for _, batch in self.training.batches(16):
+            yield flat_feed(batch)
 
     def _write(self, precision: str, content: bytes) -> None:
         (self.folder / MODEL_FILES[precision]).write_bytes(content)

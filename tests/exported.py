@@ -18,6 +18,7 @@ from multimodal.decoding import Decoding
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records
+from multimodal.targets import ClassTarget, LabelSetTarget, NumberTarget, TargetReader
 
 RATE = 8000
 
@@ -80,10 +81,20 @@ class StubRun:
         return {name: self.model.head(name).decoding() for name in self.task.tasks}
 
     @property
+    def targets(self) -> dict[str, TargetReader]:
+        """What reads the labels of ``make_table``; nobody says which are new or for sale."""
+        tags = LabelSetTarget("linear", ("new", "sale"))
+        return {"color": ClassTarget("color", tuple(COLORS)), "linear": tags, "price": NumberTarget("price")}
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Encoders of known origin."""
         entry = {"weights": "random", "sha256": None, "licence": "MIT"}
         return {"seed": 0, "encoders": dict.fromkeys(self.task.inputs, entry)}
+
+    def training_records(self) -> Records | None:
+        """The given ones."""
+        return self.records
 
     def validation_records(self) -> Records | None:
         """The given ones."""

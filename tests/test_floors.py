@@ -92,7 +92,10 @@ FLOORS = (  # a module belongs to the first floor that names it
         lazy_outside=("onnxruntime", "scipy", "sklearn"),
     ),
     Floor(
-        ("export.to_onnx", "export.graph", "export.parity", "export.quantize", "export.exporter"),
+        tuple(
+            f"export.{name}"
+            for name in ("exporter", "gate", "graph", "half", "parity", "precisions", "quantize", "rows", "to_onnx")
+        ),
         (*ENCODERS, *FUSION, *MULTIMODAL, *SERVING),
         (*FRAMEWORK, "onnx", "onnxscript", "onnxruntime"),
     ),
