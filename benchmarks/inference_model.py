@@ -14,7 +14,7 @@ import multimodal as mm
 PRODUCTS, CATEGORIES, QUANTITIES = 81, 43, 10
 """Classes of each task, as in the grocery data."""
 PICTURE_SIDE, SAMPLE_RATE = 160, 16_000
-_WORDS = "ripe red green sweet crisp whole milk organic juice apple pear carton of one litre from the north".split()
+_WORDS = ["ripe", "red", "sweet", "crisp", "milk", "juice", "apple", "pear", "carton", "of", "one", "from", "north"]
 
 
 def write_records(folder: Path, n: int = 48, seed: int = 0) -> Path:
@@ -47,7 +47,7 @@ def train_retail(records: Path, out: Path, text_encoder: str, image_encoder: str
     """One short epoch: what the model answers does not matter here, only that it answers.
 
     Args:
-        text_encoder: for example "transformers/sentence-transformers/all-MiniLM-L6-v2", or "transformers/" and a folder.
+        text_encoder: "transformers/sentence-transformers/all-MiniLM-L6-v2", or "transformers/" and a folder.
         image_encoder: its weights are random.
     """
     task = mm.Task(

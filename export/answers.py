@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from multimodal.decoding import EMBEDDING, Prediction
+from export.batching import Answer
+from multimodal.decoding import EMBEDDING
 from multimodal.records import RecordError, read_records
 
 if TYPE_CHECKING:
     from export.predictor import Predictor
-
-Answer = dict[str, Prediction] | RecordError
-"""Task -> prediction; or why the record has none."""
 
 
 def write_predictions(

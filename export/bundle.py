@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -129,6 +130,17 @@ def read_bundle(folder: str | Path) -> Bundle:
     Raises:
         BundleError: if it has no ``bundle.json``, has another schema, or is not as it was written.
     """
+    bundle = read_description(folder)
+    check_hashes(bundle)
+    return bundle
+
+
+def read_description(folder: str | Path) -> Bundle:
+    """What ``bundle.json`` says, after checking names, kinds and sizes of every file, but not what is in them.
+
+    Raises:
+        BundleError: as ``read_bundle``, but for damage that leaves sizes as they are.
+    """
     folder = Path(folder)
     if not (folder / BUNDLE_FILE).is_file():
         raise BundleError(
@@ -145,6 +157,19 @@ def read_bundle(folder: str | Path) -> Bundle:
     return bundle
 
 
+def check_hashes(bundle: Bundle) -> None:
+    """Reads every file, several at once.
+
+    Raises:
+        BundleError: for the first one, by name, whose content is not what was written.
+    """
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        digests = pool.map(lambda name: _sha256(bundle.folder / name), bundle.files)
+        for (name, entry), digest in zip(bundle.files.items(), digests, strict=True):
+            if digest != entry.sha256:
+                raise BundleError(f"{bundle.folder}: {name} is damaged: its sha256 differs; copy the bundle again")
+
+
 def _check_files(bundle: Bundle, found: Mapping[str, int]) -> None:
     for name in sorted(found.keys() - bundle.files.keys()):
         raise BundleError(f"{bundle.folder}: {name} is not listed in {BUNDLE_FILE}; remove it")
@@ -155,9 +180,6 @@ def _check_files(bundle: Bundle, found: Mapping[str, int]) -> None:
             raise BundleError(
                 f"{bundle.folder}: {name} has {found[name]} bytes, and {entry.size} were written; copy the bundle again"
             )
-    for name, entry in bundle.files.items():
-        if _sha256(bundle.folder / name) != entry.sha256:
-            raise BundleError(f"{bundle.folder}: {name} is damaged: its sha256 differs; copy the bundle again")
 
 
 def _listing(folder: Path) -> dict[str, int]:

@@ -154,7 +154,7 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
     for name, part in report["metrics"].items():
         if "metric" in part:
             yield (
-                f"{precision}: {name}: {part['metric']} {part['fp32']:.4f} in fp32, {part['value']:.4f} in {precision}, "
+                f"{precision}: {name}: {part['metric']} {part['fp32']:.4f} in fp32, {part['value']:.4f} now, "
                 f"{part['allowed']:.4f} may be lost: {_word(part)}"
             )
         else:
@@ -168,9 +168,7 @@ def _word(part: Mapping[str, Any]) -> str:
     return "passed" if part["passed"] else "refused"
 
 
-def _same_answers(
-    decoding: Decoding | None, actual: np.ndarray, expected: np.ndarray, limits: Limits
-) -> np.ndarray:
+def _same_answers(decoding: Decoding | None, actual: np.ndarray, expected: np.ndarray, limits: Limits) -> np.ndarray:
     """Whether each record is answered alike, bool [n]; an embedding has no decoding."""
     finite = np.isfinite(actual).all(axis=1)
     actual = np.where(finite[:, None], actual, 0.0)

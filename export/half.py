@@ -8,13 +8,18 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
 from export.graph import ancestors_of
 
-WIDE = frozenset(
-    "BatchNormalization CumSum Exp GroupNormalization InstanceNormalization LayerNormalization Log LogSoftmax "
-    "LpNormalization Pow Range Reciprocal ReduceL1 ReduceL2 ReduceLogSumExp ReduceMean ReduceProd ReduceSum "
-    "ReduceSumSquare Resize Softmax Sqrt".split()
-)
+# fmt: off
+WIDE = {
+    "BatchNormalization", "CumSum", "Exp", "GroupNormalization", "InstanceNormalization", "LayerNormalization",
+    "Log", "LogSoftmax", "LpNormalization", "Pow", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSumExp",
+    "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Resize", "Softmax", "Sqrt",
+}
 """Operators that stay in float32: they add many values up, or leave the range of float16."""
-_ELEMENTWISE = frozenset("Add Sub Mul Div Neg Abs Max Min Clip Identity Reshape Transpose Unsqueeze Squeeze".split())
+_ELEMENTWISE = {
+    "Abs", "Add", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Neg", "Reshape", "Squeeze", "Sub", "Transpose",
+    "Unsqueeze",
+}
+# fmt: on
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -35,7 +40,9 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     converted = onnx.ModelProto()
     converted.CopyFrom(model)
     for node in converted.graph.node:
-        if any(attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in node.attribute):
+        if any(
+            attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in node.attribute
+        ):
             raise HalfError(f"the graph has the branch or loop {node.op_type}, which has no fp16; export fp32")
     _Halving(converted).run()
     return converted
@@ -101,7 +108,9 @@ class _Halving:
                 values = np.clip(numpy_helper.to_array(self.weights[name]), -_LARGEST, _LARGEST).astype(np.float16)
                 self.graph.initializer.append(numpy_helper.from_array(values, self.cast[key]))
             else:
-                self.nodes.append(helper.make_node("Cast", [name], [self.cast[key]], f"cast.{self.cast[key]}", to=wanted))
+                self.nodes.append(
+                    helper.make_node("Cast", [name], [self.cast[key]], f"cast.{self.cast[key]}", to=wanted)
+                )
         return self.cast[key]
 
     def _restore(self, name: str) -> None:
@@ -110,7 +119,11 @@ class _Halving:
         for node in self.nodes:
             node.input[:] = [inner if value == name else value for value in node.input]
             node.output[:] = [inner if value == name else value for value in node.output]
-        self.nodes.append(helper.make_node("Cast", [inner], [name], f"cast.{inner}", to=TensorProto.FLOAT))
+        self.nodes.append(_cast(inner, name, TensorProto.FLOAT))
+
+
+def _cast(source: str, target: str, to: int) -> NodeProto:
+    return helper.make_node("Cast", [source], [target], f"cast.{target}", to=to)
 
 
 def _is_square(node: NodeProto) -> bool:

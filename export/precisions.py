@@ -104,7 +104,8 @@ class PrecisionMaker:
         recipes = applicable_recipes(self.graph)
         if not recipes:
             raise ValueError(
-                "this graph has neither convolutions nor large matrix products, so int8 would change nothing; export fp32"
+                "this graph has neither convolutions nor large matrix products, so int8 would change nothing; "
+                "export fp32"
             )
         for recipe in recipes:
             yield recipe.name, to_int8(self.graph, recipe, self._calibration())

@@ -162,10 +162,12 @@ def _last_products(graph: onnx.GraphProto) -> set[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without onnxruntime's advice to shape-infer first, which the root logger would print."""
+    """Without advice that does not apply, which the root logger would print: to infer shapes first, and that the
+    graph is quantized already, which its convolutions are on purpose."""
 
     def advice(record: logging.LogRecord) -> bool:
-        return "pre-processing before quantization" not in record.getMessage()
+        message = record.getMessage()
+        return "pre-processing before quantization" not in message and "is already quantized" not in message
 
     root = logging.getLogger()
     root.addFilter(advice)

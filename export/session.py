@@ -68,6 +68,16 @@ def open_session(
     return _open_on_cuda(model, options, device, index, strict)
 
 
+def release_memory() -> None:
+    """Gives what opening a session took and no longer needs back to the system, where the C library can (glibc).
+
+    A third of the process: the model's file as it was parsed, before its weights were laid out anew.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 def session_device(session: ort.InferenceSession) -> str:
     """ "cuda" or "cpu": where the session really runs."""
     return "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"

@@ -82,7 +82,7 @@ class StubRun:
 
     @property
     def targets(self) -> dict[str, TargetReader]:
-        """What reads the labels of ``make_table``; nobody says which are new or for sale."""
+        """What reads the labels of ``make_table``."""
         tags = LabelSetTarget("linear", ("new", "sale"))
         return {"color": ClassTarget("color", tuple(COLORS)), "linear": tags, "price": NumberTarget("price")}
 
@@ -126,5 +126,6 @@ def make_table(folder: Path, n: int = 9) -> list[dict[str, Any]]:
         samples = RATE // 4 + 400 * index
         waveform = 0.3 * np.sin(np.arange(samples) * (0.05 + 0.02 * index))
         soundfile.write(folder / f"{index}.wav", waveform, RATE)
+        row["linear"] = ("new", "sale", "new;sale")[index % 3]
         row["sound"] = None if index % 3 == 1 else f"{index}.wav"
     return rows

@@ -1,20 +1,33 @@
 """Commands that make and check bundles."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, BundleFolder, RunFolder
 from multimodal.console import complain, say
 
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def _precisions(given: list[str] | None) -> list[str] | None:
+    for precision in given or ():
+        if precision not in PRECISIONS:
+            raise typer.BadParameter(f"{precision!r} is none of {', '.join(PRECISIONS)}")
+    return given
+
 
 def export(
     run: RunFolder,
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder of the bundle.")],
     precision: Annotated[
-        list[Literal["fp32", "fp16", "int8"]] | None,
-        typer.Option(help="Adds fp16 (for CUDA) or int8 (for CPUs) beside fp32; may be repeated.", show_default="fp32"),
+        list[str] | None,
+        typer.Option(
+            metavar="fp32|fp16|int8",
+            help="Adds fp16 (for CUDA) or int8 (for CPUs) beside fp32; may be repeated.",
+            callback=_precisions,
+        ),
     ] = None,
     embedding: Annotated[bool, typer.Option("--embedding", help="Lets the graph give the fused vector too.")] = False,
     golden_media: Annotated[
