@@ -15,6 +15,8 @@ from multimodal.threads import available_cores
 Answer = dict[str, Prediction] | RecordError
 """Task -> prediction; or why the record has none."""
 OnError = Literal["raise", "return"]
+LOOK_AHEAD = 3
+"""Batches that are read ahead where all of a table is answered."""
 _MOST_READERS = 8
 
 

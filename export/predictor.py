@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
 from export.answers import write_predictions
-from export.batching import Answer, OnError, answer_batches
+from export.batching import LOOK_AHEAD, Answer, OnError, answer_batches
 from export.bundle import Bundle, BundleError, BundleInput, check_hashes, read_description
 from export.cpu import int8_instructions
 from export.session import open_session, planned_device, release_memory, session_device
@@ -23,8 +23,6 @@ from multimodal.records import InputReader, stack_inputs
 
 __all__ = ["Answer", "Predictor", "write_predictions"]
 
-LOOK_AHEAD = 3
-"""Batches that ``predict`` reads ahead, to sort records by length."""
 _ONNX_TYPES = {"float32": "float", "float64": "double"}  # the others have the same name
 
 

@@ -102,8 +102,8 @@ FLOORS = (  # a module belongs to the first floor that names it
     Floor(
         SERVING,
         (*SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
-        ("numpy", "onnxruntime"),
-        lazy_outside=("starlette", "uvicorn"),
+        ("numpy", "onnxruntime", "PIL", "soundfile"),
+        lazy_outside=("starlette", "uvicorn", "pyarrow"),
         torch_free=True,
     ),
 )
