@@ -82,10 +82,10 @@ def _windows(
     pending: deque[list[Future[Sample | RecordError]]] = deque()
     while True:
         while len(pending) < 1 + ahead:
-            window = [pool.submit(source.read, number, row) for number, row in islice(rows, size)]
-            if not window:
+            reading = [pool.submit(source.read, number, row) for number, row in islice(rows, size)]
+            if not reading:
                 break
-            pending.append(window)
+            pending.append(reading)
         if not pending:
             return
         yield [future.result() for future in pending.popleft()]

@@ -1,6 +1,6 @@
 """Answers from a bundle, in any process: onnxruntime and the preprocessing of training. Never imports torch."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -11,11 +11,12 @@ import numpy as np
 import onnxruntime as ort
 
 from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
+from export.acceleration import Acceleration, Buckets, accelerated_run, run_bound, session_options
 from export.answers import write_predictions
 from export.batching import LOOK_AHEAD, Answer, OnError, answer_batches
 from export.bundle import Bundle, BundleError, BundleInput, check_hashes, read_description
 from export.cpu import int8_instructions
-from export.session import open_session, planned_device, release_memory, session_device
+from export.session import open_session, planned_device, release_memory, run_session, session_device
 from export.sources import RecordSource, Sample, open_source
 from multimodal.decoding import EMBEDDING, Decoding, Prediction, decoding_from_config
 from multimodal.explain.black_box import BlackBox
@@ -34,6 +35,7 @@ class Predictor:
         session: of one of its models.
         preprocessors: input -> what prepares its values.
         precision: of the session's model.
+        run: how the session is run; None runs it plainly.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Predictor:
         preprocessors: Mapping[str, Preprocessor],
         *,
         precision: str = "fp32",
+        run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
     ) -> None:
         self.bundle = bundle
         self.session = session
@@ -52,7 +55,8 @@ class Predictor:
         """ "cpu" or "cuda": where the model really runs."""
         self.decodings: dict[str, Decoding] = {task: load_decoding(bundle, task) for task in bundle.tasks}
         self._preprocessors = dict(preprocessors)
-        self._outputs = [output.name for output in session.get_outputs()]
+        plainly = run_bound if self.device == "cuda" else run_session
+        self._run = partial(plainly, session) if run is None else run
 
     @classmethod
     def load(
@@ -64,6 +68,7 @@ class Predictor:
         strict: bool = False,
         threads: int | None = None,
         allow_plugins: Collection[str] = (),
+        acceleration: Acceleration = "none",
     ) -> "Predictor":
         """Checks a bundle's files and loads it.
 
@@ -74,10 +79,12 @@ class Predictor:
             strict: on CUDA, refuse a model of which any node would run on the CPU.
             threads: of one operator on the CPU; None takes every core that this process may use.
             allow_plugins: preprocessors of other distributions that may be loaded, which runs their code.
+            acceleration: on CUDA alone, "cuda_graph" replays a recorded graph for each shape (rounded up to few), and
+                "tensorrt" builds an engine that is kept in the user's cache; "none" does neither.
 
         Raises:
             BundleError: if the folder is no bundle, or not as it was written.
-            DeviceError: if "cuda" was asked for and cannot be had.
+            DeviceError: if "cuda" or an acceleration was asked for and cannot be had.
             LookupError: if the bundle wants a preprocessor that is not allowed or not installed.
             ValueError: if an argument is out of range.
         """
@@ -89,12 +96,20 @@ class Predictor:
                     name: load_preprocessor(bundle.folder / "inputs" / name, allow_plugins=allow_plugins)
                     for name in bundle.inputs
                 }
-                session, chosen = _open_model(bundle, precision, device=device, strict=strict, threads=threads)
+                buckets = Buckets.of(bundle, preprocessors)
+                options = session_options(acceleration, device, buckets, bundle)
+                session, chosen = _open_model(
+                    bundle, precision, device=device, strict=strict, threads=threads, **options
+                )
             finally:
                 checking.result()  # damage explains any other error
         check_signature(bundle, session)
         release_memory()
-        return cls(bundle, session, preprocessors, precision=chosen)
+        run = accelerated_run(acceleration, session, buckets, device)
+        predictor = cls(bundle, session, preprocessors, precision=chosen, run=run)
+        if predictor.device == "cuda":
+            predictor.warm_up(1)
+        return predictor
 
     @property
     def inputs(self) -> dict[str, BundleInput]:
@@ -123,7 +138,15 @@ class Predictor:
         Args:
             feed: the graph's inputs, ``<input>.<tensor>`` and ``<input>.present``, all of them.
         """
-        return dict(zip(self._outputs, self.session.run(self._outputs, dict(feed)), strict=True))
+        return self._run(feed)
+
+    def warm_up(self, *batch_sizes: int) -> None:
+        """Runs blank batches of these sizes, so that kernels are chosen and memory is taken before the first record."""
+        for size in batch_sizes:
+            blanks = {name: [entry.blank()] * size for name, entry in self._preprocessors.items()}
+            stacked = {name: self._preprocessors[name].stack(samples) for name, samples in blanks.items()}
+            present = {name: {**arrays, "present": np.ones(size, bool)} for name, arrays in stacked.items()}
+            self.run(flat_feed(present))
 
     @overload
     def predict(

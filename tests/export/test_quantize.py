@@ -86,9 +86,10 @@ def test_mel_and_the_last_product_stay_as_they_are(
 
 
 def test_each_channel_of_a_convolution_has_its_own_scale(feed: dict[str, np.ndarray]) -> None:
-    model = onnx.load_from_string(to_int8(picture_and_words(), RECIPES[2], [feed]))
+    given = picture_and_words()
+    model = onnx.load_from_string(to_int8(given, RECIPES[2], [feed]))
     (scale,) = [numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "second_scale"]
-    weights = {t.name: numpy_helper.to_array(t) for t in picture_and_words().graph.initializer}
+    weights = {t.name: numpy_helper.to_array(t) for t in given.graph.initializer}
     assert scale.shape == (8,)
     np.testing.assert_allclose(scale * 127, np.abs(weights["second"]).max(axis=(1, 2, 3)), rtol=0.05)
 
