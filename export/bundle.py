@@ -130,17 +130,6 @@ def read_bundle(folder: str | Path) -> Bundle:
     Raises:
         BundleError: if it has no ``bundle.json``, has another schema, or is not as it was written.
     """
-    bundle = read_description(folder)
-    check_hashes(bundle)
-    return bundle
-
-
-def read_description(folder: str | Path) -> Bundle:
-    """What ``bundle.json`` says, after checking names, kinds and sizes of every file, but not what is in them.
-
-    Raises:
-        BundleError: as ``read_bundle``, but for damage that leaves sizes as they are.
-    """
     folder = Path(folder)
     if not (folder / BUNDLE_FILE).is_file():
         raise BundleError(
@@ -150,6 +139,7 @@ def read_description(folder: str | Path) -> Bundle:
     content = (folder / BUNDLE_FILE).read_bytes()
     bundle = _from_json(_parse(folder / BUNDLE_FILE), folder)
     _check_files(bundle, found)
+    _check_hashes(bundle)
     if (folder / SUMS_FILE).read_text(encoding="utf-8", errors="replace") != _sums(bundle.files, content):
         raise BundleError(
             f"{folder}: {SUMS_FILE} and {BUNDLE_FILE} do not agree, so one of them was changed; copy the bundle again"
@@ -157,12 +147,8 @@ def read_description(folder: str | Path) -> Bundle:
     return bundle
 
 
-def check_hashes(bundle: Bundle) -> None:
-    """Reads every file, several at once.
-
-    Raises:
-        BundleError: for the first one, by name, whose content is not what was written.
-    """
+def _check_hashes(bundle: Bundle) -> None:
+    """Reads every file, two at a time: of several precisions the hashes cost as much as opening the model."""
     with ThreadPoolExecutor(max_workers=2) as pool:
         digests = pool.map(lambda name: _sha256(bundle.folder / name), bundle.files)
         for (name, entry), digest in zip(bundle.files.items(), digests, strict=True):

@@ -1,7 +1,6 @@
 """Answers from a bundle, in any process: onnxruntime and the preprocessing of training. Never imports torch."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
 from export.acceleration import Acceleration, Buckets, accelerated_run, run_bound, session_options
 from export.answers import write_predictions
 from export.batching import LOOK_AHEAD, Answer, OnError, answer_batches
-from export.bundle import Bundle, BundleError, BundleInput, check_hashes, read_description
+from export.bundle import Bundle, BundleError, BundleInput, read_bundle
 from export.cpu import int8_instructions
 from export.session import open_session, planned_device, release_memory, run_session, session_device
 from export.sources import RecordSource, Sample, open_source
@@ -88,21 +87,14 @@ class Predictor:
             LookupError: if the bundle wants a preprocessor that is not allowed or not installed.
             ValueError: if an argument is out of range.
         """
-        bundle = read_description(folder)
-        with ThreadPoolExecutor(1) as pool:  # hashing and opening take about as long
-            checking = pool.submit(check_hashes, bundle)
-            try:
-                preprocessors = {
-                    name: load_preprocessor(bundle.folder / "inputs" / name, allow_plugins=allow_plugins)
-                    for name in bundle.inputs
-                }
-                buckets = Buckets.of(bundle, preprocessors)
-                options = session_options(acceleration, device, buckets, bundle)
-                session, chosen = _open_model(
-                    bundle, precision, device=device, strict=strict, threads=threads, **options
-                )
-            finally:
-                checking.result()  # damage explains any other error
+        bundle = read_bundle(folder)
+        preprocessors = {
+            name: load_preprocessor(bundle.folder / "inputs" / name, allow_plugins=allow_plugins)
+            for name in bundle.inputs
+        }
+        buckets = Buckets.of(bundle, preprocessors)
+        options = session_options(acceleration, device, buckets, bundle)
+        session, chosen = _open_model(bundle, precision, device=device, strict=strict, threads=threads, **options)
         check_signature(bundle, session)
         release_memory()
         run = accelerated_run(acceleration, session, buckets, device)
