@@ -163,7 +163,7 @@ def prediction_values(tasks: Mapping[str, str], answer: Answer) -> list[str | fl
     """The same as values; None where there is nothing to say."""
     if isinstance(answer, RecordError):
         reason = answer.reason if answer.input is None else f"{answer.input}: {answer.reason}"
-        return [None] * (len(prediction_columns(tasks)) - 1) + [reason]
+        return [*[None] * (len(prediction_columns(tasks)) - 1), reason]
     values: list[str | float | None] = []
     for task, kind in tasks.items():
         prediction = answer[task]
@@ -176,7 +176,7 @@ def prediction_values(tasks: Mapping[str, str], answer: Answer) -> list[str | fl
 
 
 def _column_types(tasks: Mapping[str, str]) -> dict[str, str]:
-    types = {}
+    types: dict[str, str] = {}
     for task, kind in tasks.items():
         types |= {task: "double"} if kind == "regression" else {task: "string", f"{task}_probability": "double"}
     return {**types, "error": "string"}

@@ -1,7 +1,7 @@
 """Reading records ahead, and putting those of like length into one batch. Never imports torch."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -39,6 +39,8 @@ def answer_batches(
         RecordError: for the first bad record of a window, if ``on_error`` is "raise".
     """
     size = batch_size * (look_ahead + 1)
+    if isinstance(source.rows, Sized):
+        size = min(size, max(1, len(source.rows)))
     with _readers(size) as pool:
         for window in _windows(source, size, pool, ahead=look_ahead > 0):
             for sample in window:

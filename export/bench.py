@@ -55,9 +55,8 @@ def bench(predictor: Predictor, *, device: str = "auto", seconds: float = 2.0, f
     rates = {}
     for batch in BATCHES:
         records = [record] * batch
-        rates[str(batch)] = batch / statistics.median(
-            repeat(lambda records=records, batch=batch: predictor.predict(records, batch_size=batch), seconds)
-        )
+        answer = partial(predictor.predict, records, batch_size=batch)
+        rates[str(batch)] = batch / statistics.median(repeat(answer, seconds))
     return {
         "bundle": predictor.bundle.name,
         "precision": predictor.precision,

@@ -121,3 +121,11 @@ def test_looking_ahead_changes_no_answer(bundle: Bundle) -> None:
         np.testing.assert_allclose(given, expected, atol=1e-4)
     with pytest.raises(ValueError, match="look_ahead is -1; give 0 or more batches"):
         predictor.predict_batches(records, look_ahead=-1)
+
+
+def test_one_record_is_read_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a thread was started")
+
+    monkeypatch.setattr("export.batching.ThreadPoolExecutor", refuse)
+    assert run([7], batch_size=32, look_ahead=3) == ([[7]], [[7]])
