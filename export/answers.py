@@ -161,10 +161,11 @@ def prediction_cells(tasks: Mapping[str, str], answer: Answer) -> list[str]:
 
 def prediction_values(tasks: Mapping[str, str], answer: Answer) -> list[str | float | None]:
     """The same as values; None where there is nothing to say."""
+    values: list[str | float | None] = []
     if isinstance(answer, RecordError):
         reason = answer.reason if answer.input is None else f"{answer.input}: {answer.reason}"
-        return [*[None] * (len(prediction_columns(tasks)) - 1), reason]
-    values: list[str | float | None] = []
+        values += [None] * (len(prediction_columns(tasks)) - 1)
+        return [*values, reason]
     for task, kind in tasks.items():
         prediction = answer[task]
         if kind == "regression":
