@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,12 +23,11 @@ from export.parity import Batch, check_parity, invented_batch
 from export.precisions import MODEL_FILES, PrecisionMaker, wanted_precisions
 from export.rows import Sample, read_sample
 from export.to_onnx import to_onnx
-from multimodal.config import Task
+from export.trained_run import TrainedRun
 from multimodal.decoding import Decoding, PairedEmbeddings
 from multimodal.model import MultimodalModel
-from multimodal.records import InputReader, Records, read_records, stack_inputs
+from multimodal.records import Records, read_records, stack_inputs
 from multimodal.run_torch import run_torch
-from multimodal.targets import TargetReader
 
 MODEL_FILE = MODEL_FILES["fp32"]
 GOLDEN_RECORDS = 4
@@ -40,53 +39,6 @@ _LIBRARIES = (
     "multimodal-transfer", "torch", "onnx", "onnxscript", "onnxruntime-gpu", "onnxruntime", "numpy", "pillow",
     "tokenizers", "soundfile", "soxr",
 )  # fmt: skip
-
-
-class TrainedRun(Protocol):
-    """What is exported; ``multimodal.run.Run`` is one."""
-
-    @property
-    def task(self) -> Task:
-        """The job."""
-        ...
-
-    @property
-    def model(self) -> MultimodalModel:
-        """Trained."""
-        ...
-
-    @property
-    def readers(self) -> dict[str, InputReader]:
-        """Input -> what reads its column."""
-        ...
-
-    @property
-    def decodings(self) -> dict[str, Decoding]:
-        """Task -> what turns its outputs into answers."""
-        ...
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """As ``metrics.json`` has them; may be empty."""
-        ...
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Data hashes, seed, and each encoder's weights with licence and sha256."""
-        ...
-
-    @property
-    def targets(self) -> Mapping[str, TargetReader]:
-        """Task -> what reads its known answers."""
-        ...
-
-    def training_records(self) -> Records | None:
-        """Records that give int8 its ranges, where there are any."""
-        ...
-
-    def validation_records(self) -> Records | None:
-        """Records to judge a precision on, and to take golden ones from, where there are any."""
-        ...
 
 
 def export_bundle(

@@ -94,7 +94,18 @@ FLOORS = (  # a module belongs to the first floor that names it
     Floor(
         tuple(
             f"export.{name}"
-            for name in ("exporter", "gate", "graph", "half", "parity", "precisions", "quantize", "rows", "to_onnx")
+            for name in (
+                "exporter",
+                "gate",
+                "graph",
+                "half",
+                "parity",
+                "precisions",
+                "quantize",
+                "rows",
+                "to_onnx",
+                "trained_run",
+            )
         ),
         (*ENCODERS, *FUSION, *MULTIMODAL, *SERVING),
         (*FRAMEWORK, "onnx", "onnxscript", "onnxruntime"),
