@@ -19,7 +19,7 @@ def predictor(bundle: Bundle) -> Predictor:
 
 
 @pytest.fixture
-def table(media: Path) -> Path:
+def thirty(media: Path) -> Path:
     lines = [f"{index % 9}.png,red {'thing ' * (index % 4)}," for index in range(30)]
     lines[13] = "no.png,red,"
     (media / "thirty.csv").write_text("\n".join(["image,text,sound", *lines]) + "\n")
@@ -54,20 +54,20 @@ READERS = {
 
 @pytest.mark.parametrize("suffix", READERS)
 def test_a_killed_job_goes_on_and_ends_as_if_nothing_had_happened(
-    predictor: Predictor, table: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, thirty: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
-    counts = write_predictions(predictor, table, whole, embeddings=tmp_path / "whole.npy", batch_size=4)
+    counts = write_predictions(predictor, thirty, whole, embeddings=tmp_path / "whole.npy", batch_size=4)
     assert counts == (1, 30)
     with monkeypatch.context() as patch:
         kill_after(predictor, 5, patch)
         with pytest.raises(KilledError):
-            write_predictions(predictor, table, out, embeddings=tmp_path / "out.npy", batch_size=4)
+            write_predictions(predictor, thirty, out, embeddings=tmp_path / "out.npy", batch_size=4)
     assert not out.exists()
     seen: list[tuple[int, int]] = []
     complaints: list[str] = []
     counts = write_predictions(
-        predictor, table, out, embeddings=tmp_path / "out.npy", batch_size=4, resume=True,
+        predictor, thirty, out, embeddings=tmp_path / "out.npy", batch_size=4, resume=True,
         advance=lambda done, total: seen.append((done, total)), complain=complaints.append,
     )  # fmt: skip
     assert counts == (1, 30)
@@ -85,43 +85,43 @@ def test_a_killed_job_goes_on_and_ends_as_if_nothing_had_happened(
     )
 
 
-def test_values_of_the_other_formats_are_typed(predictor: Predictor, table: Path, tmp_path: Path) -> None:
-    write_predictions(predictor, table, tmp_path / "o.jsonl")
+def test_values_of_the_other_formats_are_typed(predictor: Predictor, thirty: Path, tmp_path: Path) -> None:
+    write_predictions(predictor, thirty, tmp_path / "o.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
     assert isinstance(rows[0]["color_probability"], float)
     assert rows[0]["error"] is None
     assert rows[13]["color"] is None
     assert rows[13]["error"].startswith("photo: 'no.png'")
-    write_predictions(predictor, table, tmp_path / "o.parquet")
+    write_predictions(predictor, thirty, tmp_path / "o.parquet")
     assert pd.read_parquet(tmp_path / "o.parquet").dtypes["price"] == np.float64
 
 
 def test_another_job_is_not_gone_on_with(
-    predictor: Predictor, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: Predictor, thirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         kill_after(predictor, 1, patch)
         with pytest.raises(KilledError):
-            write_predictions(predictor, table, tmp_path / "o.csv", batch_size=4)
-    table.write_text(table.read_text() + "0.png,red,\n")
+            write_predictions(predictor, thirty, tmp_path / "o.csv", batch_size=4)
+    thirty.write_text(thirty.read_text() + "0.png,red,\n")
     with pytest.raises(ResumeError, match="was begun with another table; run it as before, or without resuming"):
-        write_predictions(predictor, table, tmp_path / "o.csv", resume=True)
-    assert write_predictions(predictor, table, tmp_path / "o.csv") == (1, 31)  # starts anew
+        write_predictions(predictor, thirty, tmp_path / "o.csv", resume=True)
+    assert write_predictions(predictor, thirty, tmp_path / "o.csv") == (1, 31)  # starts anew
 
 
-def test_resuming_nothing_starts(predictor: Predictor, table: Path, tmp_path: Path) -> None:
-    assert write_predictions(predictor, table, tmp_path / "o.csv", resume=True) == (1, 30)
+def test_resuming_nothing_starts(predictor: Predictor, thirty: Path, tmp_path: Path) -> None:
+    assert write_predictions(predictor, thirty, tmp_path / "o.csv", resume=True) == (1, 30)
 
 
 def test_a_failure_keeps_what_there_is_only_where_it_may_be_resumed(
-    predictor: Predictor, table: Path, tmp_path: Path
+    predictor: Predictor, thirty: Path, tmp_path: Path
 ) -> None:
     def fail(_: str) -> None:
         raise RuntimeError("on purpose")
 
     for resume, left in ((False, []), (True, [".o.csv.partial", ".o.csv.progress.json"])):
         with pytest.raises(RuntimeError, match="on purpose"):
-            write_predictions(predictor, table, tmp_path / "o.csv", batch_size=4, complain=fail, resume=resume)
+            write_predictions(predictor, thirty, tmp_path / "o.csv", batch_size=4, complain=fail, resume=resume)
         assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
