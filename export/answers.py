@@ -1,22 +1,30 @@
-"""Answers as files: one line of CSV a record, and embeddings as one array. Never imports torch."""
+"""Answers as files: one line of CSV, JSON or Parquet a record, and embeddings as one array. Never imports torch."""
 
-import csv
-import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from multimodal.decoding import EMBEDDING, Prediction
-from multimodal.records import RecordError, read_records
+from export.answer_files import (
+    Progress,
+    check_format,
+    csv_line,
+    finish,
+    growing,
+    json_line,
+    npy_header,
+    partial_of,
+)
+from export.batching import LOOK_AHEAD, Answer
+from export.bundle import BUNDLE_FILE
+from multimodal.decoding import EMBEDDING
+from multimodal.records import RecordError, Records, read_records
 
 if TYPE_CHECKING:
     from export.predictor import Predictor
-
-Answer = dict[str, Prediction] | RecordError
-"""Task -> prediction; or why the record has none."""
 
 
 def write_predictions(
@@ -29,53 +37,106 @@ def write_predictions(
     complain: Callable[[str], None] | None = None,
     root: str | Path | None = None,
     allow_outside: bool = False,
+    resume: bool = False,
+    advance: Callable[[int, int], None] | None = None,
 ) -> tuple[int, int]:
-    """Answers a table into a CSV file with one line a record, in the table's order; arrays never pile up.
+    """Answers a table into a file with one line a record, in the table's order; arrays never pile up.
 
     Columns: ``<task>`` and ``<task>_probability`` (regression: ``<task>`` alone; multilabel: labels joined by
     ``;`` and the smallest of their probabilities), and ``error``, empty where the record was answered. The
-    file appears when it is complete.
+    file appears when it is complete; until then its answers are in ``.<name>.partial``.
 
     Args:
         data: a manifest's path, ``Records`` or a DataFrame.
+        out: ``.csv``, ``.jsonl`` or ``.parquet``.
         embeddings: takes the fused vectors as float32 ``[n f]`` (.npy), NaN where a record was not answered.
         complain: is told of each record that was not answered: where, and why.
         root, allow_outside: of the media, as ``read_records`` takes them.
+        resume: goes on where a killed process stopped, and keeps what there is if this one fails; starts where
+            there is nothing to go on with.
+        advance: is told after each batch how many records are done, and how many there are.
 
     Returns:
         How many records were not answered, and how many there are.
 
     Raises:
         ManifestError: if the table cannot be read.
-        ValueError: if embeddings are asked of a bundle without them.
+        ResumeError: if the answers were begun with another bundle, table, precision or embeddings.
+        ValueError: if embeddings are asked of a bundle without them, the file has another suffix, or a table that
+            is no file shall be resumed.
     """
-    if embeddings is not None and not predictor.bundle.embedding:
+    out, vectors = Path(out), None if embeddings is None else Path(embeddings)
+    check_format(out)
+    if vectors is not None and not predictor.bundle.embedding:
         raise ValueError(
             f"{predictor.bundle.folder} has no output for embeddings; export it again with embedding=True, or leave "
             "them out"
         )
+    if resume and not isinstance(data, str | Path):
+        raise ValueError("only the answers to a manifest can be resumed; give the path of one, or leave resume out")
     table = read_records(data, root=root, allow_outside=allow_outside)
-    batches = predictor.predict_batches(table, batch_size=batch_size, on_error="return")
-    columns = {name: entry.column for name, entry in predictor.inputs.items()}
-    failed = row = 0
+    progress = Progress(out, _job(predictor, data, vectors))
+    if resume:
+        progress.restore()
     with ExitStack() as stack:
-        lines = stack.enter_context(_appearing(Path(out)))
-        lines.write(_csv_line(prediction_columns(predictor.tasks)))
-        vectors = None
-        if embeddings is not None:
-            vectors = stack.enter_context(_growing_array(Path(embeddings), predictor.embedding_width))
+        files = [
+            stack.enter_context(growing(path, progress, keep=resume)) for path in (out, vectors) if path is not None
+        ]
+        writer = _Writer(predictor, out, files, progress)
+        rest = table.subset(range(progress.rows, len(table))) if progress.rows else table
+        batches = predictor.predict_batches(rest, batch_size=batch_size, on_error="return", look_ahead=LOOK_AHEAD)
         for batch in batches:
-            lines.writelines(_csv_line(prediction_cells(predictor.tasks, answer)) for answer in batch)
-            if vectors is not None:
-                vectors(np.stack([_vector(answer, predictor.embedding_width) for answer in batch]))
-            for number, answer in enumerate(batch, row):
-                if isinstance(answer, RecordError):
-                    failed += 1
-                    if complain is not None:
-                        column = None if answer.input is None else columns[answer.input]
-                        complain(f"{table.place(number, column)}: {answer.reason}")
-            row += len(batch)
-    return failed, row
+            writer.write(batch, rest, complain)
+            if advance is not None:
+                advance(progress.rows, len(table))
+        writer.close()
+    if vectors is not None:
+        partial_of(vectors).replace(vectors)
+    finish(out, _column_types(predictor.tasks))
+    progress.forget()
+    return progress.failed, progress.rows
+
+
+class _Writer:
+    """Appends batches of answers to the file of lines and, where there is one, that of vectors."""
+
+    def __init__(self, predictor: "Predictor", out: Path, files: Sequence[BinaryIO], progress: Progress) -> None:
+        self.tasks, self.width, self.progress = predictor.tasks, predictor.embedding_width, progress
+        self.columns = {name: entry.column for name, entry in predictor.inputs.items()}
+        self.is_csv, self.names = out.suffix.lower() == ".csv", prediction_columns(self.tasks)
+        self.lines, self.vectors = files[0], files[1:]
+        self.files = files
+        self.begin = progress.rows
+        if progress.rows == 0:
+            if self.is_csv:
+                self.lines.write(csv_line(self.names))
+            for file in self.vectors:
+                file.write(npy_header(0, self.width))
+
+    def write(self, batch: Sequence[Answer], table: Records, complain: Callable[[str], None] | None) -> None:
+        """One batch; ``table`` holds the records from the first one that this process answers."""
+        self.lines.writelines(self._line(answer) for answer in batch)
+        for file in self.vectors:
+            file.write(np.stack([_vector(answer, self.width) for answer in batch]).astype("<f4").tobytes())
+        failed = 0
+        for row, answer in enumerate(batch, self.progress.rows - self.begin):
+            if isinstance(answer, RecordError):
+                failed += 1
+                if complain is not None:
+                    column = None if answer.input is None else self.columns[answer.input]
+                    complain(f"{table.place(row, column)}: {answer.reason}")
+        self.progress.note(len(batch), failed, self.files)
+
+    def _line(self, answer: Answer) -> bytes:
+        if self.is_csv:
+            return csv_line(prediction_cells(self.tasks, answer))
+        return json_line(self.names, prediction_values(self.tasks, answer))
+
+    def close(self) -> None:
+        """Says in the array's header how many rows there are; every header has the same length."""
+        for file in self.vectors:
+            file.seek(0)
+            file.write(npy_header(self.progress.rows, self.width))
 
 
 def prediction_columns(tasks: Mapping[str, str]) -> list[str]:
@@ -84,29 +145,34 @@ def prediction_columns(tasks: Mapping[str, str]) -> list[str]:
     >>> prediction_columns({"product": "classification", "price": "regression"})
     ['product', 'product_probability', 'price', 'error']
     """
-    columns = []
-    for task, kind in tasks.items():
-        columns += [task] if kind == "regression" else [task, f"{task}_probability"]
-    return [*columns, "error"]
+    return list(_column_types(tasks))
 
 
 def prediction_cells(tasks: Mapping[str, str], answer: Answer) -> list[str]:
-    """One line of the predictions file.
+    """One line of the predictions file, as text.
 
+    >>> from multimodal.decoding import Prediction
     >>> prediction_cells({"price": "regression"}, {"price": Prediction(value=2.5)})
     ['2.5', '']
     """
+    values = prediction_values(tasks, answer)
+    return ["" if value is None else value if isinstance(value, str) else repr(value) for value in values]
+
+
+def prediction_values(tasks: Mapping[str, str], answer: Answer) -> list[str | float | None]:
+    """The same as values; None where there is nothing to say."""
+    values: list[str | float | None] = []
     if isinstance(answer, RecordError):
         reason = answer.reason if answer.input is None else f"{answer.input}: {answer.reason}"
-        return [""] * (len(prediction_columns(tasks)) - 1) + [reason]
-    cells = []
+        values += [None] * (len(prediction_columns(tasks)) - 1)
+        return [*values, reason]
     for task, kind in tasks.items():
         prediction = answer[task]
         if kind == "regression":
-            cells.append(repr(prediction.value))
+            values.append(prediction.value)
         else:
-            cells += [label_text(prediction), "" if prediction.probability is None else repr(prediction.probability)]
-    return [*cells, ""]
+            values += [label_text(prediction), prediction.probability]
+    return [*values, None]
 
 
 def label_text(prediction: Prediction) -> str:
@@ -118,46 +184,29 @@ def label_text(prediction: Prediction) -> str:
     return ";".join(prediction.labels) if prediction.label is None else prediction.label
 
 
-def _csv_line(cells: Sequence[str]) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue().encode("utf-8", "backslashreplace")
+def _column_types(tasks: Mapping[str, str]) -> dict[str, str]:
+    types: dict[str, str] = {}
+    for task, kind in tasks.items():
+        types |= {task: "double"} if kind == "regression" else {task: "string", f"{task}_probability": "double"}
+    return {**types, "error": "string"}
+
+
+def _job(predictor: "Predictor", data: Any, vectors: Path | None) -> dict[str, Any]:
+    """What another process must have in common to go on."""
+    is_file = isinstance(data, str | Path) and Path(data).is_file()
+    return {
+        "bundle": _digest(predictor.bundle.folder / BUNDLE_FILE),
+        "table": _digest(Path(data)) if is_file else None,
+        "precision": predictor.precision,
+        "embeddings": None if vectors is None else vectors.name,
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _vector(answer: Answer, width: int) -> np.ndarray:
     vector = None if isinstance(answer, RecordError) else answer[EMBEDDING].embedding
     return np.full(width, np.nan, np.float32) if vector is None else vector
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[BinaryIO]:
-    """A file beside ``path`` that takes its name when the block ends well, and vanishes otherwise; makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _growing_array(path: Path, width: int) -> Iterator[Callable[[np.ndarray], None]]:
-    """A float32 array ``[n width]`` in the .npy format, of which ``n`` is not known before; takes rows."""
-
-    def header(rows: int) -> dict[str, Any]:
-        return {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
-
-    rows = 0
-
-    def append(vectors: np.ndarray) -> None:
-        nonlocal rows
-        rows += len(vectors)
-        file.write(vectors.astype("<f4").tobytes())
-
-    with _appearing(path) as file:
-        np.lib.format.write_array_header_1_0(file, header(0))
-        yield append
-        file.seek(0)
-        np.lib.format.write_array_header_1_0(file, header(rows))  # numpy leaves room for the first axis to grow

@@ -9,25 +9,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from encoders.preprocessing import Arrays, UnreadableValueError, save_preprocessor
+from encoders.preprocessing import save_preprocessor
 from export.bundle import PARITY_FILE, Bundle, BundleInput, new_bundle, seal_bundle
 from export.card import model_card
 from export.golden import write_golden
 from export.golden_media import write_media
 from export.parity import Batch, check_parity, invented_batch
+from export.precisions import MODEL_FILES, PrecisionMaker, wanted_precisions
+from export.rows import Sample, read_sample
 from export.to_onnx import to_onnx
-from multimodal.config import Task
+from export.trained_run import TrainedRun
 from multimodal.decoding import Decoding, PairedEmbeddings
 from multimodal.model import MultimodalModel
-from multimodal.records import InputReader, Records, read_records, stack_inputs
+from multimodal.records import Records, read_records, stack_inputs
 from multimodal.run_torch import run_torch
 
-MODEL_FILE = "model.onnx"
+MODEL_FILE = MODEL_FILES["fp32"]
 GOLDEN_RECORDS = 4
 PARITY_RECORDS = 32
 """Real records that the graph is compared on."""
@@ -39,51 +41,13 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-class TrainedRun(Protocol):
-    """What is exported; ``multimodal.run.Run`` is one."""
-
-    @property
-    def task(self) -> Task:
-        """The job."""
-        ...
-
-    @property
-    def model(self) -> MultimodalModel:
-        """Trained."""
-        ...
-
-    @property
-    def readers(self) -> dict[str, InputReader]:
-        """Input -> what reads its column."""
-        ...
-
-    @property
-    def decodings(self) -> dict[str, Decoding]:
-        """Task -> what turns its outputs into answers."""
-        ...
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """As ``metrics.json`` has them; may be empty."""
-        ...
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """Data hashes, seed, and each encoder's weights with licence and sha256."""
-        ...
-
-    def validation_records(self) -> Records | None:
-        """Records to take golden ones from, where there are any."""
-        ...
-
-
 def export_bundle(
     run: TrainedRun | str | Path,
     folder: str | Path,
     *,
     records: Any = None,
     opset: int = 20,
-    precision: str = "fp32",
+    precision: str | Sequence[str] = "fp32",
     embedding: bool = False,
     golden_media: bool = False,
 ) -> Bundle:
@@ -94,17 +58,20 @@ def export_bundle(
         folder: takes the bundle; must not exist, or be empty.
         records: real records for the comparison and the golden samples, as ``read_records`` takes them; None
             takes the run's validation records, and invented ones where there are none.
+        precision: "fp32" is always there; "fp16" (for CUDA) and "int8" (for CPUs), or several of them, are added
+            if real records show that they lose next to nothing (``export.gate``).
         embedding: adds the output ``embedding``: the fused vector at length 1.
         golden_media: puts the raw values of the golden records into the bundle, which may be private.
 
     Raises:
-        ParityError: if onnxruntime does not answer as torch does; nothing is written.
+        ParityError: if onnxruntime does not answer as torch does, or a smaller precision loses too much; nothing
+            is written.
         BundleError: if ``folder`` is not empty.
         ValueError: if the precision or the opset is not supported, the model is too large for one file, no task
-            answers anything, or ``golden_media`` is asked for and there are no real records of files and texts.
+            answers anything, ``golden_media`` is asked for and there are no real records of files and texts, or a
+            smaller precision and there are none to judge it on.
     """
-    if precision != "fp32":
-        raise ValueError(f"precision is {precision!r}; this version exports 'fp32' alone, so give that or leave it out")
+    precisions = wanted_precisions(precision)
     if isinstance(run, str | Path):
         from multimodal.run import Run
 
@@ -118,8 +85,9 @@ def export_bundle(
         batch = None if real is None else stack_inputs(run.readers, real.samples)
         parity = check_parity(model, staging / MODEL_FILE, embedding=embedding, records=batch)
         parity["sha256"] = hashlib.sha256(graph).hexdigest()
-        _write_json(staging / PARITY_FILE, {"models": {MODEL_FILE: parity}})
         chosen = _write_golden(staging, run, model, decodings, real, embedding=embedding)
+        smaller = _add_precisions(staging, run, decodings, precisions[1:], records)
+        _write_json(staging / PARITY_FILE, {"models": {MODEL_FILE: parity, **smaller}})
         if golden_media:
             _write_media(staging, run, real, chosen)
         _write_description(staging, run, decodings)
@@ -128,7 +96,7 @@ def export_bundle(
             name=run.task.name,
             inputs=_inputs(run),
             tasks={name: run.task.tasks[name].type for name in decodings},
-            models={"fp32": MODEL_FILE},
+            models={name: MODEL_FILES[name] for name in precisions},
             opset=opset,
             libraries=library_versions(),
             embedding=embedding,
@@ -136,6 +104,23 @@ def export_bundle(
         (staging / "README.md").write_text(model_card(bundle, run.metrics, _provenance(run)), encoding="utf-8")
         bundle = seal_bundle(bundle)
     return bundle.at(Path(folder))
+
+
+def _add_precisions(
+    staging: Path, run: TrainedRun, decodings: Mapping[str, Decoding], precisions: Sequence[str], records: Any
+) -> dict[str, Any]:
+    """Their files into the bundle; gives file -> the report of the gate."""
+    if not precisions:
+        return {}
+    maker = PrecisionMaker(
+        staging,
+        run.readers,
+        decodings,
+        run.targets,
+        validation=_table(run, records),
+        training=run.training_records(),
+    )
+    return {MODEL_FILES[name]: maker.add(name) for name in precisions}
 
 
 def library_versions() -> dict[str, str]:
@@ -162,7 +147,7 @@ def _answering(run: TrainedRun) -> dict[str, Decoding]:
 
 @dataclass(frozen=True)
 class _RealRecords:
-    samples: list[Mapping[str, tuple[Arrays, bool]]]
+    samples: list[Sample]
     records: Records
     places: list[int]
     """Where they are in ``records``."""
@@ -175,18 +160,14 @@ class _RealRecords:
 
 def _real_records(run: TrainedRun, records: Any) -> _RealRecords | None:
     """Up to 32 readable records, spread over the table; None where there are none."""
-    table = (
-        run.validation_records()
-        if records is None
-        else read_records(records, allow_outside=run.task.data.allow_outside)
-    )
+    table = _table(run, records)
     if table is None or len(table) == 0:
         return None
     starts = np.unique(np.linspace(0, len(table), PARITY_RECORDS + 1).astype(int)).tolist()
     samples, places = [], []
     for start, end in pairwise(starts):
         for row in range(start, end):
-            sample = _read(run.readers, table, row)
+            sample = read_sample(run.readers, table, row)
             if sample is not None:
                 samples.append(sample)
                 places.append(row)
@@ -200,12 +181,11 @@ def _real_records(run: TrainedRun, records: Any) -> _RealRecords | None:
     return _RealRecords(samples, table, places) if samples else None
 
 
-def _read(readers: Mapping[str, InputReader], table: Records, row: int) -> Mapping[str, tuple[Arrays, bool]] | None:
-    try:
-        sample = {name: reader.read(table[row], table.root, table.allow_outside) for name, reader in readers.items()}
-    except UnreadableValueError:
-        return None  # a record that cannot be read is no golden one
-    return sample if any(present for _, present in sample.values()) else None
+def _table(run: TrainedRun, records: Any) -> Records | None:
+    """The records that were given, else those that validated the run."""
+    if records is None:
+        return run.validation_records()
+    return read_records(records, allow_outside=run.task.data.allow_outside)
 
 
 def _write_golden(

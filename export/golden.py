@@ -38,6 +38,28 @@ def write_golden(
     (folder / ANSWERS_FILE).write_text(text + "\n", encoding="utf-8")
 
 
+def write_golden_outputs(folder: Path, precision: str, outputs: Mapping[str, np.ndarray]) -> None:
+    """Writes ``<precision>/<output>.npy``: what the graph in a smaller precision gave for the same records."""
+    for name, array in outputs.items():
+        _save(folder / precision / f"{name}.npy", array)
+
+
+def read_golden_outputs(bundle: Bundle, precision: str) -> dict[str, np.ndarray]:
+    """The raw outputs in a smaller precision.
+
+    Raises:
+        BundleError: if the bundle has none.
+    """
+    found = {}
+    for name in bundle.files:
+        file = name.removeprefix(f"golden/{precision}/")
+        if file != name and file.endswith(".npy"):
+            found[file.removesuffix(".npy")] = np.load(bundle.path(name), allow_pickle=False)
+    if not found:
+        raise BundleError(f"{bundle.folder} has no golden answers in {precision}; export it again")
+    return found
+
+
 def read_golden(bundle: Bundle) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, list[Any]]]:
     """The feed ``<input>.<tensor>``, the raw outputs, and the answers of each task.
 

@@ -69,3 +69,16 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
     if len(kept) < len(graph.initializer):
         del graph.initializer[:]
         graph.initializer.extend(kept)
+
+
+def ancestors_of(graph: onnx.GraphProto, op_type: str) -> set[str]:
+    """Names of the nodes that operators of this type read from, however far up, and of those themselves."""
+    maker = {name: node for node in graph.node for name in node.output}
+    found: set[str] = set()
+    pending = [node for node in graph.node if node.op_type == op_type]
+    while pending:
+        node = pending.pop()
+        if node.name not in found:
+            found.add(node.name)
+            pending += [maker[name] for name in node.input if name in maker]
+    return found

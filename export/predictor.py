@@ -1,8 +1,8 @@
 """Answers from a bundle, in any process: onnxruntime and the preprocessing of training. Never imports torch."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -10,17 +10,19 @@ import numpy as np
 import onnxruntime as ort
 
 from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
-from export.answers import Answer, write_predictions
+from export.acceleration import Acceleration, Buckets, accelerated_run, run_bound, session_options
+from export.answers import write_predictions
+from export.batching import LOOK_AHEAD, Answer, OnError, answer_batches
 from export.bundle import Bundle, BundleError, BundleInput, read_bundle
-from export.session import open_session, session_device
+from export.cpu import int8_instructions
+from export.session import open_session, planned_device, release_memory, run_session, session_device
 from export.sources import RecordSource, Sample, open_source
 from multimodal.decoding import EMBEDDING, Decoding, Prediction, decoding_from_config
 from multimodal.explain.black_box import BlackBox
-from multimodal.records import InputReader, RecordError, stack_inputs
+from multimodal.records import InputReader, stack_inputs
 
 __all__ = ["Answer", "Predictor", "write_predictions"]
 
-OnError = Literal["raise", "return"]
 _ONNX_TYPES = {"float32": "float", "float64": "double"}  # the others have the same name
 
 
@@ -31,18 +33,29 @@ class Predictor:
         bundle: as read, its files checked.
         session: of one of its models.
         preprocessors: input -> what prepares its values.
+        precision: of the session's model.
+        run: how the session is run; None runs it plainly.
     """
 
     def __init__(
-        self, bundle: Bundle, session: ort.InferenceSession, preprocessors: Mapping[str, Preprocessor]
+        self,
+        bundle: Bundle,
+        session: ort.InferenceSession,
+        preprocessors: Mapping[str, Preprocessor],
+        *,
+        precision: str = "fp32",
+        run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
     ) -> None:
         self.bundle = bundle
         self.session = session
+        self.precision = precision
+        """ "fp32", "fp16" or "int8": of the model that answers."""
         self.device = session_device(session)
         """ "cpu" or "cuda": where the model really runs."""
         self.decodings: dict[str, Decoding] = {task: load_decoding(bundle, task) for task in bundle.tasks}
         self._preprocessors = dict(preprocessors)
-        self._outputs = [output.name for output in session.get_outputs()]
+        plainly = run_bound if self.device == "cuda" else run_session
+        self._run = partial(plainly, session) if run is None else run
 
     @classmethod
     def load(
@@ -54,19 +67,23 @@ class Predictor:
         strict: bool = False,
         threads: int | None = None,
         allow_plugins: Collection[str] = (),
+        acceleration: Acceleration = "none",
     ) -> "Predictor":
         """Checks a bundle's files and loads it.
 
         Args:
             device: "cpu", "cuda", "cuda:1", or "auto": CUDA where it works, else the CPU.
-            precision: "fp32" or another one that the bundle holds; "auto" is fp32.
+            precision: "fp32" or another one that the bundle holds; "auto" takes, of those that the bundle holds,
+                fp16 on CUDA, int8 on a CPU that has instructions for it (``export.cpu``), and else fp32.
             strict: on CUDA, refuse a model of which any node would run on the CPU.
             threads: of one operator on the CPU; None takes every core that this process may use.
             allow_plugins: preprocessors of other distributions that may be loaded, which runs their code.
+            acceleration: on CUDA alone, "cuda_graph" replays a recorded graph for each shape (rounded up to few), and
+                "tensorrt" builds an engine that is kept in the user's cache; "none" does neither.
 
         Raises:
             BundleError: if the folder is no bundle, or not as it was written.
-            DeviceError: if "cuda" was asked for and cannot be had.
+            DeviceError: if "cuda" or an acceleration was asked for and cannot be had.
             LookupError: if the bundle wants a preprocessor that is not allowed or not installed.
             ValueError: if an argument is out of range.
         """
@@ -75,10 +92,16 @@ class Predictor:
             name: load_preprocessor(bundle.folder / "inputs" / name, allow_plugins=allow_plugins)
             for name in bundle.inputs
         }
-        model = model_file(bundle, precision)
-        session = open_session(model, device=device, strict=strict, threads=threads)
+        buckets = Buckets.of(bundle, preprocessors)
+        options = session_options(acceleration, device, buckets, bundle)
+        session, chosen = _open_model(bundle, precision, device=device, strict=strict, threads=threads, **options)
         check_signature(bundle, session)
-        return cls(bundle, session, preprocessors)
+        release_memory()
+        run = accelerated_run(acceleration, session, buckets, device)
+        predictor = cls(bundle, session, preprocessors, precision=chosen, run=run)
+        if predictor.device == "cuda":
+            predictor.warm_up(1)
+        return predictor
 
     @property
     def inputs(self) -> dict[str, BundleInput]:
@@ -107,7 +130,15 @@ class Predictor:
         Args:
             feed: the graph's inputs, ``<input>.<tensor>`` and ``<input>.present``, all of them.
         """
-        return dict(zip(self._outputs, self.session.run(self._outputs, dict(feed)), strict=True))
+        return self._run(feed)
+
+    def warm_up(self, *batch_sizes: int) -> None:
+        """Runs blank batches of these sizes, so that kernels are chosen and memory is taken before the first record."""
+        for size in batch_sizes:
+            blanks = {name: [entry.blank()] * size for name, entry in self._preprocessors.items()}
+            stacked = {name: self._preprocessors[name].stack(samples) for name, samples in blanks.items()}
+            present = {name: {**arrays, "present": np.ones(size, bool)} for name, arrays in stacked.items()}
+            self.run(flat_feed(present))
 
     @overload
     def predict(
@@ -132,19 +163,27 @@ class Predictor:
                 missing, and for a key that is no input.
             ManifestError: if a manifest has none of the inputs' columns, or misspells one.
         """
-        batches = self.predict_batches(records, batch_size=batch_size, on_error=on_error)
+        batches = self.predict_batches(records, batch_size=batch_size, on_error=on_error, look_ahead=LOOK_AHEAD)
         return [answer for batch in batches for answer in batch]
 
     def predict_batches(
-        self, records: Any, *, batch_size: int = 32, on_error: OnError = "raise"
+        self, records: Any, *, batch_size: int = 32, on_error: OnError = "raise", look_ahead: int = 0
     ) -> Iterator[list[Answer]]:
-        """The same batch by batch, so that memory does not grow with the table; ``records`` may be a generator."""
+        """The same batch by batch, so that memory does not grow with the table; ``records`` may be a generator.
+
+        Args:
+            look_ahead: batches read beyond the one that is answered next: records of like length then share a
+                batch, and reading overlaps with answering. 0 reads no record before its batch is wanted.
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give at least 1")
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is {on_error!r}; give 'raise' or 'return'")
+        if look_ahead < 0:
+            raise ValueError(f"look_ahead is {look_ahead}; give 0 or more batches")
         source = open_source(records, self.bundle.inputs, self._preprocessors)
-        return self._batches(source, batch_size, on_error)
+        answer = partial(self._answer, source=source)
+        return answer_batches(source, answer, batch_size=batch_size, on_error=on_error, look_ahead=look_ahead)
 
     def black_box(self) -> BlackBox:
         """What explains its answers."""
@@ -155,19 +194,7 @@ class Predictor:
             has_embedding=self.bundle.embedding,
         )
 
-    def _batches(self, source: RecordSource, batch_size: int, on_error: OnError) -> Iterator[list[Answer]]:
-        rows = iter(enumerate(source.rows))
-        while batch := list(islice(rows, batch_size)):
-            read = [source.read(number, row) for number, row in batch]
-            for sample in read:
-                if isinstance(sample, RecordError) and on_error == "raise":
-                    raise sample
-            answers = iter(self._answer([sample for sample in read if not isinstance(sample, RecordError)], source))
-            yield [sample if isinstance(sample, RecordError) else next(answers) for sample in read]
-
     def _answer(self, samples: list[Sample], source: RecordSource) -> list[dict[str, Prediction]]:
-        if not samples:
-            return []
         stacked = stack_inputs(source.readers, samples)
         outputs = self.run(flat_feed(stacked))
         by_task = {task: decoding.predictions(outputs[task]) for task, decoding in self.decodings.items()}
@@ -185,18 +212,31 @@ def flat_feed(stacked: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
     return {f"{name}.{key}": array for name, arrays in stacked.items() for key, array in arrays.items()}
 
 
-def model_file(bundle: Bundle, precision: str = "auto") -> Path:
-    """The bundle's ONNX file for a precision.
+def _open_model(bundle: Bundle, precision: str, *, device: str, **options: Any) -> tuple[ort.InferenceSession, str]:
+    """A session of the precision that suits the device, and which one that is."""
+    chosen = choose_precision(bundle, precision, planned_device(device))
+    session = open_session(bundle.path(bundle.models[chosen]), device=device, **options)
+    suitable = choose_precision(bundle, precision, session_device(session))
+    if suitable == chosen:
+        return session, chosen
+    # CUDA could not be had after all, which "auto" takes
+    return open_session(bundle.path(bundle.models[suitable]), device="cpu", **options), suitable
+
+
+def choose_precision(bundle: Bundle, precision: str, device: str) -> str:
+    """The precision that is meant: the given one, or of "auto" the one that suits the device.
 
     Raises:
-        ValueError: if the bundle has none.
+        ValueError: if the bundle has none of that name.
     """
-    wanted = "fp32" if precision == "auto" else precision
-    if wanted not in bundle.models:
+    if precision == "auto":
+        wanted = "fp16" if device == "cuda" else "int8" if int8_instructions() else "fp32"
+        return wanted if wanted in bundle.models else "fp32"
+    if precision not in bundle.models:
         raise ValueError(
             f"precision is {precision!r}; this bundle holds {', '.join(bundle.models)}, so give one of them or 'auto'"
         )
-    return bundle.path(bundle.models[wanted])
+    return precision
 
 
 def load_decoding(bundle: Bundle, task: str) -> Decoding:

@@ -7,15 +7,18 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from multimodal.threads import available_cores
 
 logger = logging.getLogger(__name__)
 
+_TENSORRT = "TensorrtExecutionProvider"
 _ERRORS_ONLY = 3  # onnxruntime's severity: 2 would print a warning for every node that stays on the CPU
 # TF32 keeps 10 bits of the mantissa and fails parity; exhaustive search tunes again for every new shape; doubling
 # the arena wastes memory that it never gives back
@@ -38,7 +41,13 @@ class DeviceError(RuntimeError):
 
 
 def open_session(
-    model: Path | bytes, *, device: str = "auto", threads: int | None = None, strict: bool = False
+    model: Path | bytes,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    strict: bool = False,
+    cuda_graph: bool = False,
+    tensorrt: Mapping[str, str] | None = None,
 ) -> ort.InferenceSession:
     """A session on the CPU or on CUDA.
 
@@ -46,10 +55,12 @@ def open_session(
         device: "cpu", "cuda", "cuda:1" (the second device), or "auto": CUDA where it works, else the CPU.
         threads: of one operator on the CPU; None takes every core that this process may use.
         strict: on CUDA, refuse a model of which any node would run on the CPU.
+        cuda_graph: record graphs on CUDA; the session must then be run by ``export.acceleration.CudaGraphs``.
+        tensorrt: options of TensorRT, which takes what it can before CUDA does.
 
     Raises:
         ValueError: if an argument is out of range.
-        DeviceError: if "cuda" was asked for and cannot be had.
+        DeviceError: if "cuda", or TensorRT, was asked for and cannot be had.
     """
     index = device_index(device)
     if threads is not None and threads < 1:
@@ -58,17 +69,42 @@ def open_session(
     options.log_severity_level = _ERRORS_ONLY
     options.intra_op_num_threads = available_cores() if threads is None else threads
     options.inter_op_num_threads = 1
-    if index is None or (device == "auto" and _obstacle() is not None):
+    if planned_device(device) == "cpu":
         return _create(model, options, ["CPUExecutionProvider"])
     obstacle = _obstacle()
-    if obstacle is not None:
+    if index is None or obstacle is not None:
         raise DeviceError(f"device {device!r} cannot be had: {obstacle}; or take device='cpu'")
-    return _open_on_cuda(model, options, device, index, strict)
+    cuda = {"device_id": str(index), **_CUDA_OPTIONS, **({"enable_cuda_graph": "1"} if cuda_graph else {})}
+    providers: list[Any] = [("CUDAExecutionProvider", cuda)]
+    if tensorrt is not None:
+        providers.insert(0, (_TENSORRT, {"device_id": str(index), **tensorrt}))
+    return _open_on_cuda(model, options, device, providers, strict)
+
+
+def release_memory() -> None:
+    """Gives what opening a session took and no longer needs back to the system, where the C library can (glibc).
+
+    A third of the process: the model's file as it was parsed, before its weights were laid out anew.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def session_device(session: ort.InferenceSession) -> str:
     """ "cuda" or "cpu": where the session really runs."""
     return "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
+
+
+def planned_device(device: str) -> str:
+    """ "cuda" or "cpu": where a session for that device is going to run, unless CUDA's libraries are missing."""
+    return "cpu" if device_index(device) is None or (device == "auto" and _obstacle() is not None) else "cuda"
+
+
+def run_session(session: ort.InferenceSession, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every output by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feed)), strict=True))
 
 
 def describe_device() -> str:
@@ -95,11 +131,10 @@ def device_index(device: str) -> int | None:
 
 
 def _open_on_cuda(
-    model: Path | bytes, options: ort.SessionOptions, device: str, index: int, strict: bool
+    model: Path | bytes, options: ort.SessionOptions, device: str, providers: list[Any], strict: bool
 ) -> ort.InferenceSession:
     absent = _load_cuda_libraries()
-    providers = [("CUDAExecutionProvider", {"device_id": str(index), **_CUDA_OPTIONS}), "CPUExecutionProvider"]
-    session = _create(model, options, providers)
+    session = _create(model, options, [*providers, "CPUExecutionProvider"])
     if session_device(session) == "cpu":
         reason = (
             f"onnxruntime {ort.__version__} gave a session on the CPU: it does not find the CUDA and cuDNN libraries "
@@ -110,7 +145,12 @@ def _open_on_cuda(
             raise DeviceError(f"device {device!r} cannot be had: {reason}; or take device='cpu'")
         logger.warning("%s; answering on the CPU", reason)
         return session
-    return _create_strict(model, options, providers[:1], device) if strict else session
+    if providers[0][0] == _TENSORRT and _TENSORRT not in session.get_providers():
+        raise DeviceError(
+            f"TensorRT cannot be had: onnxruntime {ort.__version__} does not find its libraries; run: pip install "
+            "tensorrt, or take acceleration='none'"
+        )
+    return _create_strict(model, options, providers, device) if strict else session
 
 
 def _create_strict(

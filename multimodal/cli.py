@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from multimodal.commands.bench import bench
 from multimodal.commands.encoders import doctor, encoders
 from multimodal.commands.explain import explain
 from multimodal.commands.export import export, verify
@@ -25,7 +26,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (demo, check, rank, transfer_check, train, evaluate, explain, export, verify, predict, encoders, doctor):
+for command in (
+    demo,
+    check,
+    rank,
+    transfer_check,
+    train,
+    evaluate,
+    explain,
+    export,
+    verify,
+    predict,
+    bench,
+    encoders,
+    doctor,
+):
     app.command()(command)  # in the order of a job
 
 

@@ -2,7 +2,9 @@
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 _BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # tab, and where str.splitlines splits
@@ -34,6 +36,28 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     Console().print(table)
+
+
+@contextmanager
+def progress_bar(label: str, *, every_seconds: float = 10.0) -> Iterator[Callable[[int, int], None]]:
+    """Takes (done, total): a bar on a terminal; elsewhere a line on stderr, at most one in ``every_seconds``."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True)) as bar:
+            job = bar.add_task(label)
+            yield lambda done, total: bar.update(job, completed=done, total=total)
+        return
+    last = time.monotonic()
+
+    def advance(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= every_seconds:
+            last = time.monotonic()
+            complain(f"{label}: {done} of {total}")
+
+    yield advance
 
 
 def _on_one_line(cell: str) -> str:

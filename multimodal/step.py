@@ -1,7 +1,7 @@
 """One optimizer step: forward, weighed loss, backward, clip, update."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from multimodal.data import Batch
 from multimodal.distributed import Processes
 from multimodal.losses import combined_loss, known_weights, loss_terms, task_losses, weighed_losses
+from multimodal.memory import NoMemoryError, in_smaller_parts
 from multimodal.model import MultimodalModel
 from multimodal.modes import batch_norms
 from multimodal.objective import Seen, objective_loss, reports
@@ -58,6 +59,8 @@ class Step:
         self.trained = [p for group in optimizer.param_groups for p in group["params"]]
         # wrapped anew for each phase: DDP listens only to parameters that train when it is built
         self.wrapped: nn.Module = DistributedDataParallel(model) if processes.world > 1 else model
+        self.part_size: int | None = None
+        """Records that memory was seen to hold at a time; None where every part has fitted."""
 
     def __call__(
         self, parts: Sequence[Batch], learning_rate: float, seed: int, progress: float = 0.0, *, measure: bool = False
@@ -73,25 +76,21 @@ class Step:
         Returns:
             The loss over all parts and processes.
         """
-        torch.default_generator.manual_seed(seed + self.processes.rank)
-        if self.device.type == "cuda":
-            torch.cuda.manual_seed(seed + self.processes.rank)
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         totals = self.processes.sum(known_weights(parts, self.terms).to(self.device))
-        share = 1.0 / (len(parts) * self.processes.world)
-        total = torch.zeros((), device=self.device)
         running = [buffer for norm in self.batch_norms if norm.training for buffer in norm.buffers()]
         before = [buffer.clone() for buffer in running]
-        gradients = TaskGradients(self.shared, list(self.task_weights)) if self._needs_gradients(measure) else None
-        for index, part in enumerate(parts):
-            with self._synchronised(index == len(parts) - 1):
-                total += self._backward(part, totals, progress, share, gradients)
-        if gradients is not None:
-            gradients.gather(self.processes)
-            self.cosines = gradients.cosines() if measure else self.cosines
-            if self.project_conflicts:
-                gradients.take_out_conflicts(seed)
+
+        def undo() -> None:
+            self.optimizer.zero_grad(set_to_none=True)
+            _restore(running, before)
+
+        def attempt(cut: Sequence[Batch]) -> Tensor:
+            self._seed(seed)
+            return self._all_backward(cut, totals, progress, seed, measure=measure)
+
+        total = self._with_memory(attempt, parts, undo)
         loss = float(self.processes.sum(total))
         self.scaler.unscale_(self.optimizer)
         clip_norm = math.inf if self.clip_norm is None else self.clip_norm
@@ -101,8 +100,7 @@ class Step:
             self.scaler.update()
             return loss
         self.scaler.update()  # lowers its scale; without it the next unscale_ refuses
-        for buffer, value in zip(running, before, strict=True):
-            buffer.copy_(value)  # a BatchNorm that has seen NaN answers NaN for ever
+        _restore(running, before)  # a BatchNorm that has seen NaN answers NaN for ever
         return float("nan")
 
     def report(self) -> dict[str, float]:
@@ -113,6 +111,42 @@ class Step:
 
     def _needs_gradients(self, measure: bool) -> bool:
         return bool(self.shared) and len(self.task_weights) > 1 and (measure or self.project_conflicts)
+
+    def _with_memory(
+        self, attempt: Callable[[list[Batch]], Tensor], parts: Sequence[Batch], undo: Callable[[], None]
+    ) -> Tensor:
+        if self.processes.world == 1:
+            total, self.part_size = in_smaller_parts(attempt, parts, self.part_size, undo)
+            return total
+        try:
+            return attempt(list(parts))
+        except torch.OutOfMemoryError as error:
+            raise NoMemoryError(
+                f"process {self.processes.rank} has no memory for {max(len(part.rows) for part in parts)} records at a "
+                "time, and processes that train together cannot stop in the middle of a step to try smaller parts; "
+                "raise train.accumulate, which keeps the batch as it is, and go on with --resume"
+            ) from error
+
+    def _all_backward(
+        self, parts: Sequence[Batch], totals: Tensor, progress: float, seed: int, *, measure: bool
+    ) -> Tensor:
+        share = 1.0 / (len(parts) * self.processes.world)
+        total = torch.zeros((), device=self.device)
+        gradients = TaskGradients(self.shared, list(self.task_weights)) if self._needs_gradients(measure) else None
+        for index, part in enumerate(parts):
+            with self._synchronised(index == len(parts) - 1):
+                total += self._backward(part, totals, progress, share, gradients)
+        if gradients is not None:
+            gradients.gather(self.processes)
+            self.cosines = gradients.cosines() if measure else self.cosines
+            if self.project_conflicts:
+                gradients.take_out_conflicts(seed)
+        return total
+
+    def _seed(self, seed: int) -> None:
+        torch.default_generator.manual_seed(seed + self.processes.rank)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed + self.processes.rank)
 
     def _backward(
         self, part: Batch, totals: Tensor, progress: float, share: float, gradients: TaskGradients | None
@@ -138,3 +172,8 @@ class Step:
         if isinstance(self.wrapped, DistributedDataParallel) and not last:
             return self.wrapped.no_sync()
         return nullcontext()
+
+
+def _restore(buffers: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    for buffer, value in zip(buffers, values, strict=True):
+        buffer.copy_(value)

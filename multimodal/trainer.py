@@ -133,6 +133,7 @@ class Trainer:
             processes=self.processes,
             project_conflicts=self.options.project_conflicts,
         )
+        step.part_size = self.state.part_size
         self._warn_of_batch_norms(phase)
         total = phase.epochs * self.order.steps_per_epoch
         groups = ", ".join(f"{group.name} x{group.lr_scale:g}" for group in phase.groups)
@@ -149,6 +150,7 @@ class Trainer:
             loss = step(parts, spec.learning_rate * factor, self._seed(), done / total, measure=measure)
             self._record(loss, parts)
             self.onlooker.after_step(self.model)
+            self._note_part_size(step.part_size)
             epoch_ends = self.state.step % self.order.steps_per_epoch == 0
             progress.advance(self.order.batch_size, f"{phase.name}: step {progress.done} of {total}")
             if epoch_ends and self._end_epoch(phase, spec.learning_rate * factor, progress, step.report()):
@@ -194,6 +196,15 @@ class Trainer:
             raise TrainingError(
                 f"the loss was not finite {MAX_NON_FINITE} steps in a row, up to step {state.step} (rows {rows}); "
                 "lower train.learning_rate, set train.precision to fp32, or look at these records"
+            )
+
+    def _note_part_size(self, part_size: int | None) -> None:
+        """Keeps it in the checkpoint: a resumed run cuts its batches alike, whatever else uses the device then."""
+        if part_size != self.state.part_size:
+            self.state.part_size = part_size
+            self.say(
+                f"step {self.state.step}: out of memory; from now on at most {part_size} records at a time, in batches "
+                "of the same size"
             )
 
     def _end_epoch(self, phase: Phase, learning_rate: float, progress: Progress, report: dict[str, float]) -> bool:

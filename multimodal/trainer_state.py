@@ -51,5 +51,7 @@ class TrainerState:
     non_finite_in_a_row: int = 0
     skipped_rows: dict[str, str] = field(default_factory=dict)
     """Row (from 0) -> why it could not be read."""
+    part_size: int | None = None
+    """Records at a time that the device's memory was seen to hold; None where every part has fitted."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry an epoch."""

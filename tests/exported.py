@@ -18,6 +18,7 @@ from multimodal.decoding import Decoding
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records
+from multimodal.targets import ClassTarget, LabelSetTarget, NumberTarget, TargetReader
 
 RATE = 8000
 
@@ -80,10 +81,20 @@ class StubRun:
         return {name: self.model.head(name).decoding() for name in self.task.tasks}
 
     @property
+    def targets(self) -> dict[str, TargetReader]:
+        """What reads the labels of ``make_table``."""
+        tags = LabelSetTarget("linear", ("new", "sale"))
+        return {"color": ClassTarget("color", tuple(COLORS)), "linear": tags, "price": NumberTarget("price")}
+
+    @property
     def provenance(self) -> dict[str, Any]:
         """Encoders of known origin."""
         entry = {"weights": "random", "sha256": None, "licence": "MIT"}
         return {"seed": 0, "encoders": dict.fromkeys(self.task.inputs, entry)}
+
+    def training_records(self) -> Records | None:
+        """The given ones."""
+        return self.records
 
     def validation_records(self) -> Records | None:
         """The given ones."""
@@ -115,5 +126,6 @@ def make_table(folder: Path, n: int = 9) -> list[dict[str, Any]]:
         samples = RATE // 4 + 400 * index
         waveform = 0.3 * np.sin(np.arange(samples) * (0.05 + 0.02 * index))
         soundfile.write(folder / f"{index}.wav", waveform, RATE)
+        row["linear"] = ("new", "sale", "new;sale")[index % 3]
         row["sound"] = None if index % 3 == 1 else f"{index}.wav"
     return rows

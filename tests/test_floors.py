@@ -92,15 +92,29 @@ FLOORS = (  # a module belongs to the first floor that names it
         lazy_outside=("onnxruntime", "scipy", "sklearn"),
     ),
     Floor(
-        ("export.to_onnx", "export.graph", "export.parity", "export.quantize", "export.exporter"),
+        tuple(
+            f"export.{name}"
+            for name in (
+                "exporter",
+                "gate",
+                "graph",
+                "half",
+                "parity",
+                "precisions",
+                "quantize",
+                "rows",
+                "to_onnx",
+                "trained_run",
+            )
+        ),
         (*ENCODERS, *FUSION, *MULTIMODAL, *SERVING),
         (*FRAMEWORK, "onnx", "onnxscript", "onnxruntime"),
     ),
     Floor(
         SERVING,
         (*SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
-        ("numpy", "onnxruntime"),
-        lazy_outside=("starlette", "uvicorn", "triton_python_backend_utils"),
+        ("numpy", "onnxruntime", "PIL", "soundfile"),
+        lazy_outside=("starlette", "uvicorn", "pyarrow", "triton_python_backend_utils"),
         torch_free=True,
     ),
 )

@@ -185,7 +185,7 @@ print(task.train.epochs)
     assert done.stdout.splitlines() == ["Predictor Prediction RecordError", "1 True", "10"]
 
 
-COMMANDS = ("demo", "train", "evaluate", "export", "predict", "verify", "check", "encoders", "doctor")
+COMMANDS = ("demo", "train", "evaluate", "export", "predict", "verify", "bench", "check", "encoders", "doctor")
 
 
 def test_help_works_without_torch():

@@ -1,7 +1,6 @@
 """What every preprocessor promises, and how one is written to a folder and read back."""
 
 import difflib
-import importlib.metadata
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -183,7 +182,9 @@ def _plugin(kind: str, distribution: str | None, allowed: Collection[str] | None
             f"this bundle wants the preprocessor {kind!r} from the distribution {distribution or 'unknown'!r}, which "
             f"runs that package's code; if you trust it, load the bundle with allow_plugins=({kind!r},)"
         )
-    found = [point for point in importlib.metadata.entry_points(group=PLUGIN_GROUP) if point.name == kind]
+    from importlib.metadata import entry_points  # costs a cold start more than everything else in here
+
+    found = [point for point in entry_points(group=PLUGIN_GROUP) if point.name == kind]
     if not found and distribution is None:
         raise LookupError(
             f"there is no preprocessor {kind!r}, neither built in nor from an installed package{_near(kind, BUILT_IN)}"
@@ -262,7 +263,9 @@ def _assets(preprocessor: Preprocessor) -> dict[str, str]:
 
 
 def _owner(kind: str) -> str:
-    for point in importlib.metadata.entry_points(group=PLUGIN_GROUP):
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=PLUGIN_GROUP):
         if point.name == kind and point.dist is not None:
             return point.dist.name
     raise LookupError(

@@ -1,18 +1,34 @@
 """Commands that make and check bundles."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, BundleFolder, RunFolder
 from multimodal.console import complain, say
 
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def _precisions(given: list[str] | None) -> list[str] | None:
+    for precision in given or ():
+        if precision not in PRECISIONS:
+            raise typer.BadParameter(f"{precision!r} is none of {', '.join(PRECISIONS)}")
+    return given
+
 
 def export(
     run: RunFolder,
     out: Annotated[Path, typer.Option("--out", metavar="BUNDLE", help="Folder of the bundle.")],
-    precision: Annotated[Literal["fp32"], typer.Option()] = "fp32",
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="fp32|fp16|int8",
+            help="Adds fp16 (for CUDA) or int8 (for CPUs) beside fp32; may be repeated.",
+            callback=_precisions,
+        ),
+    ] = None,
     embedding: Annotated[bool, typer.Option("--embedding", help="Lets the graph give the fused vector too.")] = False,
     golden_media: Annotated[
         bool, typer.Option("--golden-media", help="Keeps the raw values of its test records, which may be private.")
@@ -27,12 +43,19 @@ def export(
 ) -> None:
     """Writes an ONNX bundle, after its answers were compared with torch's."""
     from export import export_bundle
+    from export.bundle import PARITY_FILE
+    from export.gate import report_lines
     from multimodal.run import Run
 
     trained = Run(run)
     if vocabulary is not None:
         trained = trained.with_vocabulary(vocabulary.read_text(encoding="utf-8-sig").split())
-    export_bundle(trained, out, precision=precision, embedding=embedding, golden_media=golden_media)
+    bundle = export_bundle(trained, out, precision=precision or "fp32", embedding=embedding, golden_media=golden_media)
+    reports = bundle.read_json(PARITY_FILE)["models"]
+    for name, file in bundle.models.items():
+        if name != "fp32":
+            for line in report_lines(reports[file]):
+                say(line)
     say(f"{out}: parity with torch checked, bundle written")
     if triton is not None:
         from export.triton import write_triton_repository

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder
-from multimodal.console import complain, say, show_table
+from multimodal.console import complain, progress_bar, say, show_table
 
 
 def _device(value: str) -> str:
@@ -22,7 +22,9 @@ def _device(value: str) -> str:
 def predict(
     bundle: BundleFolder,
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Takes one line a record.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Takes one line a record: .csv, .jsonl or .parquet.")
+    ] = None,
     inputs: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input.")] = None,
     image: Annotated[str | None, typer.Option(help="The only image input's file.")] = None,
     text: Annotated[str | None, typer.Option(help="The only text input's text.")] = None,
@@ -30,6 +32,8 @@ def predict(
     embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=_device)] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Goes on where a killed process stopped.")] = False,
 ) -> None:
     """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export import Predictor
@@ -40,16 +44,25 @@ def predict(
         raise typer.BadParameter("give either --data FILE, or one record by --input, --image, --text, --audio")
     if data is not None and out is None:
         raise typer.BadParameter("name the file for the answers, for example --out preds.csv", param_hint="--out")
-    predictor = Predictor.load(bundle, device=device)
+    predictor = Predictor.load(bundle, device=device, precision=precision)
+    complain(f"answering in {predictor.precision} on {predictor.device}")
     if data is None:
         _predict_one(predictor, _record(predictor, inputs or [], single))
     else:
         from export.predictor import write_predictions
 
         assert out is not None
-        failed, total = write_predictions(
-            predictor, data, out, embeddings=embeddings, batch_size=batch_size, complain=complain
-        )
+        with progress_bar("answering") as advance:
+            failed, total = write_predictions(
+                predictor,
+                data,
+                out,
+                embeddings=embeddings,
+                batch_size=batch_size,
+                complain=complain,
+                resume=resume,
+                advance=advance,
+            )
         say(f"{out}: {total - failed} of {total} records answered")
         if failed:
             raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)

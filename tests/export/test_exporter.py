@@ -126,9 +126,9 @@ def test_what_fails_parity_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("precision", ["fp16", "int8", "float"])
-def test_other_precisions_are_refused(run: StubRun, tmp_path: Path, precision: str) -> None:
-    with pytest.raises(ValueError, match=f"precision is '{precision}'; this version exports 'fp32' alone"):
+@pytest.mark.parametrize("precision", ["float", ["fp16", "bf16"]])
+def test_other_precisions_are_refused(run: StubRun, tmp_path: Path, precision: str | list[str]) -> None:
+    with pytest.raises(ValueError, match=r"precision is '(float|bf16)'; give fp32, fp16, int8, or several of them"):
         export_bundle(run, tmp_path / "new", precision=precision)
 
 

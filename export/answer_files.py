@@ -1,0 +1,154 @@
+"""Files that grow answer by answer, and that a killed process leaves behind to go on with. Never imports torch."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+FORMATS = (".csv", ".jsonl", ".parquet")
+_ROWS_A_GROUP = 10_000  # of a Parquet file
+
+
+class ResumeError(ValueError):
+    """Answers that were begun for another job."""
+
+
+class Progress:
+    """How far a file of answers is: ``.<name>.progress.json`` beside it, written after each batch.
+
+    Args:
+        job: what must be the same for a later process to go on: bundle, data, precision, outputs.
+    """
+
+    def __init__(self, out: Path, job: Mapping[str, Any]) -> None:
+        self.path, self.job = out.with_name(f".{out.name}.progress.json"), dict(job)
+        self.rows = self.failed = 0
+        self.sizes: dict[str, int] = {}
+        """File -> bytes of it that hold whole batches."""
+
+    def restore(self) -> None:
+        """Takes up what an earlier process has noted, if there is anything.
+
+        Raises:
+            ResumeError: if that was another job.
+        """
+        if not self.path.is_file():
+            return
+        noted = json.loads(self.path.read_text(encoding="utf-8"))
+        if noted["job"] != self.job:
+            changed = ", ".join(key for key in self.job if noted["job"].get(key) != self.job[key])
+            raise ResumeError(f"{self.path} was begun with another {changed}; run it as before, or without resuming")
+        self.rows, self.failed, self.sizes = noted["rows"], noted["failed"], noted["sizes"]
+
+    def note(self, rows: int, failed: int, files: Sequence[BinaryIO]) -> None:
+        """Another batch is written."""
+        self.rows, self.failed = self.rows + rows, self.failed + failed
+        for file in files:
+            file.flush()
+        sizes = {Path(file.name).name: file.tell() for file in files}
+        content = {"job": self.job, "rows": self.rows, "failed": self.failed, "sizes": sizes}
+        beside = self.path.with_suffix(".new")
+        beside.write_text(json.dumps(content), encoding="utf-8")
+        beside.replace(self.path)
+
+    def forget(self) -> None:
+        """The job is done, or given up."""
+        self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def growing(path: Path, progress: Progress, *, keep: bool) -> Iterator[BinaryIO]:
+    """A file beside ``path``, ``.<name>.partial``, at the end of what ``progress`` knows; makes its folder.
+
+    It stays where the process is killed or interrupted; after an error only with ``keep``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_of(path)
+    size = progress.sizes.get(partial_of(path).name, 0)
+    try:
+        with partial.open("r+b" if size else "w+b") as file:
+            file.truncate(size)
+            file.seek(size)
+            yield file
+    except Exception:
+        if not keep:
+            partial.unlink(missing_ok=True)
+            progress.forget()
+        raise
+
+
+def partial_of(path: Path) -> Path:
+    """The file that grows until ``path`` is complete."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def finish(path: Path, columns: Mapping[str, str]) -> None:
+    """Gives the complete file its name; Parquet is made of the lines now.
+
+    Args:
+        columns: name -> "string" or "double".
+    """
+    partial = partial_of(path)
+    if path.suffix.lower() == ".parquet":
+        lines = partial.with_suffix(".lines")
+        partial.replace(lines)
+        try:
+            _to_parquet(lines, partial, columns)
+        finally:
+            lines.unlink()
+    partial.replace(path)
+
+
+def check_format(path: Path) -> None:
+    """Checks that the suffix names a format, and that it can be written here.
+
+    Raises:
+        ValueError: if it does not.
+        ModuleNotFoundError: if it is Parquet and pyarrow is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise ValueError(f"answers cannot be written to {path.name}; give a name that ends in {', '.join(FORMATS)}")
+    if suffix == ".parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ModuleNotFoundError as error:
+            line = "pyarrow is not installed; run: pip install 'multimodal-transfer[parquet]'"
+            raise ModuleNotFoundError(line, name="pyarrow") from error
+
+
+def npy_header(rows: int, width: int) -> bytes:
+    """Header of a float32 array ``[rows width]``; of one length for every number of rows."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})
+    return header.getvalue()
+
+
+def csv_line(cells: Sequence[str]) -> bytes:
+    """One line of CSV."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue().encode("utf-8", "backslashreplace")
+
+
+def json_line(columns: Sequence[str], cells: Sequence[Any]) -> bytes:
+    """One line of JSON Lines; also what Parquet is made of in the end."""
+    row = dict(zip(columns, cells, strict=True))
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def _to_parquet(lines: Path, out: Path, columns: Mapping[str, str]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    kinds = {"string": pyarrow.string(), "double": pyarrow.float64()}
+    schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
+    with lines.open(encoding="utf-8") as file, pyarrow.parquet.ParquetWriter(out, schema) as to:
+        while group := [json.loads(line) for line in islice(file, _ROWS_A_GROUP)]:
+            to.write_table(pyarrow.Table.from_pylist(group, schema))

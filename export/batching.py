@@ -1,0 +1,106 @@
+"""Reading records ahead, and putting those of like length into one batch. Never imports torch."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence, Sized
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Literal
+
+from export.sources import RecordSource, Sample
+from multimodal.decoding import Prediction
+from multimodal.records import RecordError
+from multimodal.threads import available_cores
+
+Answer = dict[str, Prediction] | RecordError
+"""Task -> prediction; or why the record has none."""
+OnError = Literal["raise", "return"]
+LOOK_AHEAD = 3
+"""Batches that are read ahead where all of a table is answered."""
+_MOST_READERS = 8
+
+
+def answer_batches(
+    source: RecordSource,
+    answer: Callable[[list[Sample]], Sequence[dict[str, Prediction]]],
+    *,
+    batch_size: int,
+    on_error: OnError,
+    look_ahead: int,
+) -> Iterator[list[Answer]]:
+    """Answers in the source's order, ``batch_size`` at a time; one bad record costs no other its answer.
+
+    Args:
+        answer: records that were read -> their answers; one batch.
+        look_ahead: batches read beyond one. They and it make a window: its records are sorted by length, so that
+            little is padded, and while it is answered the next one is read. At most two windows are in memory.
+
+    Raises:
+        RecordError: for the first bad record of a window, if ``on_error`` is "raise".
+    """
+    size = batch_size * (look_ahead + 1)
+    if isinstance(source.rows, Sized):
+        size = min(size, max(1, len(source.rows)))
+    with _readers(size) as pool:
+        for window in _windows(source, size, pool, ahead=look_ahead > 0):
+            for sample in window:
+                if isinstance(sample, RecordError) and on_error == "raise":
+                    raise sample
+            answers = _answer_window(window, answer, batch_size)
+            for start in range(0, len(answers), batch_size):
+                yield answers[start : start + batch_size]
+
+
+def length_key(sample: Sample) -> tuple[int, ...]:
+    """What records of one batch should have in common: the magnitude of each input's length, then the lengths."""
+    sizes = [sum(array.size for array in arrays.values()) for arrays, _ in sample.values()]
+    return (*(size.bit_length() for size in sizes), *sizes)
+
+
+def _answer_window(
+    window: Sequence[Sample | RecordError],
+    answer: Callable[[list[Sample]], Sequence[dict[str, Prediction]]],
+    batch_size: int,
+) -> list[Answer]:
+    answers: list[Any] = list(window)  # errors stay where they are
+    good = [(row, sample) for row, sample in enumerate(window) if not isinstance(sample, RecordError)]
+    if len(good) > batch_size:
+        good.sort(key=lambda entry: length_key(entry[1]))
+    for start in range(0, len(good), batch_size):
+        batch = good[start : start + batch_size]
+        for (row, _), given in zip(batch, answer([sample for _, sample in batch]), strict=True):
+            answers[row] = given
+    return answers
+
+
+def _windows(
+    source: RecordSource, size: int, pool: Executor | None, *, ahead: bool
+) -> Iterator[list[Sample | RecordError]]:
+    rows = iter(enumerate(source.rows))
+    if pool is None:
+        while window := list(islice(rows, size)):
+            yield [source.read(number, row) for number, row in window]
+        return
+    pending: deque[list[Future[Sample | RecordError]]] = deque()
+    while True:
+        while len(pending) < 1 + ahead:
+            reading = [pool.submit(source.read, number, row) for number, row in islice(rows, size)]
+            if not reading:
+                break
+            pending.append(reading)
+        if not pending:
+            return
+        yield [future.result() for future in pending.popleft()]
+
+
+@contextmanager
+def _readers(size: int) -> Iterator[Executor | None]:
+    """A thread a core; none for one record, which would only wait for it."""
+    if size == 1:
+        yield None
+        return
+    pool = ThreadPoolExecutor(min(_MOST_READERS, available_cores()), thread_name_prefix="reader")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

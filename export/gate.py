@@ -1,0 +1,183 @@
+"""The gate of the smaller precisions: answers and task metrics of real records stay what they are in float32."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from encoders.preprocessing import Preprocessor
+from export.parity import parity_cases
+from export.predictor import flat_feed
+from export.rows import RealRows
+from export.session import open_session, run_session
+from export.tolerance import largest_difference
+from multimodal.console import HEADLINES
+from multimodal.decoding import Decoding, Destandardize, Sigmoid
+from multimodal.metrics import task_metrics
+from multimodal.targets import TargetReader, read_truth
+
+GATE_ROWS = 1000
+"""Validation records that are compared, where there are so many."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a precision may change."""
+
+    disagreeing: float
+    """Share of records that may be answered otherwise; one always may."""
+    points: float
+    """Share of records by which a task's metric may fall."""
+    rows: int
+    """Records by which it may fall, where that is more."""
+    value: float
+    """Regression: how far a value may move, in standard deviations of the training values, and count as the same."""
+    cosine: float
+    """Embeddings: the smallest cosine that counts as the same."""
+
+
+LIMITS = {
+    "fp16": Limits(disagreeing=0.001, points=0.001, rows=1, value=0.01, cosine=0.999),
+    "int8": Limits(disagreeing=0.02, points=0.005, rows=2, value=0.1, cosine=0.98),
+}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What the graph in float32 answers to the records that a precision is judged on."""
+
+    rows: RealRows
+    decodings: Mapping[str, Decoding]
+    targets: Mapping[str, TargetReader]
+    preprocessors: Mapping[str, Preprocessor]
+    reference: ort.InferenceSession
+    places: tuple[int, ...]
+    expected: dict[str, np.ndarray]
+
+    @classmethod
+    def open(
+        cls,
+        model: Path,
+        rows: RealRows,
+        decodings: Mapping[str, Decoding],
+        targets: Mapping[str, TargetReader],
+    ) -> "Judge":
+        """Runs the graph in float32 over the records."""
+        preprocessors = {name: reader.preprocessor for name, reader in rows.readers.items()}
+        session = open_session(model, device="cpu")
+        places, expected = run_rows(session, rows)
+        return cls(rows, decodings, targets, preprocessors, session, tuple(places), expected)
+
+    def report(self, precision: str, model: bytes | Path) -> dict[str, Any]:
+        """How the graph in another precision compares; JSON, with ``passed``."""
+        limits = LIMITS[precision]
+        session = open_session(model, device="cpu")
+        _, actual = run_rows(session, self.rows)
+        agreement = {name: self._agreement(name, actual[name], limits) for name in self.expected}
+        metrics = {task: self._metric(task, actual[task], limits) for task in self.decodings}
+        cases = [self._case(session, case.name, flat_feed(case.batch)) for case in parity_cases(self.preprocessors)]
+        parts = (*agreement.values(), *metrics.values(), *cases)
+        return {
+            "precision": precision,
+            "passed": all(part["passed"] for part in parts),
+            "rows": {
+                "source": self.rows.records.source,
+                "count": len(self.places),
+                "numbers": [self.rows.number(place) for place in self.places],
+            },
+            "agreement": agreement,
+            "metrics": metrics,
+            "outputs": {
+                name: {"max_abs": largest_difference(actual[name], values)} for name, values in self.expected.items()
+            },
+            "cases": cases,
+        }
+
+    def _agreement(self, name: str, actual: np.ndarray, limits: Limits) -> dict[str, Any]:
+        same = _same_answers(self.decodings.get(name), actual, self.expected[name], limits)
+        differing, allowed = int((~same).sum()), max(1, int(limits.disagreeing * len(same)))
+        return {"rows": len(same), "differing": differing, "allowed": allowed, "passed": differing <= allowed}
+
+    def _metric(self, task: str, actual: np.ndarray, limits: Limits) -> dict[str, Any]:
+        truth = read_truth(self.targets[task], self.rows.records, self.places)
+        if not len(truth.rows):
+            return {"rows": 0, "reason": "no record has a known answer", "passed": False}
+        at = np.searchsorted(self.places, truth.rows)
+        if not np.isfinite(actual[at]).all():
+            return {"rows": len(at), "reason": "an output is not finite", "passed": False}
+        before, after = (
+            task_metrics(self.decodings[task], outputs[at], truth.targets, unknown=truth.unknown)
+            for outputs in (self.expected[task], actual)
+        )
+        name = next(name for name in HEADLINES if name in before)
+        values = before[name]["value"], after[name]["value"]
+        if values[0] is None or values[1] is None:
+            return {"rows": len(at), "reason": f"these records do not define {name}", "passed": False}
+        allowed = limits.points if name == "r2" else max(limits.points, limits.rows / len(at))
+        loss = values[0] - values[1]
+        passed = loss <= allowed + 1e-9  # of one row exactly, a division rounds
+        return {
+            "metric": name, "rows": len(at), "fp32": values[0], "value": values[1], "loss": loss, "allowed": allowed,
+            "passed": passed,
+        }  # fmt: skip
+
+    def _case(self, session: ort.InferenceSession, name: str, feed: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Invented records of every size, length and combination: answers of the right shape, and finite."""
+        actual, expected = run_session(session, feed), run_session(self.reference, feed)
+        differences = {output: largest_difference(actual[output], values) for output, values in expected.items()}
+        return {"name": name, "max_abs": differences, "passed": bool(np.isfinite(list(differences.values())).all())}
+
+
+def run_rows(session: ort.InferenceSession, rows: RealRows) -> tuple[list[int], dict[str, np.ndarray]]:
+    """Places of the records that could be read, and every output over them."""
+    places: list[int] = []
+    parts: list[dict[str, np.ndarray]] = []
+    for numbers, batch in rows.batches():
+        places += numbers
+        parts.append(run_session(session, flat_feed(batch)))
+    names = [output.name for output in session.get_outputs()]
+    return places, {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
+    """A report for people, one line a task."""
+    precision, rows = report["precision"], report["rows"]
+    yield f"{precision}: compared with fp32 on {rows['count']} records of {rows['source']}"
+    for name, part in report["agreement"].items():
+        yield (
+            f"{precision}: {name}: {part['differing']} of {part['rows']} answers differ, {part['allowed']} may: "
+            f"{_word(part)}"
+        )
+    for name, part in report["metrics"].items():
+        if "metric" in part:
+            yield (
+                f"{precision}: {name}: {part['metric']} {part['fp32']:.4f} in fp32, {part['value']:.4f} now, "
+                f"{part['allowed']:.4f} may be lost: {_word(part)}"
+            )
+        else:
+            yield f"{precision}: {name}: {part['reason']}: {_word(part)}"
+    failed = [case["name"] for case in report["cases"] if not case["passed"]]
+    if failed:
+        yield f"{precision}: not finite on invented records ({', '.join(failed)}): refused"
+
+
+def _word(part: Mapping[str, Any]) -> str:
+    return "passed" if part["passed"] else "refused"
+
+
+def _same_answers(decoding: Decoding | None, actual: np.ndarray, expected: np.ndarray, limits: Limits) -> np.ndarray:
+    """Whether each record is answered alike, bool [n]; an embedding has no decoding."""
+    finite = np.isfinite(actual).all(axis=1)
+    actual = np.where(finite[:, None], actual, 0.0)
+    if decoding is None:
+        return finite & ((actual * expected).sum(axis=1) >= limits.cosine)  # both have length 1
+    if isinstance(decoding, Destandardize):
+        return finite & (np.abs(actual - expected).max(axis=1) <= limits.value)
+    if isinstance(decoding, Sigmoid):
+        thresholds = np.asarray(decoding.thresholds)
+        given, wanted = decoding.scores(actual) >= thresholds, decoding.scores(expected) >= thresholds
+        return finite & (given == wanted).all(axis=1)
+    return finite & (actual.argmax(axis=1) == expected.argmax(axis=1))

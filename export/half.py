@@ -1,0 +1,138 @@
+"""A graph in half precision, for CUDA: float16 where it is safe, float32 where ranges are wide."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
+
+from export.graph import ancestors_of
+
+# fmt: off
+WIDE = {
+    "BatchNormalization", "CumSum", "Exp", "GroupNormalization", "InstanceNormalization", "LayerNormalization",
+    "Log", "LogSoftmax", "LpNormalization", "Pow", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSumExp",
+    "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Resize", "Softmax", "Sqrt",
+}
+"""Operators that stay in float32: they add many values up, or leave the range of float16."""
+_ELEMENTWISE = {
+    "Abs", "Add", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Neg", "Reshape", "Squeeze", "Sub", "Transpose",
+    "Unsqueeze",
+}
+# fmt: on
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+class HalfError(ValueError):
+    """A graph that has no half precision."""
+
+
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph in float16; its inputs and outputs, and what needs a wide range, stay in float32.
+
+    In float32 stay: normalisations, softmax and sums, with the elementwise operators between them, and everything
+    that a logarithm reads (the power spectra of sounds). Weights beyond the range of float16 are cut to its ends,
+    which leaves the large negative biases that hide tokens what they are.
+
+    Raises:
+        HalfError: if the graph has branches or loops.
+    """
+    converted = onnx.ModelProto()
+    converted.CopyFrom(model)
+    for node in converted.graph.node:
+        if any(
+            attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in node.attribute
+        ):
+            raise HalfError(f"the graph has the branch or loop {node.op_type}, which has no fp16; export fp32")
+    _Halving(converted).run()
+    return converted
+
+
+class _Halving:
+    """Walks the nodes in order and gives each the type of its numbers."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.graph = model.graph
+        self.floats = _float_values(model)
+        self.weights = {tensor.name: tensor for tensor in self.graph.initializer if tensor.name in self.floats}
+        self.before_log = ancestors_of(self.graph, "Log")
+        self.types = {value.name: TensorProto.FLOAT for value in self.graph.input if value.name in self.floats}
+        self.cast: dict[tuple[str, int], str] = {}
+        self.nodes: list[NodeProto] = []
+
+    def run(self) -> None:
+        """Rewrites the graph."""
+        for node in self.graph.node:
+            self._convert(node)
+        for output in self.graph.output:
+            if self.types.get(output.name) == TensorProto.FLOAT16:
+                self._restore(output.name)
+        del self.graph.node[:]
+        self.graph.node.extend(self.nodes)
+        used = {name for node in self.nodes for name in node.input}
+        kept = [tensor for tensor in self.graph.initializer if tensor.name in used]
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(kept)
+
+    def _convert(self, node: NodeProto) -> None:
+        computed = [name for name in node.input if name in self.types]
+        wide = node.op_type in WIDE or node.name in self.before_log or _is_square(node)
+        wide |= (
+            node.op_type in _ELEMENTWISE
+            and bool(computed)
+            and all(self.types[name] == TensorProto.FLOAT for name in computed)
+        )
+        wanted = TensorProto.FLOAT if wide else TensorProto.FLOAT16
+        if node.op_type == "Cast":
+            self._retarget(node, wanted)
+        elif node.op_type in ("Constant", "ConstantOfShape"):
+            wanted = TensorProto.FLOAT  # a few numbers; their readers cast them
+        else:
+            node.input[:] = [self._as(name, wanted) if name in self.floats else name for name in node.input]
+        self.nodes.append(node)
+        self.types |= {name: wanted for name in node.output if name in self.floats}
+
+    def _retarget(self, node: NodeProto, wanted: int) -> None:
+        for attribute in node.attribute:
+            if attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = wanted
+
+    def _as(self, name: str, wanted: int) -> str:
+        """The value's name in the wanted type; casts it, or a weight once and for all, where it has another."""
+        if self.types.get(name, TensorProto.FLOAT) == wanted:
+            return name
+        key = (name, wanted)
+        if key not in self.cast:
+            self.cast[key] = f"{name}.{'fp16' if wanted == TensorProto.FLOAT16 else 'fp32'}"
+            if name in self.weights:
+                values = np.clip(numpy_helper.to_array(self.weights[name]), -_LARGEST, _LARGEST).astype(np.float16)
+                self.graph.initializer.append(numpy_helper.from_array(values, self.cast[key]))
+            else:
+                self.nodes.append(
+                    helper.make_node("Cast", [name], [self.cast[key]], f"cast.{self.cast[key]}", to=wanted)
+                )
+        return self.cast[key]
+
+    def _restore(self, name: str) -> None:
+        """Gives an output of the graph its float32 back."""
+        inner = f"{name}.half"
+        for node in self.nodes:
+            node.input[:] = [inner if value == name else value for value in node.input]
+            node.output[:] = [inner if value == name else value for value in node.output]
+        self.nodes.append(_cast(inner, name, TensorProto.FLOAT))
+
+
+def _cast(source: str, target: str, to: int) -> NodeProto:
+    return helper.make_node("Cast", [source], [target], f"cast.{target}", to=to)
+
+
+def _is_square(node: NodeProto) -> bool:
+    return node.op_type == "Mul" and node.input[0] == node.input[1]
+
+
+def _float_values(model: onnx.ModelProto) -> set[str]:
+    """Names of every value in float32."""
+    graph = shape_inference.infer_shapes(model, strict_mode=True).graph
+    values: Iterable[onnx.ValueInfoProto] = (*graph.input, *graph.output, *graph.value_info)
+    named = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    return named | {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}

@@ -1,0 +1,126 @@
+"""The smaller precisions of a bundle: made from the graph in float32, kept only if the gate lets them through."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from export.gate import GATE_ROWS, Judge, report_lines
+from export.golden import write_golden_outputs
+from export.half import to_half
+from export.parity import ParityError
+from export.predictor import flat_feed
+from export.quantize import applicable_recipes, to_int8
+from export.rows import spread_rows
+from export.session import open_session, run_session
+from multimodal.decoding import Decoding
+from multimodal.records import InputReader, Records
+from multimodal.targets import TargetReader
+
+MODEL_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+CALIBRATION_ROWS = 128
+"""Training records that give the ranges of the activations."""
+
+
+def wanted_precisions(precision: str | Iterable[str]) -> list[str]:
+    """float32, which is always there, then the others that are asked for, each once.
+
+    >>> wanted_precisions("int8"), wanted_precisions(["fp16", "fp32", "fp16"])
+    (['fp32', 'int8'], ['fp32', 'fp16'])
+
+    Raises:
+        ValueError: if one is unknown.
+    """
+    given = [precision] if isinstance(precision, str) else list(precision)
+    for name in given:
+        if name not in MODEL_FILES:
+            raise ValueError(f"precision is {name!r}; give {', '.join(MODEL_FILES)}, or several of them")
+    return list(dict.fromkeys(["fp32", *given]))
+
+
+class PrecisionMaker:
+    """Makes the other precisions of the graph in a bundle's folder.
+
+    Args:
+        folder: of the bundle, with the graph in float32 and its golden records.
+        validation: what every precision is judged on.
+        training: what gives int8 its ranges.
+        targets: task -> what reads its known answers.
+
+    Raises:
+        ValueError: if there are no records to judge on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        readers: Mapping[str, InputReader],
+        decodings: Mapping[str, Decoding],
+        targets: Mapping[str, TargetReader],
+        *,
+        validation: Records | None,
+        training: Records | None,
+    ) -> None:
+        if validation is None or not len(validation):
+            raise ValueError(
+                "a smaller precision is judged on validation records, and the run has no validation table that is "
+                "still as it was; give records with known answers, or export fp32 alone"
+            )
+        self.folder = folder
+        self.graph = onnx.load(folder / MODEL_FILES["fp32"])
+        self.training = None if training is None else spread_rows(readers, training, CALIBRATION_ROWS)
+        rows = spread_rows(readers, validation, GATE_ROWS)
+        self.judge = Judge.open(folder / MODEL_FILES["fp32"], rows, decodings, targets)
+
+    def add(self, precision: str) -> dict[str, Any]:
+        """Writes the graph in that precision and its golden answers; gives the gate's report.
+
+        Raises:
+            ParityError: if no way to make it passes the gate.
+            ValueError: if it cannot be made of this graph, or int8 has no training records.
+        """
+        attempts: list[dict[str, Any]] = []
+        for recipe, content in self._candidates(precision):
+            report = {"recipe": recipe, **self.judge.report(precision, content)}
+            if report["passed"]:
+                self._write(precision, content)
+                digest = hashlib.sha256(content).hexdigest()
+                return {**report, "refused": attempts, "sha256": digest}
+            attempts.append(report)
+        lines = [line for report in attempts for line in (f"{precision}, {report['recipe']}:", *report_lines(report))]
+        raise ParityError(
+            f"the graph in {precision} loses too much, so nothing was written; leave {precision} out, or train longer: "
+            "near the borders between classes a small change decides\n" + "\n".join(lines),
+            {"attempts": attempts},
+        )
+
+    def _candidates(self, precision: str) -> Iterator[tuple[str, bytes]]:
+        if precision == "fp16":
+            yield "all but wide ranges", to_half(self.graph).SerializeToString(deterministic=True)
+            return
+        recipes = applicable_recipes(self.graph)
+        if not recipes:
+            raise ValueError(
+                "this graph has neither convolutions nor large matrix products, so int8 would change nothing; "
+                "export fp32"
+            )
+        for recipe in recipes:
+            yield recipe.name, to_int8(self.graph, recipe, self._calibration())
+
+    def _calibration(self) -> Iterator[dict[str, np.ndarray]]:
+        if self.training is None:
+            raise ValueError(
+                "int8 takes the ranges of its activations from training records, and the run's training table is not "
+                "as it was, or never was a file; train from a file, or export fp32 or fp16"
+            )
+        for _, batch in self.training.batches(16):
+            yield flat_feed(batch)
+
+    def _write(self, precision: str, content: bytes) -> None:
+        (self.folder / MODEL_FILES[precision]).write_bytes(content)
+        files = (self.folder / "golden" / "inputs").glob("*.npy")
+        feed = {file.name.removesuffix(".npy"): np.load(file, allow_pickle=False) for file in files}
+        write_golden_outputs(self.folder / "golden", precision, run_session(open_session(content, device="cpu"), feed))

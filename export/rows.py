@@ -1,0 +1,50 @@
+"""Real records as batches, preprocessed anew each time they are walked."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from encoders.preprocessing import Arrays, UnreadableValueError
+from multimodal.records import InputReader, Records, stack_inputs
+
+Sample = Mapping[str, tuple[Arrays, bool]]
+"""Input -> its arrays, and whether the record has it."""
+
+
+@dataclass(frozen=True)
+class RealRows:
+    """Some records of a table; those that cannot be read are left out."""
+
+    readers: Mapping[str, InputReader]
+    records: Records
+    places: tuple[int, ...]
+    """In ``records``, from 0."""
+
+    def batches(self, size: int = 32) -> Iterator[tuple[list[int], dict[str, Arrays]]]:
+        """The places of up to ``size`` records, and their arrays as ``stack_inputs`` gives them."""
+        readable = ((place, read_sample(self.readers, self.records, place)) for place in self.places)
+        kept = ((place, sample) for place, sample in readable if sample is not None)
+        while batch := list(islice(kept, size)):
+            yield [place for place, _ in batch], stack_inputs(self.readers, [sample for _, sample in batch])
+
+    def number(self, place: int) -> int:
+        """Where a record is in the table that it was read from, from 0."""
+        return place if self.records.numbers is None else int(self.records.numbers[place])
+
+
+def spread_rows(readers: Mapping[str, InputReader], records: Records, most: int) -> RealRows:
+    """At most so many records, spread evenly over the table."""
+    places = np.unique(np.linspace(0, len(records) - 1, min(most, len(records))).astype(int))
+    return RealRows(readers, records, tuple(places.tolist()))
+
+
+def read_sample(readers: Mapping[str, InputReader], records: Records, place: int) -> Sample | None:
+    """The arrays of one record; None where it cannot be read, or lacks every input."""
+    row = records[place]
+    try:
+        sample = {name: reader.read(row, records.root, records.allow_outside) for name, reader in readers.items()}
+    except UnreadableValueError:
+        return None
+    return sample if any(present for _, present in sample.values()) else None

@@ -1,0 +1,57 @@
+"""What an export asks of a run."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from multimodal.config import Task
+from multimodal.decoding import Decoding
+from multimodal.model import MultimodalModel
+from multimodal.records import InputReader, Records
+from multimodal.targets import TargetReader
+
+
+class TrainedRun(Protocol):
+    """What is exported; ``multimodal.run.Run`` is one."""
+
+    @property
+    def task(self) -> Task:
+        """The job."""
+        ...
+
+    @property
+    def model(self) -> MultimodalModel:
+        """Trained."""
+        ...
+
+    @property
+    def readers(self) -> dict[str, InputReader]:
+        """Input -> what reads its column."""
+        ...
+
+    @property
+    def decodings(self) -> dict[str, Decoding]:
+        """Task -> what turns its outputs into answers."""
+        ...
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """As ``metrics.json`` has them; may be empty."""
+        ...
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Data hashes, seed, and each encoder's weights with licence and sha256."""
+        ...
+
+    @property
+    def targets(self) -> Mapping[str, TargetReader]:
+        """Task -> what reads its known answers."""
+        ...
+
+    def training_records(self) -> Records | None:
+        """Records that give int8 its ranges, where there are any."""
+        ...
+
+    def validation_records(self) -> Records | None:
+        """Records to judge a precision on, and to take golden ones from, where there are any."""
+        ...

@@ -1,0 +1,131 @@
+"""Reading ahead: answers in order, like lengths together, one bad record alone."""
+
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export import Bundle, Predictor, RecordError
+from export.batching import answer_batches, length_key
+from export.sources import RecordSource, Sample
+from multimodal.decoding import Prediction
+
+
+class Source(RecordSource):
+    """Rows are lengths; a negative one cannot be read."""
+
+    def read(self, number: int, row: Any) -> Sample | RecordError:
+        return RecordError(number, None, "bad") if row < 0 else {"text": ({"ids": np.zeros(row)}, True)}
+
+
+def source(rows: Any) -> Source:
+    return Source(rows, {}, None, True, strict_keys=True)
+
+
+def run(rows: Any, **options: Any) -> tuple[list[list[Any]], list[list[int]]]:
+    """The answers, a record's being its length; and the lengths of each batch."""
+    batches: list[list[int]] = []
+
+    def answer(samples: list[Sample]) -> list[dict[str, Prediction]]:
+        lengths = [len(sample["text"][0]["ids"]) for sample in samples]
+        batches.append(lengths)
+        return [{"length": Prediction(value=float(length))} for length in lengths]
+
+    defaults = {"batch_size": 2, "on_error": "return", "look_ahead": 0}
+    given = list(answer_batches(source(rows), answer, **{**defaults, **options}))
+    plain = [[a if isinstance(a, RecordError) else a["length"].value for a in batch] for batch in given]
+    return plain, batches
+
+
+ROWS = [50, 1, 60, 2, 55, 3, 52, 4]
+
+
+def test_without_looking_ahead_batches_are_those_of_the_table():
+    assert run(ROWS) == ([[50, 1], [60, 2], [55, 3], [52, 4]], [[50, 1], [60, 2], [55, 3], [52, 4]])
+
+
+def test_records_of_like_length_share_a_batch_and_answers_keep_their_order():
+    answers, batches = run(ROWS, look_ahead=3)
+    assert answers == [[50, 1], [60, 2], [55, 3], [52, 4]]
+    assert batches == [[1, 2], [3, 4], [50, 52], [55, 60]]
+
+
+def test_a_bad_record_costs_no_other_its_answer():
+    answers, batches = run([5, -1, 4, -1, -1, 3, 2], look_ahead=1)
+    flat = [answer for batch in answers for answer in batch]
+    assert [isinstance(answer, RecordError) for answer in flat] == [False, True, False, True, True, False, False]
+    assert [answer for answer in flat if not isinstance(answer, RecordError)] == [5, 4, 3, 2]
+    assert [error.row for error in flat if isinstance(error, RecordError)] == [1, 3, 4]
+    assert [len(batch) for batch in answers] == [2, 2, 2, 1]
+    assert batches == [[5, 4], [3, 2]]  # each fills one batch, so there is nothing to sort
+
+
+def test_the_first_bad_record_is_raised():
+    with pytest.raises(RecordError, match=r"record 2 .counted from 0.: bad"):
+        run([5, 4, -1, 3, -1], look_ahead=3, on_error="raise")
+
+
+def test_at_most_two_windows_are_read():
+    taken: list[int] = []
+
+    def rows() -> Any:
+        for index in range(100):
+            taken.append(index)
+            yield 1
+
+    batches = answer_batches(
+        source(rows()), lambda samples: [{} for _ in samples], batch_size=2, on_error="return", look_ahead=3
+    )
+    next(batches)
+    assert len(taken) == 16
+    batches.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("reader")]
+
+
+def test_reading_goes_on_while_a_window_is_answered():
+    answering = threading.Event()
+    seen: list[bool] = []
+
+    class Slow(Source):
+        def read(self, number: int, row: Any) -> Sample | RecordError:
+            if number >= 2:  # of the second window
+                seen.append(answering.wait(10))
+            return super().read(number, row)
+
+    def answer(samples: list[Sample]) -> list[dict[str, Prediction]]:
+        answering.set()
+        time.sleep(0)
+        return [{} for _ in samples]
+
+    slow = Slow([1, 1, 1, 1], {}, None, True, strict_keys=True)
+    assert len(list(answer_batches(slow, answer, batch_size=1, on_error="return", look_ahead=1))) == 4
+    assert seen == [True, True]
+
+
+def test_lengths_are_compared_input_by_input():
+    def sample(sound: int, words: int) -> Sample:
+        return {"sound": ({"waveform": np.zeros(sound)}, True), "text": ({"ids": np.zeros(words)}, True)}
+
+    assert length_key(sample(1000, 3)) < length_key(sample(1020, 9)) < length_key(sample(1010, 20))
+
+
+def test_looking_ahead_changes_no_answer(bundle: Bundle) -> None:
+    predictor = Predictor.load(bundle.folder, device="cpu", precision="fp32")
+    records = [{"text": "red " * (1 + 5 * index % 7)} for index in range(11)]
+    expected = [answer["price"].value for answer in predictor.predict(records, batch_size=1)]
+    for look_ahead in (0, 1, 5):
+        batches = predictor.predict_batches(records, batch_size=3, look_ahead=look_ahead)
+        given = [answer["price"].value for batch in batches for answer in batch]  # type: ignore[index]
+        np.testing.assert_allclose(given, expected, atol=1e-4)
+    with pytest.raises(ValueError, match="look_ahead is -1; give 0 or more batches"):
+        predictor.predict_batches(records, look_ahead=-1)
+
+
+def test_one_record_is_read_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a thread was started")
+
+    monkeypatch.setattr("export.batching.ThreadPoolExecutor", refuse)
+    assert run([7], batch_size=32, look_ahead=3) == ([[7]], [[7]])

@@ -1,0 +1,142 @@
+"""Answers that go on where a killed process stopped, in every format."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from export import Bundle, Predictor, answers, write_predictions
+from export.answer_files import ResumeError
+from multimodal.records import ManifestError
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle: Bundle) -> Predictor:
+    return Predictor.load(bundle.folder, device="cpu", precision="fp32")
+
+
+@pytest.fixture
+def thirty(media: Path) -> Path:
+    lines = [f"{index % 9}.png,red {'thing ' * (index % 4)}," for index in range(30)]
+    lines[13] = "no.png,red,"
+    (media / "thirty.csv").write_text("\n".join(["image,text,sound", *lines]) + "\n")
+    return media / "thirty.csv"
+
+
+class KilledError(BaseException):
+    """Stands for the end of the process: nothing is cleaned up for it."""
+
+
+def kill_after(predictor: Predictor, batches: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the process end while the batch after these is written."""
+    write, done = answers._Writer.write, []
+
+    def dying(self: Any, *arguments: Any) -> None:
+        done.append(1)
+        if len(done) > batches:
+            self.lines.write(b"half a li")
+            self.lines.flush()
+            raise KilledError
+        write(self, *arguments)
+
+    monkeypatch.setattr(answers._Writer, "write", dying)
+
+
+READERS = {
+    ".csv": lambda path: pd.read_csv(path),
+    ".jsonl": lambda path: pd.read_json(path, lines=True),
+    ".parquet": lambda path: pd.read_parquet(path),
+}
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_a_killed_job_goes_on_and_ends_as_if_nothing_had_happened(
+    predictor: Predictor, thirty: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, out = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
+    counts = write_predictions(predictor, thirty, whole, embeddings=tmp_path / "whole.npy", batch_size=4)
+    assert counts == (1, 30)
+    with monkeypatch.context() as patch:
+        kill_after(predictor, 5, patch)
+        with pytest.raises(KilledError):
+            write_predictions(predictor, thirty, out, embeddings=tmp_path / "out.npy", batch_size=4)
+    assert not out.exists()
+    seen: list[tuple[int, int]] = []
+    complaints: list[str] = []
+    counts = write_predictions(
+        predictor, thirty, out, embeddings=tmp_path / "out.npy", batch_size=4, resume=True,
+        advance=lambda done, total: seen.append((done, total)), complain=complaints.append,
+    )  # fmt: skip
+    assert counts == (1, 30)
+    assert seen == [(24, 30), (28, 30), (30, 30)]  # from record 20 on
+    assert complaints == []  # the bad record was named by the first process
+    left, right = READERS[suffix](out), READERS[suffix](whole)
+    assert len(left) == 30
+    pd.testing.assert_frame_equal(left, right, atol=1e-4)
+    assert left["error"].notna().tolist() == [row == 13 for row in range(30)]
+    vectors = np.load(tmp_path / "out.npy")
+    assert vectors.shape == (30, 8)
+    np.testing.assert_allclose(vectors, np.load(tmp_path / "whole.npy"), atol=1e-4)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        [f"whole{suffix}", f"out{suffix}", "whole.npy", "out.npy"]
+    )
+
+
+def test_values_of_the_other_formats_are_typed(predictor: Predictor, thirty: Path, tmp_path: Path) -> None:
+    write_predictions(predictor, thirty, tmp_path / "o.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert isinstance(rows[0]["color_probability"], float)
+    assert rows[0]["error"] is None
+    assert rows[13]["color"] is None
+    assert rows[13]["error"].startswith("photo: 'no.png'")
+    write_predictions(predictor, thirty, tmp_path / "o.parquet")
+    assert pd.read_parquet(tmp_path / "o.parquet").dtypes["price"] == np.float64
+
+
+def test_another_job_is_not_gone_on_with(
+    predictor: Predictor, thirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_after(predictor, 1, patch)
+        with pytest.raises(KilledError):
+            write_predictions(predictor, thirty, tmp_path / "o.csv", batch_size=4)
+    thirty.write_text(thirty.read_text() + "0.png,red,\n")
+    with pytest.raises(ResumeError, match="was begun with another table; run it as before, or without resuming"):
+        write_predictions(predictor, thirty, tmp_path / "o.csv", resume=True)
+    assert write_predictions(predictor, thirty, tmp_path / "o.csv") == (1, 31)  # starts anew
+
+
+def test_resuming_nothing_starts(predictor: Predictor, thirty: Path, tmp_path: Path) -> None:
+    assert write_predictions(predictor, thirty, tmp_path / "o.csv", resume=True) == (1, 30)
+
+
+def test_a_failure_keeps_what_there_is_only_where_it_may_be_resumed(
+    predictor: Predictor, thirty: Path, tmp_path: Path
+) -> None:
+    def fail(_: str) -> None:
+        raise RuntimeError("on purpose")
+
+    for resume, left in ((False, []), (True, [".o.csv.partial", ".o.csv.progress.json"])):
+        with pytest.raises(RuntimeError, match="on purpose"):
+            write_predictions(predictor, thirty, tmp_path / "o.csv", batch_size=4, complain=fail, resume=resume)
+        assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+def test_what_cannot_be_resumed_or_written_is_refused(predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="only the answers to a manifest can be resumed; give the path of one"):
+        write_predictions(predictor, [{"text": "red"}], tmp_path / "o.csv", resume=True)
+    with pytest.raises(ValueError, match=r"cannot be written to o.txt; give a name that ends in .csv, .jsonl"):
+        write_predictions(predictor, [{"text": "red"}], tmp_path / "o.txt")
+    with pytest.raises(ManifestError):
+        write_predictions(predictor, tmp_path / "absent.csv", tmp_path / "o.csv")
+
+
+def test_parquet_without_pyarrow_names_the_command(
+    predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'multimodal-transfer.parquet.'"):
+        write_predictions(predictor, [{"text": "red"}], tmp_path / "o.parquet")
