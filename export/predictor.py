@@ -1,6 +1,6 @@
 """Answers from a bundle, in any process: onnxruntime and the preprocessing of training. Never imports torch."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -42,6 +42,9 @@ class Predictor:
         """ "cpu" or "cuda": where the model really runs."""
         self.decodings: dict[str, Decoding] = {task: load_decoding(bundle, task) for task in bundle.tasks}
         self._preprocessors = dict(preprocessors)
+        self._readers = {
+            name: InputReader(name, entry.column, self._preprocessors[name]) for name, entry in bundle.inputs.items()
+        }
         self._outputs = [output.name for output in session.get_outputs()]
 
     @classmethod
@@ -146,10 +149,44 @@ class Predictor:
         source = open_source(records, self.bundle.inputs, self._preprocessors)
         return self._batches(source, batch_size, on_error)
 
+    def read(self, record: Mapping[str, Any], row: int = 0) -> Sample:
+        """The arrays of one record, a dict with input names as keys; ``answer`` takes them.
+
+        Args:
+            row: of the record, for the error.
+
+        Raises:
+            RecordError: as ``predict``.
+        """
+        sample = open_source([record], self.bundle.inputs, self._preprocessors).read(row, record)
+        if isinstance(sample, RecordError):
+            raise sample
+        return sample
+
+    def outputs(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+        """Raw outputs ``[b c]`` of what ``read`` gave, as one batch."""
+        return self.run(flat_feed(stack_inputs(self._readers, samples)))
+
+    def answers(self, samples: Sequence[Sample], outputs: Mapping[str, np.ndarray]) -> list[dict[str, Prediction]]:
+        """What the outputs say of each sample: task -> Prediction."""
+        by_task = {task: decoding.predictions(outputs[task]) for task, decoding in self.decodings.items()}
+        if self.bundle.embedding:
+            by_task[EMBEDDING] = [Prediction(embedding=vector) for vector in outputs[EMBEDDING]]
+        missing = [tuple(name for name, (_, present) in sample.items() if not present) for sample in samples]
+        return [
+            {task: replace(predictions[row], missing=missing[row]) for task, predictions in by_task.items()}
+            for row in range(len(samples))
+        ]
+
+    @property
+    def preprocessors(self) -> dict[str, Preprocessor]:
+        """Input -> what prepares its values."""
+        return dict(self._preprocessors)
+
     def black_box(self) -> BlackBox:
         """What explains its answers."""
         return BlackBox(
-            {name: InputReader(name, entry.column, self._preprocessors[name]) for name, entry in self.inputs.items()},
+            dict(self._readers),
             self.decodings,
             lambda stacked: self.run(flat_feed(stacked)),
             has_embedding=self.bundle.embedding,
@@ -162,22 +199,11 @@ class Predictor:
             for sample in read:
                 if isinstance(sample, RecordError) and on_error == "raise":
                     raise sample
-            answers = iter(self._answer([sample for sample in read if not isinstance(sample, RecordError)], source))
+            answers = iter(self._answer([sample for sample in read if not isinstance(sample, RecordError)]))
             yield [sample if isinstance(sample, RecordError) else next(answers) for sample in read]
 
-    def _answer(self, samples: list[Sample], source: RecordSource) -> list[dict[str, Prediction]]:
-        if not samples:
-            return []
-        stacked = stack_inputs(source.readers, samples)
-        outputs = self.run(flat_feed(stacked))
-        by_task = {task: decoding.predictions(outputs[task]) for task, decoding in self.decodings.items()}
-        if self.bundle.embedding:
-            by_task[EMBEDDING] = [Prediction(embedding=vector) for vector in outputs[EMBEDDING]]
-        missing = [tuple(name for name, (_, present) in sample.items() if not present) for sample in samples]
-        return [
-            {task: replace(predictions[row], missing=missing[row]) for task, predictions in by_task.items()}
-            for row in range(len(samples))
-        ]
+    def _answer(self, samples: list[Sample]) -> list[dict[str, Prediction]]:
+        return self.answers(samples, self.outputs(samples)) if samples else []
 
 
 def flat_feed(stacked: Mapping[str, Arrays]) -> dict[str, np.ndarray]:

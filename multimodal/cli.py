@@ -11,6 +11,7 @@ from multimodal.commands.explain import explain
 from multimodal.commands.export import export, verify
 from multimodal.commands.options import EXIT_NOTHING_DONE
 from multimodal.commands.predict import predict
+from multimodal.commands.serve import serve
 from multimodal.commands.train import check, demo, evaluate, train
 from multimodal.commands.transfer import transfer_check
 from multimodal.console import complain
@@ -25,7 +26,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (demo, check, transfer_check, train, evaluate, explain, export, verify, predict, encoders, doctor):
+for command in (
+    demo,
+    check,
+    transfer_check,
+    train,
+    evaluate,
+    explain,
+    export,
+    verify,
+    predict,
+    serve,
+    encoders,
+    doctor,
+):
     app.command()(command)  # in the order of a job
 
 

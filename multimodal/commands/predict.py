@@ -9,7 +9,7 @@ from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, Bun
 from multimodal.console import complain, say, show_table
 
 
-def _device(value: str) -> str:
+def device_option(value: str) -> str:
     from export.session import device_index
 
     try:
@@ -29,7 +29,9 @@ def predict(
     audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
     embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=_device)] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=device_option)
+    ] = "auto",
 ) -> None:
     """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export import Predictor

@@ -1,0 +1,123 @@
+"""What every request passes first: who may enter, what is counted, and how errors are told."""
+
+import hmac
+import logging
+import time
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from export.serving.answers import to_bytes
+from export.serving.errors import RequestError
+from export.serving.service import Service
+
+OPEN_ROUTES = ("/", "/v2/health/live", "/v2/health/ready")
+"""Need no token: they say nothing of the model."""
+ROUTES = (*OPEN_ROUTES, "/predict", "/metrics", "/openapi.json", "/model", "/v2")
+_CLOSE = (b"connection", b"close")
+
+logger = logging.getLogger(__name__)
+
+
+class Door:
+    """ASGI around the application.
+
+    Args:
+        app: what answers.
+        service: whose settings say who may enter.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self.service = service
+        token = service.settings.token
+        self._authorization = None if token is None else f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self.service.state == "draining":
+                    message["headers"] = [*message.get("headers", ()), _CLOSE]  # the peer connects elsewhere next
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self.app(scope, receive, counted)
+        except RequestError as error:
+            await send_error(error, counted)
+        except Exception:  # the sender learns nothing of the inside, the log everything
+            logger.exception("%s %s", scope["method"], scope["path"][:100])
+            await send_error(RequestError(500, "this server failed; its log says why"), counted)
+        finally:
+            route = route_of(scope["path"])
+            self.service.metrics.requests.labels(route, status).inc()
+            self.service.metrics.seconds.labels(route).observe(time.perf_counter() - start)
+
+    def _check(self, scope: Scope) -> None:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        allowed = self.service.settings.allowed_hosts
+        if allowed is not None and _name(host) not in allowed:
+            raise RequestError(403, f"this server is not called {host[:100]!r}; start it with --allow-host NAME")
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and urlsplit_host(origin) != host:
+            raise RequestError(403, "pages of other sites may not ask this server")
+        if self._authorization is None or scope["path"] in OPEN_ROUTES:
+            return
+        if not hmac.compare_digest(headers.get(b"authorization", b""), self._authorization):
+            raise RequestError(401, "the bearer token is missing or wrong; send the header Authorization: Bearer TOKEN")
+
+
+async def send_error(error: RequestError, send: Send) -> None:
+    """The refusal, as JSON."""
+    headers: list[tuple[bytes, bytes]] = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(error.retry_after).encode()))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send_json(error.status, to_bytes(error.content()), headers, send)
+
+
+async def send_json(status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send) -> None:
+    """A whole answer."""
+    fixed = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def route_of(path: str) -> str:
+    """The address as metrics name it, from a closed list.
+
+    >>> route_of("/predict"), route_of("/v2/models/fruit/infer"), route_of("/x")
+    ('/predict', '/v2/models', 'other')
+    """
+    if path in ROUTES:
+        return path
+    return "/v2/models" if path.startswith("/v2/models/") else "other"
+
+
+def urlsplit_host(origin: str) -> str | None:
+    """Host and port of an ``Origin``; None for what is none.
+
+    >>> urlsplit_host("http://127.0.0.1:8000"), urlsplit_host("null")
+    ('127.0.0.1:8000', None)
+    """
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
+
+
+def _name(host: str) -> str:
+    """Without the port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()
