@@ -12,7 +12,8 @@ import onnxruntime as ort
 from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
 from export.answers import Answer, write_predictions
 from export.bundle import Bundle, BundleError, BundleInput, read_bundle
-from export.session import open_session, session_device
+from export.onnx_file import check_onnx_file
+from export.session import DeviceError, open_session, session_device
 from export.sources import RecordSource, Sample, open_source
 from multimodal.decoding import EMBEDDING, Decoding, Prediction, decoding_from_config
 from multimodal.explain.black_box import BlackBox
@@ -21,6 +22,7 @@ from multimodal.records import InputReader, RecordError, stack_inputs
 __all__ = ["Answer", "Predictor", "write_predictions"]
 
 OnError = Literal["raise", "return"]
+_MAX_REASON = 500  # characters of what onnxruntime says
 _ONNX_TYPES = {"float32": "float", "float64": "double"}  # the others have the same name
 
 
@@ -74,13 +76,9 @@ class Predictor:
             ValueError: if an argument is out of range.
         """
         bundle = read_bundle(folder)
-        preprocessors = {
-            name: load_preprocessor(bundle.folder / "inputs" / name, allow_plugins=allow_plugins)
-            for name in bundle.inputs
-        }
+        preprocessors = {name: _load_preprocessor(bundle, name, allow_plugins) for name in bundle.inputs}
         model = model_file(bundle, precision)
-        session = open_session(model, device=device, strict=strict, threads=threads)
-        check_signature(bundle, session)
+        session = load_session(bundle, model, device=device, strict=strict, threads=threads)
         return cls(bundle, session, preprocessors)
 
     @property
@@ -226,8 +224,49 @@ def model_file(bundle: Bundle, precision: str = "auto") -> Path:
 
 
 def load_decoding(bundle: Bundle, task: str) -> Decoding:
-    """What turns the task's raw outputs into answers."""
-    return decoding_from_config(bundle.read_json(f"tasks/{task}.json")["decoding"])
+    """What turns the task's raw outputs into answers.
+
+    Raises:
+        BundleError: if its description cannot be used.
+    """
+    try:
+        return decoding_from_config(bundle.read_json(f"tasks/{task}.json")["decoding"])
+    except (KeyError, TypeError, LookupError, AttributeError) as error:
+        raise BundleError(f"{bundle.folder}: tasks/{task}.json cannot be used ({error}); export it again") from error
+
+
+def load_session(bundle: Bundle, model: Path, **options: Any) -> ort.InferenceSession:
+    """A session of one of the bundle's models, after looking at what is in its file.
+
+    Args:
+        options: of ``open_session``.
+
+    Raises:
+        BundleError: if the model wants what no bundle has, onnxruntime refuses it, or it is not what is declared.
+        DeviceError, ValueError: as ``open_session``.
+    """
+    check_onnx_file(model)
+    try:
+        session = open_session(model, **options)
+    except (DeviceError, ValueError):
+        raise
+    except Exception as error:  # onnxruntime's own have no base class in common
+        reason = str(error).strip()[:_MAX_REASON]
+        raise BundleError(f"{model}: onnxruntime refuses it ({reason}); export it again") from error
+    check_signature(bundle, session)
+    return session
+
+
+def _load_preprocessor(bundle: Bundle, name: str, allow_plugins: Collection[str]) -> Preprocessor:
+    folder, declared = bundle.folder / "inputs" / name, bundle.inputs[name].tensors
+    try:
+        preprocessor = load_preprocessor(folder, allow_plugins=allow_plugins)
+    except (ValueError, TypeError, OSError) as error:  # a LookupError says what to install
+        raise BundleError(f"{folder} cannot be used ({error}); export it again") from error
+    if tuple(preprocessor.tensors) != declared:
+        raise BundleError(f"{folder} gives {tuple(preprocessor.tensors)}, and the bundle declares {declared}; "
+                          "export it again")  # fmt: skip
+    return preprocessor
 
 
 def check_signature(bundle: Bundle, session: ort.InferenceSession) -> None:

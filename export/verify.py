@@ -9,8 +9,7 @@ import numpy as np
 from export.bundle import PARITY_FILE, Bundle, BundleError, read_bundle
 from export.golden import golden_answers, read_golden
 from export.golden_media import media_problems
-from export.predictor import check_signature, load_decoding
-from export.session import open_session
+from export.predictor import load_decoding, load_session, model_file
 from export.tolerance import fp32_limit, largest_difference
 
 
@@ -33,10 +32,12 @@ def verify_bundle(folder: str | Path, *, threads: int | None = None) -> list[str
 def _parity_problems(bundle: Bundle) -> list[str]:
     if PARITY_FILE not in bundle.files:
         return [f"{bundle.folder}: {PARITY_FILE} is missing, so nothing shows that it answers as torch; export again"]
-    reports = bundle.read_json(PARITY_FILE).get("models", {})
+    content = bundle.read_json(PARITY_FILE)
+    reports = content.get("models") if isinstance(content, dict) else None
     problems = []
     for file in bundle.models.values():
-        report: dict[str, Any] = reports.get(file, {})
+        report: Any = reports.get(file) if isinstance(reports, dict) else None
+        report = report if isinstance(report, dict) else {}
         if report.get("passed") is not True:
             problems.append(f"{bundle.folder}: {PARITY_FILE} does not say that {file} passed; export it again")
         elif report.get("sha256") != bundle.files[file].sha256:
@@ -46,10 +47,15 @@ def _parity_problems(bundle: Bundle) -> list[str]:
 
 def _golden_problems(bundle: Bundle, threads: int | None) -> list[str]:
     feed, outputs, answers = read_golden(bundle)
-    session = open_session(bundle.path(bundle.models["fp32"]), device="cpu", threads=threads)
-    check_signature(bundle, session)
+    session = load_session(bundle, model_file(bundle), device="cpu", threads=threads)
     names = [output.name for output in session.get_outputs()]
-    actual = dict(zip(names, session.run(names, feed), strict=True))
+    absent = [name for name in names if name not in outputs] + [task for task in bundle.tasks if task not in answers]
+    if absent:
+        raise BundleError(f"{bundle.folder}: its golden records lack {', '.join(absent)}; export it again")
+    try:
+        actual = dict(zip(names, session.run(names, feed), strict=True))
+    except Exception as error:  # onnxruntime's own have no base class in common
+        raise BundleError(f"{bundle.folder}: its golden records cannot be run ({error}); export it again") from error
     problems = list(media_problems(bundle, feed))
     for name in names:
         expected = outputs.get(name, np.empty(0))

@@ -5,18 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder, Device
 from multimodal.console import complain, say, show_table
-
-
-def device_option(value: str) -> str:
-    from export.session import device_index
-
-    try:
-        device_index(value)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    return value
 
 
 def predict(
@@ -29,9 +19,7 @@ def predict(
     audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
     embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=device_option)
-    ] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export import Predictor

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from multimodal.commands.options import BundleFolder
-from multimodal.commands.predict import device_option
+from multimodal.commands.options import BundleFolder, Device
 from multimodal.console import complain, say
 
 TOKEN_VARIABLE = "MULTIMODAL_TOKEN"
@@ -16,9 +15,7 @@ def serve(
     bundle: BundleFolder,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: from everywhere.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=device_option)
-    ] = "auto",
+    device: Device = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Of one operator; all cores, if left out.")] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="Records answered at once; 1: no batching.")] = 32,
     max_wait_ms: Annotated[float, typer.Option(min=0, help="Longest wait for others that have arrived.")] = 5.0,
