@@ -57,6 +57,16 @@ class Running:
         """A connection to it."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
 
+    def wait_until_ready(self) -> None:
+        """Until the golden records have passed."""
+        for _ in range(1200):
+            with self.connect() as connection:
+                connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                if connection.recv(100).startswith(b"HTTP/1.1 200"):
+                    return
+            time.sleep(0.05)
+        raise AssertionError("not ready within 60 s")
+
     def stop(self, how: int = signal.SIGTERM) -> tuple[int, str]:
         """Its exit status and what it wrote to stderr."""
         self.process.send_signal(how)

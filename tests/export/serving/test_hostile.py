@@ -3,14 +3,13 @@
 import http.client
 import json
 import time
+from typing import Any
 
 import pytest
 from hostile import Request, requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
-
-from export import Bundle
 
 SEED = 7
 SECONDS = 1.0
@@ -35,8 +34,8 @@ def test_hostile_requests_get_an_answer_or_a_reason(client: TestClient, part: in
 
 
 @pytest.mark.slow
-def test_a_thousand_hostile_requests_leave_the_server_as_it_was(running: "Running", bundle: Bundle) -> None:
-    wait(running)
+def test_a_thousand_hostile_requests_leave_the_server_as_it_was(running: Any) -> None:
+    running.wait_until_ready()
     send(running, Request("honest", b'{"text": "red"}'))
     before, slowest = resident(running), (0.0, "")
     for index, request in enumerate(requests(SEED, ALL, model="fruit")):
@@ -51,7 +50,7 @@ def test_a_thousand_hostile_requests_leave_the_server_as_it_was(running: "Runnin
     assert send(running, Request("honest", b'{"text": "red"}'))[0] == 200
 
 
-def send(running: "Running", request: Request) -> tuple[int, bytes]:
+def send(running: Any, request: Request) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
     try:
         connection.putrequest(request.method, request.path, skip_host="host" in request.headers)
@@ -65,24 +64,17 @@ def send(running: "Running", request: Request) -> tuple[int, bytes]:
         connection.close()
 
 
-def wait(running: "Running") -> None:
-    end = time.monotonic() + 60
-    while send(running, Request("ready", b"", {}, "/v2/health/ready", "GET"))[0] != 200:
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def resident(running: "Running") -> int:
+def resident(running: Any) -> int:
     """kB."""
     return memory(running, "VmRSS:")
 
 
-def peak(running: "Running") -> int:
+def peak(running: Any) -> int:
     """kB."""
     return memory(running, "VmHWM:")
 
 
-def memory(running: "Running", key: str) -> int:
+def memory(running: Any, key: str) -> int:
     with open(f"/proc/{running.process.pid}/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(key))
 
