@@ -11,7 +11,7 @@ import uvicorn
 
 from export.predictor import Predictor
 from export.serving.app import create_app
-from export.serving.protocol import BoundedProtocol
+from export.serving.protocol import bounded_protocol
 from export.serving.readiness import load_verified
 from export.serving.service import Service
 from export.serving.settings import Settings
@@ -44,7 +44,7 @@ def serve(
         service = Service(Path(folder), settings, load=load)
         config = uvicorn.Config(
             create_app(service),
-            http=BoundedProtocol,
+            http=bounded_protocol(service.refusal),
             ws="none",
             lifespan="on",
             log_config=None,

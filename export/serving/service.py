@@ -14,6 +14,7 @@ import numpy as np
 
 from export.predictor import Predictor
 from export.serving.admission import Admission, Pass
+from export.serving.answers import to_bytes
 from export.serving.batcher import MicroBatcher
 from export.serving.errors import RequestError
 from export.serving.metrics import Metrics
@@ -103,6 +104,18 @@ class Service:
     def drain(self) -> None:
         """Says that the server is not ready any more; what comes is still answered."""
         self.state = "draining"
+
+    def refusal(self) -> bytes | None:
+        """The bytes of a 429, where there is no room for another request; None where there is, or may be."""
+        if self.admission.records < self.admission.max_records or self.state != "ready":
+            return None
+        self.metrics.requests.labels("refused", 429).inc()
+        error = self.admission.full()
+        body = to_bytes(error.content())
+        return (
+            b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n"
+            b"retry-after: %d\r\ncontent-length: %d\r\n\r\n%b" % (error.retry_after, len(body), body)
+        )
 
     @asynccontextmanager
     async def request(self, size: int) -> AsyncIterator[Pass]:

@@ -3,12 +3,12 @@
 import http.client
 import json
 import time
-from typing import Any
 
 import pytest
 from hostile import Request, requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from server_process import Running
 from starlette.testclient import TestClient
 
 SEED = 7
@@ -34,7 +34,7 @@ def test_hostile_requests_get_an_answer_or_a_reason(client: TestClient, part: in
 
 
 @pytest.mark.slow
-def test_a_thousand_hostile_requests_leave_the_server_as_it_was(running: Any) -> None:
+def test_a_thousand_hostile_requests_leave_the_server_as_it_was(running: Running) -> None:
     running.wait_until_ready()
     send(running, Request("honest", b'{"text": "red"}'))
     before, slowest = resident(running), (0.0, "")
@@ -50,7 +50,7 @@ def test_a_thousand_hostile_requests_leave_the_server_as_it_was(running: Any) ->
     assert send(running, Request("honest", b'{"text": "red"}'))[0] == 200
 
 
-def send(running: Any, request: Request) -> tuple[int, bytes]:
+def send(running: Running, request: Request) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
     try:
         connection.putrequest(request.method, request.path, skip_host="host" in request.headers)
@@ -64,17 +64,17 @@ def send(running: Any, request: Request) -> tuple[int, bytes]:
         connection.close()
 
 
-def resident(running: Any) -> int:
+def resident(running: Running) -> int:
     """kB."""
     return memory(running, "VmRSS:")
 
 
-def peak(running: Any) -> int:
+def peak(running: Running) -> int:
     """kB."""
     return memory(running, "VmHWM:")
 
 
-def memory(running: Any, key: str) -> int:
+def memory(running: Running, key: str) -> int:
     with open(f"/proc/{running.process.pid}/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith(key))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from browser import CHROMIUM, Browser
+from server_process import Running
 from starlette.testclient import TestClient
 
 from export.serving.page import PAGE
@@ -67,7 +68,7 @@ def fill(browser: Browser, media: Path) -> None:
 @pytest.mark.slow
 @in_a_browser
 def test_a_person_gets_answers_with_probabilities_and_what_counted(
-    running: Any, browser: Browser, media: Path, table: Any, tmp_path: Path, width: int
+    running: Running, browser: Browser, media: Path, table: Any, tmp_path: Path, width: int
 ) -> None:
     running.wait_until_ready()
     browser.size(width, 800, phone=width < 500)
@@ -89,7 +90,7 @@ def test_a_person_gets_answers_with_probabilities_and_what_counted(
 
 @pytest.mark.slow
 @in_a_browser
-def test_what_is_wrong_is_said_and_can_be_mended(running: Any, browser: Browser, media: Path) -> None:
+def test_what_is_wrong_is_said_and_can_be_mended(running: Running, browser: Browser, media: Path) -> None:
     running.wait_until_ready()
     browser.open(f"http://127.0.0.1:{running.port}/")
     browser.wait("document.querySelector('#in-text')")

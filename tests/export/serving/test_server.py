@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from server_process import Running
 
 from export.serving import protocol
 from export.serving.server import serve
@@ -37,7 +38,7 @@ def answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
     return int(lines[0].split()[1]), headers, json.loads(body)
 
 
-def test_after_sigterm_what_was_accepted_is_answered_and_the_process_ends_well(running: Any) -> None:
+def test_after_sigterm_what_was_accepted_is_answered_and_the_process_ends_well(running: Running) -> None:
     running.wait_until_ready()
     body = b'{"text": "red round thing"}'
     with running.connect() as slow, running.connect() as next_one:
@@ -57,7 +58,7 @@ def test_after_sigterm_what_was_accepted_is_answered_and_the_process_ends_well(r
         running.connect()
 
 
-def test_requests_sent_all_the_time_are_all_answered_when_it_ends(running: Any) -> None:
+def test_requests_sent_all_the_time_are_all_answered_when_it_ends(running: Running) -> None:
     running.wait_until_ready()
     statuses: list[int] = []
 
@@ -100,7 +101,31 @@ def test_a_bundle_that_is_damaged_ends_the_command_with_the_reason(copied: Path)
     assert "Traceback" not in done.stderr
 
 
-def test_an_endless_head_is_cut_off(running: Any) -> None:
+def test_a_full_server_refuses_at_once_and_keeps_the_connection(bundle: Any) -> None:
+    """A slow request takes the only place; the same connection is answered when it is free again."""
+    server = Running(bundle.folder, "--max-queue", "1")
+    try:
+        server.wait_until_ready()
+        body = b'{"text": "red round thing"}'
+        with server.connect() as slow, server.connect() as other:
+            slow.sendall(request("/predict", body)[:-5])
+            time.sleep(0.3)
+            for _ in range(3):
+                other.sendall(request("/predict", body))
+                status, headers, content = answer(other)
+                assert (status, headers["retry-after"]) == (429, "1")
+                assert content["error"] == "1 records are waiting, and no more are accepted; try again later"
+            other.sendall(request("/v2/health/ready", method="GET"))
+            assert answer(other)[0] == 200
+            slow.sendall(body[-5:])
+            assert answer(slow)[0] == 200
+            other.sendall(request("/predict", body))
+            assert answer(other)[0] == 200
+    finally:
+        assert server.stop()[0] == 0
+
+
+def test_an_endless_head_is_cut_off(running: Running) -> None:
     running.wait_until_ready()
     with running.connect() as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
@@ -114,7 +139,7 @@ def test_an_endless_head_is_cut_off(running: Any) -> None:
     assert protocol.MAX_HEAD_BYTES < 100 * 4096
 
 
-def test_what_is_no_http_is_refused(running: Any) -> None:
+def test_what_is_no_http_is_refused(running: Running) -> None:
     with running.connect() as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00hello\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 400")
