@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from export.serving.answers import answer_json, to_bytes
 from export.serving.body import announced_bytes, read_body, stream_body
-from export.serving.door import Door
+from export.serving.door import FAILURE, Door, refusal
 from export.serving.errors import RequestError
 from export.serving.inference_protocol import add_inference_protocol
 from export.serving.metrics import CONTENT_TYPE
@@ -38,6 +38,7 @@ def create_app(service: Service) -> ASGIApp:
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _failed)
     _add_pages(app, service)
     _add_predict(app, service)
     add_inference_protocol(app, service)
@@ -129,15 +130,20 @@ def _json(content: Any, status: int = 200) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    raise error  # to the door, which tells all errors in one way
+    assert isinstance(error, RequestError)
+    return refusal(error)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    raise RequestError(error.status_code, f"{request.method[:10]} {request.url.path[:100]!r}: {error.detail}")
+    return refusal(RequestError(error.status_code, f"{request.method[:10]} {request.url.path[:100]!r}: {error.detail}"))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    raise RequestError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    return refusal(RequestError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return refusal(FAILURE)

@@ -3,9 +3,9 @@
 import hmac
 import logging
 import time
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from export.serving.answers import to_bytes
@@ -15,6 +15,8 @@ from export.serving.service import Service
 OPEN_ROUTES = ("/", "/v2/health/live", "/v2/health/ready")
 """Need no token: they say nothing of the model."""
 ROUTES = (*OPEN_ROUTES, "/predict", "/metrics", "/openapi.json", "/model", "/v2")
+FAILURE = RequestError(500, "this server failed; its log says why")
+"""The sender learns nothing of the inside."""
 _CLOSE = (b"connection", b"close")
 
 logger = logging.getLogger(__name__)
@@ -52,10 +54,9 @@ class Door:
             self._check(scope)
             await self.app(scope, receive, counted)
         except RequestError as error:
-            await send_error(error, counted)
-        except Exception:  # the sender learns nothing of the inside, the log everything
+            await refusal(error)(scope, receive, counted)
+        except Exception:  # FastAPI has answered with FAILURE, and hands it on
             logger.exception("%s %s", scope["method"], scope["path"][:100])
-            await send_error(RequestError(500, "this server failed; its log says why"), counted)
         finally:
             route = route_of(scope["path"])
             self.service.metrics.requests.labels(route, status).inc()
@@ -76,21 +77,12 @@ class Door:
             raise RequestError(401, "the bearer token is missing or wrong; send the header Authorization: Bearer TOKEN")
 
 
-async def send_error(error: RequestError, send: Send) -> None:
+def refusal(error: RequestError) -> Response:
     """The refusal, as JSON."""
-    headers: list[tuple[bytes, bytes]] = []
-    if error.retry_after is not None:
-        headers.append((b"retry-after", str(error.retry_after).encode()))
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     if error.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send_json(error.status, to_bytes(error.content()), headers, send)
-
-
-async def send_json(status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]], send: Send) -> None:
-    """A whole answer."""
-    fixed = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *headers]})
-    await send({"type": "http.response.body", "body": body})
+        headers["www-authenticate"] = "Bearer"
+    return Response(to_bytes(error.content()), error.status, headers, "application/json")
 
 
 def route_of(path: str) -> str:
