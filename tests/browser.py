@@ -12,6 +12,7 @@ from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS = 120
+_SPOKEN = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
 
 
 class Browser:
@@ -54,7 +55,8 @@ class Browser:
             if found.get("id") == self._number:
                 assert "error" not in found, found
                 return dict(found["result"])
-            if found.get("method") in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded"):
+            is_advice = found.get("params", {}).get("entry", {}).get("level") == "verbose"
+            if found.get("method") in _SPOKEN and not is_advice:
                 self.messages.append(json.dumps(found["params"]))
 
     def _receive(self, end: float) -> dict[str, Any]:
