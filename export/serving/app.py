@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
+from export.serving.admission import Pass
 from export.serving.answers import answer_json, to_bytes
 from export.serving.body import announced_bytes, read_body, stream_body
 from export.serving.door import FAILURE, Door, refusal
@@ -79,8 +80,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
         limits = service.settings.limits
         async with service.request(announced_bytes(request, limits.max_body_bytes)) as ticket:
             deadline = time.monotonic() + service.settings.timeout_seconds
-            samples = await _samples(request, service, deadline)
-            ticket.is_read = True
+            samples = await _samples(request, service, ticket, deadline)
             if explain and len(samples) != 1:
                 raise RequestError(400, f"the body has {len(samples)} records; one is explained at a time")
             given = sum(present for _, present in samples[0].values())
@@ -93,7 +93,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
             return _json({"model": predictor.bundle.name, "predictions": content})
 
 
-async def _samples(request: Request, service: Service, deadline: float) -> list[Sample]:
+async def _samples(request: Request, service: Service, ticket: Pass, deadline: float) -> list[Sample]:
     """The request's records, read and preprocessed.
 
     Raises:
@@ -105,6 +105,7 @@ async def _samples(request: Request, service: Service, deadline: float) -> list[
         raise RequestError(415, f"the Content-Type has {parameters.strip()[:60]!r}; send UTF-8")
     if kind.strip() == "application/json":
         body = await read_body(request, limits.max_body_bytes)
+        ticket.is_read = True
 
         def read() -> list[Sample]:
             records = records_of_json(body, modalities, limits)
@@ -114,6 +115,7 @@ async def _samples(request: Request, service: Service, deadline: float) -> list[
         return await service.in_reader(read)
     if kind.strip() == "multipart/form-data":
         record = await record_of_form(request, stream_body(request, limits.max_body_bytes), modalities, limits)
+        ticket.is_read = True
 
         def read_form() -> list[Sample]:
             check_values([record], modalities, limits)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from export.serving.admission import Pass
 from export.serving.answers import to_bytes
 from export.serving.body import announced_bytes, parse_json, read_body
 from export.serving.errors import RequestError
@@ -112,19 +113,18 @@ def _samples(body: bytes, service: Service) -> tuple[dict[str, Any], list[Sample
 
 def _wanted(content: dict[str, Any], service: Service) -> list[str]:
     given = [output.name for output in service.predictor.session.get_outputs()]
-    outputs = content.get("outputs")
-    if outputs is None:
-        return given
-    names = [output.get("name") if isinstance(output, dict) else None for output in outputs[: len(given) + 1]] if (
-        isinstance(outputs, list)
-    ) else [None]  # fmt: skip
-    unknown = next((name for name in names if name not in given), None) if len(names) <= len(given) else names[-1]
-    if len(names) > len(given) or any(name not in given for name in names):
-        raise RequestError(400, f"there is no output {str(unknown)[:100]!r}; there are {', '.join(given)}, each once")
+    outputs = content.get("outputs", [{"name": name} for name in given])
+    entries = outputs if isinstance(outputs, list) and outputs else [outputs]
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    for name in names:
+        if name not in given:
+            raise RequestError(400, f"there is no output {str(name)[:100]!r}; there are {', '.join(given)}")
+    if len(names) > len(given):
+        raise RequestError(400, f"{len(names)} outputs are asked for, and there are {len(given)}; ask for each once")
     return [str(name) for name in names]
 
 
-async def _answers(service: Service, samples: list[Sample], ticket: Any) -> list[Answered]:
+async def _answers(service: Service, samples: list[Sample], ticket: Pass) -> list[Answered]:
     """The model's; what it cannot take of tensors that the sender made is the sender's to correct."""
     try:
         return await service.answer(samples, ticket)

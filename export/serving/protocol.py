@@ -2,21 +2,12 @@
 
 from asyncio import Event, TimerHandle, Transport
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0
-
-
-def bounded_protocol(refusal: Callable[[], bytes | None]) -> type["BoundedProtocol"]:
-    """The protocol of one server.
-
-    Args:
-        refusal: the whole answer to a request that is not even looked at; None where there is room.
-    """
-    return type("ServerProtocol", (BoundedProtocol,), {"refusal": staticmethod(refusal)})
 
 
 class _Refused:
@@ -34,12 +25,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     Where the server is full, a POST is refused here: to take it as far as the application would cost a fifth of a
     millisecond, and under three times the load that is a fifth of all answers.
+
+    Args:
+        refusal: gives the whole answer to a request that is not even looked at; None where there is room.
     """
 
-    refusal: ClassVar[Callable[[], bytes | None]]
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, refusal: Callable[[], bytes | None], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._refusal = refusal
         self._head_bytes = 0
         self._in_head = True
         self._head_timer: TimerHandle | None = None
@@ -72,7 +65,7 @@ class BoundedProtocol(HttpToolsProtocol):
         is_busy = self.cycle is not None and not self.cycle.response_complete
         refusal = None
         if self.parser.get_method() == b"POST" and self.parser.should_keep_alive() and not is_busy:
-            refusal = self.refusal()
+            refusal = self._refusal()
         if refusal is None:
             super().on_headers_complete()
             return

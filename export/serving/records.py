@@ -13,6 +13,7 @@ from export.serving.body import parse_json
 from export.serving.errors import RequestError
 from export.serving.media import check_image, check_sound
 from export.serving.settings import Limits
+from multimodal.cells import is_missing
 
 MAX_KEY = 40
 """Characters of an input's name."""
@@ -45,8 +46,10 @@ def _decoded(record: Any, number: int, modalities: Mapping[str, str], limits: Li
 
 
 def _value(value: Any, name: str, number: int, modality: str | None) -> Any:
-    if modality not in ("image", "audio") or value is None:
+    if modality not in ("image", "audio"):
         return value
+    if is_missing(value):
+        return None
     if not isinstance(value, str):
         raise RequestError(422, f"is a {type(value).__name__}; give base64 of a file", record=number, input=name)
     try:

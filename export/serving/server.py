@@ -4,6 +4,7 @@ import math
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -11,7 +12,7 @@ import uvicorn
 
 from export.predictor import Predictor
 from export.serving.app import create_app
-from export.serving.protocol import bounded_protocol
+from export.serving.protocol import BoundedProtocol
 from export.serving.readiness import load_verified
 from export.serving.service import Service
 from export.serving.settings import Settings
@@ -44,7 +45,7 @@ def serve(
         service = Service(Path(folder), settings, load=load)
         config = uvicorn.Config(
             create_app(service),
-            http=bounded_protocol(service.refusal),
+            http=partial(BoundedProtocol, refusal=service.refusal),  # type: ignore[arg-type]  # it is only called
             ws="none",
             lifespan="on",
             log_config=None,

@@ -95,7 +95,7 @@ PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 30).decode()
         (b'{"photo": "a.jpg"}', 422, "is not base64 .*a path or a web address is not read"),
         (b'{"photo": "/etc/passwd"}', 415, "which is no picture in JPEG, PNG or WebP"),
         (b'{"photo": 3}', 422, "give base64 of a file"),
-        (b'{"photo": ""}', 415, "has no bytes"),
+        (b'{"photo": " "}', 422, "every input is missing"),
         (b'{"sound": "AAAA"}', 415, "which is no sound in wav"),
         (f'{{"photo": "{PNG}"}}'.encode(), 422, "is not a readable JPEG"),
         (b'{"' + b"k" * 50 + b'": 1}', 422, "has a key of 50 characters"),
@@ -146,6 +146,7 @@ def test_a_body_beyond_the_limit_is_not_read(client: TestClient) -> None:
         (b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\na\r\n' * 2 + b"--x--\r\n", 422, "is there twice"),
         (b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\na\r\n' * 9 + b"--x--\r\n", 400, "Too many fields"),
         (b'--x\r\nContent-Disposition: form-data; name="photo"; filename=""\r\n\r\n\r\n--x--\r\n', 422, "every input"),
+        (b'--x\r\nContent-Disposition: form-data; name="photo"; filename="a"\r\n\r\n\r\n--x--\r\n', 415, "no bytes"),
     ],
 )  # fmt: skip
 def test_a_bad_form_is_refused_with_the_reason(client: TestClient, body: bytes, status: int, reason: str) -> None:
