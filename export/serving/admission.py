@@ -54,7 +54,8 @@ class Admission:
         latest = seconds / records
         self.seconds_a_record += 0.2 * (latest - self.seconds_a_record) if self.seconds_a_record else latest
 
-    def _full(self) -> RequestError:
+    def full(self) -> RequestError:
+        """The refusal, with the time after which there may be room."""
         wait = min(_LONGEST_RETRY, max(1, math.ceil(self.records * self.seconds_a_record)))
         return RequestError(
             429, f"{self.records} records are waiting, and no more are accepted; try again later", retry_after=wait

@@ -1,6 +1,7 @@
 """Who may enter, what is counted, and what is said while the server is not ready."""
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -83,8 +84,10 @@ def test_openapi_describes_what_can_be_asked(client: TestClient) -> None:
 
 
 def test_before_the_golden_records_have_passed_it_lives_but_is_not_ready(bundle: Bundle) -> None:
+    checked = threading.Event()
+
     def slow(folder: Path) -> Predictor:
-        time.sleep(0.3)
+        checked.wait(60)
         return quick(folder)
 
     service = Service(bundle.folder, Settings(), load=slow)
@@ -94,6 +97,7 @@ def test_before_the_golden_records_have_passed_it_lives_but_is_not_ready(bundle:
         reply = client.post("/predict", json={"text": "red"})
         assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
         assert client.get("/model").status_code == 503
+        checked.set()
         ready(client)
 
 

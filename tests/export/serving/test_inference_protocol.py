@@ -72,7 +72,7 @@ def test_an_input_that_is_left_out_is_missing(client: TestClient, bundle: Bundle
         ({"inputs": [text(), text()]}, 400, "text.input_ids: is there twice"),
         ({"inputs": [text()]}, 400, "text: lacks attention_mask"),
         ({"inputs": [text(datatype="FP32"), MASK]}, 400, "the datatype is not INT64"),
-        ({"inputs": [text(shape=[3]), MASK]}, 400, "the shape is [3], and [-1, -1] is taken"),
+        ({"inputs": [text([2, 5, 7], shape=[3]), MASK]}, 400, "the shape is [3], and [-1, -1] is taken"),
         ({"inputs": [text([1] * 6, shape=[2, 3]), MASK]}, 400, "batches of [1, 2]; send one size"),
         ({"inputs": [text([1, 2], shape=[1, 2]), MASK]}, 400, "text: has 2 and 3 tokens"),
         ({"inputs": [text([99, 1, 1]), MASK]}, 400, "the model cannot take these tensors"),
