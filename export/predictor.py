@@ -23,6 +23,7 @@ __all__ = ["Answer", "Predictor", "write_predictions"]
 
 OnError = Literal["raise", "return"]
 _MAX_REASON = 500  # characters of what onnxruntime says
+_FATAL_ONLY = 4  # onnxruntime's severity: what fails is raised, a line on stderr would say it twice
 _ONNX_TYPES = {"float32": "float", "float64": "double"}  # the others have the same name
 
 
@@ -48,6 +49,8 @@ class Predictor:
             name: InputReader(name, entry.column, self._preprocessors[name]) for name, entry in bundle.inputs.items()
         }
         self._outputs = [output.name for output in session.get_outputs()]
+        self._options = ort.RunOptions()
+        self._options.log_severity_level = _FATAL_ONLY
 
     @classmethod
     def load(
@@ -108,7 +111,7 @@ class Predictor:
         Args:
             feed: the graph's inputs, ``<input>.<tensor>`` and ``<input>.present``, all of them.
         """
-        return dict(zip(self._outputs, self.session.run(self._outputs, dict(feed)), strict=True))
+        return dict(zip(self._outputs, self.session.run(self._outputs, dict(feed), self._options), strict=True))
 
     @overload
     def predict(

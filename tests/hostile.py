@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from hostile_media import bomb, damaged, mutated, odd, one_of, picture, sound
+from hostile_media import bomb, damaged, honest, mutated, odd, one_of, picture
 
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
@@ -26,7 +26,7 @@ class Request:
 
 
 def requests(seed: int, number: int, *, model: str) -> Iterator[Request]:
-    """``number`` requests, of all kinds in turn; equal seeds give equal requests.
+    """``number`` requests, of all kinds in turn; equal seeds give equal requests (of one process).
 
     Args:
         model: its name in addresses.
@@ -138,8 +138,8 @@ def _form(rng: np.random.Generator, index: int, model: str) -> Request:
     bodies: list[Callable[[], bytes]] = [
         lambda: b"".join(part(f"f{number}", b"1") for number in range(3000)) + b"--x--\r\n",
         lambda: b"".join(part("photo", b"1", file) for _ in range(500)) + b"--x--\r\n",
-        lambda: part("photo", mutated(rng, picture("PNG")), file) + b"--x--\r\n",
-        lambda: part("sound", mutated(rng, sound()), file) + b"--x--\r\n",
+        lambda: part("photo", mutated(rng, honest("photo", 2)), file) + b"--x--\r\n",
+        lambda: part("sound", mutated(rng, honest("sound", 0)), file) + b"--x--\r\n",
         lambda: part("text", b"a" * int(rng.choice([10, 90_000, 500_000]))) + b"--x--\r\n",
         lambda: part("text", rng.integers(0, 256, 200, np.uint8).tobytes(), one_of(rng, ["", file])) + b"--x--\r\n",
         lambda: part(one_of(rng, _NAMES), b"red") + b"--x--\r\n",

@@ -83,21 +83,26 @@ async def record_of_form(
     )
     parser.spool_max_size = limits.max_body_bytes  # nothing is written to a disk
     try:
+        return await _record(parser, modalities)
+    finally:
+        for file in parser._files_to_close_on_error:  # also of a part that did not end, which is in no form
+            file.close()
+
+
+async def _record(parser: MultiPartParser, modalities: Mapping[str, str]) -> Record:
+    try:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as error:
         reason = getattr(error, "message", error)
         raise RequestError(400, f"the body is no form of one record ({reason}); correct it") from error
-    try:
-        pairs = form.multi_items()
-        check_names([name for name, _ in pairs], 0)
-        record: Record = {}
-        for name, part in pairs:
-            if name in record:
-                raise RequestError(422, "is there twice; send one record a form", record=0, input=name)
-            record[name] = await _part(part, name, modalities.get(name))
-        return record
-    finally:
-        await form.close()
+    pairs = form.multi_items()
+    check_names([name for name, _ in pairs], 0)
+    record: Record = {}
+    for name, part in pairs:
+        if name in record:
+            raise RequestError(422, "is there twice; send one record a form", record=0, input=name)
+        record[name] = await _part(part, name, modalities.get(name))
+    return record
 
 
 async def _part(part: UploadFile | str, name: str, modality: str | None) -> Any:
