@@ -228,6 +228,11 @@ def _from_json(content: Any, folder: Path) -> Bundle:
         fields["inputs"] = {name: _input(entry) for name, entry in fields["inputs"].items()}
         fields["files"] = {_safe(name): FileEntry(**entry) for name, entry in fields["files"].items()}
         bundle = Bundle(folder=folder, **fields)
+        for texts in (bundle.tasks, bundle.models, bundle.libraries):
+            if not all(isinstance(part, str) for pair in texts.items() for part in pair):
+                raise ValueError(f"{texts!r} is no table of texts")
+        if not isinstance(bundle.name, str):
+            raise ValueError(f"its name is {bundle.name!r}")
         for name in (*bundle.inputs, *bundle.tasks):
             if not re.fullmatch(NAME_PATTERN, name):
                 raise ValueError(f"{name!r} is not a name of an input or a task")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,14 @@ def read_golden(bundle: Bundle) -> tuple[dict[str, np.ndarray], dict[str, np.nda
     for name in bundle.files:
         kind, _, file = name.removeprefix("golden/").partition("/")
         if name.startswith("golden/") and kind in found and file.endswith(".npy"):
-            found[kind][file.removesuffix(".npy")] = np.load(bundle.path(name), allow_pickle=False)
+            found[kind][file.removesuffix(".npy")] = _load(bundle.path(name))
     if not found[INPUTS] or not found[OUTPUTS]:
         raise BundleError(f"{bundle.folder} has no golden records, so nothing shows that it answers; export it again")
-    return found[INPUTS], found[OUTPUTS], bundle.read_json(f"golden/{ANSWERS_FILE}")["answers"]
+    content = bundle.read_json(f"golden/{ANSWERS_FILE}")
+    answers = content.get("answers") if isinstance(content, dict) else None
+    if not isinstance(answers, dict):
+        raise BundleError(f"{bundle.folder}: golden/{ANSWERS_FILE} holds no answers; export it again")
+    return found[INPUTS], found[OUTPUTS], answers
 
 
 def golden_answers(decoding: Decoding, outputs: np.ndarray) -> list[dict[str, Any]]:
@@ -89,6 +94,22 @@ def _to_json(prediction: Prediction) -> dict[str, Any]:
         "probabilities": prediction.probabilities,
         "value": prediction.value,
     }
+
+
+def _load(path: Path) -> np.ndarray:
+    """An array of numbers; its header is not believed before it agrees with the file's size."""
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            read_header = (
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read_header(file)
+            if dtype.hasobject or prod(shape) * dtype.itemsize != path.stat().st_size - file.tell():
+                raise ValueError(f"{dtype} {list(shape)} is not what the file holds")
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (ValueError, EOFError) as error:
+        raise BundleError(f"{path} is no array that can be read ({error}); export it again") from error
 
 
 def _save(path: Path, array: np.ndarray) -> None:

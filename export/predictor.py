@@ -1,6 +1,6 @@
 """Answers from a bundle, in any process: onnxruntime and the preprocessing of training. Never imports torch."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,8 @@ from export.answers import write_predictions
 from export.batching import LOOK_AHEAD, Answer, OnError, answer_batches
 from export.bundle import Bundle, BundleError, BundleInput, read_bundle
 from export.cpu import int8_instructions
-from export.session import open_session, planned_device, release_memory, run_session, session_device
+from export.onnx_file import check_onnx_file
+from export.session import DeviceError, open_session, planned_device, release_memory, run_session, session_device
 from export.sources import RecordSource, Sample, open_source
 from multimodal.decoding import EMBEDDING, Decoding, Prediction, decoding_from_config
 from multimodal.explain.black_box import BlackBox
@@ -23,6 +24,7 @@ from multimodal.records import InputReader, stack_inputs
 
 __all__ = ["Answer", "Predictor", "write_predictions"]
 
+_MAX_REASON = 500  # characters of what onnxruntime says
 _ONNX_TYPES = {"float32": "float", "float64": "double"}  # the others have the same name
 
 
@@ -54,6 +56,9 @@ class Predictor:
         """ "cpu" or "cuda": where the model really runs."""
         self.decodings: dict[str, Decoding] = {task: load_decoding(bundle, task) for task in bundle.tasks}
         self._preprocessors = dict(preprocessors)
+        self._readers = {
+            name: InputReader(name, entry.column, self._preprocessors[name]) for name, entry in bundle.inputs.items()
+        }
         plainly = run_bound if self.device == "cuda" else run_session
         self._run = partial(plainly, session) if run is None else run
 
@@ -88,14 +93,10 @@ class Predictor:
             ValueError: if an argument is out of range.
         """
         bundle = read_bundle(folder)
-        preprocessors = {
-            name: load_preprocessor(bundle.folder / "inputs" / name, allow_plugins=allow_plugins)
-            for name in bundle.inputs
-        }
+        preprocessors = {name: _load_preprocessor(bundle, name, allow_plugins) for name in bundle.inputs}
         buckets = Buckets.of(bundle, preprocessors)
         options = session_options(acceleration, device, buckets, bundle)
         session, chosen = _open_model(bundle, precision, device=device, strict=strict, threads=threads, **options)
-        check_signature(bundle, session)
         release_memory()
         run = accelerated_run(acceleration, session, buckets, device)
         predictor = cls(bundle, session, preprocessors, precision=chosen, run=run)
@@ -185,18 +186,26 @@ class Predictor:
         answer = partial(self._answer, source=source)
         return answer_batches(source, answer, batch_size=batch_size, on_error=on_error, look_ahead=look_ahead)
 
-    def black_box(self) -> BlackBox:
-        """What explains its answers."""
-        return BlackBox(
-            {name: InputReader(name, entry.column, self._preprocessors[name]) for name, entry in self.inputs.items()},
-            self.decodings,
-            lambda stacked: self.run(flat_feed(stacked)),
-            has_embedding=self.bundle.embedding,
-        )
+    def read(self, record: Mapping[str, Any], row: int = 0) -> Sample:
+        """The arrays of one record, a dict with input names as keys; ``answer`` takes them.
 
-    def _answer(self, samples: list[Sample], source: RecordSource) -> list[dict[str, Prediction]]:
-        stacked = stack_inputs(source.readers, samples)
-        outputs = self.run(flat_feed(stacked))
+        Args:
+            row: of the record, for the error.
+
+        Raises:
+            RecordError: as ``predict``.
+        """
+        sample = open_source([record], self.bundle.inputs, self._preprocessors).read(row, record)
+        if isinstance(sample, RecordError):
+            raise sample
+        return sample
+
+    def outputs(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+        """Raw outputs ``[b c]`` of what ``read`` gave, as one batch."""
+        return self.run(flat_feed(stack_inputs(self._readers, samples)))
+
+    def answers(self, samples: Sequence[Sample], outputs: Mapping[str, np.ndarray]) -> list[dict[str, Prediction]]:
+        """What the outputs say of each sample: task -> Prediction."""
         by_task = {task: decoding.predictions(outputs[task]) for task, decoding in self.decodings.items()}
         if self.bundle.embedding:
             by_task[EMBEDDING] = [Prediction(embedding=vector) for vector in outputs[EMBEDDING]]
@@ -205,6 +214,23 @@ class Predictor:
             {task: replace(predictions[row], missing=missing[row]) for task, predictions in by_task.items()}
             for row in range(len(samples))
         ]
+
+    @property
+    def preprocessors(self) -> dict[str, Preprocessor]:
+        """Input -> what prepares its values."""
+        return dict(self._preprocessors)
+
+    def black_box(self) -> BlackBox:
+        """What explains its answers."""
+        return BlackBox(
+            dict(self._readers),
+            self.decodings,
+            lambda stacked: self.run(flat_feed(stacked)),
+            has_embedding=self.bundle.embedding,
+        )
+
+    def _answer(self, samples: list[Sample], source: RecordSource) -> list[dict[str, Prediction]]:
+        return self.answers(samples, self.run(flat_feed(stack_inputs(source.readers, samples))))
 
 
 def flat_feed(stacked: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
@@ -215,12 +241,12 @@ def flat_feed(stacked: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
 def _open_model(bundle: Bundle, precision: str, *, device: str, **options: Any) -> tuple[ort.InferenceSession, str]:
     """A session of the precision that suits the device, and which one that is."""
     chosen = choose_precision(bundle, precision, planned_device(device))
-    session = open_session(bundle.path(bundle.models[chosen]), device=device, **options)
+    session = load_session(bundle, bundle.path(bundle.models[chosen]), device=device, **options)
     suitable = choose_precision(bundle, precision, session_device(session))
     if suitable == chosen:
         return session, chosen
     # CUDA could not be had after all, which "auto" takes
-    return open_session(bundle.path(bundle.models[suitable]), device="cpu", **options), suitable
+    return load_session(bundle, bundle.path(bundle.models[suitable]), device="cpu", **options), suitable
 
 
 def choose_precision(bundle: Bundle, precision: str, device: str) -> str:
@@ -240,8 +266,49 @@ def choose_precision(bundle: Bundle, precision: str, device: str) -> str:
 
 
 def load_decoding(bundle: Bundle, task: str) -> Decoding:
-    """What turns the task's raw outputs into answers."""
-    return decoding_from_config(bundle.read_json(f"tasks/{task}.json")["decoding"])
+    """What turns the task's raw outputs into answers.
+
+    Raises:
+        BundleError: if its description cannot be used.
+    """
+    try:
+        return decoding_from_config(bundle.read_json(f"tasks/{task}.json")["decoding"])
+    except (KeyError, TypeError, LookupError, AttributeError) as error:
+        raise BundleError(f"{bundle.folder}: tasks/{task}.json cannot be used ({error}); export it again") from error
+
+
+def load_session(bundle: Bundle, model: Path, **options: Any) -> ort.InferenceSession:
+    """A session of one of the bundle's models, after looking at what is in its file.
+
+    Args:
+        options: of ``open_session``.
+
+    Raises:
+        BundleError: if the model wants what no bundle has, onnxruntime refuses it, or it is not what is declared.
+        DeviceError, ValueError: as ``open_session``.
+    """
+    check_onnx_file(model)
+    try:
+        session = open_session(model, **options)
+    except (DeviceError, ValueError):
+        raise
+    except Exception as error:  # onnxruntime's own have no base class in common
+        reason = str(error).strip()[:_MAX_REASON]
+        raise BundleError(f"{model}: onnxruntime refuses it ({reason}); export it again") from error
+    check_signature(bundle, session)
+    return session
+
+
+def _load_preprocessor(bundle: Bundle, name: str, allow_plugins: Collection[str]) -> Preprocessor:
+    folder, declared = bundle.folder / "inputs" / name, bundle.inputs[name].tensors
+    try:
+        preprocessor = load_preprocessor(folder, allow_plugins=allow_plugins)
+    except (ValueError, TypeError, OSError) as error:  # a LookupError says what to install
+        raise BundleError(f"{folder} cannot be used ({error}); export it again") from error
+    if tuple(preprocessor.tensors) != declared:
+        raise BundleError(f"{folder} gives {tuple(preprocessor.tensors)}, and the bundle declares {declared}; "
+                          "export it again")  # fmt: skip
+    return preprocessor
 
 
 def check_signature(bundle: Bundle, session: ort.InferenceSession) -> None:

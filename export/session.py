@@ -19,6 +19,7 @@ from multimodal.threads import available_cores
 logger = logging.getLogger(__name__)
 
 _TENSORRT = "TensorrtExecutionProvider"
+_FATAL_ONLY = 4  # what fails while running is raised, a line on stderr would say it twice
 _ERRORS_ONLY = 3  # onnxruntime's severity: 2 would print a warning for every node that stays on the CPU
 # TF32 keeps 10 bits of the mantissa and fails parity; exhaustive search tunes again for every new shape; doubling
 # the arena wastes memory that it never gives back
@@ -103,8 +104,9 @@ def planned_device(device: str) -> str:
 
 def run_session(session: ort.InferenceSession, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Every output by name."""
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, dict(feed)), strict=True))
+    names, options = [output.name for output in session.get_outputs()], ort.RunOptions()
+    options.log_severity_level = _FATAL_ONLY
+    return dict(zip(names, session.run(names, dict(feed), options), strict=True))
 
 
 def describe_device() -> str:

@@ -10,9 +10,10 @@ import numpy as np
 from export.bundle import PARITY_FILE, Bundle, BundleError, read_bundle
 from export.golden import golden_answers, read_golden, read_golden_outputs
 from export.golden_media import media_problems
-from export.predictor import check_signature, load_decoding
-from export.session import open_session, run_session
+from export.predictor import load_decoding, load_session
+from export.session import run_session
 from export.tolerance import fp32_limit, largest_difference, own_limit
+from multimodal.decoding import EMBEDDING
 
 
 def verify_bundle(folder: str | Path, *, threads: int | None = None) -> list[str]:
@@ -34,10 +35,12 @@ def verify_bundle(folder: str | Path, *, threads: int | None = None) -> list[str
 def _parity_problems(bundle: Bundle) -> list[str]:
     if PARITY_FILE not in bundle.files:
         return [f"{bundle.folder}: {PARITY_FILE} is missing, so nothing shows that it answers as torch; export again"]
-    reports = bundle.read_json(PARITY_FILE).get("models", {})
+    content = bundle.read_json(PARITY_FILE)
+    reports = content.get("models") if isinstance(content, dict) else None
     problems = []
     for file in bundle.models.values():
-        report: dict[str, Any] = reports.get(file, {})
+        report: Any = reports.get(file) if isinstance(reports, dict) else None
+        report = report if isinstance(report, dict) else {}
         if report.get("passed") is not True:
             problems.append(f"{bundle.folder}: {PARITY_FILE} does not say that {file} passed; export it again")
         elif report.get("sha256") != bundle.files[file].sha256:
@@ -47,6 +50,10 @@ def _parity_problems(bundle: Bundle) -> list[str]:
 
 def _golden_problems(bundle: Bundle, threads: int | None) -> list[str]:
     feed, outputs, answers = read_golden(bundle)
+    absent = [name for name in (*bundle.tasks, *([EMBEDDING] if bundle.embedding else [])) if name not in outputs]
+    absent += [task for task in bundle.tasks if task not in answers]
+    if absent:
+        raise BundleError(f"{bundle.folder}: its golden records lack {', '.join(absent)}; export it again")
     problems = list(media_problems(bundle, feed))
     for precision in bundle.models:
         expected = outputs if precision == "fp32" else read_golden_outputs(bundle, precision)
@@ -66,9 +73,12 @@ def _differences(
     threads: int | None,
 ) -> Iterator[str]:
     """float32 answers as torch did; a smaller precision as it did itself, where its loss had been judged."""
-    session = open_session(bundle.path(bundle.models[precision]), device="cpu", threads=threads)
-    check_signature(bundle, session)
-    for name, actual in run_session(session, feed).items():
+    session = load_session(bundle, bundle.path(bundle.models[precision]), device="cpu", threads=threads)
+    try:
+        found = run_session(session, feed)
+    except Exception as error:  # onnxruntime's own have no base class in common
+        raise BundleError(f"{bundle.folder}: its golden records cannot be run ({error}); export it again") from error
+    for name, actual in found.items():
         wanted = expected.get(name, np.empty(0))
         difference = largest_difference(actual, wanted)
         limit = fp32_limit(wanted) if precision == "fp32" else own_limit(precision, wanted)

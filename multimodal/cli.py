@@ -12,6 +12,7 @@ from multimodal.commands.explain import explain
 from multimodal.commands.export import export, verify
 from multimodal.commands.options import EXIT_NOTHING_DONE
 from multimodal.commands.predict import predict
+from multimodal.commands.serve import serve
 from multimodal.commands.train import check, demo, evaluate, train
 from multimodal.commands.transfer import rank, transfer_check
 from multimodal.console import complain
@@ -38,6 +39,7 @@ for command in (
     verify,
     predict,
     bench,
+    serve,
     encoders,
     doctor,
 ):

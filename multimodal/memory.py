@@ -76,4 +76,5 @@ def _slice(part: Batch, rows: slice) -> Batch:
         known=cut(part.known),
         rows=part.rows[rows],
         weights=part.weights[rows],
+        origin=part.origin[rows],
     )

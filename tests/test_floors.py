@@ -39,6 +39,7 @@ RECORDS = tuple(
 EXPLAIN = ("multimodal.drawing", "multimodal.explain", "multimodal.explain.*", "multimodal.reliability_picture")
 MULTIMODAL = ("multimodal", "multimodal.*")
 SERVING = ("export", "export.*")
+WEB = ("export.serving", "export.serving.*")
 ROOF = ("multimodal.cli", "multimodal.commands", "multimodal.commands.*")
 
 HEAVY = {"torch", "torchvision", "torchaudio", "transformers", "timm", "safetensors", "onnx", "onnxscript", "sklearn"}
@@ -111,10 +112,16 @@ FLOORS = (  # a module belongs to the first floor that names it
         (*FRAMEWORK, "onnx", "onnxscript", "onnxruntime"),
     ),
     Floor(
+        WEB,
+        (*SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
+        ("numpy", "onnxruntime", "fastapi", "starlette", "uvicorn", "prometheus_client"),
+        torch_free=True,
+    ),
+    Floor(
         SERVING,
         (*SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
         ("numpy", "onnxruntime", "PIL", "soundfile"),
-        lazy_outside=("starlette", "uvicorn", "pyarrow", "triton_python_backend_utils"),
+        lazy_outside=("pyarrow", "triton_python_backend_utils"),
         torch_free=True,
     ),
 )
@@ -290,6 +297,8 @@ def test_the_table_refuses_breaches():
         ("multimodal.cli", "multimodal.model", False),
         ("export.predictor", "multimodal.model", True),
         ("export.predictor", "torch", True),
+        ("export.predictor", "fastapi", True),
+        ("export.serving.app", "torch", True),
     ):
         assert not is_allowed(Import(source, target, 1, lazy)), (source, target)
 
@@ -297,6 +306,14 @@ def test_the_table_refuses_breaches():
 def test_only_the_doors_import_the_roof():
     importers = {module for module in MODULES for entry in imports_of(module) if matches(entry.target, ROOF)}
     assert {module for module in importers if not matches(module, ROOF)} <= set(DOORS)
+
+
+def test_the_web_server_is_loaded_by_its_command_alone():
+    outside = [module for module in MODULES if not matches(module, WEB)]
+    importers = {
+        (entry.source, entry.lazy) for name in outside for entry in imports_of(name) if matches(entry.target, WEB)
+    }
+    assert importers == {("multimodal.commands.serve", True)}
 
 
 def test_modules_do_not_import_each_other_in_a_circle():
@@ -310,7 +327,10 @@ def test_modules_do_not_import_each_other_in_a_circle():
 
 # --- import budgets ----------------------------------------------------------------------------------------------
 
-EXPENSIVE = ("torch", "torchvision", "torchaudio", "transformers", "pandas", "pyarrow", "onnx", "onnxscript", "sklearn")
+EXPENSIVE = (
+    *("torch", "torchvision", "torchaudio", "transformers", "pandas", "pyarrow", "onnx", "onnxscript", "sklearn"),
+    *("fastapi", "starlette", "uvicorn", "prometheus_client"),
+)
 
 
 @pytest.mark.parametrize(

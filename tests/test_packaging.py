@@ -84,7 +84,7 @@ def test_constraints_are_names_with_exact_versions():
     assert len(pinned()) == len(lines)
 
 
-@pytest.mark.parametrize("extra", [None, "train", "parquet", "dev"])
+@pytest.mark.parametrize("extra", [None, "train", "parquet", "serve", "dev"])
 def test_what_an_install_asks_for_is_pinned_to_a_version_that_it_allows(extra):
     project = PROJECT["project"]
     requirements = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
@@ -185,7 +185,9 @@ print(task.train.epochs)
     assert done.stdout.splitlines() == ["Predictor Prediction RecordError", "1 True", "10"]
 
 
-COMMANDS = ("demo", "train", "evaluate", "export", "predict", "verify", "bench", "check", "encoders", "doctor")
+COMMANDS = (
+    "demo", "train", "evaluate", "export", "predict", "serve", "verify", "bench", "check", "encoders", "doctor",
+)  # fmt: skip
 
 
 def test_help_works_without_torch():

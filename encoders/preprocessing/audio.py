@@ -2,7 +2,8 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -61,6 +62,17 @@ def decode_audio(raw: Any) -> tuple[np.ndarray, int]:
     return waveform, rate
 
 
+def sound_size(data: bytes) -> tuple[int, int]:
+    """Samples and channels of a sound's file, as its header says; nothing is decoded.
+
+    Raises:
+        UnreadableValueError: if it is no wav, flac, ogg or mp3 file.
+    """
+    name = file_name(data)
+    with open_file(data) as file, _opened(file, name) as sound:
+        return sound.frames, sound.channels
+
+
 def _from_array(raw: tuple[Any, ...], name: str) -> tuple[np.ndarray, int]:
     if len(raw) != 2:
         raise UnreadableValueError(f"{name}: is a tuple of {len(raw)}; give (waveform, rate in Hz)")
@@ -100,15 +112,22 @@ def _scaled(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _from_file(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+    with _opened(file, name) as sound:
+        _check_limits(sound.frames, sound.channels, sound.samplerate, name)
+        waveform = _read(sound, name)
+        if len(waveform) < sound.frames or _is_cut(sound, file):
+            raise UnreadableValueError(f"{name}: ends before its header says; it is truncated, copy it again")
+        return waveform, sound.samplerate
+
+
+@contextmanager
+def _opened(file: BinaryIO, name: str) -> Iterator[soundfile.SoundFile]:
+    """The file's header; what reading it raises becomes one error."""
     try:
         with soundfile.SoundFile(file) as sound:
             if sound.format not in FORMATS:
                 raise UnreadableValueError(f"{name}: is a {sound.format} file; convert it to wav, flac, ogg or mp3")
-            _check_limits(sound.frames, sound.channels, sound.samplerate, name)
-            waveform = _read(sound)
-            if len(waveform) < sound.frames or _is_cut(sound, file):
-                raise UnreadableValueError(f"{name}: ends before its header says; it is truncated, copy it again")
-            return waveform, sound.samplerate
+            yield sound
     except UnreadableValueError:
         raise
     except Exception as error:  # soundfile's own, and what reading a damaged file raises in its callbacks
@@ -118,11 +137,14 @@ def _from_file(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
         ) from error
 
 
-def _read(sound: soundfile.SoundFile) -> np.ndarray:
+def _read(sound: soundfile.SoundFile, name: str) -> np.ndarray:
     """The average of its channels; not by ``blocks()``, which returns old memory where a file ends too early."""
-    blocks = []
+    blocks, length = [], 0
     while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)) > 0:
         blocks.append(block.mean(axis=1))
+        length += len(block)
+        if length > sound.frames + _BLOCK:  # the header is not believed: what it allows is what is decoded
+            raise UnreadableValueError(f"{name}: goes on after its header says that it ends; convert it to wav")
     return np.concatenate(blocks)
 
 

@@ -59,6 +59,16 @@ def decode_image(raw: Any) -> Image.Image:
         return _decode(image, name)
 
 
+def image_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels of a picture's file, as its header says; nothing is decoded.
+
+    Raises:
+        UnreadableValueError: if it is no JPEG, PNG or WebP file.
+    """
+    with _open(data, file_name(data)) as image:
+        return image.size
+
+
 def _from_array(array: np.ndarray) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise UnreadableValueError(

@@ -49,13 +49,13 @@ def write_triton_repository(
         LookupError: if the bundle wants a preprocessor that is not allowed or not installed.
         ValueError: if an argument is out of range, or the bundle lacks the precision.
     """
-    from export.predictor import model_file
+    from export.predictor import choose_precision
 
     for name, value in (("max_batch_size", max_batch_size), ("instances", instances)):
         if value < 1:
             raise ValueError(f"{name} is {value}; give at least 1")
     bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
-    model = model_file(bundle, precision)
+    model = bundle.path(bundle.models[choose_precision(bundle, precision, "cpu")])
     widths = {output.name: int(output.shape[-1]) for output in open_session(model, device="cpu").get_outputs()}
     blank = Preprocessing(bundle.folder, allow_plugins).blank_shapes()
     own = re.sub(r"[^A-Za-z0-9_-]", "_", bundle.name) or "model"  # a job may be called anything, a folder may not

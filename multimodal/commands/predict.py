@@ -5,18 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder, Device
 from multimodal.console import complain, progress_bar, say, show_table
-
-
-def _device(value: str) -> str:
-    from export.session import device_index
-
-    try:
-        device_index(value)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    return value
 
 
 def predict(
@@ -31,7 +21,7 @@ def predict(
     audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
     embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=_device)] = "auto",
+    device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Goes on where a killed process stopped.")] = False,
 ) -> None:

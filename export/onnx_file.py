@@ -1,0 +1,135 @@
+"""What an ONNX file holds, read without the onnx package and without running anything. Never imports torch.
+
+Only what a check before loading needs: where weights lie, how large they say they are, and whose operators there are.
+The format is protobuf: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
+"""
+
+import mmap
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+
+from export.bundle import BundleError
+
+MAX_DEPTH = 16
+"""Graphs inside graphs (If, Loop); each is three messages deep."""
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+"""Of operators that onnxruntime brings itself."""
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_EXTERNAL = 1  # TensorProto.DataLocation
+# bytes of a value by TensorProto.DataType: float 1, uint8 2, int8 3, uint16 4, int16 5, int32 6, int64 7, bool 9,
+# float16 10, double 11, uint32 12, uint64 13, bfloat16 16; others have at least half a byte
+_WIDTHS = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
+
+_TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_RAW, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 9, 13, 14
+_INNER = {  # message -> field -> message inside
+    "model": {7: "graph", 8: "opset", 25: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+}
+
+
+def check_onnx_file(path: Path) -> None:
+    """Refuses a model that reads other files, says that it is larger than it is, or wants operators of others.
+
+    Raises:
+        BundleError: with what it wants.
+    """
+    try:
+        for kind, message in _messages(_mapped(path), "model", 0):
+            if kind == "tensor":
+                _check_tensor(message)
+            elif kind == "sparse":
+                raise _RefusedError("it has sparse weights, which no export writes")
+            elif kind in ("node", "opset"):
+                _check_domain(message, 7 if kind == "node" else 1)
+    except (_RefusedError, IndexError, ValueError) as error:
+        raise BundleError(f"{path} is refused: {error}; export it again") from error
+
+
+def _mapped(path: Path) -> memoryview:
+    """The file's bytes, of which only those that are looked at are read."""
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # an empty file is a ValueError
+
+
+class _RefusedError(Exception):
+    """Why a model is not loaded."""
+
+
+def _messages(data: memoryview, kind: str, depth: int) -> Iterator[tuple[str, memoryview]]:
+    """Every message that may hold one of interest, the outer before the inner."""
+    if depth > 3 * MAX_DEPTH:
+        raise _RefusedError(f"its graphs are nested more than {MAX_DEPTH} deep")
+    yield kind, data
+    inner = _INNER.get(kind, {})
+    if inner:
+        for field, wire, value in _fields(data):
+            if field in inner and wire == _BYTES:
+                assert isinstance(value, memoryview)
+                yield from _messages(value, inner[field], depth + 1)
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
+    """Number, wire type and value of each field."""
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        wire = key & 7
+        if wire == _VARINT:
+            value, at = _varint(data, at)
+            yield key >> 3, wire, value
+            continue
+        size = {_FIXED64: 8, _FIXED32: 4}.get(wire)
+        if wire == _BYTES:
+            size, at = _varint(data, at)
+        if size is None or at + size > len(data):
+            raise _RefusedError("it is no ONNX file, or ends too early")
+        yield key >> 3, wire, data[at : at + size]
+        at += size
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+        if shift > 63:
+            raise _RefusedError("it is no ONNX file: a number has more than 64 bits")
+
+
+def _check_tensor(data: memoryview) -> None:
+    dims: list[int] = []
+    kind, has_raw = 0, False
+    for field, _, value in _fields(data):
+        if field == _TENSOR_EXTERNAL or (field == _TENSOR_LOCATION and value == _EXTERNAL):
+            raise _RefusedError("its weights lie in other files (external data), which no bundle has")
+        if field == _TENSOR_DIMS:
+            dims += [value] if isinstance(value, int) else _packed(value)
+        if field == _TENSOR_TYPE and isinstance(value, int):
+            kind = value
+        has_raw |= field == _TENSOR_RAW
+    least = prod(dims) * (_WIDTHS.get(kind, 0.5) if has_raw else 0.5)  # two values of four bits share a byte
+    if least > len(data) + 1:
+        raise _RefusedError(f"a tensor says that its shape is {dims[:8]}, and {len(data)} bytes of it are there")
+
+
+def _packed(data: memoryview) -> list[int]:
+    values, at = [], 0
+    while at < len(data):
+        value, at = _varint(data, at)
+        values.append(value)
+    return values
+
+
+def _check_domain(data: memoryview, field_of_domain: int) -> None:
+    for field, _, value in _fields(data):
+        if field == field_of_domain and isinstance(value, memoryview):
+            domain = bytes(value).decode("utf-8", "replace")
+            if domain not in _DOMAINS:
+                raise _RefusedError(f"it wants operators of {domain!r}, and only those of onnxruntime are run")

@@ -1,0 +1,151 @@
+"""The addresses of a server."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Query
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from export.serving.admission import Pass
+from export.serving.answers import answer_json, to_bytes
+from export.serving.body import announced_bytes, read_body, stream_body
+from export.serving.door import FAILURE, Door, refusal
+from export.serving.errors import RequestError
+from export.serving.inference_protocol import add_inference_protocol
+from export.serving.metrics import CONTENT_TYPE
+from export.serving.openapi import ERRORS, PREDICT
+from export.serving.page import PAGE, PAGE_HEADERS
+from export.serving.records import check_values, record_of_form, records_of_json
+from export.serving.service import Service
+from export.sources import Sample
+
+
+def create_app(service: Service) -> ASGIApp:
+    """The application: FastAPI's, behind the door."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    # its pages for /docs load scripts from elsewhere
+    app = FastAPI(title="multimodal", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
+    app.add_exception_handler(RequestError, _refused)
+    app.add_exception_handler(HTTPException, _not_found)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _failed)
+    _add_pages(app, service)
+    _add_predict(app, service)
+    add_inference_protocol(app, service)
+    return Door(app, service)
+
+
+def _add_pages(app: FastAPI, service: Service) -> None:
+    @app.get("/", summary="A page for people", response_class=Response)
+    async def page() -> Response:
+        return Response(PAGE, headers=PAGE_HEADERS, media_type="text/html")
+
+    @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    @app.get("/model", summary="What the model takes and gives", response_class=Response, responses=ERRORS)
+    async def model() -> Response:
+        predictor = service.predictor
+        content = {
+            "name": predictor.bundle.name,
+            "device": predictor.device,
+            "inputs": predictor.modalities,
+            "tasks": predictor.tasks,
+        }
+        return _json(content)
+
+
+def _add_predict(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/predict", summary="Answers of records", response_class=Response, responses=ERRORS, openapi_extra=PREDICT
+    )
+    async def predict(
+        request: Request,
+        explain: bool = Query(False, description="Also what each input contributed; of one record."),
+        embedding: bool = Query(False, description="Also the vectors, where the model gives any."),
+    ) -> Response:
+        predictor = service.predictor
+        limits = service.settings.limits
+        async with service.request(announced_bytes(request, limits.max_body_bytes)) as ticket:
+            deadline = time.monotonic() + service.settings.timeout_seconds
+            samples = await _samples(request, service, ticket, deadline)
+            if explain and len(samples) != 1:
+                raise RequestError(400, f"the body has {len(samples)} records; one is explained at a time")
+            given = sum(present for _, present in samples[0].values())
+            ticket.grow(len(samples) + (2**given if explain else 0))
+            answers = await service.answer(samples, ticket)
+            content = [answer_json(answer.predictions, predictor.decodings, embedding=embedding) for answer in answers]
+            if explain:
+                for task, shares in (await service.explain(samples[0])).items():
+                    content[0][task]["contributions"] = shares
+            return _json({"model": predictor.bundle.name, "predictions": content})
+
+
+async def _samples(request: Request, service: Service, ticket: Pass, deadline: float) -> list[Sample]:
+    """The request's records, read and preprocessed.
+
+    Raises:
+        RequestError: with what is wrong.
+    """
+    limits, modalities = service.settings.limits, service.predictor.modalities
+    kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    if "charset" in parameters and "utf-8" not in parameters:
+        raise RequestError(415, f"the Content-Type has {parameters.strip()[:60]!r}; send UTF-8")
+    if kind.strip() == "application/json":
+        body = await read_body(request, limits.max_body_bytes)
+        ticket.is_read = True
+
+        def read() -> list[Sample]:
+            records = records_of_json(body, modalities, limits)
+            check_values(records, modalities, limits)
+            return service.read(records, deadline)
+
+        return await service.in_reader(read)
+    if kind.strip() == "multipart/form-data":
+        record = await record_of_form(request, stream_body(request, limits.max_body_bytes), modalities, limits)
+        ticket.is_read = True
+
+        def read_form() -> list[Sample]:
+            check_values([record], modalities, limits)
+            return service.read([record], deadline)
+
+        return await service.in_reader(read_form)
+    raise RequestError(
+        415, f"the Content-Type is {kind.strip()[:60] or 'not given'!r}; send application/json or multipart/form-data"
+    )
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(to_bytes(content), status, media_type="application/json")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return refusal(error)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return refusal(RequestError(error.status_code, f"{request.method[:10]} {request.url.path[:100]!r}: {error.detail}"))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return refusal(RequestError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return refusal(FAILURE)

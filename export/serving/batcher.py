@@ -1,0 +1,128 @@
+"""Micro-batching: records of different requests that are there at the same time are answered at once."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+MAX_ELEMENTS = 16_000_000
+"""Of a batch's padded arrays: one long sound must not make 31 short ones as long."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass
+class _Waiting(Generic[Item, Result]):
+    item: Item
+    size: int
+    """Elements of its arrays."""
+    answer: "asyncio.Future[Result]"
+    since: float = field(default_factory=time.monotonic)
+
+
+class MicroBatcher(Generic[Item, Result]):
+    """Collects items into batches, one batch at a time.
+
+    An item waits while the batch before it runs; then for at most ``max_wait_ms``, and only while further requests
+    have arrived that are not in the queue yet (``arriving``): what is alone is answered at once. Where a batch fails,
+    its items are run one by one, so that one of them does not spoil the others' answers.
+
+    Args:
+        run: answers a batch, in its order; called in the executor.
+        executor: of one thread.
+        max_batch: items.
+        max_wait_ms: of the first item of a batch.
+        observe: is told the size of each batch.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[Item]], Sequence[Result]],
+        executor: Executor,
+        *,
+        max_batch: int,
+        max_wait_ms: float,
+        observe: Callable[[int], None] = lambda size: None,
+    ) -> None:
+        self.arriving = 0
+        """Requests that are there and have not put their items into the queue."""
+        self._run = run
+        self._executor = executor
+        self._max_batch = max_batch
+        self._max_wait = max_wait_ms / 1000
+        self._observe = observe
+        self._queue: deque[_Waiting[Item, Result]] = deque()
+        self._changed = asyncio.Event()
+
+    def submit(self, item: Item, size: int = 1) -> "asyncio.Future[Result]":
+        """The answer to come; cancelling it takes the item out of the queue."""
+        waiting = _Waiting[Item, Result](item, size, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._changed.set()
+        return waiting.answer
+
+    def arrived(self) -> None:
+        """Says that a request that was counted in ``arriving`` is in the queue, or will not come."""
+        self.arriving -= 1
+        self._changed.set()
+
+    async def serve(self) -> None:
+        """Answers until it is cancelled."""
+        while True:
+            while not self._queue:
+                await self._wait(None)
+            await self._gather()
+            batch = self._take()
+            if batch:
+                await self._answer(batch)
+
+    async def _wait(self, timeout: float | None) -> None:
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    async def _gather(self) -> None:
+        """Waits for others, as long as there are some to wait for."""
+        while self.arriving and len(self._queue) < self._max_batch:
+            left = self._queue[0].since + self._max_wait - time.monotonic()
+            if left <= 0:
+                return
+            await self._wait(left)
+
+    def _take(self) -> list[_Waiting[Item, Result]]:
+        """The oldest items that are still wanted and fit together; at least one, where there is one."""
+        batch: list[_Waiting[Item, Result]] = []
+        largest = 0
+        while self._queue and len(batch) < self._max_batch:
+            waiting = self._queue[0]
+            largest = max(largest, waiting.size)
+            if batch and largest * (len(batch) + 1) > MAX_ELEMENTS:
+                break
+            self._queue.popleft()
+            if not waiting.answer.done():
+                batch.append(waiting)
+        return batch
+
+    async def _answer(self, batch: list[_Waiting[Item, Result]]) -> None:
+        self._observe(len(batch))
+        loop = asyncio.get_running_loop()
+        try:
+            results = await loop.run_in_executor(self._executor, self._run, [waiting.item for waiting in batch])
+        except Exception as error:  # whatever the model raises belongs to the one whose item it is
+            if len(batch) == 1:
+                if not batch[0].answer.done():
+                    batch[0].answer.set_exception(error)
+                return
+            for waiting in batch:
+                await self._answer([waiting])
+            return
+        for waiting, result in zip(batch, results, strict=True):
+            if not waiting.answer.done():
+                waiting.answer.set_result(result)

@@ -1,0 +1,115 @@
+"""What every request passes first: who may enter, what is counted, and how errors are told."""
+
+import hmac
+import logging
+import time
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from export.serving.answers import to_bytes
+from export.serving.errors import RequestError
+from export.serving.service import Service
+
+OPEN_ROUTES = ("/", "/v2/health/live", "/v2/health/ready")
+"""Need no token: they say nothing of the model."""
+ROUTES = (*OPEN_ROUTES, "/predict", "/metrics", "/openapi.json", "/model", "/v2")
+FAILURE = RequestError(500, "this server failed; its log says why")
+"""The sender learns nothing of the inside."""
+_CLOSE = (b"connection", b"close")
+
+logger = logging.getLogger(__name__)
+
+
+class Door:
+    """ASGI around the application.
+
+    Args:
+        app: what answers.
+        service: whose settings say who may enter.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app = app
+        self.service = service
+        token = service.settings.token
+        self._authorization = None if token is None else f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), 500
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self.service.state == "draining":
+                    message["headers"] = [*message.get("headers", ()), _CLOSE]  # the peer connects elsewhere next
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self.app(scope, receive, counted)
+        except RequestError as error:
+            await refusal(error)(scope, receive, counted)
+        except Exception:  # FastAPI has answered with FAILURE, and hands it on
+            logger.exception("%s %s", scope["method"], scope["path"][:100])
+        finally:
+            route = route_of(scope["path"])
+            self.service.metrics.requests.labels(route, status).inc()
+            self.service.metrics.seconds.labels(route).observe(time.perf_counter() - start)
+
+    def _check(self, scope: Scope) -> None:
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        allowed = self.service.settings.allowed_hosts
+        if allowed is not None and _name(host) not in allowed:
+            raise RequestError(403, f"this server is not called {host[:100]!r}; start it with --allow-host NAME")
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if origin and urlsplit_host(origin) != host:
+            raise RequestError(403, "pages of other sites may not ask this server")
+        if self._authorization is None or scope["path"] in OPEN_ROUTES:
+            return
+        if not hmac.compare_digest(headers.get(b"authorization", b""), self._authorization):
+            raise RequestError(401, "the bearer token is missing or wrong; send the header Authorization: Bearer TOKEN")
+
+
+def refusal(error: RequestError) -> Response:
+    """The refusal, as JSON."""
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return Response(to_bytes(error.content()), error.status, headers, "application/json")
+
+
+def route_of(path: str) -> str:
+    """The address as metrics name it, from a closed list.
+
+    >>> route_of("/predict"), route_of("/v2/models/fruit/infer"), route_of("/x")
+    ('/predict', '/v2/models', 'other')
+    """
+    if path in ROUTES:
+        return path
+    return "/v2/models" if path.startswith("/v2/models/") else "other"
+
+
+def urlsplit_host(origin: str) -> str | None:
+    """Host and port of an ``Origin``; None for what is none.
+
+    >>> urlsplit_host("http://127.0.0.1:8000"), urlsplit_host("null")
+    ('127.0.0.1:8000', None)
+    """
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
+
+
+def _name(host: str) -> str:
+    """Without the port."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].lower()

@@ -1,0 +1,140 @@
+"""The Open Inference Protocol, version 2, over REST: health, metadata and tensors in JSON.
+
+https://github.com/open-inference/open-inference-protocol. Not here: its binary extension and model repositories.
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import Response
+
+from export.serving.admission import Pass
+from export.serving.answers import to_bytes
+from export.serving.body import announced_bytes, parse_json, read_body
+from export.serving.errors import RequestError
+from export.serving.openapi import ERRORS
+from export.serving.service import Answered, Service
+from export.serving.tensor_records import output_tensors, samples_of_tensors, tensor_metadata
+from export.sources import Sample
+
+INFER: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {
+                        "id": {"type": "string"},
+                        "inputs": {"type": "array", "items": {"type": "object"}},
+                        "outputs": {"type": "array", "items": {"type": "object"}},
+                    },
+                }
+            }
+        },
+    }
+}
+MAX_ID = 200
+_VERSION = "1"
+
+
+def add_inference_protocol(app: FastAPI, service: Service) -> None:
+    """Adds its addresses to an application."""
+    _add_health(app, service)
+    model = "/v2/models/{name}"
+
+    @app.get(model, summary="Tensors of the model", response_class=Response, responses=ERRORS)
+    @app.get(f"{model}/versions/{{version}}", include_in_schema=False, response_class=Response)
+    async def metadata(name: str, version: str = _VERSION) -> Response:
+        _check_name(service, name, version)
+        return _json({"name": name, "versions": [_VERSION], **tensor_metadata(service.predictor)})
+
+    @app.post(f"{model}/infer", summary="Tensors in, tensors out", response_class=Response, responses=ERRORS,
+              openapi_extra=INFER)  # fmt: skip
+    @app.post(f"{model}/versions/{{version}}/infer", include_in_schema=False, response_class=Response)
+    async def infer(request: Request, name: str, version: str = _VERSION) -> Response:
+        _check_name(service, name, version)
+        limits = service.settings.limits
+        async with service.request(announced_bytes(request, limits.max_body_bytes)) as ticket:
+            body = await read_body(request, limits.max_body_bytes)
+            ticket.is_read = True
+            content, samples = await service.in_reader(lambda: _samples(body, service))
+            ticket.grow(len(samples))
+            wanted = _wanted(content, service)
+            answers = await _answers(service, samples, ticket)
+            reply = {"model_name": name, "model_version": _VERSION, "outputs": output_tensors(answers, wanted)}
+            return _json(reply | ({"id": content["id"]} if "id" in content else {}))
+
+
+def _add_health(app: FastAPI, service: Service) -> None:
+    @app.get("/v2", summary="The server", response_class=Response)
+    async def server() -> Response:
+        from importlib.metadata import version
+
+        return _json({"name": "multimodal-transfer", "version": version("multimodal-transfer"), "extensions": []})
+
+    @app.get("/v2/health/live", summary="Whether the server runs", response_class=Response)
+    async def live() -> Response:
+        return _json({"live": True})
+
+    @app.get("/v2/health/ready", summary="Whether requests should be sent", response_class=Response)
+    async def ready() -> Response:
+        return _ready(service)
+
+    @app.get("/v2/models/{name}/ready", summary="The same of the model", response_class=Response)
+    async def model_ready(name: str) -> Response:
+        _check_name(service, name, _VERSION)
+        return _ready(service)
+
+
+def _ready(service: Service) -> Response:
+    is_ready = service.state == "ready"
+    return _json({"ready": is_ready, "state": service.state}, 200 if is_ready else 503)
+
+
+def _check_name(service: Service, name: str, version: str) -> None:
+    if name != service.name or version != _VERSION:
+        raise RequestError(404, f"there is no model {name[:100]!r} of version {version[:20]!r}; there is "
+                                f"{service.name!r} of version {_VERSION}")  # fmt: skip
+
+
+def _samples(body: bytes, service: Service) -> tuple[dict[str, Any], list[Sample]]:
+    limits = service.settings.limits
+    content = parse_json(body, limits.max_tensor_values)
+    if not isinstance(content, dict) or not isinstance(content.get("inputs"), list):
+        raise RequestError(400, 'the body is no inference request; send {"inputs": [tensor, ...]}')
+    identity = content.get("id", "")
+    if not isinstance(identity, str) or len(identity) > MAX_ID:
+        raise RequestError(400, f"the id is not a text of at most {MAX_ID} characters; shorten it")
+    return content, samples_of_tensors(service.predictor, content["inputs"], limits)
+
+
+def _wanted(content: dict[str, Any], service: Service) -> list[str]:
+    given = [output.name for output in service.predictor.session.get_outputs()]
+    outputs = content.get("outputs", [{"name": name} for name in given])
+    entries = outputs if isinstance(outputs, list) and outputs else [outputs]
+    names = [entry.get("name") if isinstance(entry, dict) else None for entry in entries]
+    for name in names:
+        if name not in given:
+            raise RequestError(400, f"there is no output {str(name)[:100]!r}; there are {', '.join(given)}")
+    if len(names) > len(given):
+        raise RequestError(400, f"{len(names)} outputs are asked for, and there are {len(given)}; ask for each once")
+    return [str(name) for name in names]
+
+
+async def _answers(service: Service, samples: list[Sample], ticket: Pass) -> list[Answered]:
+    """The model's; what it cannot take of tensors that the sender made is the sender's to correct."""
+    try:
+        return await service.answer(samples, ticket)
+    except (RequestError, TimeoutError):
+        raise
+    except Exception as error:  # onnxruntime's own have no base class in common
+        raise RequestError(
+            400, f"the model cannot take these tensors ({error}); compare them with its inputs"
+        ) from error
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(to_bytes(content), status, media_type="application/json")

@@ -1,0 +1,42 @@
+"""What Prometheus is told."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_RECORDS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Of one server; nothing in them comes from a request but the address, from a closed list."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "multimodal_requests", "Requests answered.", ("route", "status"), registry=self.registry
+        )
+        self.seconds = Histogram(
+            "multimodal_request_seconds",
+            "From a request's head to the end of its answer, in seconds.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.batch = Histogram(
+            "multimodal_batch_records", "Records that the model answered at once.", buckets=_RECORDS,
+            registry=self.registry,
+        )  # fmt: skip
+        self._queue = Gauge(
+            "multimodal_queue_records", "Records accepted and not yet answered.", registry=self.registry
+        )
+
+    def follow_queue(self, length: Callable[[], int]) -> None:
+        """Has the queue's length asked for when it is read."""
+        self._queue.set_function(length)
+
+    def text(self) -> bytes:
+        """In the text format of Prometheus."""
+        return generate_latest(self.registry)

@@ -1,0 +1,88 @@
+"""HTTP as uvicorn speaks it, with bounds: on a request's head, and on what a refusal costs."""
+
+from asyncio import Event, TimerHandle, Transport
+from collections.abc import Callable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MAX_HEAD_BYTES = 65_536
+HEAD_SECONDS = 10.0
+
+
+class _Refused:
+    """Stands where a request's cycle does, so that what else comes of its body is dropped."""
+
+    response_complete = True
+    keep_alive = True
+
+    def __init__(self) -> None:
+        self.message_event = Event()
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Closes a connection whose request's head is larger or slower than any honest one.
+
+    Where the server is full, a POST is refused here: to take it as far as the application would cost a fifth of a
+    millisecond, and under three times the load that is a fifth of all answers.
+
+    Args:
+        refusal: gives the whole answer to a request that is not even looked at; None where there is room.
+    """
+
+    def __init__(self, *args: Any, refusal: Callable[[], bytes | None], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._refusal = refusal
+        self._head_bytes = 0
+        self._in_head = True
+        self._head_timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Starts the clock of the first head."""
+        super().connection_made(transport)
+        self._start_clock()
+
+    def data_received(self, data: bytes) -> None:
+        """Counts what belongs to a head that does not end."""
+        super().data_received(data)
+        if not self._in_head:
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The head of the request has more than {MAX_HEAD_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._in_head = True
+        self._start_clock()
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._in_head = False
+        self._stop_clock()
+        is_busy = self.cycle is not None and not self.cycle.response_complete
+        refusal = None
+        if self.parser.get_method() == b"POST" and self.parser.should_keep_alive() and not is_busy:
+            refusal = self._refusal()
+        if refusal is None:
+            super().on_headers_complete()
+            return
+        self.cycle = _Refused()  # type: ignore[assignment]
+        self.transport.write(refusal)
+        self.on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def _start_clock(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _stop_clock(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

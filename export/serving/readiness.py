@@ -1,0 +1,49 @@
+"""A bundle that has shown that it answers, on the device that will serve it."""
+
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+
+from export.bundle import BundleError
+from export.golden import golden_answers, read_golden
+from export.predictor import Predictor
+from export.verify import verify_bundle
+
+_COMPARED = ("label", "labels")
+
+
+def load_verified(
+    folder: Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    allow_plugins: Collection[str] = (),
+) -> Predictor:
+    """Loads a bundle after ``verify_bundle`` found nothing wrong and the golden records got their labels.
+
+    The arguments are those of ``Predictor.load``.
+
+    Raises:
+        BundleError: for the first thing that is wrong.
+    """
+    problems = verify_bundle(folder, threads=threads)
+    if problems:
+        raise BundleError("; ".join(problems))
+    predictor = Predictor.load(folder, device=device, threads=threads, allow_plugins=allow_plugins)
+    feed, _, answers = read_golden(predictor.bundle)
+    outputs = predictor.run(feed)
+    for task, decoding in predictor.decodings.items():
+        found = golden_answers(decoding, outputs[task])
+        if [[answer[key] for key in _COMPARED] for answer in found] != [
+            [answer[key] for key in _COMPARED] for answer in answers[task]
+        ]:
+            raise BundleError(
+                f"{folder}: {task} of the golden records has other answers on {predictor.device}; serve it with "
+                "another --device, or export it again"
+            )
+    return predictor
+
+
+def loader(*, device: str, threads: int | None, allow_plugins: Collection[str]) -> Callable[[Path], Predictor]:
+    """``load_verified`` with these arguments."""
+    return partial(load_verified, device=device, threads=threads, allow_plugins=allow_plugins)

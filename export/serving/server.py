@@ -1,0 +1,101 @@
+"""Starting a server, and stopping it so that nothing that was accepted is lost."""
+
+import math
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from export.predictor import Predictor
+from export.serving.app import create_app
+from export.serving.protocol import BoundedProtocol
+from export.serving.readiness import load_verified
+from export.serving.service import Service
+from export.serving.settings import Settings
+
+_KEEP_ALIVE_SECONDS = 75  # longer than what load balancers keep a connection, so that they are the ones who end it
+
+
+def serve(
+    folder: str | Path,
+    settings: Settings | None = None,
+    *,
+    load: Callable[[Path], Predictor] = load_verified,
+    listening: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Answers until SIGTERM or SIGINT; after it, every request that was accepted is answered first.
+
+    It listens at once and is ready when the bundle has been checked and its golden records got their answers.
+
+    Args:
+        folder: of the bundle.
+        load: opens the bundle after checking it.
+        listening: is told the address.
+
+    Raises:
+        OSError: if the port is taken.
+        BundleError: if the bundle is not as it should be.
+    """
+    settings = Settings() if settings is None else settings
+    with _listen(settings) as sock:
+        service = Service(Path(folder), settings, load=load)
+        config = uvicorn.Config(
+            create_app(service),
+            http=partial(BoundedProtocol, refusal=service.refusal),  # type: ignore[arg-type]  # it is only called
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=math.ceil(settings.timeout_seconds) + 1,
+        )
+        server = _Server(config, service)
+        listening(_address(settings.host, sock))
+        server.run(sockets=[sock])
+    if service.failure is not None:
+        raise service.failure
+
+
+class _Server(uvicorn.Server):
+    """Between the first signal and the end of listening it answers, but says that it is not ready."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._stop_at: float | None = None
+        service.on_end = lambda: setattr(self, "should_exit", True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the end; the second one ends it."""
+        if self._stop_at is None:
+            self._service.drain()
+            self._stop_at = time.monotonic() + self._service.settings.drain_seconds
+        else:
+            self.should_exit = self.force_exit = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        if self._stop_at is not None and time.monotonic() >= self._stop_at:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise OSError(
+            f"{settings.host}, port {settings.port} cannot be had ({error}); give another --port, or 0 for a free one"
+        ) from error
+
+
+def _address(host: str, sock: socket.socket) -> str:
+    port = sock.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

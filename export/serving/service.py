@@ -1,0 +1,233 @@
+"""What a server does with records, whatever protocol brings them."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from export.predictor import Predictor
+from export.serving.admission import Admission, Pass
+from export.serving.answers import to_bytes
+from export.serving.batcher import MicroBatcher
+from export.serving.errors import RequestError
+from export.serving.metrics import Metrics
+from export.serving.readiness import load_verified
+from export.serving.settings import Settings
+from export.sources import Sample
+from multimodal.decoding import Prediction
+from multimodal.explain.aim import aim_at
+from multimodal.explain.shapley import MAX_INPUTS, contributions
+from multimodal.records import RecordError
+from multimodal.threads import available_cores
+
+logger = logging.getLogger(__name__)
+State = Literal["starting", "ready", "draining", "failed"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the model says of one record."""
+
+    outputs: dict[str, np.ndarray]
+    """Output -> raw values [c]."""
+    predictions: dict[str, Prediction]
+
+
+class Service:
+    """One bundle behind a queue; every method but ``load`` belongs to the event loop's thread.
+
+    Args:
+        folder: of the bundle.
+        settings: of the server.
+        load: opens the bundle after checking it; called in a thread.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, *, load: Callable[[Path], Predictor] = load_verified) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.metrics = Metrics()
+        self.state: State = "starting"
+        self.failure: Exception | None = None
+        self.on_end: Callable[[], None] = lambda: None
+        """Is called where the bundle cannot be served."""
+        self.admission = Admission(settings.max_queue, settings.limits.max_bodies_bytes)
+        self.metrics.follow_queue(lambda: self.admission.records)
+        self._load = load
+        self._predictor: Predictor | None = None
+        self._model = ThreadPoolExecutor(1, "model")
+        self._readers = ThreadPoolExecutor(min(4, available_cores()), "reader")
+        self._batcher = MicroBatcher[Sample, Answered](
+            self._answer,
+            self._model,
+            max_batch=settings.max_batch,
+            max_wait_ms=settings.max_wait_ms,
+            observe=self.metrics.batch.observe,
+        )
+
+    @property
+    def predictor(self) -> Predictor:
+        """The bundle, loaded.
+
+        Raises:
+            RequestError: 503 where it is not (yet).
+        """
+        if self._predictor is None:
+            raise RequestError(503, "the bundle is still being checked; try again later", retry_after=1)
+        return self._predictor
+
+    @property
+    def name(self) -> str:
+        """Of the model, in addresses."""
+        return self.settings.name or self.predictor.bundle.name
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Loads the bundle in the background and answers until the block ends."""
+        tasks = [asyncio.create_task(self._start()), asyncio.create_task(self._batcher.serve())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._readers.shutdown(cancel_futures=True)
+            self._model.shutdown(cancel_futures=True)
+
+    def drain(self) -> None:
+        """Says that the server is not ready any more; what comes is still answered."""
+        self.state = "draining"
+
+    def refusal(self) -> bytes | None:
+        """The bytes of a 429, where there is no room for another request; None where there is, or may be."""
+        if self.admission.records < self.admission.max_records or self.state != "ready":
+            return None
+        self.metrics.requests.labels("refused", 429).inc()
+        error = self.admission.full()
+        body = to_bytes(error.content())
+        return (
+            b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n"
+            b"retry-after: %d\r\ncontent-length: %d\r\n\r\n%b" % (error.retry_after, len(body), body)
+        )
+
+    @asynccontextmanager
+    async def request(self, size: int) -> AsyncIterator[Pass]:
+        """A request's stay: it is counted, and ends in time.
+
+        Args:
+            size: bytes of its body, as announced.
+
+        Raises:
+            RequestError: 429 where the queue is full; 504 where there is no answer in time.
+        """
+        with self.admission.let_in(size) as ticket:
+            self._batcher.arriving += 1
+            ticket.on_queued = self._batcher.arrived
+            try:
+                async with asyncio.timeout(self.settings.timeout_seconds):
+                    yield ticket
+            except TimeoutError as error:
+                status = 504 if ticket.is_read else 408
+                what = "no answer" if ticket.is_read else "the body was not sent"
+                raise RequestError(status, f"{what} within {self.settings.timeout_seconds:g} s; try again") from error
+            finally:
+                ticket.queued()
+
+    async def in_reader(self, work: Callable[[], T]) -> T:
+        """Has a thread do what takes longer than the event loop may wait."""
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    def read(self, records: Sequence[dict[str, Any]], deadline: float) -> list[Sample]:
+        """Arrays of records; called in a thread.
+
+        Args:
+            deadline: on the monotonic clock; nobody waits for the rest then.
+
+        Raises:
+            RequestError: 422 for a record that cannot be used.
+        """
+        samples = []
+        for row, record in enumerate(records):
+            if time.monotonic() > deadline:
+                raise RequestError(504, f"no answer within {self.settings.timeout_seconds:g} s; send fewer records")
+            try:
+                samples.append(self.predictor.read(record, row))
+            except RecordError as error:
+                raise RequestError(422, error.reason, record=row, input=error.input) from error
+        return samples
+
+    async def answer(self, samples: Sequence[Sample], ticket: Pass) -> list[Answered]:
+        """The model's answers, each in a batch with whatever else is there.
+
+        Raises:
+            RequestError: 422 where an answer is not finite.
+        """
+        waiting = [self._batcher.submit(sample, _elements(sample)) for sample in samples]
+        ticket.queued()
+        try:
+            answers = await asyncio.gather(*waiting)
+        finally:
+            for answer in waiting:
+                answer.cancel()
+        for row, answer in enumerate(answers):
+            if not all(np.isfinite(values).all() for values in answer.outputs.values()):
+                raise RequestError(
+                    422, "has no finite answer: its values are beyond what the model can take", record=row
+                )
+        return answers
+
+    async def explain(self, sample: Sample) -> dict[str, dict[str, Any]]:
+        """What each input of a record contributes to each task's answer: exact Shapley values.
+
+        Raises:
+            RequestError: 422 for more inputs than every combination of which is tried.
+        """
+        given = sum(present for _, present in sample.values())
+        if given > MAX_INPUTS:
+            raise RequestError(422, f"has {given} inputs; at most {MAX_INPUTS} are explained, send fewer or do not ask")
+        return await asyncio.get_running_loop().run_in_executor(self._model, self._explain, sample)
+
+    def _explain(self, sample: Sample) -> dict[str, dict[str, Any]]:
+        box = self.predictor.black_box()
+        outputs = box.outputs([sample])
+        aims = [aim for task, decoding in box.decodings.items() if (aim := aim_at(task, decoding, outputs)) is not None]
+        return {
+            aim.task: {
+                "label": aim.label,
+                "unit": aim.unit,
+                "none": share.none,
+                "inputs": share.values,
+                "all": share.all,
+                "unused": sorted(share.unused),
+            }
+            for aim, share in zip(aims, contributions(box, sample, aims), strict=True)
+        }
+
+    def _answer(self, samples: list[Sample]) -> list[Answered]:
+        start = time.perf_counter()
+        outputs = self.predictor.outputs(samples)
+        answers = [
+            Answered({name: values[row] for name, values in outputs.items()}, predictions)
+            for row, predictions in enumerate(self.predictor.answers(samples, outputs))
+        ]
+        self.admission.measured(len(samples), time.perf_counter() - start)
+        return answers
+
+    async def _start(self) -> None:
+        try:
+            self._predictor = await asyncio.get_running_loop().run_in_executor(self._model, self._load, self.folder)
+            self.state = "ready" if self.state == "starting" else self.state
+        except Exception as error:  # told by who started the server
+            self.failure, self.state = error, "failed"
+            self.on_end()
+
+
+def _elements(sample: Sample) -> int:
+    return sum(array.size for arrays, _ in sample.values() for array in arrays.values())

@@ -1,0 +1,86 @@
+"""How a server is set up, and what it takes at most."""
+
+from dataclasses import dataclass
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may be; whatever can be is checked before anything is decoded."""
+
+    max_body_bytes: int = 32_000_000
+    """Of one request, base64 included."""
+    max_bodies_bytes: int = 256_000_000
+    """Of all requests that are being answered."""
+    max_records: int = 64
+    """Of one request."""
+    max_text_characters: int = 100_000
+    """Of one text."""
+    max_pixels: int = 16_000_000
+    """Of one picture; decoding takes some 12 bytes a pixel."""
+    max_pixels_a_request: int = 64_000_000
+    """Of all its pictures."""
+    max_samples: int = 6_000_000
+    """Of one sound, times its channels: a minute of stereo at 48 kHz."""
+    max_values: int = 1_000_000
+    """Of a request's JSON."""
+    max_tensor_values: int = 5_000_000
+    """Of a JSON that holds tensors."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a server is told when it starts.
+
+    >>> Settings(host="0.0.0.0").allowed_hosts is None, Settings().allowed_hosts
+    (True, ('127.0.0.1', 'localhost', '::1'))
+
+    Raises:
+        ValueError: if a value is out of its range.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 takes a free one."""
+    token: str | None = None
+    """Bearer token that every request but those for the page and for health must carry; None: none is asked."""
+    hosts: tuple[str, ...] = ()
+    """Names in the ``Host`` header that are answered, besides those of this machine."""
+    max_batch: int = 32
+    """Records that the model answers at once; 1 switches batching off."""
+    max_wait_ms: float = 5.0
+    """How long a record waits for others that have already arrived; one that is alone does not wait."""
+    max_queue: int = 256
+    """Records that are accepted and not yet answered; beyond them: 429."""
+    timeout_seconds: float = 10.0
+    """From a request's first byte to its answer; beyond it: 408 while it is being sent, else 504."""
+    drain_seconds: float = 1.0
+    """From a SIGTERM, with which the server is no longer ready, until it takes no more connections."""
+    name: str | None = None
+    """Of the model in the Open Inference Protocol; None takes the bundle's."""
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        least = {"max_batch": 1, "max_wait_ms": 0, "max_queue": 1, "drain_seconds": 0, "port": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least {smallest}")
+        if self.timeout_seconds <= 0:
+            raise ValueError(f"timeout_seconds is {self.timeout_seconds}; give seconds above 0, for example 10")
+        if self.token is not None and (len(self.token) < 16 or not self.token.isascii() or self.token.split() == []):
+            raise ValueError(
+                f"the token has {len(self.token)} characters; give at least 16 of ASCII, for example the output of: "
+                "openssl rand -hex 32"
+            )
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...] | None:
+        """Names that requests may call the server by; None: any.
+
+        A page of another site can have its own name lead to this machine (DNS rebinding); it then still sends
+        that name.
+        """
+        if self.host not in LOOPBACK and not self.hosts:
+            return None
+        return tuple(dict.fromkeys((*LOOPBACK, self.host, *self.hosts)))

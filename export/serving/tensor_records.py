@@ -1,0 +1,124 @@
+"""From tensors to the model's inputs and back: names, shapes and sizes are checked against the bundle."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from encoders.preprocessing import Preprocessor, TensorSpec
+from export.predictor import Predictor
+from export.serving.errors import RequestError
+from export.serving.service import Answered
+from export.serving.settings import Limits
+from export.serving.tensors import DATATYPES, to_array, to_tensor
+from export.sources import Sample
+
+PRESENT = TensorSpec("present", "bool", ("batch",))
+_LONGEST = {"tokens": "max_tokens", "samples": "max_samples"}
+"""Name of a varying axis -> what a preprocessor calls its largest size."""
+MAX_AXIS = 10_000
+"""Of another varying axis."""
+
+
+def tensor_metadata(predictor: Predictor) -> dict[str, Any]:
+    """What the protocol says of a model."""
+    inputs = [
+        {"name": f"{name}.{spec.name}", "datatype": DATATYPES[spec.dtype], "shape": _shape(spec)}
+        for name, entry in predictor.inputs.items()
+        for spec in (*entry.tensors, PRESENT)
+    ]
+    outputs = [
+        {"name": output.name, "datatype": "FP32", "shape": [-1, *output.shape[1:]]}
+        for output in predictor.session.get_outputs()
+    ]
+    return {"platform": "onnxruntime_onnx", "inputs": inputs, "outputs": outputs}
+
+
+def samples_of_tensors(predictor: Predictor, tensors: Sequence[Any], limits: Limits) -> list[Sample]:
+    """Records from the tensors of a request.
+
+    An input of which no tensor is given is missing in every record; ``<input>.present`` may be left out where the
+    others are given.
+
+    Raises:
+        RequestError: 400 for a tensor that the model does not have, has otherwise, or is there twice; 413 for one
+            that is too large.
+    """
+    specs = {
+        f"{name}.{spec.name}": spec for name, entry in predictor.inputs.items() for spec in (*entry.tensors, PRESENT)
+    }
+    if len(tensors) > len(specs):
+        raise RequestError(400, f"there are {len(tensors)} tensors, and the model has {len(specs)}; send each once")
+    arrays: dict[str, np.ndarray] = {}
+    for tensor in tensors:
+        name, array = _array(tensor, specs, limits)
+        if name in arrays:
+            raise RequestError(400, f"{name}: is there twice; send it once")
+        arrays[name] = array
+    sizes = {len(array) for array in arrays.values()}
+    if len(sizes) != 1:
+        raise RequestError(400, f"the tensors have batches of {sorted(sizes) or 'nothing'}; send one size")
+    (batch,) = sizes
+    if batch > limits.max_records:
+        raise RequestError(413, f"the batch has {batch} records; at most {limits.max_records} are taken, send fewer")
+    columns = {
+        name: _column(name, entry.tensors, predictor.preprocessors[name], arrays, batch)
+        for name, entry in predictor.inputs.items()
+    }
+    samples = [{name: column[row] for name, column in columns.items()} for row in range(batch)]
+    for row, sample in enumerate(samples):
+        if not any(present for _, present in sample.values()):
+            raise RequestError(400, "every input is missing; give at least one", record=row)
+    return samples
+
+
+def _array(tensor: Any, specs: dict[str, TensorSpec], limits: Limits) -> tuple[str, np.ndarray]:
+    name = tensor.get("name") if isinstance(tensor, dict) else None
+    if not isinstance(name, str) or name not in specs:
+        raise RequestError(400, f"there is no tensor {str(name)[:100]!r}; there are {', '.join(specs)}")
+    spec, shape = specs[name], tensor.get("shape")
+    if tensor.get("datatype") != DATATYPES[spec.dtype]:
+        raise RequestError(400, f"{name}: the datatype is not {DATATYPES[spec.dtype]}; convert it")
+    array = to_array(name, shape, tensor.get("data"), spec.dtype, limits.max_tensor_values)
+    fits = array.ndim == len(spec.axes) and all(
+        isinstance(axis, str) or axis == size for axis, size in zip(spec.axes, array.shape, strict=True)
+    )
+    if not fits:
+        raise RequestError(400, f"{name}: the shape is {list(array.shape)}, and {_shape(spec)} is taken (-1: any)")
+    return name, array
+
+
+def _column(
+    name: str,
+    specs: Sequence[TensorSpec],
+    preprocessor: Preprocessor,
+    arrays: dict[str, np.ndarray],
+    batch: int,
+) -> list[tuple[dict[str, np.ndarray], bool]]:
+    """One input of every record."""
+    given = {spec.name: arrays[f"{name}.{spec.name}"] for spec in specs if f"{name}.{spec.name}" in arrays}
+    present = arrays.get(f"{name}.present", np.full(batch, bool(given)))
+    if not given and not present.any():
+        return [(preprocessor.blank(), False)] * batch
+    absent = [spec.name for spec in specs if spec.name not in given]
+    if absent:
+        raise RequestError(400, f"{name}: lacks {', '.join(absent)}; give all tensors of an input, or none")
+    lengths: dict[str, int] = {}
+    for spec in specs:
+        for axis, size in zip(spec.axes[1:], given[spec.name].shape[1:], strict=True):
+            if isinstance(axis, str) and lengths.setdefault(axis, size) != size:
+                raise RequestError(400, f"{name}: has {lengths[axis]} and {size} {axis}; give all tensors one size")
+    for axis, size in lengths.items():
+        most = getattr(preprocessor, _LONGEST.get(axis, ""), MAX_AXIS)
+        if size > most:
+            raise RequestError(413, f"{name}: has {size} {axis}; at most {most} are taken, cut it")
+    return [({key: values[row] for key, values in given.items()}, bool(present[row])) for row in range(batch)]
+
+
+def output_tensors(answers: Sequence[Answered], names: Sequence[str]) -> list[dict[str, Any]]:
+    """The outputs of all records as tensors."""
+    return [to_tensor(name, np.stack([answer.outputs[name] for answer in answers])) for name in names]
+
+
+def _shape(spec: TensorSpec) -> list[int]:
+    return [-1 if isinstance(axis, str) else axis for axis in spec.axes]

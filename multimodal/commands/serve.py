@@ -1,0 +1,61 @@
+"""Answers over HTTP, without torch."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from multimodal.commands.options import BundleFolder, Device
+from multimodal.console import complain, say
+
+TOKEN_VARIABLE = "MULTIMODAL_TOKEN"
+
+
+def serve(
+    bundle: BundleFolder,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: from everywhere.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Of one operator; all cores, if left out.")] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="Records answered at once; 1: no batching.")] = 32,
+    max_wait_ms: Annotated[float, typer.Option(min=0, help="Longest wait for others that have arrived.")] = 5.0,
+    max_queue: Annotated[int, typer.Option(min=1, help="Records waiting; beyond them 429.")] = 256,
+    timeout: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 10.0,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM to the end of listening.")] = 1.0,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A name that the server is called by.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Of the model, in /v2/models/NAME.")] = None,
+) -> None:
+    """Answers over HTTP, without torch: a page at /, POST /predict, the Open Inference Protocol at /v2, /metrics.
+
+    The variable MULTIMODAL_TOKEN, where it is set, is the bearer token that requests must carry.
+    """
+    from encoders.registry import missing_extra
+
+    try:
+        from export.serving.readiness import loader
+        from export.serving.server import serve as run_server
+        from export.serving.settings import LOOPBACK, Settings
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, "serve") from error
+    settings = Settings(
+        host=host,
+        port=port,
+        token=os.environ.get(TOKEN_VARIABLE),
+        hosts=tuple(allow_host or ()),
+        max_batch=max_batch,
+        max_wait_ms=max_wait_ms,
+        max_queue=max_queue,
+        timeout_seconds=timeout,
+        drain_seconds=drain,
+        name=name,
+    )
+    if settings.token is None and host not in LOOPBACK:
+        complain(f"anybody who reaches {host} may ask; set {TOKEN_VARIABLE} to a token that requests must carry")
+    run_server(
+        bundle,
+        settings,
+        load=loader(device=device, threads=threads, allow_plugins=()),
+        listening=lambda address: say(f"{address} (ready when the bundle has been checked)"),
+    )

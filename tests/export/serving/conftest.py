@@ -1,0 +1,49 @@
+"""A server of the small bundle, in this process and in one of its own."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from server_process import Running
+from starlette.testclient import TestClient
+
+from export import Bundle
+from export.serving.app import create_app
+from export.serving.service import Service
+from export.serving.settings import Settings
+
+
+def start(folder: Path, settings: Settings | None = None) -> tuple[TestClient, Service]:
+    """A client of a server that is not started yet."""
+    service = Service(folder, Settings() if settings is None else settings)
+    return TestClient(create_app(service), base_url="http://127.0.0.1"), service
+
+
+def wait_until_ready(client: TestClient) -> None:
+    """Until the golden records have passed."""
+    end = time.monotonic() + 60
+    while client.get("/v2/health/ready").status_code != 200:
+        assert time.monotonic() < end, "not ready within 60 s"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def client(bundle: Bundle) -> Iterator[TestClient]:
+    """Of a server that is ready."""
+    client, _ = start(bundle.folder)
+    with client:
+        wait_until_ready(client)
+        yield client
+
+
+@pytest.fixture
+def running(bundle: Bundle) -> Iterator[Running]:
+    """The small bundle's, on a free port."""
+    server = Running(bundle.folder)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.communicate()

@@ -1,0 +1,159 @@
+"""Who may enter, what is counted, and what is said while the server is not ready."""
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from export import Bundle, BundleError, Predictor
+from export.serving.app import create_app
+from export.serving.readiness import load_verified
+from export.serving.service import Service
+from export.serving.settings import Settings
+
+TOKEN = "0123456789abcdef"
+
+
+def opened(bundle: Bundle, **settings: object) -> tuple[TestClient, Service]:
+    """A client of a server that loads without checking, so that a test is quick."""
+    service = Service(bundle.folder, Settings(**settings), load=quick)  # type: ignore[arg-type]
+    return TestClient(create_app(service), base_url="http://127.0.0.1"), service
+
+
+def quick(folder: Path) -> Predictor:
+    return Predictor.load(folder, device="cpu", threads=1)
+
+
+def ready(client: TestClient) -> TestClient:
+    for _ in range(1000):
+        if client.get("/v2/health/ready").status_code == 200:
+            return client
+        time.sleep(0.01)
+    raise AssertionError("not ready")
+
+
+def test_a_token_is_asked_of_all_that_says_something_of_the_model(bundle: Bundle) -> None:
+    client, _ = opened(bundle, token=TOKEN)
+    with client:
+        ready(client)
+        assert client.get("/").status_code == 200
+        for path in ("/model", "/metrics", "/openapi.json", "/v2/models/fruit", "/nothing"):
+            reply = client.get(path)
+            assert (reply.status_code, reply.headers["www-authenticate"]) == (401, "Bearer")
+        assert client.post("/predict", json={"text": "red"}, headers={"authorization": "Bearer x"}).status_code == 401
+        right = {"authorization": f"Bearer {TOKEN}"}
+        assert client.post("/predict", json={"text": "red"}, headers=right).status_code == 200
+
+
+def test_pages_of_other_sites_and_other_names_are_kept_out(client: TestClient) -> None:
+    other = client.post("/predict", json={"text": "red"}, headers={"origin": "http://evil.example"})
+    assert (other.status_code, other.json()["error"]) == (403, "pages of other sites may not ask this server")
+    rebound = client.get("/", headers={"host": "evil.example:80"})
+    assert (rebound.status_code, "--allow-host NAME" in rebound.text) == (403, True)
+    own = client.post("/predict", json={"text": "red"}, headers={"origin": "http://127.0.0.1"})
+    assert own.status_code == 200
+    for host in ("localhost:8000", "[::1]:80"):
+        assert client.get("/", headers={"host": host}).status_code == 200
+
+
+def test_what_is_not_there_is_told_as_json(client: TestClient) -> None:
+    assert client.get("/nothing").json() == {"error": "GET '/nothing': Not Found"}
+    assert client.get("/predict").json() == {"error": "GET '/predict': Method Not Allowed"}
+
+
+def test_metrics_count_requests_batches_and_the_queue(client: TestClient) -> None:
+    client.post("/predict", json={"text": "red"})
+    client.get("/secret/path")
+    text = client.get("/metrics").text
+    assert 'multimodal_requests_total{route="/predict",status="200"}' in text
+    assert 'multimodal_requests_total{route="other",status="404"}' in text
+    assert "multimodal_batch_records_bucket" in text
+    assert "multimodal_queue_records 0.0" in text
+    assert "process_resident_memory_bytes" in text
+    assert "secret" not in text
+
+
+def test_openapi_describes_what_can_be_asked(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/predict", "/v2/models/{name}/infer", "/v2/health/ready", "/metrics"} <= set(paths)
+    assert set(paths["/predict"]["post"]["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
+    assert "429" in paths["/predict"]["post"]["responses"]
+
+
+def test_before_the_golden_records_have_passed_it_lives_but_is_not_ready(bundle: Bundle) -> None:
+    checked = threading.Event()
+
+    def slow(folder: Path) -> Predictor:
+        checked.wait(60)
+        return quick(folder)
+
+    service = Service(bundle.folder, Settings(), load=slow)
+    with TestClient(create_app(service), base_url="http://127.0.0.1") as client:
+        assert client.get("/v2/health/live").status_code == 200
+        assert client.get("/v2/health/ready").json() == {"ready": False, "state": "starting"}
+        reply = client.post("/predict", json={"text": "red"})
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+        assert client.get("/model").status_code == 503
+        checked.set()
+        ready(client)
+
+
+def test_while_it_drains_it_answers_and_asks_to_connect_elsewhere(bundle: Bundle) -> None:
+    client, service = opened(bundle)
+    with client:
+        ready(client)
+        service.drain()
+        assert client.get("/v2/health/ready").json() == {"ready": False, "state": "draining"}
+        reply = client.post("/predict", json={"text": "red"})
+        assert (reply.status_code, reply.headers["connection"]) == (200, "close")
+
+
+def test_an_answer_that_takes_too_long_is_given_up(bundle: Bundle) -> None:
+    client, service = opened(bundle, timeout_seconds=1.0)
+    with client:
+        ready(client)
+        service._predictor.outputs = lambda samples: time.sleep(1.5)  # type: ignore
+        reply = client.post("/predict", json={"text": "red"})
+        assert (reply.status_code, reply.json()["error"]) == (504, "no answer within 1 s; try again")
+
+
+def test_a_failure_of_the_model_is_ours_and_says_nothing_of_the_inside(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, service = opened(bundle)
+    with client:
+        ready(client)
+        service._predictor.outputs = lambda samples: 1 / 0  # type: ignore
+        reply = client.post("/predict", json={"text": "red"})
+    assert (reply.status_code, reply.json()) == (500, {"error": "this server failed; its log says why"})
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_answer_that_is_not_finite_is_refused(bundle: Bundle) -> None:
+    client, service = opened(bundle)
+    with client:
+        ready(client)
+        real = service.predictor.outputs
+        service._predictor.outputs = lambda samples: {k: v * float("nan") for k, v in real(samples).items()}  # type: ignore
+        reply = client.post("/predict", json={"text": "red"})
+    assert (reply.status_code, "no finite answer" in reply.json()["error"]) == (422, True)
+
+
+def test_golden_records_with_other_answers_keep_the_server_from_starting(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed = json.loads((bundle.folder / "golden" / "answers.json").read_text())["answers"]
+    assert load_verified(bundle.folder, device="cpu").tasks.keys() == feed.keys()
+    real = Predictor.run
+    monkeypatch.setattr(Predictor, "run", lambda self, feed: {k: -v for k, v in real(self, feed).items()})
+    with pytest.raises(BundleError, match="of the golden records has other answers on cpu; serve it with another"):
+        load_verified(bundle.folder, device="cpu")
+
+
+def test_a_damaged_bundle_is_not_served(copied: Path) -> None:
+    (copied / "README.md").write_text("changed")
+    with pytest.raises(BundleError, match=r"README\.md has 7 bytes"):
+        load_verified(copied)

@@ -1,0 +1,145 @@
+"""The command: a process that listens, drains and ends."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from server_process import Running
+
+from export.serving import protocol
+from export.serving.server import serve
+from export.serving.settings import Settings
+
+
+def request(path: str, body: bytes = b"", *, method: str = "POST") -> bytes:
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and JSON of one answer."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(65536)
+        assert piece, "closed without an answer"
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+    while len(body) < int(headers["content-length"]):
+        body += connection.recv(65536)
+    return int(lines[0].split()[1]), headers, json.loads(body)
+
+
+def test_after_sigterm_what_was_accepted_is_answered_and_the_process_ends_well(running: Running) -> None:
+    running.wait_until_ready()
+    body = b'{"text": "red round thing"}'
+    with running.connect() as slow, running.connect() as next_one:
+        slow.sendall(request("/predict", body)[:-5])  # accepted, and not all here
+        time.sleep(0.2)
+        running.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        next_one.sendall(request("/v2/health/ready", method="GET"))
+        status, headers, content = answer(next_one)
+        assert (status, headers["connection"], content["state"]) == (503, "close", "draining")
+        time.sleep(1.2)  # it has stopped listening
+        slow.sendall(body[-5:])
+        assert answer(slow)[0] == 200
+    _, written = running.process.communicate(timeout=60)
+    assert (running.process.returncode, written) == (0, "")
+    with pytest.raises(ConnectionRefusedError):
+        running.connect()
+
+
+def test_requests_sent_all_the_time_are_all_answered_when_it_ends(running: Running) -> None:
+    running.wait_until_ready()
+    statuses: list[int] = []
+
+    def ask() -> None:
+        with running.connect() as connection:
+            while True:
+                connection.sendall(request("/predict", b'{"text": "red"}'))
+                status, headers, _ = answer(connection)
+                statuses.append(status)
+                if headers.get("connection") == "close":
+                    return
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    code, _ = running.stop()
+    for thread in threads:
+        thread.join(30)
+    assert code == 0
+    assert not any(thread.is_alive() for thread in threads)
+    assert set(statuses) == {200}
+    assert len(statuses) >= 6
+
+
+def test_a_port_that_is_taken_is_an_error(bundle: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"port {port} cannot be had .*give another --port, or 0"):
+            serve(bundle.folder, Settings(port=port))
+
+
+def test_a_bundle_that_is_damaged_ends_the_command_with_the_reason(copied: Path) -> None:
+    (copied / "README.md").write_text("changed")
+    command = [sys.executable, "-m", "multimodal", "serve", str(copied), "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert "README.md has 7 bytes" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_server_refuses_at_once_and_keeps_the_connection(bundle: Any) -> None:
+    """A slow request takes the only place; the same connection is answered when it is free again."""
+    server = Running(bundle.folder, "--max-queue", "1")
+    try:
+        server.wait_until_ready()
+        body = b'{"text": "red round thing"}'
+        with server.connect() as slow, server.connect() as other:
+            slow.sendall(request("/predict", body)[:-5])
+            time.sleep(0.3)
+            for _ in range(3):
+                other.sendall(request("/predict", body))
+                status, headers, content = answer(other)
+                assert (status, headers["retry-after"]) == (429, "1")
+                assert content["error"] == "1 records are waiting, and no more are accepted; try again later"
+            other.sendall(request("/v2/health/ready", method="GET"))
+            assert answer(other)[0] == 200
+            slow.sendall(body[-5:])
+            assert answer(slow)[0] == 200
+            other.sendall(request("/predict", body))
+            assert answer(other)[0] == 200
+    finally:
+        assert server.stop()[0] == 0
+
+
+def test_an_endless_head_is_cut_off(running: Running) -> None:
+    running.wait_until_ready()
+    with running.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ")
+        try:
+            for _ in range(100):
+                connection.sendall(b"a" * 4096)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        else:
+            assert connection.recv(100).startswith(b"HTTP/1.1 400")
+    assert protocol.MAX_HEAD_BYTES < 100 * 4096
+
+
+def test_what_is_no_http_is_refused(running: Running) -> None:
+    with running.connect() as connection:
+        connection.sendall(b"\x16\x03\x01\x02\x00hello\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
