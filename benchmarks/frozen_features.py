@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import multimodal as mm
-from multimodal.build import build_encoders
+from multimodal.builders import build_encoders
 from multimodal.records import Records, read_records
 from multimodal.targets import ClassTarget
 

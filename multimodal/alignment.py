@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from encoders.base import Encoder
 from encoders.text.towers import cosine_scale
 from fusion.pooling import masked_mean
-from multimodal.build import build_encoders
+from multimodal.builders import build_encoders
 from multimodal.config import ConfigError, Task
 from multimodal.contrastive import ContrastiveHead
 from multimodal.model import MultimodalModel

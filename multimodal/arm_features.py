@@ -8,7 +8,7 @@ import torch
 
 from encoders import create_encoder
 from encoders.base import Encoder
-from multimodal.build import has_random_weights
+from multimodal.builders import has_random_weights
 from multimodal.data import num_workers
 from multimodal.distributed import Processes
 from multimodal.features import feature_reader

@@ -11,7 +11,7 @@ import torch
 
 from encoders.base import Encoder
 from encoders.source_run import SourceRun
-from multimodal.build import build_encoder
+from multimodal.builders import build_encoder
 from multimodal.candidates import with_candidate
 from multimodal.config import Candidate, Task
 from multimodal.data import num_workers

@@ -11,7 +11,7 @@ import torch
 
 from encoders.base import Encoder
 from multimodal.alignment import fill_zero_shot_heads
-from multimodal.build import (
+from multimodal.builders import (
     build_augmentations,
     build_decodings,
     build_encoders,

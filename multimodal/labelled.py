@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multimodal.build import label_cells
+from multimodal.builders import label_cells
 from multimodal.config import Task
 from multimodal.groups import record_groups
 from multimodal.records import Records

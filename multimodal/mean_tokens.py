@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from multimodal.build import has_random_weights
+from multimodal.builders import has_random_weights
 from multimodal.data import RecordDataset, num_workers
 from multimodal.features import feature_reader
 from multimodal.job import Job

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.build import build_target, task_arguments
+from multimodal.builders import build_target, task_arguments
 from multimodal.candidate_scores import add_source_scores, candidate_json, measure
 from multimodal.candidates import find_candidates, with_candidate
 from multimodal.config import Candidate, ConfigError, Task

@@ -13,7 +13,7 @@ from encoders.base import Encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor
 from encoders.text.words import WordVectors
 from fusion.names import module_key
-from multimodal.build import build_augmentations, build_decodings, build_model, build_target
+from multimodal.builders import build_augmentations, build_decodings, build_model, build_target
 from multimodal.checkpoint import load_tensors
 from multimodal.config import Task, load_task
 from multimodal.data import RecordDataset, num_workers

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from multimodal.arm_features import Features, arm_features
-from multimodal.build import has_random_weights
+from multimodal.builders import has_random_weights
 from multimodal.job import Job
 from multimodal.labelled import Labelled, labelled_records
 from multimodal.progress import Say

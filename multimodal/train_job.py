@@ -11,7 +11,7 @@ import torch
 
 from multimodal.adapting import add_adaptation, remove_objectives
 from multimodal.average_choice import keep_the_better, refuse_unshared_statistics
-from multimodal.build import build_objectives, build_strategy
+from multimodal.builders import build_objectives, build_strategy
 from multimodal.checkpoint import save_tensors
 from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.closed_form.rules import closed_form_tasks

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from encoders import find_encoder
 from encoders.base import Encoder
-from multimodal.build import encoders_to_finetune, label_cells
+from multimodal.builders import encoders_to_finetune, label_cells
 from multimodal.config import Task, Transfer
 from multimodal.records import Records
 from multimodal.targets import class_counts

@@ -1,6 +1,6 @@
 """The plan of a job's training: its strategy's phases, with what holds encoders near their source."""
 
-from multimodal.build import encoders_to_finetune
+from multimodal.builders import encoders_to_finetune
 from multimodal.config import ConfigError, Task
 from multimodal.model import MultimodalModel
 from multimodal.transfer import Phase, TransferStrategy

@@ -15,7 +15,7 @@ from word_files import make_vectors, write_vectors
 import multimodal as mm
 from encoders import create_encoder
 from export.samples import synthetic_samples
-from multimodal.build import build_encoders
+from multimodal.builders import build_encoders
 from multimodal.cli import app
 from multimodal.config import Input
 

@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from multimodal.build import build_decodings
+from multimodal.builders import build_decodings
 from multimodal.calibration import BINS, fit_temperature, measure_calibration, reliability, with_temperature
 from multimodal.config import ConfigError, Target, parse_task
 from multimodal.decoding import Destandardize, Sigmoid, Softmax, decoding_from_config

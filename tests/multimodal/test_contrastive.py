@@ -11,7 +11,7 @@ from tiny import make_rows
 from torch import Tensor
 
 from fusion import LateFusion
-from multimodal.build import build_encoders, build_model, build_target
+from multimodal.builders import build_encoders, build_model, build_target
 from multimodal.config import Task, parse_task
 from multimodal.contrastive import MAX_SCALE, WIDTH, ContrastiveHead, pair_losses, same_content
 from multimodal.data import Batch, RecordDataset, collate

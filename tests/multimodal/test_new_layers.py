@@ -6,7 +6,7 @@ from helpers import assert_close
 from planted import plant, shop_job, shop_task, write_shop
 
 from multimodal import job as job_module
-from multimodal.build import build_strategy
+from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_task
 from multimodal.new_layers import NewLayers
 from multimodal.run import Run

@@ -9,7 +9,7 @@ from helpers import assert_close
 from tiny import make_rows
 
 import multimodal as mm
-from multimodal.build import build_head
+from multimodal.builders import build_head
 from multimodal.config import ConfigError, parse_task
 from multimodal.heads import ClassificationHead, RegressionHead
 from multimodal.run import Run

@@ -7,7 +7,7 @@ import pytest
 from planted import plant, shop_task, write_shop
 
 import multimodal as mm
-from multimodal.build import build_encoders, build_strategy
+from multimodal.builders import build_encoders, build_strategy
 from multimodal.config import ConfigError, Transfer
 from multimodal.records import read_records
 from multimodal.training import fit

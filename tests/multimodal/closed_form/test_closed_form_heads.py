@@ -12,7 +12,7 @@ from tiny import make_rows
 
 import multimodal as mm
 from export import Predictor
-from multimodal.build import build_strategy
+from multimodal.builders import build_strategy
 from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.closed_form.neighbours_head import NeighboursHead
 from multimodal.closed_form.vectors import fused_vectors, read_vectors

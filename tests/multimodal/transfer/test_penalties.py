@@ -6,7 +6,7 @@ from helpers import assert_close
 from planted import plant, shop_job, shop_task, write_shop
 from tiny import TinyText, make_dataset, make_model, make_rows
 
-from multimodal.build import build_strategy
+from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_task
 from multimodal.data import collate
 from multimodal.objective import Seen

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from encoders import find_encoder
-from multimodal.build import build_encoders, build_model, build_strategy, head_arguments, sampling_weights
+from multimodal.builders import build_encoders, build_model, build_strategy, head_arguments, sampling_weights
 from multimodal.config import ConfigError, Target, Task, parse_task
 from multimodal.records import RecordError, read_records
 from multimodal.transfer import Partial
