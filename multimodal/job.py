@@ -126,10 +126,8 @@ class Job:
                 asked for and none would differ.
         """
         names, readers = parameter_names(self.model), dict(self.readers)
-        computed = {
-            *closed_form_inputs(self.task),
-            *mapped_inputs(self.task),
-        }  # read tokens also of encoders that have nothing to learn
+        # these read tokens also of encoders that have nothing to learn
+        computed = {*closed_form_inputs(self.task), *mapped_inputs(self.task)}
         views = build_views(self.task, self.encoders)
         for name, encoder in self.encoders.items():
             own = {names[id(parameter)] for parameter in encoder.parameters()}

@@ -1,5 +1,6 @@
 """Maps of frozen tokens inside jobs: fitted before training, exported with the model."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from encoders import registry
 from encoders.base import Encoder
 from encoders.preprocessing.text import TextPreprocessor
 from export import Predictor
+from export.predictor import flat_feed
 from multimodal.config import ConfigError, parse_task
+from multimodal.fitted_maps import fit_input_maps, fit_source_maps
 from multimodal.job import Job
-from multimodal.records import RecordError
+from multimodal.records import RecordError, stack_inputs
 from multimodal.run import Run
 from multimodal.source_weights import weigh_source
-from multimodal.fitted_maps import fit_input_maps, fit_source_maps
 from multimodal.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.maps import AffineMap, fit_pca
@@ -104,7 +106,8 @@ def test_the_exported_job_is_its_head_folded_through_the_map(head, tmp_path):
     deviation = np.sqrt((centred.transform(tokens) ** 2).mean(axis=1) + 1e-5)
     logits = (tokens @ folded.T + offset) / deviation[:, None] + bias
     bundle = run.export(tmp_path / "bundle")
-    answers = Predictor(bundle.folder).outputs(records)["kind"]
+    feed = stack_inputs(run.readers, [{"text": run.readers["text"].read(row)} for row in records])
+    answers = Predictor.load(bundle.folder).run(flat_feed(feed))["kind"]
     assert np.abs(answers - logits).max() < 1e-4
 
 
@@ -112,7 +115,7 @@ def test_it_sees_all_training_tables_and_each_of_attention_s_tokens_is_mapped():
     tables = {"train": rows("a"), "valid": rows("a")[:6], "source": rows("b")}
     changes = {"inputs.text.map": {"method": "standardise"}, "fusion": {"name": "attention", "dim": 8}}
     chosen = task(**changes, **{"transfer.source": {"weight": 1.0}})
-    job = Job.build(chosen, read_tables(chosen, **tables), "")
+    job = Job.build(chosen, read_tables(chosen, **tables), Path.cwd())
     job = job.with_kept_tokens([], cache=None, compute=True, say=silent)
     fit_input_maps(job, say=silent)
     both = np.concatenate([VECTORS, VECTORS * STRETCH + SHIFT])
@@ -162,7 +165,7 @@ def test_too_few_records_or_features_are_refused(tmp_path):
     chosen = task(**{"inputs.text.map": {"method": "pca", "components": 5}})
     with pytest.raises(ConfigError, match=r"inputs.text.map: components is 5; \[5, 6\] features have 1 to 4"):
         fit(chosen, train=few, valid=few, out=tmp_path / "few", cache=False, say=silent)
-    with pytest.raises(ConfigError, match="inputs.text.map: components is 7, but tokens are 6 wide; give at most 6"):
+    with pytest.raises(ConfigError, match=r"inputs.text.map: components is 7, but tokens are 6 wide; give at most 6"):
         fit(
             task(**{"inputs.text.map": {"method": "pca", "components": 7}}),
             train=few,
@@ -206,9 +209,9 @@ def test_a_map_repairs_another_dialect_and_not_other_labels(tmp_path):
 def inductive(source: list[dict[str, str]], source_map: str) -> Job:
     chosen = task(**{"transfer.source": {"map": source_map, "weight": "auto"}})
     tables = {"train": rows("a")[:20], "valid": rows("a")[20:], "source": source}
-    job = Job.build(chosen, read_tables(chosen, **tables), "")
+    job = Job.build(chosen, read_tables(chosen, **tables), Path.cwd())
     job = fit_source_maps(job, CPU, cache=None, say=silent)
-    return weigh_source(job, "", CPU, cache=None, say=silent)
+    return weigh_source(job, Path.cwd(), CPU, cache=None, say=silent)
 
 
 def test_the_choice_of_the_weight_sees_the_source_moved():
@@ -228,5 +231,5 @@ def test_beside_target_labels_the_source_trains_moved_and_target_records_stay():
 
 def test_a_source_that_no_record_has_is_refused():
     source = [{"text": None, "kind": label} for label in LABELS]
-    with pytest.raises(ConfigError, match="transfer.source.map is coral, of inputs.text: no record has it"):
+    with pytest.raises(ConfigError, match=r"transfer.source.map is coral, of inputs.text: no record has it"):
         inductive(source, "coral")
