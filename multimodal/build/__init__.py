@@ -1,0 +1,50 @@
+"""The one place that turns a job description into objects."""
+
+from multimodal.build.encoders import (
+    build_augmentations,
+    build_encoder,
+    build_encoders,
+    build_readers,
+    build_views,
+    has_random_weights,
+)
+from multimodal.build.heads import (
+    build_decodings,
+    build_head,
+    build_target,
+    head_arguments,
+    label_cells,
+    sampling_weights,
+    task_arguments,
+)
+from multimodal.build.model import build_fusion, build_model
+from multimodal.build.training import (
+    build_objectives,
+    build_optimizer_spec,
+    build_strategy,
+    encoder_owners,
+    encoders_to_finetune,
+)
+
+__all__ = [
+    "build_augmentations",
+    "build_decodings",
+    "build_encoder",
+    "build_encoders",
+    "build_fusion",
+    "build_head",
+    "build_model",
+    "build_objectives",
+    "build_optimizer_spec",
+    "build_readers",
+    "build_strategy",
+    "build_target",
+    "build_views",
+    "encoder_owners",
+    "encoders_to_finetune",
+    "has_random_weights",
+    "head_arguments",
+    "label_cells",
+    "sampling_weights",
+    "task_arguments",
+]

@@ -1,0 +1,85 @@
+"""Encoders of a job, and what reads and augments their inputs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from encoders import create_encoder
+from encoders.base import Encoder
+from multimodal.augment import Augmentation
+from multimodal.config import ConfigError, Input, Task
+from multimodal.pairs import evaluation_views
+from multimodal.records import InputReader
+from multimodal.views import Views
+
+
+def build_encoders(inputs: Mapping[str, Input], base: Path) -> dict[str, Encoder]:
+    """One encoder per input, shared where the input says so.
+
+    Args:
+        base: folder that relative weights and model folders start from.
+
+    Raises:
+        ConfigError: if an encoder's modality is not the one that was given.
+    """
+    own = {name: build_encoder(name, entry, base) for name, entry in inputs.items() if entry.encoder is not None}
+    encoders = {name: own[name if entry.share is None else entry.share] for name, entry in inputs.items()}
+    for name, entry in inputs.items():
+        if entry.modality not in (None, encoders[name].modality):
+            raise ConfigError(
+                f"inputs.{name}: modality is {entry.modality!r}, but its encoder {encoders[name].name} reads "
+                f"{encoders[name].modality!r}; leave modality out, or take another encoder"
+            )
+    return encoders
+
+
+def build_encoder(name: str, entry: Input, base: Path) -> Encoder:
+    """The encoder of an input of its own.
+
+    Raises:
+        ConfigError: if it cannot be built; begins with the input's place in the config.
+    """
+    assert entry.encoder is not None
+    encoder_name, weights = entry.encoder, entry.weights
+    family, _, folder = encoder_name.partition("/")
+    if folder and ((base / folder).is_dir() or (family == "wordvectors" and (base / folder).is_file())):
+        encoder_name = f"{family}/{(base / folder).resolve()}"
+    if weights not in (None, "default", "pretrained") and (base / str(weights)).exists():
+        weights = str((base / str(weights)).resolve())
+    try:
+        return create_encoder(encoder_name, weights=... if weights == "default" else weights, **entry.options)
+    except (LookupError, ValueError, TypeError, OSError) as error:
+        message = error.args[0] if isinstance(error, LookupError) else error  # a LookupError shows its text quoted
+        raise ConfigError(f"inputs.{name}: {message}") from error
+
+
+def has_random_weights(encoder: Encoder) -> bool:
+    """Whether the encoder knows nothing yet."""
+    return encoder.provenance.weights == "random"
+
+
+def build_readers(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, InputReader]:
+    """One reader per input: its column and its encoder's preprocessor."""
+    return {name: InputReader(name, task.input_column(name), encoders[name].preprocessor) for name in task.inputs}
+
+
+def build_augmentations(
+    task: Task, encoders: Mapping[str, Encoder], *, training: bool = True
+) -> dict[str, Augmentation]:
+    """One augmentation per input that has it enabled; outside training, for views of one value alone."""
+    augmented = set(task.inputs) if training else evaluation_views(task)
+    return {
+        name: Augmentation(encoders[name].modality, entry.augment, task.train.seed, name)
+        for name, entry in task.inputs.items()
+        if entry.augment.enabled and name in augmented
+    }
+
+
+def build_views(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, Views]:
+    """The views of each input's training values, for where its encoder is frozen."""
+    count, seed = task.transfer.views, task.train.seed
+    return {
+        name: Views(
+            count, Augmentation(encoders[name].modality, entry.augment, seed) if entry.augment.enabled else None
+        )
+        for name, entry in task.inputs.items()
+    }

@@ -1,0 +1,170 @@
+"""Heads of a job: what training records say of them, their targets and decodings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+
+from encoders.preprocessing import UnreadableValueError
+from multimodal.closed_form.neighbours_head import NeighboursHead
+from multimodal.config import ConfigError, Target, Task
+from multimodal.decoding import Decoding, Softmax
+from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.records import RecordError, Records, class_label, is_missing
+from multimodal.targets import (
+    ClassTarget,
+    LabelSetTarget,
+    NumberTarget,
+    PairTarget,
+    TargetReader,
+    balanced_weights,
+    class_counts,
+    label_counts,
+    parse_number,
+    read_labels,
+)
+from multimodal.tower import TowerHead
+
+HEADS: dict[str, type[Head]] = {
+    "classification": ClassificationHead,
+    "multilabel": MultilabelHead,
+    "regression": RegressionHead,
+    "knn": NeighboursHead,
+}
+
+OnError = Literal["raise", "skip"]
+
+
+def label_cells(name: str, target: Target, column: str, records: Records, on_error: OnError = "raise") -> list[Any]:
+    """The cells of a task's column; with ``on_error="skip"`` one that cannot be used counts as empty.
+
+    Raises:
+        RecordError: for the first cell that cannot be used, with its place.
+    """
+    cells = []
+    for row, record in enumerate(records.rows):
+        cell = record.get(column)
+        try:
+            read_labels(cell, target.type)
+        except UnreadableValueError as error:
+            if on_error == "raise":
+                raise RecordError(row, name, f"{records.place(row, column)}: {error}") from error
+            cell = None
+        cells.append(cell)
+    return cells
+
+
+def head_arguments(
+    name: str,
+    target: Target,
+    column: str,
+    records: Records,
+    on_error: OnError = "raise",
+    beside: Sequence[Records] = (),
+) -> dict[str, Any]:
+    """JSON arguments of a task's head, as the training records have it: labels, class weights, mean and deviation.
+
+    Args:
+        beside: other tables that the task is learned from; its labels are those of all.
+
+    Raises:
+        ConfigError: if the records hold too little to learn the task from.
+        RecordError: as ``label_cells``.
+    """
+    values = [cell for table in (records, *beside) for cell in label_cells(name, target, column, table, on_error)]
+    if target.type == "regression":
+        numbers = [number for number in map(parse_number, values) if number is not None]
+        if len(numbers) < 2 or np.std(numbers) == 0:
+            raise ConfigError(
+                f"tasks.{name}: column {column!r} of {records.source} has {len(set(numbers))} distinct numbers; "
+                "regression needs at least two"
+            )
+        return {"mean": float(np.mean(numbers)), "std": float(np.std(numbers)), "unit": target.unit}
+    counts = class_counts(values) if target.type == "classification" else label_counts(values)
+    labels = sorted(counts) if target.zero_shot.labels is None else target.zero_shot.labels
+    fewest = 2 if target.type == "classification" else 1
+    if len(labels) < fewest:
+        raise ConfigError(
+            f"tasks.{name}: column {column!r} of {records.source} has {len(labels)} distinct labels ({labels}); "
+            f"{target.type} needs at least {fewest}"
+        )
+    known = sum(not is_missing(value) for value in values)
+    if target.head == "knn":
+        return {"labels": labels, "frequencies": [counts[label] / known for label in labels]}
+    arguments: dict[str, Any] = {
+        "labels": labels,
+        "label_smoothing": target.label_smoothing,
+        "frequencies": [counts[label] / max(1, known) for label in labels],
+    }
+    if target.imbalance == "balanced_sampler" or not all(counts[label] for label in labels):
+        arguments["frequencies"] = [1 / len(labels)] * len(labels)
+    if target.imbalance == "logit_adjustment":
+        arguments["logit_adjustment"] = True
+    if target.imbalance == "class_weights":
+        arguments["class_weights"] = balanced_weights([counts[label] for label in labels])
+    if target.type == "multilabel":
+        arguments["threshold"] = target.threshold
+    return arguments
+
+
+def task_arguments(task: Task, name: str, records: Records, beside: Sequence[Records] = ()) -> dict[str, Any]:
+    """As ``head_arguments``; a contrastive task's head has none, but needs records that have both of its inputs.
+
+    Raises:
+        ConfigError, RecordError: as ``head_arguments``.
+    """
+    column, target = task.task_column(name), task.tasks[name]
+    if column is not None:
+        return head_arguments(name, target, column, records, task.data.on_error, beside)
+    count = _pair_target(task, name).count(records.rows)
+    if count < 2:
+        raise ConfigError(
+            f"tasks.{name}: {count} records of {records.source} have both {' and '.join(task.task_inputs(name))}; a "
+            "contrastive task needs at least two"
+        )
+    return {}
+
+
+def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any], *, tower: Sequence[int] = ()) -> Head:
+    """A head from its type (or "knn") and what ``head_arguments`` gave, over a tower of these widths, if any."""
+    if not tower:
+        return HEADS[kind](in_dim, **arguments)
+    return TowerHead(in_dim, tower, HEADS[kind](tower[-1], **arguments))
+
+
+def build_decodings(task: Task, decodings: Mapping[str, Decoding]) -> dict[str, Decoding]:
+    """The heads' decodings, with what the task description says of answers."""
+    return {
+        name: replace(decoding, min_probability=task.tasks[name].min_probability)
+        if isinstance(decoding, Softmax)
+        else decoding
+        for name, decoding in decodings.items()
+    }
+
+
+def build_target(task: Task, name: str, arguments: Mapping[str, Any]) -> TargetReader:
+    """What reads a task's answers, from what ``task_arguments`` gave."""
+    column, kind = task.task_column(name), task.tasks[name].type
+    if column is None:
+        return _pair_target(task, name)
+    if kind == "regression":
+        return NumberTarget(column)
+    labels = tuple(arguments["labels"])
+    return ClassTarget(column, labels) if kind == "classification" else LabelSetTarget(column, labels)
+
+
+def _pair_target(task: Task, name: str) -> PairTarget:
+    first, second = map(task.input_column, task.task_inputs(name))
+    return PairTarget((first, second))
+
+
+def sampling_weights(task: Task, records: Records) -> np.ndarray | None:
+    """How often each row is drawn, for the task that wants a balanced sampler; rows without its label as the mean."""
+    for name, target in task.tasks.items():
+        if target.imbalance == "balanced_sampler":
+            values = label_cells(name, target, task.label_columns()[name], records, task.data.on_error)
+            counts = class_counts(values)
+            weights = [np.nan if is_missing(value) else 1.0 / counts[class_label(value)] for value in values]
+            return np.nan_to_num(np.array(weights), nan=float(np.nanmean(weights)))
+    return None

@@ -1,0 +1,100 @@
+"""The model of a job: encoders, fusion and heads in one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from encoders.base import Encoder
+from fusion import FusionModule, LateFusion, create_fusion
+from multimodal.build.heads import build_head
+from multimodal.build.maps import build_maps, kept_as, token_widths
+from multimodal.config import ConfigError, Task
+from multimodal.contrastive import WIDTH, ContrastiveHead
+from multimodal.heads import ClassificationHead, Head
+from multimodal.late import LateHead
+from multimodal.model import MultimodalModel
+from multimodal.new_layers import NewLayers
+from multimodal.pairs import keeps_apart
+from multimodal.unimodal import UnimodalHeads
+from multimodal.zero_shot import ZeroShotHead
+
+
+def build_fusion(task: Task, in_dims: Mapping[str, int]) -> FusionModule:
+    """The fusion over all inputs, whose tokens are so wide.
+
+    Raises:
+        ConfigError: if an argument does not suit it.
+    """
+    try:
+        return create_fusion(task.fusion.name, in_dims, task.fusion.dim, **task.fusion.options())
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"fusion: {error}") from error
+
+
+def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Mapping[str, Any]]) -> MultimodalModel:
+    """Encoders, fusion and heads in one model.
+
+    Args:
+        heads: task -> what ``task_arguments`` gave.
+    """
+    maps = build_maps(task, encoders)
+    fusion, settings = build_fusion(task, token_widths(encoders, maps)), task.fusion
+    built: dict[str, Head] = {}
+    unimodal: dict[str, dict[str, Head]] = {}
+    for name, arguments in heads.items():
+        kind, alone = task.tasks[name].type, _unimodal_heads(task, name, fusion.in_dims, arguments)
+        if kind == "contrastive":
+            built[name] = _contrastive_head(task, name, encoders, fusion)
+        elif task.tasks[name].head == "zero_shot":
+            built[name] = _zero_shot_head(task, name, fusion, arguments)
+        elif isinstance(fusion, LateFusion):
+            built[name] = LateHead(alone, fusion.in_dims)
+        else:
+            own = "knn" if task.tasks[name].head == "knn" else kind
+            built[name] = build_head(own, fusion.out_dim, arguments, tower=task.tasks[name].tower)
+            unimodal[name] = alone
+    return MultimodalModel(
+        encoders,
+        fusion,
+        built,
+        reads={name: task.task_inputs(name) for name in heads},
+        unimodal=UnimodalHeads(unimodal, weight=settings.unimodal_weight, dropout=settings.dropout or 0.0),
+        maps=maps,
+        layers=_new_layers(task, encoders, fusion.in_dims),
+        modality_dropout=settings.modality_dropout,
+    )
+
+
+def _new_layers(task: Task, encoders: Mapping[str, Encoder], in_dims: Mapping[str, int]) -> dict[str, NewLayers]:
+    """New layers over each encoder that wants some, under the first input that uses it, as the model keeps encoders."""
+    return {
+        kept_as(encoders, name): NewLayers(in_dims[name], entry.new_layers)
+        for name, entry in task.inputs.items()
+        if entry.new_layers
+    }
+
+
+def _contrastive_head(task: Task, name: str, encoders: Mapping[str, Encoder], fusion: FusionModule) -> ContrastiveHead:
+    first, second = task.task_inputs(name)
+    shared, mixed = encoders[first] is encoders[second], not keeps_apart(task.fusion)
+    return ContrastiveHead(fusion.in_dims, (first, second), shared=shared, mixed=mixed)
+
+
+def _zero_shot_head(task: Task, name: str, fusion: FusionModule, arguments: Mapping[str, Any]) -> ZeroShotHead:
+    """Without its class embeddings, which are among the weights."""
+    entry, is_projected = task.zero_shot_input(name), task.tasks[name].zero_shot.source is not None
+    width = fusion.in_dims[entry]
+    projection = nn.Linear(width, WIDTH) if is_projected else None
+    head = ClassificationHead(WIDTH if is_projected else width, **arguments)
+    return ZeroShotHead(fusion.in_dims, entry, head, projection=projection)
+
+
+def _unimodal_heads(task: Task, name: str, in_dims: Mapping[str, int], arguments: Mapping[str, Any]) -> dict[str, Head]:
+    """Input -> head of a task that sees it alone; none where nothing has a use for them."""
+    kind, late = task.tasks[name].type, task.fusion.name == "late"
+    if kind == "contrastive" or (not late and task.fusion.unimodal_weight == 0):
+        return {}
+    tower = task.tasks[name].tower if late else ()  # auxiliary heads shall ask much of the encoder, not of a tower
+    widths = {entry: in_dims[entry] for entry in task.task_inputs(name)}
+    return {entry: build_head(kind, width, arguments, tower=tower) for entry, width in widths.items()}

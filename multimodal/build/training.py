@@ -1,0 +1,113 @@
+"""How a job's model is trained: strategy, objectives, optimizer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from encoders import find_encoder
+from encoders.base import Encoder
+from multimodal.build.encoders import has_random_weights
+from multimodal.config import ConfigError, Input, Task
+from multimodal.model import MultimodalModel
+from multimodal.objective import Objective
+from multimodal.task_weighting import TASK_WEIGHT, LearnedTaskWeights
+from multimodal.transfer import (
+    EncoderPolicy,
+    Finetune,
+    GradualUnfreezing,
+    LayerwiseDecay,
+    LinearProbe,
+    Lora,
+    NormAndBias,
+    OptimizerSpec,
+    Partial,
+    ProbeThenFinetune,
+    TrainNothing,
+    TransferStrategy,
+    TwoPhase,
+)
+from multimodal.transfer.two_phase import CLASSIC
+from multimodal.zero_shot import PullToNames, zero_shot_heads
+
+
+def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
+    """The strategy, with each encoder's own settings.
+
+    Raises:
+        ConfigError: if it is still to be chosen.
+    """
+    if task.transfer.strategy == "auto":
+        raise ConfigError(
+            "transfer.strategy is auto, which depends on the training records; take what choose_transfer gives for "
+            "them, or name a strategy"
+        )
+    transfer, lora = task.transfer, task.transfer.lora
+    policy, start = _encoder_policy(task, model), transfer.unfreeze_from
+    strategies: dict[str, Callable[[], TransferStrategy]] = {
+        "linear_probe": LinearProbe,
+        "none": TrainNothing,
+        "finetune": lambda: Finetune(policy),
+        "partial": lambda: Partial(policy, -1 if start is None else start),
+        "probe_then_finetune": lambda: ProbeThenFinetune(policy, transfer.probe_epochs),
+        "two_phase": lambda: TwoPhase(policy, transfer.probe_epochs, optimizer=_second_phase(task)),
+        "gradual_unfreezing": lambda: GradualUnfreezing(policy),
+        "layerwise_lr_decay": lambda: LayerwiseDecay(policy, transfer.layer_decay),
+        "norm_and_bias": lambda: NormAndBias(policy),
+        "lora": lambda: Lora(policy, lora.rank, lora.alpha, lora.dropout, lora.targets),
+    }
+    return strategies[transfer.strategy]()
+
+
+def _encoder_policy(task: Task, model: MultimodalModel) -> EncoderPolicy:
+    """What fine-tuning does to each encoder that the model keeps."""
+    owners = encoder_owners(task)
+    kept = {name: owners[name] for name in model.encoders}  # under the first input that uses them
+    return EncoderPolicy(
+        scales={name: _learning_rate_scale(task, entry, model.encoder(name)) for name, entry in kept.items()},
+        frozen=frozenset(name for name, entry in kept.items() if entry.frozen),
+        fresh=frozenset(name for name in kept if has_random_weights(model.encoder(name))),
+        unfreeze_from=task.transfer.unfreeze_from or 0,
+    )
+
+
+def encoder_owners(task: Task) -> dict[str, Input]:
+    """Each input -> the one whose settings its encoder has: its own, or those of the input that it shares with."""
+    return {name: entry if entry.share is None else task.inputs[entry.share] for name, entry in task.inputs.items()}
+
+
+def encoders_to_finetune(task: Task, encoders: Mapping[str, Encoder]) -> list[str]:
+    """Those of these inputs whose encoder comes with weights and is not to stay frozen."""
+    owners = encoder_owners(task)
+    return [name for name, encoder in encoders.items() if not owners[name].frozen and not has_random_weights(encoder)]
+
+
+def _second_phase(task: Task) -> OptimizerSpec:
+    given = task.transfer.two_phase
+    return replace(CLASSIC, learning_rate=given.learning_rate, momentum=given.momentum)
+
+
+def _learning_rate_scale(task: Task, entry: Input, encoder: Encoder) -> float:
+    if entry.learning_rate_scale is not None:
+        return entry.learning_rate_scale
+    if has_random_weights(encoder):
+        return 1.0
+    own = task.transfer.encoder_scale
+    if own is None and task.transfer.strategy == "two_phase":
+        return 1.0  # its learning rate is small for the sake of the encoders
+    return find_encoder(encoder.name).learning_rate_scale if own is None else own
+
+
+def build_objectives(task: Task, model: MultimodalModel) -> dict[str, Objective]:
+    """Name -> loss beside those of the tasks, while training."""
+    objectives: dict[str, Objective] = {}
+    if task.train.task_weighting == "uncertainty":
+        objectives[TASK_WEIGHT] = LearnedTaskWeights({name: target.weight for name, target in task.tasks.items()})
+    for name, head in zero_shot_heads(model).items():
+        if strength := task.tasks[name].zero_shot.pull:
+            objectives[f"pull_{name}"] = PullToNames(name, head, strength)
+    return objectives
+
+
+def build_optimizer_spec(task: Task) -> OptimizerSpec:
+    """How phases step that do not say it themselves."""
+    train = task.train
+    return OptimizerSpec(train.optimizer, train.learning_rate, train.weight_decay, train.momentum, train.warmup)
