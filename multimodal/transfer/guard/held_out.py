@@ -17,8 +17,8 @@ L2 = 0.01
 and texts in 43 classes (docs/transfer.md), and one value takes a fifth of the time of a choice inside each fold."""
 
 TOLERANCE = 1e-7
-"""Of the search for the probe: with 240 records in 81 classes it takes a third of the time of 1e-12, and the answers are
-the same."""
+"""Of the search for the probe: with 240 records in 81 classes it takes a third of the time of 1e-12, and answers
+are the same."""
 
 
 @dataclass(frozen=True, eq=False)
