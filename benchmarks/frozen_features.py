@@ -6,7 +6,9 @@ FOLDER holds train.csv of the grocery table. The model: torchvision/resnet18 at 
 compact/audio, all frozen; concat; product, category and quantity. After one small warm-up (imports, first kernels):
 
 - `first`: `mm.fit` with an empty cache: feature pass, 10 epochs, validation, temperatures, pictures, the run's files;
+  without the guard (`transfer.guard: off`), which the loops by hand do not have either;
 - `second`: the same with the cache of `first`;
+- `guarded`: the same as `second` with the guard, whose random twin of each encoder reads 300 records;
 - `by hand`: the plainest loop that encodes once in torch and trains three linear layers on what it keeps;
 - `plain`: the plainest loop that encodes every batch anew, `--plain-epochs` of them, shown for all epochs.
 
@@ -23,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -41,7 +44,7 @@ Times = tuple[float, float]
 """Seconds on the clock, and of the processor."""
 
 
-def make_task(epochs: int) -> mm.Task:
+def make_task(epochs: int, guard: Literal["auto", "off"] = "off") -> mm.Task:
     return mm.Task(
         name="frozen",
         inputs={
@@ -51,7 +54,7 @@ def make_task(epochs: int) -> mm.Task:
         },
         fusion=mm.Fusion(name="concat"),
         tasks={name: mm.Target(inputs=inputs) for name, inputs in TASKS.items()},
-        transfer=mm.Transfer(strategy="linear_probe"),
+        transfer=mm.Transfer(strategy="linear_probe", guard=guard),
         train=mm.Train(epochs=epochs, batch_size=BATCH_SIZE),
     )
 
@@ -131,6 +134,9 @@ def one_repeat(task: mm.Task, rows: list[dict], given: argparse.Namespace, lines
         times = {
             "first": seconds(lambda: by_program(task, rows, given.data, Path(cache), lines.append)),
             "second": seconds(lambda: by_program(task, rows, given.data, Path(cache), lines.append)),
+            "guarded": seconds(
+                lambda: by_program(make_task(epochs, "auto"), rows, given.data, Path(cache), lambda line: None)
+            ),
             "by hand": seconds(lambda: ByHand(task, records).with_cache(epochs)),
         }
     if given.plain_epochs:

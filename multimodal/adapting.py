@@ -27,7 +27,7 @@ def add_adaptation(job: Job, group: Processes, say: Say) -> None:
     model = job.model
     classes = {name: len(reader.labels) for name, reader in job.targets.items() if isinstance(reader, ClassTarget)}
     names = [None] if adapt.on == "fused" else adapt.on
-    widths = {name: model.fusion.out_dim if name is None else model.encoder(name).embed_dim for name in names}
+    widths = {name: model.fusion.out_dim if name is None else model.fusion.in_dims[name] for name in names}
     objective = create_adaptation(
         adapt.method,
         widths,

@@ -17,6 +17,7 @@ from multimodal.records import Records
 from multimodal.right_answers import right_answers
 from multimodal.run import write_json
 from multimodal.task_gaps import compare_tasks, measurable, not_measured, used_inputs
+from multimodal.threads import one_thread
 from multimodal.transfer.guard.arms import PROBE, SINGLE
 from multimodal.transfer.guard.held_out import fit_probe
 from multimodal.transfer.guard.trained import MODEL, compare_trained
@@ -24,6 +25,8 @@ from multimodal.transfer.guard.trained import MODEL, compare_trained
 GUARD_FILE = "transfer.json"
 GUARD_ROWS = 300
 """Training records that the arms are cross-validated on: fewer than ``transfer-check`` takes, to be cheap."""
+GUARD_REPEATS = 1
+"""Of its folds, where ``transfer-check`` takes three."""
 PROBE_ROWS = 1000
 """Training records that the probes beside the trained model are fitted to, and validation records of both."""
 
@@ -57,7 +60,7 @@ def guard_run(job: Job, base: Path, folder: Path, *, cache: Path | None, say: Sa
 def _measure(job: Job, labelled: Mapping[str, Labelled], base: Path, cache: Path | None) -> dict[str, dict[str, Any]]:
     with torch.random.fork_rng():
         before = Job.build(job.task, job.tables, base)
-    tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, _silence)  # training said what cannot be read
+    tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, _silence, repeats=GUARD_REPEATS)
     compared = {name: labelled[name] for name, values in tasks.items() if "arms" in values}
     for name, values in _trained(job, before, compared, tasks, cache).items():
         tasks[name]["trained"] = values
@@ -89,7 +92,8 @@ def _trained(
         good = ~np.isin(places, list(failed))
         classes, right = chosen[name].classes[good], {MODEL: is_right}
         for arm, inputs in _arms(job, name, measured[name]).items():
-            probe = fit_probe(_side_by_side(ours, inputs, places[good]), classes, len(job.heads[name]["labels"]))
+            with one_thread():
+                probe = fit_probe(_side_by_side(ours, inputs, places[good]), classes, len(job.heads[name]["labels"]))
             answered = probe.predict(_side_by_side(theirs, inputs, truth.rows))
             right[arm] = (answered == truth.targets).astype(np.float64)
         compared = compare_trained(right, groups=None if groups is None else groups[truth.rows], seed=seed)

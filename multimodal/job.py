@@ -32,8 +32,10 @@ from multimodal.distributed import Processes
 from multimodal.domains import JoinedDataset, domain_order
 from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
 from multimodal.features import FeatureReader, feature_reader
+from multimodal.map_rules import mapped_inputs
 from multimodal.metrics import selection_score
 from multimodal.model import MultimodalModel
+from multimodal.moved_tokens import moved_readers
 from multimodal.pairs import evaluation_views
 from multimodal.progress import Say
 from multimodal.records import InputReader, Records
@@ -43,6 +45,7 @@ from multimodal.step import Precision
 from multimodal.tables import Tables
 from multimodal.targets import TargetReader
 from multimodal.trainer_state import TrainerOptions
+from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.plan import parameter_names
 from multimodal.trusts import fit_trusts
 
@@ -65,6 +68,8 @@ class Job:
     """How much each labelled source record counts in the losses of a step, [n]; None: as a target record does."""
     source_choice: dict[str, Any] = field(default_factory=dict)
     """How these came about, JSON; empty where there was nothing to choose."""
+    source_maps: dict[str, AffineMap] = field(default_factory=dict)
+    """Input -> what moves the kept tokens of source records to where the target's are; empty where nothing does."""
 
     @classmethod
     def build(cls, task: Task, tables: Tables, base: Path) -> "Job":
@@ -97,7 +102,7 @@ class Job:
         data = [
             RecordDataset(
                 records,
-                self.readers,
+                self.readers_of(origin),
                 self.targets,
                 augmentations,
                 self.source_weights if origin == SOURCE else None,
@@ -121,7 +126,8 @@ class Job:
                 asked for and none would differ.
         """
         names, readers = parameter_names(self.model), dict(self.readers)
-        computed = closed_form_inputs(self.task)  # read tokens also of encoders that have nothing to learn
+        # these read tokens also of encoders that have nothing to learn
+        computed = {*closed_form_inputs(self.task), *mapped_inputs(self.task)}
         views = build_views(self.task, self.encoders)
         for name, encoder in self.encoders.items():
             own = {names[id(parameter)] for parameter in encoder.parameters()}
@@ -229,10 +235,21 @@ class Job:
             return 0  # tokens in memory are read sooner than they are passed between processes
         return num_workers(self.task.data.workers)
 
+    def readers_of(self, origin: int) -> dict[str, InputReader]:
+        """What reads the inputs of records of this origin: of the source, moved."""
+        return moved_readers(self.readers, self.source_maps) if origin == SOURCE else self.readers
+
+    def moves_of(self, records: Records) -> dict[str, AffineMap]:
+        """What moves the tokens of a table: of the source's own, ``source_maps``."""
+        tables = self.tables
+        source = [tables.train, tables.valid] if tables.setting == "transductive" else [tables.source]
+        return self.source_maps if any(records is table for table in source) else {}
+
     def dataset(self, records: Records) -> RecordDataset:
-        """The records as evaluation reads them."""
+        """The records as evaluation reads them; tables of the source moved as in training."""
         augmentations = build_augmentations(self.task, self.encoders, training=False)
-        data = RecordDataset(records, self.readers, self.targets, augmentations)
+        readers = moved_readers(self.readers, self.moves_of(records))
+        data = RecordDataset(records, readers, self.targets, augmentations)
         return RememberedRecords(data) if self._all_kept else data
 
 

@@ -10,6 +10,7 @@ from multimodal.builders import has_random_weights
 from multimodal.data import RecordDataset, num_workers
 from multimodal.features import feature_reader
 from multimodal.job import Job
+from multimodal.moved_tokens import moved_readers
 from multimodal.progress import Say
 from multimodal.records import InputReader, RecordError, Records
 
@@ -37,11 +38,27 @@ def mean_tokens(
 ) -> list[tuple[np.ndarray, dict[int, RecordError]]]:
     """For each table the features of all inputs side by side, [n d], by the job's encoders as they are now.
 
+    Source records are moved as the job moves them.
+
     Returns:
         With each table's features the rows that cannot be read, whose features are those of missing values.
     """
-    readers = [
-        feature_reader(
+    readers = mean_token_readers(job, tables, device, cache=cache, say=say)
+    found = []
+    for records in tables:
+        failed: dict[int, RecordError] = {}
+        own = moved_readers(readers, job.moves_of(records))
+        vectors = [input_vectors(reader, records, failed) for reader in own.values()]
+        found.append((np.concatenate(vectors, axis=1), failed))
+    return found
+
+
+def mean_token_readers(
+    job: Job, tables: Sequence[Records], device: torch.device, *, cache: Path | None, say: Say
+) -> dict[str, InputReader]:
+    """What reads the mean token of each input from the tables, encoded now or kept from before."""
+    return {
+        name: feature_reader(
             job.readers[name],
             encoder.to(device),
             tables,
@@ -51,10 +68,4 @@ def mean_tokens(
             say=say,
         )
         for name, encoder in job.encoders.items()
-    ]
-    found = []
-    for records in tables:
-        failed: dict[int, RecordError] = {}
-        vectors = [input_vectors(reader, records, failed) for reader in readers]
-        found.append((np.concatenate(vectors, axis=1), failed))
-    return found
+    }

@@ -31,7 +31,7 @@ class ModelOutput(NamedTuple):
     unimodal: dict[str, dict[str, Float[Tensor, "b _c"]]]
     """Task -> input -> outputs of the head that sees this input alone; empty outside training."""
     tokens: Mapping[str, Float[Tensor, "b _l _d"]] = MappingProxyType({})
-    """Input -> what its encoder said, before any new layer; empty outside training."""
+    """Input -> what its encoder said, before any map or new layer; empty outside training."""
     masks: Mapping[str, Bool[Tensor, "b _l"]] = MappingProxyType({})
     """Input -> True for a real token; empty outside training."""
 
@@ -53,8 +53,10 @@ class MultimodalModel(nn.Module):
         reads: task name -> inputs that it may use; the others are hidden from it as if they were missing. A task that
             is not named uses all.
         unimodal: auxiliary heads over single inputs; None has none.
-        layers: input name -> layers over the tokens of its encoder, ``[b l d]`` -> ``[b l d]``, under the first input
+        maps: input name -> fixed map of each token of its encoder, ``[b l d]`` -> ``[b l k]``, under the first input
             that uses it.
+        layers: input name -> layers over the tokens of its encoder, behind the map, ``[b l d]`` -> ``[b l d]``, under
+            the first input that uses it.
         modality_dropout: probability of hiding each present input of a record while training, or input -> its own;
             never all of them.
     """
@@ -67,6 +69,7 @@ class MultimodalModel(nn.Module):
         *,
         reads: Mapping[str, Sequence[str]] | None = None,
         unimodal: UnimodalHeads | None = None,
+        maps: Mapping[str, nn.Module] | None = None,
         layers: Mapping[str, nn.Module] | None = None,
         modality_dropout: float | Mapping[str, float] = 0.0,
     ) -> None:
@@ -75,6 +78,7 @@ class MultimodalModel(nn.Module):
         self.encoder_of = {name: owners.setdefault(id(encoder), name) for name, encoder in encoders.items()}
         """Input name -> the name under which its encoder is kept (another input's where it is shared)."""
         self.encoders = NamedModules({name: encoders[name] for name in owners.values()})
+        self.maps = NamedModules(dict(maps or {}))
         self.layers = NamedModules(dict(layers or {}))
         self.fusion = fusion
         self.heads = NamedModules(heads)
@@ -113,7 +117,8 @@ class MultimodalModel(nn.Module):
         encoders = {name: self.encoder(name) for name in self.encoder_of}
         heads = {name: self.head(name) for name in self.heads if name in names}
         reads = {name: tuple(self.reads[name]) for name in heads}
-        return MultimodalModel(encoders, self.fusion, heads, reads=reads, layers=dict(self.layers.items()))
+        maps, layers = dict(self.maps.items()), dict(self.layers.items())
+        return MultimodalModel(encoders, self.fusion, heads, reads=reads, maps=maps, layers=layers)
 
     def train(self, mode: bool = True) -> "MultimodalModel":
         """Train mode for what trains; what is frozen (``requires_grad`` off) stays in eval mode, always."""
@@ -142,7 +147,7 @@ class MultimodalModel(nn.Module):
         return tokens, masks
 
     def fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> ModelOutput:
-        """New layers, modality dropout (training only), missing tokens, fusion, heads."""
+        """Maps, new layers, modality dropout (training only), missing tokens, fusion, heads."""
         said, tokens = tokens, {name: self._after_layers(name, tokens[name]) for name in tokens}
         pooled = {name: masked_mean(*self.fusion.fill_missing(name, tokens[name], masks[name])) for name in tokens}
         everything = frozenset(self.encoder_of)
@@ -159,6 +164,7 @@ class MultimodalModel(nn.Module):
 
     def _after_layers(self, name: str, tokens: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
         owner = self.encoder_of[name]
+        tokens = self.maps[owner](tokens) if owner in self.maps else tokens
         return self.layers[owner](tokens) if owner in self.layers else tokens
 
     def _answers(self, pooled: dict[str, Tensor], fused: dict[frozenset[str], Tensor]) -> dict[str, dict[str, Tensor]]:

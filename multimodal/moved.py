@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import torch
 from torch import Tensor
 
 from multimodal.model import MultimodalModel
@@ -58,6 +59,8 @@ class Start:
 
     def _relative_move(self, now: Mapping[str, Tensor], names: Iterable[str]) -> float | None:
         names = list(names)
+        if all(torch.equal(now[name].detach().cpu(), self.weights[name]) for name in names):
+            return 0.0 if any(bool(self.weights[name].any()) for name in names) else None
         before = [self.weights[name].double() for name in names]
         after = [now[name].detach().cpu().double() for name in names]
         size = _norm(before)

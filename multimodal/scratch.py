@@ -10,6 +10,7 @@ import numpy as np
 from multimodal.closed_form.rules import TRAINED
 from multimodal.config import Task
 from multimodal.distributed import Processes
+from multimodal.fitted_maps import fit_source_maps
 from multimodal.job import Job, choose_device
 from multimodal.progress import Say
 from multimodal.right_answers import right_answers
@@ -46,6 +47,7 @@ def from_scratch(job: Job) -> Task:
                 "encoder": job.encoders[name].name,
                 "weights": None,
                 "frozen": False,
+                "map": None,
                 "learning_rate_scale": None,
                 "options": job.encoders[name].architecture(),
             }
@@ -56,6 +58,9 @@ def from_scratch(job: Job) -> Task:
     }
     # of random weights all train whole; there is no source to hold them near, and no probe to average with
     alone = {"strategy": "finetune", "views": 1, "l2_sp": 0.0, "distill": 0.0, "average": "none"}
+    source = job.task.transfer.source
+    if source is not None:
+        alone["source"] = source.model_copy(update={"map": "none", "components": None})
     transfer = job.task.transfer.model_copy(update=alone)
     tasks = {name: target.model_copy(update={"head": TRAINED}) for name, target in job.task.tasks.items()}
     return job.task.model_copy(update={"inputs": inputs, "transfer": transfer, "tasks": tasks})
@@ -64,6 +69,7 @@ def from_scratch(job: Job) -> Task:
 def _right(job: Job, tasks: Sequence[str], arm: str, cache: Path | None, say: Say) -> dict[str, np.ndarray]:
     """Task -> whether the trained job is right, of each labelled validation record that can be read."""
     device = choose_device(job.task.train.device, Processes())
+    job = fit_source_maps(job, device, cache=cache, say=say)
     with TemporaryDirectory() as folder:
         options = job.trainer_options(device)
         train_job(

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Literal
 
 from multimodal.config import ConfigError, Task
+from multimodal.config.domains import Source
 
 Setting = Literal["inductive", "transductive", "unsupervised"]
 
@@ -41,11 +42,12 @@ def table_problems(task: Task, given: Collection[str]) -> Iterator[str]:
         yield from _inductive_problems(task, given)
     else:
         yield from _transductive_problems(task, given)
-    reads_inputs = adapt is not None or (source is not None and source.method != "uniform" and "train" not in given)
+    weighs_by_inputs = source is not None and source.method != "uniform" and "train" not in given
+    reads_inputs = adapt is not None or _maps(source) or weighs_by_inputs
     if "unlabelled" in given and not reads_inputs:
         yield (
-            "data.unlabelled is read by transfer.adapt, and without data.train by transfer.source.method density_ratio "
-            "and kmm, of which none is set; set one, or leave the table out"
+            "data.unlabelled is read by transfer.adapt, transfer.source.map, and without data.train by "
+            "transfer.source.method density_ratio and kmm, of which none is set; set one, or leave the table out"
         )
     if adapt is not None and "unlabelled" not in given:
         yield f"transfer.adapt: {adapt.method} needs target inputs; name their table in data.unlabelled"
@@ -84,5 +86,13 @@ def _transductive_problems(task: Task, given: Collection[str]) -> Iterator[str]:
             "transfer.source.weight is beside a target record, and without data.train there is none with a label; "
             "leave it out"
         )
-    if task.transfer.source is not None and task.transfer.source.method == "uniform" and task.transfer.adapt is None:
-        yield "transfer.source.method is uniform, which changes nothing without data.train; set density_ratio or kmm"
+    adapts = task.transfer.adapt is not None or _maps(task.transfer.source)
+    if task.transfer.source is not None and task.transfer.source.method == "uniform" and not adapts:
+        yield (
+            "transfer.source.method is uniform, which changes nothing without data.train; set density_ratio or kmm, "
+            "or transfer.source.map"
+        )
+
+
+def _maps(source: Source | None) -> bool:
+    return source is not None and source.map != "none"

@@ -67,6 +67,7 @@ def weigh_source(job: Job, base: Path, device: torch.device, *, cache: Path | No
         return job
     among, weight = np.ones(len(source)), 1.0 if settings.weight == "auto" else settings.weight
     choice: dict[str, Any] = {"method": settings.method}
+    choice |= {} if settings.map == "none" else {"map": settings.map}
     chosen_here = settings.weight == "auto" and not transductive
     if weight > 0 and (chosen_here or settings.method != "uniform"):
         target = tables.unlabelled if transductive else tables.train
@@ -84,7 +85,9 @@ def weigh_source(job: Job, base: Path, device: torch.device, *, cache: Path | No
     choice["weight"] = weight
     if weight == 0:
         say("source: weight 0, as if there were none")
-        return replace(Job.build(job.task, _without_source(job), base), source_choice=choice)
+        alone = Job.build(job.task, _without_source(job), base)
+        alone.model.maps.load_state_dict(job.model.maps.state_dict())
+        return replace(alone, source_choice=choice)
     say(f"source: each record counts {weight:g} times a target record")
     order = job.order()
     assert isinstance(order, DomainOrder)

@@ -11,7 +11,8 @@ from multimodal.builders import has_random_weights
 from multimodal.job import Job
 from multimodal.labelled import Labelled, labelled_records
 from multimodal.progress import Say
-from multimodal.transfer.guard.arms import PROBE, SINGLE, compare_arms
+from multimodal.threads import one_thread
+from multimodal.transfer.guard.arms import PROBE, REPEATS, SINGLE, compare_arms
 
 NO_WEIGHTS = "no encoder comes with weights"
 
@@ -41,12 +42,13 @@ def not_measured(reason: str) -> dict[str, Any]:
 
 
 def compare_tasks(
-    job: Job, tasks: Mapping[str, Labelled], most: int, cache: Path | None, say: Say
+    job: Job, tasks: Mapping[str, Labelled], most: int, cache: Path | None, say: Say, *, repeats: int = REPEATS
 ) -> dict[str, dict[str, Any]]:
     """Encodes the records of all tasks once, and compares the arms of each; nothing where there is no task.
 
     Args:
         most: records of each task.
+        repeats: of the folds.
     """
     if not tasks:
         return {}
@@ -69,7 +71,9 @@ def compare_tasks(
         say(f"{name}: comparing arms on {len(labels)} of {len(tasks[name])} labelled records")
         known = job.heads[name]["labels"]
         features = task_arms(arms, job.task.task_inputs(name), places[good])
-        answers[name] = compare_arms(features, labels, groups=readable.groups, seed=seed) | {
+        with one_thread():
+            compared = compare_arms(features, labels, groups=readable.groups, repeats=repeats, seed=seed)
+        answers[name] = compared | {
             "labelled_records": len(tasks[name]),
             "labels": {known[index]: int(count) for index, count in zip(names, counts, strict=True)},
             "skipped_rows": {str(rows[place]): failed[place].reason for place in places[~good].tolist()},

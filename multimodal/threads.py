@@ -1,6 +1,8 @@
 """The cores that this process may use, and how threads wait on them. Never imports torch: it has to come first."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def share_cores() -> None:
@@ -10,6 +12,16 @@ def share_cores() -> None:
     step took ten times as long (docs/experiments.md).
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra of small matrices on one thread inside the block: where other programs use the cores, several
+    threads wait for each other at every product (a probe of 240 records took ten times as long)."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def available_cores() -> int:

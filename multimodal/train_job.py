@@ -16,6 +16,7 @@ from multimodal.checkpoint import save_tensors
 from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.closed_form.rules import closed_form_tasks
 from multimodal.distributed import Processes
+from multimodal.fitted_maps import fit_input_maps
 from multimodal.job import Job
 from multimodal.model import MultimodalModel
 from multimodal.moved import Start
@@ -63,6 +64,7 @@ def train_job(
     if averaging is not None:
         refuse_unshared_statistics(averaging, job.model, phases, group)
     job = _with_kept_tokens(job, phases, cache, group, say)
+    fit_input_maps(job, say=say)
     data = job.training_data()
     unreadable = fit_heads(job.task, job.model, data, views=job.task.transfer.views, say=say)
     options, phases = replace(options, workers=job.workers), without_closed_form(job.task, job.model, phases)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from multimodal.announce import announce
 from multimodal.config import Task
 from multimodal.distributed import Processes, processes
+from multimodal.fitted_maps import fit_source_maps
 from multimodal.guard import guard_run
 from multimodal.job import Job, choose_device
 from multimodal.progress import Say, format_seconds, log_line
@@ -105,6 +106,7 @@ def fit_tables(
     refuse_other_data(folder, tables)
     refuse_other_weights(folder, job)
     announce(job, say)
+    job = fit_source_maps(job, device, cache=cache, say=say)
     job = weigh_source(job, base, device, cache=cache, say=say)
     group.wait()  # nobody writes before everybody has looked at the folder
     if group.is_main:

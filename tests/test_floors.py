@@ -83,7 +83,13 @@ FLOORS = (  # a module belongs to the first floor that names it
         lazy_in_house=("encoders.registry",),  # the line that names a missing extra
         torch_free=True,
     ),
-    Floor(RECORDS, (*RECORDS, *PREPROCESSING), ("numpy",), lazy_outside=("pyarrow", "rich"), torch_free=True),
+    Floor(
+        RECORDS,
+        (*RECORDS, *PREPROCESSING),
+        ("numpy",),
+        lazy_outside=("pyarrow", "rich", "threadpoolctl"),
+        torch_free=True,
+    ),
     Floor(EXPLAIN, (*EXPLAIN, *RECORDS, *PREPROCESSING), ("numpy", "PIL"), torch_free=True),
     Floor(ROOF, (*ROOF, *RECORDS), ("typer",), (*ENCODERS, *MULTIMODAL, *SERVING)),
     Floor(

@@ -8,6 +8,7 @@ from torch import nn
 from encoders.base import Encoder
 from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.builders.heads import build_head
+from multimodal.builders.maps import build_maps, kept_as, token_widths
 from multimodal.config import ConfigError, Task
 from multimodal.contrastive import WIDTH, ContrastiveHead
 from multimodal.heads import ClassificationHead, Head
@@ -19,13 +20,12 @@ from multimodal.unimodal import UnimodalHeads
 from multimodal.zero_shot import ZeroShotHead
 
 
-def build_fusion(task: Task, encoders: Mapping[str, Encoder]) -> FusionModule:
-    """The fusion over all inputs.
+def build_fusion(task: Task, in_dims: Mapping[str, int]) -> FusionModule:
+    """The fusion over all inputs, whose tokens are so wide.
 
     Raises:
         ConfigError: if an argument does not suit it.
     """
-    in_dims = {name: encoder.embed_dim for name, encoder in encoders.items()}
     try:
         return create_fusion(task.fusion.name, in_dims, task.fusion.dim, **task.fusion.options())
     except (TypeError, ValueError) as error:
@@ -38,11 +38,12 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
     Args:
         heads: task -> what ``task_arguments`` gave.
     """
-    fusion, settings = build_fusion(task, encoders), task.fusion
+    maps = build_maps(task, encoders)
+    fusion, settings = build_fusion(task, token_widths(encoders, maps)), task.fusion
     built: dict[str, Head] = {}
     unimodal: dict[str, dict[str, Head]] = {}
     for name, arguments in heads.items():
-        kind, alone = task.tasks[name].type, _unimodal_heads(task, name, encoders, arguments)
+        kind, alone = task.tasks[name].type, _unimodal_heads(task, name, fusion.in_dims, arguments)
         if kind == "contrastive":
             built[name] = _contrastive_head(task, name, encoders, fusion)
         elif task.tasks[name].head == "zero_shot":
@@ -59,17 +60,16 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
         built,
         reads={name: task.task_inputs(name) for name in heads},
         unimodal=UnimodalHeads(unimodal, weight=settings.unimodal_weight, dropout=settings.dropout or 0.0),
-        layers=_new_layers(task, encoders),
+        maps=maps,
+        layers=_new_layers(task, encoders, fusion.in_dims),
         modality_dropout=settings.modality_dropout,
     )
 
 
-def _new_layers(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, NewLayers]:
+def _new_layers(task: Task, encoders: Mapping[str, Encoder], in_dims: Mapping[str, int]) -> dict[str, NewLayers]:
     """New layers over each encoder that wants some, under the first input that uses it, as the model keeps encoders."""
-    first: dict[int, str] = {}
-    kept_as = {name: first.setdefault(id(encoder), name) for name, encoder in encoders.items()}
     return {
-        kept_as[name]: NewLayers(encoders[name].embed_dim, entry.new_layers)
+        kept_as(encoders, name): NewLayers(in_dims[name], entry.new_layers)
         for name, entry in task.inputs.items()
         if entry.new_layers
     }
@@ -90,13 +90,11 @@ def _zero_shot_head(task: Task, name: str, fusion: FusionModule, arguments: Mapp
     return ZeroShotHead(fusion.in_dims, entry, head, projection=projection)
 
 
-def _unimodal_heads(
-    task: Task, name: str, encoders: Mapping[str, Encoder], arguments: Mapping[str, Any]
-) -> dict[str, Head]:
+def _unimodal_heads(task: Task, name: str, in_dims: Mapping[str, int], arguments: Mapping[str, Any]) -> dict[str, Head]:
     """Input -> head of a task that sees it alone; none where nothing has a use for them."""
     kind, late = task.tasks[name].type, task.fusion.name == "late"
     if kind == "contrastive" or (not late and task.fusion.unimodal_weight == 0):
         return {}
     tower = task.tasks[name].tower if late else ()  # auxiliary heads shall ask much of the encoder, not of a tower
-    widths = {entry: encoders[entry].embed_dim for entry in task.task_inputs(name)}
+    widths = {entry: in_dims[entry] for entry in task.task_inputs(name)}
     return {entry: build_head(kind, width, arguments, tower=tower) for entry, width in widths.items()}

@@ -10,7 +10,14 @@ import torch
 from fusion import ConcatFusion
 from multimodal.closed_form.neighbours_head import NeighboursHead
 from multimodal.closed_form.rules import closed_form_inputs, closed_form_tasks
-from multimodal.closed_form.vectors import TableVectors, columns_of, fused_vectors, read_vectors, set_missing_to_mean
+from multimodal.closed_form.vectors import (
+    TableVectors,
+    columns_of,
+    fused_vectors,
+    mapped_vectors,
+    read_vectors,
+    set_missing_to_mean,
+)
 from multimodal.config import ConfigError, Task
 from multimodal.data import RecordDataset, SampleDataset
 from multimodal.heads import ClassificationHead
@@ -74,7 +81,7 @@ def fit_heads(
     if not names:
         return {}
     assert isinstance(data, RecordDataset)  # checked with the config: of one table
-    vectors = read_vectors(data, closed_form_inputs(task), views=views)
+    vectors = mapped_vectors(model, read_vectors(data, closed_form_inputs(task), views=views))
     if vectors.errors and task.data.on_error == "raise":
         raise vectors.errors[min(vectors.errors)]
     assert isinstance(model.fusion, ConcatFusion)  # checked with the config

@@ -36,7 +36,7 @@ def check_closed_form(task: "Task") -> None:
                 f"{place}, which needs a fusion with nothing to train, and {given} trains; set fusion.name: concat "
                 f"and leave fusion.dim out, or set tasks.{name}.head: {TRAINED}"
             )
-        trained = [entry for entry in task.task_inputs(name) if not _is_frozen(task, entry)]
+        trained = [entry for entry in task.task_inputs(name) if not is_frozen(task, entry)]
         if trained:
             raise ValueError(
                 f"{place}, which needs frozen encoders, and transfer.strategy {task.transfer.strategy} may train "
@@ -54,7 +54,8 @@ def check_closed_form(task: "Task") -> None:
                 )
 
 
-def _is_frozen(task: "Task", name: str) -> bool:
+def is_frozen(task: "Task", name: str) -> bool:
+    """Whether nothing trains an input's encoder."""
     owner = task.inputs[name].share
     entry = task.inputs[name if owner is None else owner]
     return task.transfer.strategy == "linear_probe" or entry.frozen

@@ -1,7 +1,7 @@
 """What frozen encoders say of a table, as the heads of a concatenation see it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -63,6 +63,21 @@ def read_vectors(data: RecordDataset, inputs: Sequence[str], *, views: int = 1) 
     tokens = {name: np.array(values, dtype=np.float32).reshape(-1, widths[name]) for name, values in found.items()}
     present = {name: np.array(values, dtype=bool) for name, values in there.items()}
     return TableVectors(tokens, present, np.array(rows, dtype=np.int64), errors)
+
+
+@torch.inference_mode()
+def mapped_vectors(model: MultimodalModel, vectors: TableVectors) -> TableVectors:
+    """The same behind the model's maps; the map of a mean is the mean of what is mapped."""
+    tokens = {name: _mapped(model, name, values) for name, values in vectors.tokens.items()}
+    return replace(vectors, tokens=tokens)
+
+
+def _mapped(model: MultimodalModel, name: str, tokens: np.ndarray) -> np.ndarray:
+    owner = model.encoder_of[name]
+    if owner not in model.maps:
+        return tokens
+    device = next(model.maps[owner].buffers()).device
+    return model.maps[owner](torch.from_numpy(tokens).to(device)).cpu().numpy()
 
 
 @torch.no_grad()

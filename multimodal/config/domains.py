@@ -18,6 +18,21 @@ class Source(Section):
     0.3 and 1 which answers held-out target records best. Without target labels there is nothing to weigh it against."""
     method: Literal["uniform", "density_ratio", "kmm"] = "uniform"
     """How source records count among themselves: alike, by a domain classifier, or by kernel mean matching."""
+    map: Literal["none", "coral", "standardise", "subspace_alignment"] = "none"
+    """Moves the frozen features of source records to where target records are, without labels, before they train."""
+    components: int | None = Field(default=None, ge=2)
+    """subspace_alignment: principal components of each domain that are kept; left out: 20."""
+
+    @property
+    def components_kept(self) -> int:
+        """Of subspace alignment."""
+        return 20 if self.components is None else self.components
+
+    @model_validator(mode="after")
+    def _components_are_of_a_subspace(self) -> "Source":
+        if self.components is not None and self.map != "subspace_alignment":
+            raise ValueError(f"components belongs to map: subspace_alignment, and map is {self.map}; leave it out")
+        return self
 
 
 class Adapt(Section):

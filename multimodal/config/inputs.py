@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from multimodal.config.maps import FeatureMap
 from multimodal.config.section import Section
 
 
@@ -103,6 +104,8 @@ class Input(Section):
     new_layers: int = Field(default=0, ge=0)
     """Residual layers over the encoder's tokens, learned from random weights with the heads, also where the encoder
     itself is frozen."""
+    map: FeatureMap | None = None
+    """Map of a frozen encoder's tokens, fitted before training and below new layers; left out: none."""
 
     @model_validator(mode="after")
     def _one_encoder(self) -> "Input":
@@ -110,9 +113,10 @@ class Input(Section):
             raise ValueError("give either `encoder`, or `share` with the name of another input")
         scaled = self.learning_rate_scale is not None
         own = self.weights != "default" or self.frozen or scaled or self.options or self.new_layers
+        own = own or self.map is not None
         if self.share is not None and (own or self.candidates):
             raise ValueError(
-                "weights, frozen, learning_rate_scale, options, new_layers and candidates belong to the encoder; set "
-                f"them on the input {self.share!r}, whose encoder is shared"
+                "weights, frozen, learning_rate_scale, options, map, new_layers and candidates belong to the encoder; "
+                f"set them on the input {self.share!r}, whose encoder is shared"
             )
         return self

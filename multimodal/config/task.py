@@ -16,6 +16,7 @@ from multimodal.config.section import Section
 from multimodal.config.target import METRICS, Target
 from multimodal.config.train import Train
 from multimodal.config.transfer import Transfer
+from multimodal.map_rules import check_maps
 from multimodal.pairs import check_pair
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
@@ -64,6 +65,7 @@ class Task(Section):
             if target.head == "zero_shot":
                 self.zero_shot_input(name)
         check_closed_form(self)
+        check_maps(self)
         untrained = [name for name, target in self.tasks.items() if target.head != "zero_shot"]
         if self.transfer.strategy == "none" and untrained:
             raise ValueError(

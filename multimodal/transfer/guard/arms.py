@@ -26,7 +26,12 @@ BASELINES = (RAW, RANDOM)
 
 
 def compare_arms(
-    arms: Mapping[str, np.ndarray], labels: np.ndarray, *, groups: np.ndarray | None = None, seed: int = 0
+    arms: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    repeats: int = REPEATS,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Accuracy of every arm, the verdict on ``probe`` against the strongest baseline, and what to do, as JSON.
 
@@ -38,12 +43,13 @@ def compare_arms(
         arms: name -> features [n d]; ``probe``, one of ``raw`` and ``random``, and ``single:INPUT`` for several.
         labels: class of each record, int [n].
         groups: what belongs together, [n]: no fold splits a group.
+        repeats: of the folds, each time others.
         seed: of the folds.
 
     Raises:
         ValueError: if no class has two records (of two groups), or there is no baseline.
     """
-    parts = most_repeated_folds(labels, folds=FOLDS, repeats=REPEATS, groups=groups, seed=seed)
+    parts = most_repeated_folds(labels, folds=FOLDS, repeats=repeats, groups=groups, seed=seed)
     count = int(labels.max()) + 1
     answers = {MAJORITY: majority_answers(labels, parts, count)}
     answers |= {name: held_out_answers(features, labels, parts, count) for name, features in arms.items()}
@@ -62,7 +68,7 @@ def compare_arms(
         "action": _action(verdict, best),
         "inputs": _against_singles(scores, parts, groups, seed),
         "folds": int(parts.max()) + 1,
-        "repeats": REPEATS,
+        "repeats": repeats,
         "seed": seed,
         "records": len(labels),
         "groups": None if groups is None else len(np.unique(groups)),
