@@ -6,12 +6,21 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS = 120
+# Chromium reads commands at 3 and writes at 4; a shell cannot be asked for it, some know no numbers above 9
+_AS_3_AND_4 = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, number in zip(ends, (3, 4)):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 _SPOKEN = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
 
 
@@ -28,19 +37,25 @@ class Browser:
         self._in, mine = os.pipe()
         flags = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe")
         command = [CHROMIUM, *flags, f"--user-data-dir={profile}", "about:blank"]
-        script = f'exec 3<&{theirs} 4>&{mine}; exec "$@"'
         self._process = subprocess.Popen(
-            ["sh", "-c", script, "sh", *command], pass_fds=(theirs, mine), stderr=subprocess.DEVNULL
+            [sys.executable, "-c", _AS_3_AND_4, str(theirs), str(mine), *command],
+            pass_fds=(theirs, mine),
+            stderr=subprocess.DEVNULL,
         )
         os.close(theirs)
         os.close(mine)
-        self._number, self._pending, self._session = 0, b"", None
+        self._number, self._pending = 0, b""
+        self._session: str | None = None
         self.messages: list[str] = []
         """What the page said to its console, and what was refused."""
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "DOM"):
-            self.call(f"{domain}.enable")
+        try:
+            target = self.call("Target.createTarget", url="about:blank")["targetId"]
+            self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "DOM"):
+                self.call(f"{domain}.enable")
+        except BaseException:
+            self.close()
+            raise
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Sends one command of the DevTools protocol and waits for its result."""

@@ -112,10 +112,11 @@ class Service:
         self.metrics.requests.labels("refused", 429).inc()
         error = self.admission.full()
         body = to_bytes(error.content())
-        return (
-            b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n"
-            b"retry-after: %d\r\ncontent-length: %d\r\n\r\n%b" % (error.retry_after, len(body), body)
+        head = (
+            "HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\n"
+            f"retry-after: {error.retry_after}\r\ncontent-length: {len(body)}\r\n\r\n"
         )
+        return head.encode() + body
 
     @asynccontextmanager
     async def request(self, size: int) -> AsyncIterator[Pass]:
@@ -174,8 +175,8 @@ class Service:
         try:
             answers = await asyncio.gather(*waiting)
         finally:
-            for answer in waiting:
-                answer.cancel()
+            for future in waiting:
+                future.cancel()
         for row, answer in enumerate(answers):
             if not all(np.isfinite(values).all() for values in answer.outputs.values()):
                 raise RequestError(

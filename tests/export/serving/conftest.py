@@ -31,7 +31,7 @@ def wait_until_ready(client: TestClient) -> None:
 @pytest.fixture(scope="session")
 def client(bundle: Bundle) -> Iterator[TestClient]:
     """Of a server that is ready."""
-    client, _ = start(bundle.folder)
+    client, _ = start(bundle.folder, Settings(timeout_seconds=120))
     with client:
         wait_until_ready(client)
         yield client
@@ -40,7 +40,7 @@ def client(bundle: Bundle) -> Iterator[TestClient]:
 @pytest.fixture
 def running(bundle: Bundle) -> Iterator[Running]:
     """The small bundle's, on a free port."""
-    server = Running(bundle.folder)
+    server = Running(bundle.folder, "--timeout", "120", "--threads", "1")
     try:
         yield server
     finally:

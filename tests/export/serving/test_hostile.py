@@ -2,7 +2,7 @@
 
 import http.client
 import json
-import time
+import os
 
 import pytest
 from hostile import Request, requests
@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 SEED = 7
 SECONDS = 1.0
+"""Of the server's processor time, for one request: who else computes here must not fail a test."""
 GROWTH = 300_000  # kB
 QUICK, ALL = 160, 1200
 
@@ -39,9 +40,9 @@ def test_a_thousand_hostile_requests_leave_the_server_as_it_was(running: Running
     send(running, Request("honest", b'{"text": "red"}'))
     before, slowest = resident(running), (0.0, "")
     for index, request in enumerate(requests(SEED, ALL, model="fruit")):
-        start = time.perf_counter()
+        start = processor_seconds(running)
         status, body = send(running, request)
-        slowest = max(slowest, (time.perf_counter() - start, f"{index} {request.name}"))
+        slowest = max(slowest, (processor_seconds(running) - start, f"{index} {request.name}"))
         assert status < 500, (index, request.name, body[:300])
     assert running.process.poll() is None
     assert slowest[0] <= SECONDS, slowest
@@ -62,6 +63,13 @@ def send(running: Running, request: Request) -> tuple[int, bytes]:
         return reply.status, reply.read()
     finally:
         connection.close()
+
+
+def processor_seconds(running: Running) -> float:
+    """User and system."""
+    with open(f"/proc/{running.process.pid}/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(running: Running) -> int:
