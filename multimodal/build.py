@@ -1,6 +1,6 @@
 """The one place that turns a job description into objects."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,15 +11,18 @@ from encoders import create_encoder, find_encoder
 from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
 from fusion import ConcatFusion, FusionModule, LateFusion, create_fusion
+from multimodal.arcface import ArcFaceHead
 from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Target, Task
 from multimodal.contrastive import ContrastiveHead
 from multimodal.decoding import Decoding, Softmax
+from multimodal.embedding import EmbeddingHead
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.late import LateHead
 from multimodal.model import MultimodalModel
 from multimodal.pairs import evaluation_views
 from multimodal.records import InputReader, RecordError, Records, class_label, is_missing
+from multimodal.supcon import SupConHead
 from multimodal.targets import (
     ClassTarget,
     LabelSetTarget,
@@ -46,10 +49,19 @@ from multimodal.transfer import (
 )
 from multimodal.unimodal import UnimodalHeads
 
-HEADS: dict[str, type[Head]] = {
+
+def embedding_head(in_dim: int, *, labels: Sequence[str], loss: str, **arguments: Any) -> EmbeddingHead:
+    """The head of an embedding task, by its loss."""
+    if loss == "arcface":
+        return ArcFaceHead(in_dim, num_labels=len(labels), **arguments)
+    return SupConHead(in_dim, **arguments)
+
+
+HEADS: dict[str, Callable[..., Head]] = {
     "classification": ClassificationHead,
     "multilabel": MultilabelHead,
     "regression": RegressionHead,
+    "embedding": embedding_head,
 }
 
 
@@ -145,14 +157,16 @@ def head_arguments(
                 "regression needs at least two"
             )
         return {"mean": float(np.mean(numbers)), "std": float(np.std(numbers)), "unit": target.unit}
-    counts = class_counts(values) if target.type == "classification" else label_counts(values)
+    counts = label_counts(values) if target.type == "multilabel" else class_counts(values)
     labels = sorted(counts)
-    fewest = 2 if target.type == "classification" else 1
+    fewest = 1 if target.type == "multilabel" else 2
     if len(labels) < fewest:
         raise ConfigError(
             f"tasks.{name}: column {column!r} of {records.source} has {len(labels)} distinct labels ({labels}); "
             f"{target.type} needs at least {fewest}"
         )
+    if target.type == "embedding":
+        return {"labels": labels, **_embedding_arguments(target)}
     known = sum(not is_missing(value) for value in values)
     arguments: dict[str, Any] = {
         "labels": labels,
@@ -166,6 +180,13 @@ def head_arguments(
     if target.type == "multilabel":
         arguments["threshold"] = target.threshold
     return arguments
+
+
+def _embedding_arguments(target: Target) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"loss": target.loss, "width": target.width}
+    if target.loss == "arcface":
+        arguments["margin"] = target.margin
+    return arguments if target.temperature is None else arguments | {"temperature": target.temperature}
 
 
 def task_arguments(task: Task, name: str, records: Records) -> dict[str, Any]:
@@ -209,7 +230,9 @@ def build_target(task: Task, name: str, arguments: Mapping[str, Any]) -> TargetR
     if kind == "regression":
         return NumberTarget(column)
     labels = tuple(arguments["labels"])
-    return ClassTarget(column, labels) if kind == "classification" else LabelSetTarget(column, labels)
+    if kind == "multilabel":
+        return LabelSetTarget(column, labels)
+    return ClassTarget(column, labels, open_set=kind == "embedding")
 
 
 def _pair_target(task: Task, name: str) -> PairTarget:

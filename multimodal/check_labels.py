@@ -66,6 +66,11 @@ def _evaluation_problems(labels: _Column, name: str, kind: str, train: _Column |
         yield labels.split.problem("warning", message, labels.name)
     if train is None or kind == "regression":
         return
+    if kind == "embedding":  # labels that training lacks are what it is for
+        if labels.counts and max(labels.counts.values()) < 2:
+            message = f"has no label twice, so no record of it has another to find; {name} is not evaluated here"
+            yield labels.split.problem("warning", message, labels.name)
+        return
     for label in sorted(labels.counts.keys() - train.counts.keys()):
         count = labels.counts[label]
         near = nearest_label(label, train.counts)

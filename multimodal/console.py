@@ -92,7 +92,7 @@ def _transfer_lines(values: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-HEADLINES = ("accuracy", "r2", "top1")
+HEADLINES = ("accuracy", "r2", "top1", "recall_at_1")
 """The metric that stands for a task, in order of preference."""
 
 

@@ -44,6 +44,8 @@ class ClassTarget:
 
     column: str
     labels: tuple[str, ...]
+    open_set: bool = False
+    """Whether other labels than these are as good: records are compared with each other, not with a list."""
     index: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -51,8 +53,8 @@ class ClassTarget:
 
     @property
     def placeholder(self) -> Cell:
-        """The first class."""
-        return np.int64(0)
+        """The first class; of an open set -1, which is none: records of one class meet in the loss."""
+        return np.int64(-1 if self.open_set else 0)
 
     def read(self, row: Mapping[str, Any]) -> Cell | None:
         """Index of the class; None where the cell is empty or the class was not in training."""
@@ -174,7 +176,7 @@ def read_labels(value: Any, kind: str) -> tuple[Any, ...]:
         return ()
     if kind == "regression":
         return (parse_number(value),)
-    return (class_label(value),) if kind == "classification" else label_set(value)
+    return label_set(value) if kind == "multilabel" else (class_label(value),)
 
 
 def nearest_label(label: str, known: Iterable[str]) -> str | None:

@@ -59,7 +59,7 @@ def transfer_check(
     task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
     job = Job.build(task, read_tables(task, train=train, valid=valid, root=root), base)
     kept = cache_folder() if cache else None
-    rows = {name: _labelled(job, name) for name in task.tasks if isinstance(job.targets[name], ClassTarget)}
+    rows = {name: _labelled(job, name) for name in task.tasks if _has_classes(job, name)}
     reasons = {name: _reason(job, name, rows.get(name)) for name in task.tasks}
     measured = {name: labelled for name, labelled in rows.items() if reasons[name] is None}
     tasks = {name: _not_measured(reason) for name, reason in reasons.items()}
@@ -94,6 +94,11 @@ def _labelled(job: Job, name: str) -> _Labelled:
     cells = [target.read({column: value}) for value in values]
     rows = [row for row, cell in enumerate(cells) if cell is not None]
     return _Labelled(np.array(rows), np.array([int(cell) for cell in cells if cell is not None]))
+
+
+def _has_classes(job: Job, name: str) -> bool:
+    target = job.targets[name]
+    return isinstance(target, ClassTarget) and not target.open_set
 
 
 def _reason(job: Job, name: str, labelled: _Labelled | None) -> str | None:

@@ -33,6 +33,7 @@ RECORDS = tuple(
         "media",
         "metrics",
         "records",
+        "retrieval",
         "threads",
     )
 )

@@ -58,6 +58,11 @@ class Task(Section):
                 raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
             if target.type == "contrastive":
                 check_pair(self, name)
+            if target.type == "embedding" and self.fusion.name == "late":
+                raise ValueError(
+                    f"tasks.{name}: an embedding task needs one vector of all inputs, and late fusion keeps them "
+                    "apart; set fusion.name: attention, gated or concat"
+                )
         self._check_metric()
         balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
         if len(balanced) > 1:
