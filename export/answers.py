@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from multimodal.decoding import EMBEDDING, Prediction
+from export.vectors import vector_output
+from multimodal.decoding import Prediction
 from multimodal.records import RecordError, read_records
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def write_predictions(
     out: str | Path,
     *,
     embeddings: str | Path | None = None,
+    task: str | None = None,
     batch_size: int = 32,
     complain: Callable[[str], None] | None = None,
     root: str | Path | None = None,
@@ -33,12 +35,13 @@ def write_predictions(
     """Answers a table into a CSV file with one line a record, in the table's order; arrays never pile up.
 
     Columns: ``<task>`` and ``<task>_probability`` (regression: ``<task>`` alone; multilabel: labels joined by
-    ``;`` and the smallest of their probabilities), and ``error``, empty where the record was answered. The
-    file appears when it is complete.
+    ``;`` and the smallest of their probabilities; embedding: none), and ``error``, empty where the record was
+    answered. The file appears when it is complete.
 
     Args:
         data: a manifest's path, ``Records`` or a DataFrame.
-        embeddings: takes the fused vectors as float32 ``[n f]`` (.npy), NaN where a record was not answered.
+        embeddings: takes vectors of length 1 as float32 ``[n d]`` (.npy), NaN where a record was not answered.
+        task: whose vectors, as ``vector_output`` chooses them.
         complain: is told of each record that was not answered: where, and why.
         root, allow_outside: of the media, as ``read_records`` takes them.
 
@@ -47,13 +50,9 @@ def write_predictions(
 
     Raises:
         ManifestError: if the table cannot be read.
-        ValueError: if embeddings are asked of a bundle without them.
+        LookupError, ValueError: if embeddings are asked of a bundle without them, as ``vector_output`` raises them.
     """
-    if embeddings is not None and not predictor.bundle.embedding:
-        raise ValueError(
-            f"{predictor.bundle.folder} has no output for embeddings; export it again with embedding=True, or leave "
-            "them out"
-        )
+    output = None if embeddings is None else vector_output(predictor.bundle, task)
     table = read_records(data, root=root, allow_outside=allow_outside)
     batches = predictor.predict_batches(table, batch_size=batch_size, on_error="return")
     columns = {name: entry.column for name, entry in predictor.inputs.items()}
@@ -62,12 +61,13 @@ def write_predictions(
         lines = stack.enter_context(_appearing(Path(out)))
         lines.write(_csv_line(prediction_columns(predictor.tasks)))
         vectors = None
-        if embeddings is not None:
-            vectors = stack.enter_context(_growing_array(Path(embeddings), predictor.embedding_width))
+        if embeddings is not None and output is not None:
+            width = predictor.output_width(output)
+            vectors = stack.enter_context(_growing_array(Path(embeddings), width))
         for batch in batches:
             lines.writelines(_csv_line(prediction_cells(predictor.tasks, answer)) for answer in batch)
-            if vectors is not None:
-                vectors(np.stack([_vector(answer, predictor.embedding_width) for answer in batch]))
+            if vectors is not None and output is not None:
+                vectors(np.stack([_vector(answer, output, width) for answer in batch]))
             for number, answer in enumerate(batch, row):
                 if isinstance(answer, RecordError):
                     failed += 1
@@ -86,7 +86,8 @@ def prediction_columns(tasks: Mapping[str, str]) -> list[str]:
     """
     columns = []
     for task, kind in tasks.items():
-        columns += [task] if kind == "regression" else [task, f"{task}_probability"]
+        if kind != "embedding":
+            columns += [task] if kind == "regression" else [task, f"{task}_probability"]
     return [*columns, "error"]
 
 
@@ -104,7 +105,7 @@ def prediction_cells(tasks: Mapping[str, str], answer: Answer) -> list[str]:
         prediction = answer[task]
         if kind == "regression":
             cells.append(repr(prediction.value))
-        else:
+        elif kind != "embedding":
             label = ";".join(prediction.labels) if prediction.label is None else prediction.label
             cells += [label, "" if prediction.probability is None else repr(prediction.probability)]
     return [*cells, ""]
@@ -116,8 +117,8 @@ def _csv_line(cells: Sequence[str]) -> bytes:
     return line.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _vector(answer: Answer, width: int) -> np.ndarray:
-    vector = None if isinstance(answer, RecordError) else answer[EMBEDDING].embedding
+def _vector(answer: Answer, output: str, width: int) -> np.ndarray:
+    vector = None if isinstance(answer, RecordError) else answer[output].embedding
     return np.full(width, np.nan, np.float32) if vector is None else vector
 
 

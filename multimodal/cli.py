@@ -9,6 +9,7 @@ import typer
 from multimodal.commands.encoders import doctor, encoders
 from multimodal.commands.explain import explain
 from multimodal.commands.export import export, verify
+from multimodal.commands.gallery import gallery
 from multimodal.commands.options import EXIT_NOTHING_DONE
 from multimodal.commands.predict import predict
 from multimodal.commands.train import check, demo, evaluate, train
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for command in (demo, check, transfer_check, train, evaluate, explain, export, verify, predict, encoders, doctor):
     app.command()(command)  # in the order of a job
+app.add_typer(gallery, name="gallery")
 
 
 def _check_packages() -> None:

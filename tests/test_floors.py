@@ -101,7 +101,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         SERVING,
         (*SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
         ("numpy", "onnxruntime"),
-        lazy_outside=("starlette", "uvicorn"),
+        lazy_outside=("faiss", "starlette", "uvicorn"),
         torch_free=True,
     ),
 )

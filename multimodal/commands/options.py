@@ -12,3 +12,17 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a trai
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of an exported bundle.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Changes a value of the config.")]
 Table = Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")]
+
+
+def _device(value: str) -> str:
+    """The value, where it names a device."""
+    from export.session import device_index
+
+    try:
+        device_index(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
+
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=_device)]

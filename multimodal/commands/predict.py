@@ -5,18 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder, Device
 from multimodal.console import complain, say, show_table
-
-
-def _device(value: str) -> str:
-    from export.session import device_index
-
-    try:
-        device_index(value)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    return value
 
 
 def predict(
@@ -28,8 +18,9 @@ def predict(
     text: Annotated[str | None, typer.Option(help="The only text input's text.")] = None,
     audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
     embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="Whose embeddings, where there are several.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=_device)] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export import Predictor
@@ -42,20 +33,21 @@ def predict(
         raise typer.BadParameter("name the file for the answers, for example --out preds.csv", param_hint="--out")
     predictor = Predictor.load(bundle, device=device)
     if data is None:
-        _predict_one(predictor, _record(predictor, inputs or [], single))
+        _predict_one(predictor, one_record(predictor, inputs or [], single))
     else:
         from export.predictor import write_predictions
 
         assert out is not None
         failed, total = write_predictions(
-            predictor, data, out, embeddings=embeddings, batch_size=batch_size, complain=complain
+            predictor, data, out, embeddings=embeddings, task=task, batch_size=batch_size, complain=complain
         )
         say(f"{out}: {total - failed} of {total} records answered")
         if failed:
             raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)
 
 
-def _record(predictor: Any, inputs: list[str], single: dict[str, str | None]) -> dict[str, str]:
+def one_record(predictor: Any, inputs: list[str], single: dict[str, str | None]) -> dict[str, str]:
+    """The record that a command's options describe."""
     record = {}
     for entry in inputs:
         name, separator, given = entry.partition("=")
@@ -80,7 +72,9 @@ def _predict_one(predictor: Any, record: dict[str, str]) -> None:
     rows = []
     for task in predictor.tasks:  # the embedding, which is no task, has no line
         prediction = answers[task]
-        if prediction.value is not None:
+        if prediction.embedding is not None:
+            rows.append((task, f"(a vector of {len(prediction.embedding)} numbers: --data, --embeddings)", ""))
+        elif prediction.value is not None:
             unit = predictor.decodings[task].unit
             rows.append((task, f"{prediction.value:.6g} {unit}".strip(), ""))
         else:
