@@ -104,7 +104,9 @@ def _has_classes(job: Job, name: str) -> bool:
 def _reason(job: Job, name: str, labelled: _Labelled | None) -> str | None:
     """Why the gap of a task is not measured; None where it is."""
     if labelled is None:
-        return f"it is a {job.task.tasks[name].type} task, and arms are compared by the classes that they tell right"
+        kind = job.task.tasks[name].type
+        article = "an" if kind == "embedding" else "a"
+        return f"it is {article} {kind} task, and arms are compared by the classes that they tell right"
     if all(has_random_weights(job.encoders[entry]) for entry in job.task.task_inputs(name)):
         return NO_WEIGHTS
     if most_folds(labelled.classes) < 2:
