@@ -277,7 +277,7 @@ def selection_score(metrics: Mapping[str, Metrics], metric: str) -> float:
     Args:
         metrics: task -> what ``task_metrics`` gave.
         metric: "mean" over the tasks that define theirs (accuracy, for multilabel macro F1, for regression R2, for
-            pairs top1, for embeddings recall_at_1);
+            pairs top1, for embeddings map);
             or "TASK.METRIC". Errors (rmse, mae) count negative; in the mean nothing counts less than -1.
 
     >>> selection_score({"price": {"rmse": {"value": 2.0}}}, "price.rmse")
@@ -314,7 +314,7 @@ def _score_names(scores: Metrics) -> list[str]:
 def _main_score(scores: Metrics) -> str:
     if "r2" in scores:
         return "r2"
-    for name in ("top1", "recall_at_1"):
+    for name in ("top1", "map"):
         if name in scores:
             return name
     return "macro_f1" if "micro_f1" in scores else "accuracy"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from export.gallery.contents import SAME
-from export.gallery.index import ExactIndex, chunks
+from export.gallery.index import ExactIndex, chunks, unit_rows
 from export.gallery.refusal import Unknowns
 
 
@@ -24,46 +24,44 @@ class Nearness(NamedTuple):
 
 def nearness_of_records(index: ExactIndex, labels: Sequence[str], vectors: np.ndarray) -> Nearness:
     """Of labelled records; where none is of an unknown product, the known ones with their own product hidden."""
-    places = {label: place for place, label in enumerate(index.contents.labels)}
-    own = np.array([places.get(label, -1) for label in labels], dtype=np.int64)
-    near, others, same = [], [], []
-    for rows, part in chunks(vectors, len(index.contents.vectors)):
-        similarities, mine = index.similarities(part), own[rows]
-        near.append(similarities.max(axis=1))
-        at_home = np.where(mine >= 0, similarities[np.arange(len(part)), mine], -1.0)
-        same.append(at_home >= 1 - SAME)
-        others.append(_without_own(similarities, mine))
-    best, hidden, enrolled = (np.concatenate(values) if values else np.zeros(0) for values in (near, others, same))
-    known, unknown = (own >= 0) & (enrolled == 0), own < 0
-    if unknown.any():
-        return Nearness(best[known], best[unknown], "records", int(enrolled.sum()))
-    return Nearness(best[known], _finite(hidden[known]), "products left out", int(enrolled.sum()))
+    contents = index.contents
+    enrolled, places = contents.by_product, {label: place for place, label in enumerate(contents.labels)}
+    is_new = np.array([not _holds(enrolled.get(label), one) for label, one in zip(labels, vectors, strict=True)], bool)
+    own = np.array([places.get(label, -1) for label in labels], dtype=np.int64)[is_new]
+    best, hidden = np.zeros(len(own)), np.zeros(len(own))
+    for rows, part in chunks(vectors[is_new], len(places)):
+        similarities = index.similarities(part)
+        best[rows], hidden[rows] = similarities.max(axis=1), _without_own(similarities, own[rows])
+    known, left_out = own >= 0, int((~is_new).sum())
+    if known.all():
+        return Nearness(best, hidden, "products left out", left_out)
+    return Nearness(best[known], best[~known], "records", left_out)
 
 
 def nearness_within(index: ExactIndex) -> Nearness:
-    """Of the gallery's own vectors, each one left out; unknown is each with its whole product hidden.
+    """Of the gallery's own vectors, each left out of its product's mean; unknown is each with its product hidden.
 
     Vectors of one product are often of one session, so that this looks better than new records will.
     """
-    vectors, owners = index.contents.vectors, index.contents.owners
-    alone = np.array(list(index.contents.products.values()))[owners] < 2
-    near, others = [], []
-    for rows, part in chunks(vectors, len(vectors)):
-        cosines = part @ vectors.T
-        cosines[np.arange(len(rows)), rows] = -np.inf
-        similarities = np.maximum.reduceat(cosines, index.contents.starts, axis=1)
-        near.append(similarities.max(axis=1))
-        others.append(_without_own(similarities, owners[rows]))
-    return Nearness(np.concatenate(near)[~alone], _finite(np.concatenate(others)), "products left out")
+    contents = index.contents
+    vectors, owners = contents.vectors, contents.owners
+    sums = np.add.reduceat(vectors, contents.starts, axis=0)
+    alone = np.array(list(contents.products.values()))[owners] < 2
+    best, hidden = np.zeros(len(vectors)), np.zeros(len(vectors))
+    for rows, part in chunks(vectors, len(sums)):
+        similarities, own = index.similarities(part), owners[rows]
+        hidden[rows] = _without_own(similarities, own)
+        best[rows] = np.maximum(hidden[rows], (part * unit_rows(sums[own] - part)).sum(axis=1))
+    return Nearness(best[~alone], hidden, "products left out")
+
+
+def _holds(vectors: np.ndarray | None, vector: np.ndarray) -> bool:
+    """Whether a product was enrolled with this very vector."""
+    return vectors is not None and bool((vectors @ vector).max() >= 1 - SAME)
 
 
 def _without_own(similarities: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Highest of each row but that of its own product; -inf where there is no other."""
-    hidden = similarities.copy()
-    rows = np.flatnonzero(own >= 0)
+    """Highest of each row but that of its own product; there are at least two."""
+    hidden, rows = similarities.copy(), np.flatnonzero(own >= 0)
     hidden[rows, own[rows]] = -np.inf
     return hidden.max(axis=1)
-
-
-def _finite(values: np.ndarray) -> np.ndarray:
-    return values[np.isfinite(values)]

@@ -19,7 +19,7 @@ class Match:
 
     label: str
     similarity: float
-    """Cosine to the nearest of its vectors, -1 to 1."""
+    """Cosine to the mean direction of its vectors, -1 to 1."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,26 @@ class Index(Protocol):
 
 
 class ExactIndex:
-    """Every vector is compared: one matrix product, then the best of each product.
+    """Every product is compared by the mean direction of its vectors: one matrix product.
+
+    The nearest class mean: of a few photos it is steadier than the nearest single one (``benchmarks/gallery.md``).
+
+    When not to use: where a product has looks that have nothing in common; enrol each under a label of its own.
 
     Args:
         contents: with at least one product.
     """
 
     def __init__(self, contents: Contents) -> None:
-        self.contents = contents
+        self.contents, self.directions = contents, mean_directions(contents)
 
     def similarities(self, queries: np.ndarray) -> np.ndarray:
-        """Cosine of each query to the nearest vector of each product, [q p]."""
-        return np.maximum.reduceat(queries @ self.contents.vectors.T, self.contents.starts, axis=1)
+        """Cosine of each query to each product, [q p]."""
+        return queries @ self.directions.T
 
     def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """As ``Index`` has it."""
-        parts = [_highest(self.similarities(part), k) for _, part in chunks(queries, len(self.contents.vectors))]
+        parts = [_highest(self.similarities(part), k) for _, part in chunks(queries, len(self.directions))]
         similarities, places = zip(*parts, strict=True)
         return np.concatenate(similarities), np.concatenate(places)
 
@@ -71,9 +75,10 @@ class ExactIndex:
 class FaissIndex:
     """A graph of neighbours that a search walks along: fast among millions, and a product may be overlooked.
 
-    Malkov and Yashunin (2018), https://arxiv.org/abs/1603.09320, as faiss has it.
+    Malkov and Yashunin (2018), https://arxiv.org/abs/1603.09320, as faiss has it, over the same mean directions.
 
-    When not to use: below some 100,000 vectors, where comparing all is as fast and exact.
+    When not to use: below some 100,000 products: comparing all is fast enough then, and exact; and building the graph
+    takes longer than reading the gallery.
 
     Args:
         contents: with at least one product.
@@ -88,34 +93,25 @@ class FaissIndex:
         except ModuleNotFoundError as error:
             line = "faiss is not installed; run: pip install 'multimodal-transfer[faiss]', or take index='exact'"
             raise ModuleNotFoundError(line, name="faiss") from error
-        self.owners, self.num_products = contents.owners, len(contents.products)
         self.graph = faiss.IndexHNSWFlat(contents.source.width, _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
-        self.graph.hnsw.efSearch = _EFFORT
-        self.graph.add(contents.vectors)
+        self.graph.add(mean_directions(contents))
 
     def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As ``Index`` has it; looks at more vectors until k products are among them."""
-        wanted = 4 * k
-        while True:
-            wanted = min(wanted, self.graph.ntotal)
-            self.graph.hnsw.efSearch = max(_EFFORT, wanted)
-            cosines, rows = self.graph.search(queries, wanted)  # the nearest first; row -1 where none was found
-            found = [_firsts(values, self.owners[own[own >= 0]], k) for values, own in zip(cosines, rows, strict=True)]
-            if wanted == self.graph.ntotal or all(len(places) == k for _, places in found):
-                return _stack(found)
-            wanted *= 4
+        """As ``Index`` has it."""
+        self.graph.hnsw.efSearch = max(_EFFORT, k)
+        similarities, places = self.graph.search(queries, k)
+        found = int((places >= 0).all(axis=0).sum())  # -1 where the walk found no more, always at the end
+        return similarities[:, :found], places[:, :found]
 
 
-def _firsts(cosines: np.ndarray, owners: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first k distinct owners of sorted cosines, and the cosine of each."""
-    positions = np.sort(np.unique(owners, return_index=True)[1])[:k]
-    return cosines[positions], owners[positions]
+def mean_directions(contents: Contents) -> np.ndarray:
+    """The mean of each product's vectors at length 1, float32 [p d]."""
+    return unit_rows(np.add.reduceat(contents.vectors, contents.starts, axis=0))
 
 
-def _stack(found: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """All rows as short as the shortest."""
-    length = min(len(places) for _, places in found)
-    return np.stack([values[:length] for values, _ in found]), np.stack([places[:length] for _, places in found])
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Each row at length 1; a row of zeros, which has no direction, stays."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12).astype(np.float32)
 
 
 def _highest(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

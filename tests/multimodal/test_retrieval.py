@@ -56,7 +56,8 @@ def test_a_table_without_two_of_a_label_defines_no_score():
         selection_score({"product": metrics}, "mean")
 
 
-def test_recall_at_1_chooses_where_the_mean_is_asked_for():
-    metrics = task_metrics(Embedding(), np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]]), np.array([0, 0, 1, 1]))
-    assert selection_score({"product": metrics}, "mean") == 1.0
+def test_the_average_precision_chooses_where_the_mean_is_asked_for():
+    near = np.array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    metrics = task_metrics(Embedding(), near, np.array([4, 7, 4]))
+    assert selection_score({"product": metrics}, "mean") == 0.5
     assert selection_score({"product": metrics}, "product.recall_at_5") == 1.0
