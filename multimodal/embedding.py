@@ -26,7 +26,7 @@ class EmbeddingHead(Head):
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """The embeddings."""
-        return F.normalize(self.linear(fused), dim=1)
+        return F.normalize(self.linear(fused).float(), dim=1)
 
     def loss(self, outputs: Float[Tensor, "b c"], target: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
         """Loss of each record over that of embeddings that know nothing; 0 where the target is below 0."""

@@ -89,16 +89,16 @@ class Gallery:
         """
         folder = Path(folder)
         predictor = Predictor.load(bundle) if isinstance(bundle, str | Path) else bundle
-        exists = (folder / GALLERY_FILE).is_file()
-        if predictor is None or not (create or exists):
-            return cls(folder, read_contents(folder), predictor, index=index)
-        contents = read_contents(folder) if exists else None
-        if task is None and contents is not None and contents.source.sha256 == vector_digest(predictor.bundle):
-            task = contents.source.output
-        source = source_of(predictor, task)
-        if contents is not None:
+        is_read = predictor is None or not create or (folder / GALLERY_FILE).is_file()
+        contents = read_contents(folder) if is_read else None
+        if predictor is not None:
+            if task is None and contents is not None and contents.source.sha256 == vector_digest(predictor.bundle):
+                task = contents.source.output
+            source = source_of(predictor, task)
+            contents = Contents.empty(source) if contents is None else contents
             check_source(folder, contents.source, source)
-        return cls(folder, Contents.empty(source) if contents is None else contents, predictor, index=index)
+        assert contents is not None  # without a predictor it was read
+        return cls(folder, contents, predictor, index=index)
 
     @property
     def products(self) -> dict[str, int]:
