@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from export.gallery.contents import SAME
+from export.gallery.contents import holds
 from export.gallery.index import ExactIndex, chunks, unit_rows
 from export.gallery.refusal import Unknowns
 
@@ -26,7 +26,10 @@ def nearness_of_records(index: ExactIndex, labels: Sequence[str], vectors: np.nd
     """Of labelled records; where none is of an unknown product, the known ones with their own product hidden."""
     contents = index.contents
     enrolled, places = contents.by_product, {label: place for place, label in enumerate(contents.labels)}
-    is_new = np.array([not _holds(enrolled.get(label), one) for label, one in zip(labels, vectors, strict=True)], bool)
+    is_new = np.array(
+        [label not in enrolled or not holds(enrolled[label], one) for label, one in zip(labels, vectors, strict=True)],
+        dtype=bool,
+    )
     own = np.array([places.get(label, -1) for label in labels], dtype=np.int64)[is_new]
     best, hidden = np.zeros(len(own)), np.zeros(len(own))
     for rows, part in chunks(vectors[is_new], len(places)):
@@ -53,11 +56,6 @@ def nearness_within(index: ExactIndex) -> Nearness:
         hidden[rows] = _without_own(similarities, own)
         best[rows] = np.maximum(hidden[rows], (part * unit_rows(sums[own] - part)).sum(axis=1))
     return Nearness(best[~alone], hidden, "products left out")
-
-
-def _holds(vectors: np.ndarray | None, vector: np.ndarray) -> bool:
-    """Whether a product was enrolled with this very vector."""
-    return vectors is not None and bool((vectors @ vector).max() >= 1 - SAME)
 
 
 def _without_own(similarities: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ from export.gallery.refusal import Refusal
 from export.gallery.source import Source
 
 SAME = 1e-5
-"""Of 1 - cosine: below it two vectors are of one record; those of two batches differ by some 1e-7."""
+"""Largest difference of two vectors' numbers that rounding may make: in another batch it is some 1e-7. Cosines tell
+less: those of two photos of one product can be 1 to six digits."""
 _LENGTH_TOLERANCE = 1e-3
 
 
@@ -64,7 +65,7 @@ class Contents:
         kept = {label: [own] for label, own in self.by_product.items()}
         for label, vector in zip(labels, vectors, strict=True):
             own = kept.setdefault(label, [])
-            if all((part @ vector).max() < 1 - SAME for part in own):
+            if not any(holds(part, vector) for part in own):
                 own.append(vector[None])
         return self._with(kept)
 
@@ -77,6 +78,11 @@ class Contents:
         vectors = np.concatenate([self.vectors[:0], *joined.values()])
         products = {label: len(own) for label, own in joined.items()}
         return replace(self, products=products, vectors=vectors)
+
+
+def holds(vectors: np.ndarray, vector: np.ndarray) -> bool:
+    """Whether one of the vectors [m d] is this one, but for rounding."""
+    return bool((np.abs(vectors - vector).max(axis=1) <= SAME).any())
 
 
 def checked_vectors(vectors: np.ndarray, width: int) -> np.ndarray:

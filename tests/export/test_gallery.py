@@ -125,21 +125,23 @@ def test_records_that_cannot_be_used_are_listed_and_the_others_enrolled(gallery,
     assert "broken.png" in (tmp_path / "found.csv").read_text().splitlines()[3]
     only_bad = write_table(shop / "bad.csv", rows[2:])
     assert command("add", shop_bundle, gallery.folder, "--data", only_bad, "--label", "product").exit_code == 1
-    with pytest.raises(RecordError, match="names no product"):
+    with pytest.raises(RecordError, match=r"'broken.png': is not a readable"):
         gallery.add(only_bad, "product")
+    with pytest.raises(RecordError, match="names no product; fill it in"):
+        gallery.add(write_table(shop / "nameless.csv", rows[3:]), "product")
     with pytest.raises(ValueError, match="on_error is 'skip'; give 'raise' or 'return'"):
         gallery.add(table, "product", on_error="skip")
 
 
 def test_the_threshold_leaves_out_photos_that_are_enrolled_themselves(gallery, shop):
-    both = [*csv.DictReader((shop / "enrol.csv").open()), *csv.DictReader((shop / "valid.csv").open())]
+    both = [*read_records(shop / "enrol.csv").rows, *read_records(shop / "valid.csv").rows]
     done = gallery.calibrate(write_table(shop / "both.csv", both), "product")
     assert (done.left_out, done.refusal.known, done.refusal.unknown) == (20, 25, 5)
     assert done.refusal == gallery.calibrate(shop / "valid.csv", "product").refusal
 
 
 def test_without_records_of_other_products_the_known_ones_stand_in_with_their_own_hidden(gallery, shop):
-    rows = [row for row in csv.DictReader((shop / "valid.csv").open()) if row["product"] not in UNKNOWN]
+    rows = [row for row in read_records(shop / "valid.csv").rows if row["product"] not in UNKNOWN]
     refusal = gallery.calibrate(write_table(shop / "known.csv", rows), "product").refusal
     assert (refusal.known, refusal.unknown, refusal.unknowns) == (25, 25, "products left out")
     assert refusal.auroc > 0.8

@@ -71,6 +71,14 @@ def test_enrolling_again_changes_nothing(gallery):
     assert (done.added, done.repeated, done.products) == (1, 1, ("q",))
 
 
+def test_two_photos_that_look_alike_are_two_but_rounding_makes_none(gallery):
+    near = unit(1)[0] + np.array([2e-4, *[0] * (WIDTH - 1)], np.float32)
+    rounded = (unit(1)[0] * np.float32(1 + 1e-6)).astype(np.float32)
+    assert 1 - float(near @ unit(1)[0] / np.linalg.norm(near)) < 1e-6  # cosines hardly tell them apart
+    done = gallery.add_vectors(["p0", "p0"], np.stack([near, rounded]))
+    assert (done.added, done.repeated) == (1, 1)
+
+
 def test_removing_again_changes_nothing(gallery):
     assert "p0" in {match.label for match in gallery.search_vectors(unit(1), k=10)[0].matches}
     assert gallery.remove("p0") == 1
