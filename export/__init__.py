@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from export.answers import write_predictions
     from export.bundle import Bundle, BundleError
     from export.exporter import export_bundle
+    from export.gallery import Gallery, GalleryError
     from export.parity import ParityError
     from export.predictor import Predictor
     from export.session import DeviceError
@@ -18,6 +19,8 @@ __all__ = [
     "Bundle",
     "BundleError",
     "DeviceError",
+    "Gallery",
+    "GalleryError",
     "ParityError",
     "Prediction",
     "Predictor",
@@ -31,6 +34,8 @@ _HOMES = {
     "Bundle": "export.bundle",
     "BundleError": "export.bundle",
     "DeviceError": "export.session",
+    "Gallery": "export.gallery",
+    "GalleryError": "export.gallery",
     "ParityError": "export.parity",
     "Prediction": "multimodal.decoding",
     "Predictor": "export.predictor",

@@ -20,7 +20,8 @@ from export.answer_files import (
 )
 from export.batching import LOOK_AHEAD, Answer
 from export.bundle import BUNDLE_FILE
-from multimodal.decoding import EMBEDDING
+from export.vectors import vector_output
+from multimodal.decoding import Prediction
 from multimodal.records import RecordError, Records, read_records
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def write_predictions(
     out: str | Path,
     *,
     embeddings: str | Path | None = None,
+    task: str | None = None,
     batch_size: int = 32,
     complain: Callable[[str], None] | None = None,
     root: str | Path | None = None,
@@ -43,13 +45,14 @@ def write_predictions(
     """Answers a table into a file with one line a record, in the table's order; arrays never pile up.
 
     Columns: ``<task>`` and ``<task>_probability`` (regression: ``<task>`` alone; multilabel: labels joined by
-    ``;`` and the smallest of their probabilities), and ``error``, empty where the record was answered. The
-    file appears when it is complete; until then its answers are in ``.<name>.partial``.
+    ``;`` and the smallest of their probabilities; embedding: none), and ``error``, empty where the record was
+    answered. The file appears when it is complete; until then its answers are in ``.<name>.partial``.
 
     Args:
         data: a manifest's path, ``Records`` or a DataFrame.
         out: ``.csv``, ``.jsonl`` or ``.parquet``.
-        embeddings: takes the fused vectors as float32 ``[n f]`` (.npy), NaN where a record was not answered.
+        embeddings: takes vectors of length 1 as float32 ``[n d]`` (.npy), NaN where a record was not answered.
+        task: whose vectors, as ``vector_output`` chooses them.
         complain: is told of each record that was not answered: where, and why.
         root, allow_outside: of the media, as ``read_records`` takes them.
         resume: goes on where a killed process stopped, and keeps what there is if this one fails; starts where
@@ -61,28 +64,24 @@ def write_predictions(
 
     Raises:
         ManifestError: if the table cannot be read.
-        ResumeError: if the answers were begun with another bundle, table, precision or embeddings.
-        ValueError: if embeddings are asked of a bundle without them, the file has another suffix, or a table that
-            is no file shall be resumed.
+        ResumeError: if the answers were begun with another bundle, table, precision, embeddings or task.
+        LookupError, ValueError: if embeddings are asked of a bundle without them, as ``vector_output`` raises them.
+        ValueError: if the file has another suffix, or a table that is no file shall be resumed.
     """
     out, vectors = Path(out), None if embeddings is None else Path(embeddings)
     check_format(out)
-    if vectors is not None and not predictor.bundle.embedding:
-        raise ValueError(
-            f"{predictor.bundle.folder} has no output for embeddings; export it again with embedding=True, or leave "
-            "them out"
-        )
+    output = None if vectors is None else vector_output(predictor.bundle, task)
     if resume and not isinstance(data, str | Path):
         raise ValueError("only the answers to a manifest can be resumed; give the path of one, or leave resume out")
     table = read_records(data, root=root, allow_outside=allow_outside)
-    progress = Progress(out, _job(predictor, data, vectors))
+    progress = Progress(out, _job(predictor, data, vectors, output))
     if resume:
         progress.restore()
     with ExitStack() as stack:
         files = [
             stack.enter_context(growing(path, progress, keep=resume)) for path in (out, vectors) if path is not None
         ]
-        writer = _Writer(predictor, out, files, progress)
+        writer = _Writer(predictor, out, files, progress, output)
         rest = table.subset(range(progress.rows, len(table))) if progress.rows else table
         batches = predictor.predict_batches(rest, batch_size=batch_size, on_error="return", look_ahead=LOOK_AHEAD)
         for batch in batches:
@@ -100,8 +99,11 @@ def write_predictions(
 class _Writer:
     """Appends batches of answers to the file of lines and, where there is one, that of vectors."""
 
-    def __init__(self, predictor: "Predictor", out: Path, files: Sequence[BinaryIO], progress: Progress) -> None:
-        self.tasks, self.width, self.progress = predictor.tasks, predictor.embedding_width, progress
+    def __init__(
+        self, predictor: "Predictor", out: Path, files: Sequence[BinaryIO], progress: Progress, output: str | None
+    ) -> None:
+        self.tasks, self.progress, self.output = predictor.tasks, progress, output
+        self.width = 0 if output is None else predictor.output_width(output)
         self.columns = {name: entry.column for name, entry in predictor.inputs.items()}
         self.is_csv, self.names = out.suffix.lower() == ".csv", prediction_columns(self.tasks)
         self.lines, self.vectors = files[0], files[1:]
@@ -117,7 +119,8 @@ class _Writer:
         """One batch; ``table`` holds the records from the first one that this process answers."""
         self.lines.writelines(self._line(answer) for answer in batch)
         for file in self.vectors:
-            file.write(np.stack([_vector(answer, self.width) for answer in batch]).astype("<f4").tobytes())
+            vectors = [_vector(answer, self.output, self.width) for answer in batch]
+            file.write(np.stack(vectors).astype("<f4").tobytes())
         failed = 0
         for row, answer in enumerate(batch, self.progress.rows - self.begin):
             if isinstance(answer, RecordError):
@@ -170,7 +173,7 @@ def prediction_values(tasks: Mapping[str, str], answer: Answer) -> list[str | fl
         prediction = answer[task]
         if kind == "regression":
             values.append(prediction.value)
-        else:
+        elif kind != "embedding":
             values += [label_text(prediction), prediction.probability]
     return [*values, None]
 
@@ -187,11 +190,12 @@ def label_text(prediction: Prediction) -> str:
 def _column_types(tasks: Mapping[str, str]) -> dict[str, str]:
     types: dict[str, str] = {}
     for task, kind in tasks.items():
-        types |= {task: "double"} if kind == "regression" else {task: "string", f"{task}_probability": "double"}
+        if kind != "embedding":
+            types |= {task: "double"} if kind == "regression" else {task: "string", f"{task}_probability": "double"}
     return {**types, "error": "string"}
 
 
-def _job(predictor: "Predictor", data: Any, vectors: Path | None) -> dict[str, Any]:
+def _job(predictor: "Predictor", data: Any, vectors: Path | None, output: str | None) -> dict[str, Any]:
     """What another process must have in common to go on."""
     is_file = isinstance(data, str | Path) and Path(data).is_file()
     return {
@@ -199,6 +203,7 @@ def _job(predictor: "Predictor", data: Any, vectors: Path | None) -> dict[str, A
         "table": _digest(Path(data)) if is_file else None,
         "precision": predictor.precision,
         "embeddings": None if vectors is None else vectors.name,
+        "task": output,
     }
 
 
@@ -207,6 +212,6 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _vector(answer: Answer, width: int) -> np.ndarray:
-    vector = None if isinstance(answer, RecordError) else answer[EMBEDDING].embedding
+def _vector(answer: Answer, output: str | None, width: int) -> np.ndarray:
+    vector = None if output is None or isinstance(answer, RecordError) else answer[output].embedding
     return np.full(width, np.nan, np.float32) if vector is None else vector

@@ -15,7 +15,7 @@ from export.rows import RealRows
 from export.session import open_session, run_session
 from export.tolerance import largest_difference
 from multimodal.console import HEADLINES
-from multimodal.decoding import Decoding, Destandardize, Sigmoid
+from multimodal.decoding import Decoding, Destandardize, Embedding, Sigmoid
 from multimodal.metrics import task_metrics
 from multimodal.targets import TargetReader, read_truth
 
@@ -169,10 +169,10 @@ def _word(part: Mapping[str, Any]) -> str:
 
 
 def _same_answers(decoding: Decoding | None, actual: np.ndarray, expected: np.ndarray, limits: Limits) -> np.ndarray:
-    """Whether each record is answered alike, bool [n]; an embedding has no decoding."""
+    """Whether each record is answered alike, bool [n]; the fused vector has no decoding."""
     finite = np.isfinite(actual).all(axis=1)
     actual = np.where(finite[:, None], actual, 0.0)
-    if decoding is None:
+    if decoding is None or isinstance(decoding, Embedding):
         return finite & ((actual * expected).sum(axis=1) >= limits.cosine)  # both have length 1
     if isinstance(decoding, Destandardize):
         return finite & (np.abs(actual - expected).max(axis=1) <= limits.value)

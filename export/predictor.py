@@ -20,7 +20,7 @@ from export.session import DeviceError, open_session, planned_device, release_me
 from export.sources import RecordSource, Sample, open_source
 from multimodal.decoding import EMBEDDING, Decoding, Prediction, decoding_from_config
 from multimodal.explain.black_box import BlackBox
-from multimodal.records import InputReader, stack_inputs
+from multimodal.records import InputReader, RecordError, stack_inputs
 
 __all__ = ["Answer", "Predictor", "write_predictions"]
 
@@ -122,8 +122,11 @@ class Predictor:
     @property
     def embedding_width(self) -> int:
         """Width of the output ``embedding``; 0 where the bundle has none."""
-        widths = {output.name: output.shape[-1] for output in self.session.get_outputs()}
-        return int(widths[EMBEDDING]) if self.bundle.embedding else 0
+        return self.output_width(EMBEDDING) if self.bundle.embedding else 0
+
+    def output_width(self, name: str) -> int:
+        """Width of a task's raw outputs, or of ``embedding``."""
+        return int({output.name: output.shape[-1] for output in self.session.get_outputs()}[name])
 
     def run(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Raw outputs ``[b c]`` for arrays that are already preprocessed.

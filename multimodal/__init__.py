@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from encoders.preprocessing.image import ImagePreprocessor
     from encoders.preprocessing.text import TextPreprocessor
     from encoders.testing import check_encoder
-    from export import Bundle, Prediction, Predictor, export_bundle, verify_bundle
+    from export import Bundle, Gallery, Prediction, Predictor, export_bundle, verify_bundle
     from fusion import FusionModule, create_fusion
     from multimodal.config import Augment, Data, Fusion, Input, Target, Task, Train, Transfer, load_task
     from multimodal.cross_validation import cross_validate
@@ -35,7 +35,7 @@ _HOMES = {
     "encoders.preprocessing.image": ("ImagePreprocessor",),
     "encoders.preprocessing.text": ("TextPreprocessor",),
     "encoders.testing": ("check_encoder",),
-    "export": ("Bundle", "Prediction", "Predictor", "export_bundle", "verify_bundle"),
+    "export": ("Bundle", "Gallery", "Prediction", "Predictor", "export_bundle", "verify_bundle"),
     "fusion": ("FusionModule", "create_fusion"),
     "multimodal.config": (
         "Augment",
@@ -96,6 +96,7 @@ __all__ = [  # noqa: RUF022  (in the order of use)
     "Bundle",
     "Prediction",
     "Predictor",
+    "Gallery",
     "export_bundle",
     "verify_bundle",
 ]

@@ -5,7 +5,7 @@ from multimodal.distributed import Processes
 from multimodal.domains import DomainOrder, check_shares
 from multimodal.job import Job
 from multimodal.progress import Say
-from multimodal.targets import ClassTarget
+from multimodal.targets import class_readers
 from multimodal.transfer.adaptation.objectives import create_adaptation
 
 OBJECTIVE = "adapt"
@@ -25,7 +25,7 @@ def add_adaptation(job: Job, group: Processes, say: Say) -> None:
     if adapt is None or job.tables.unlabelled is None:
         return
     model = job.model
-    classes = {name: len(reader.labels) for name, reader in job.targets.items() if isinstance(reader, ClassTarget)}
+    classes = {name: len(reader.labels) for name, reader in class_readers(job.targets).items()}
     names = [None] if adapt.on == "fused" else adapt.on
     widths = {name: model.fusion.out_dim if name is None else model.fusion.in_dims[name] for name in names}
     objective = create_adaptation(

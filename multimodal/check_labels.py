@@ -77,6 +77,11 @@ def _evaluation_problems(labels: _Column, name: str, kind: str, learned: Sequenc
         yield labels.split.problem("warning", message, labels.name)
     if not learned or kind == "regression":
         return
+    if kind == "embedding":  # labels that training lacks are what it is for
+        if labels.counts and max(labels.counts.values()) < 2:
+            message = f"has no label twice, so no record of it has another to find; {name} is not evaluated here"
+            yield labels.split.problem("warning", message, labels.name)
+        return
     known, files = _known(learned), " or ".join(column.split.file for column in learned)
     for label in sorted(labels.counts.keys() - known.keys()):
         count = labels.counts[label]

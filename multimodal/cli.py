@@ -10,6 +10,7 @@ from multimodal.commands.bench import bench
 from multimodal.commands.encoders import doctor, encoders
 from multimodal.commands.explain import explain
 from multimodal.commands.export import export, verify
+from multimodal.commands.gallery import gallery
 from multimodal.commands.options import EXIT_NOTHING_DONE
 from multimodal.commands.predict import predict
 from multimodal.commands.serve import serve
@@ -44,6 +45,7 @@ for command in (
     doctor,
 ):
     app.command()(command)  # in the order of a job
+app.add_typer(gallery, name="gallery")
 
 
 def _check_packages() -> None:

@@ -172,7 +172,7 @@ def _trained_lines(trained: Mapping[str, Any]) -> Iterator[str]:
         yield trained["action"]
 
 
-HEADLINES = ("accuracy", "r2", "top1")
+HEADLINES = ("accuracy", "r2", "top1", "recall_at_1")
 """The metric that stands for a task, in order of preference."""
 
 

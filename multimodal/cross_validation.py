@@ -10,7 +10,7 @@ import numpy as np
 
 from multimodal.config import ConfigError, Task
 from multimodal.data import RecordDataset
-from multimodal.decoding import Decoding, PairedEmbeddings, Prediction
+from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
 from multimodal.distributed import processes
 from multimodal.evaluation import answer
 from multimodal.files import write_atomically
@@ -29,7 +29,10 @@ from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.intervals import corrected_t_interval
 
 FOLDS_FILE, ANSWERS_FILE = "folds.json", "out_of_fold.csv"
-SHARES = ("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "auc", "top1", "coverage", "answered_accuracy")
+SHARES = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "auc", "top1", "coverage", "answered_accuracy"),
+    *("recall_at_1", "recall_at_5", "map"),
+)
 """Scores that lie in 0..1, and so do their intervals."""
 
 
@@ -176,7 +179,7 @@ def _mean(name: str, values: Sequence[float | None], share: float, records: int)
 
 def _answers_csv(task: Task, parts: np.ndarray, runs: Sequence[tuple[Run, Tables]]) -> bytes:
     """One line a record of the training table: its fold, the answer and the probability of each task."""
-    tasks = [name for name, target in task.tasks.items() if target.type != "contrastive"]
+    tasks = [name for name, target in task.tasks.items() if target.type not in ("contrastive", "embedding")]
     cells: list[list[str]] = [[str(row + 1), str(int(part) + 1)] for row, part in enumerate(parts)]
     for number, (run, tables) in enumerate(runs):
         assert tables.test is not None
@@ -201,7 +204,9 @@ def _predictions(run: Run, data: RecordDataset) -> Iterator[tuple[int, dict[str,
     shown = run.model.input_names
     answers = answer(run.model, data, subsets=[shown])
     decodings: dict[str, Decoding] = {
-        name: decoding for name, decoding in run.decodings.items() if not isinstance(decoding, PairedEmbeddings)
+        name: decoding
+        for name, decoding in run.decodings.items()
+        if not isinstance(decoding, PairedEmbeddings | Embedding)
     }
     decoded = {name: decoding.predictions(answers.outputs[shown][name]) for name, decoding in decodings.items()}
     for place, row in enumerate(answers.rows.tolist()):

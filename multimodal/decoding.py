@@ -25,6 +25,7 @@ class Prediction:
     value: float | None = None
     """Regression: in the unit of the training data."""
     embedding: np.ndarray | None = None
+    """Embedding: of length 1."""
     missing: tuple[str, ...] = ()
     """Inputs that the record did not have."""
 
@@ -188,6 +189,29 @@ class PairedEmbeddings:
         return {"kind": self.kind, "inputs": list(self.inputs)}
 
 
+@dataclass(frozen=True)
+class Embedding:
+    """A vector of length 1.
+
+    >>> Embedding().predictions(np.array([[0.6, 0.8]]))[0].embedding
+    array([0.6, 0.8])
+    """
+
+    kind: ClassVar[str] = "embedding"
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        """The outputs ``[b c]`` as they are."""
+        return outputs
+
+    def predictions(self, outputs: np.ndarray) -> list[Prediction]:
+        """The embedding of each record."""
+        return [Prediction(embedding=row) for row in outputs]
+
+    def to_config(self) -> dict[str, Any]:
+        """JSON that ``decoding_from_config`` takes."""
+        return {"kind": self.kind}
+
+
 def decoding_from_config(config: Mapping[str, Any]) -> Decoding:
     """Rebuilds a decoding from its JSON.
 
@@ -196,7 +220,9 @@ def decoding_from_config(config: Mapping[str, Any]) -> Decoding:
     """
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
     kind = fields.pop("kind", None)
-    decodings: dict[str, Any] = {cls.kind: cls for cls in (Softmax, Sigmoid, Destandardize, PairedEmbeddings)}
+    decodings: dict[str, Any] = {
+        cls.kind: cls for cls in (Softmax, Sigmoid, Destandardize, PairedEmbeddings, Embedding)
+    }
     if kind not in decodings:
         raise LookupError(f"there is no decoding {kind!r}; there are {', '.join(decodings)}")
     return decodings[kind](**fields)

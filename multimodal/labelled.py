@@ -9,7 +9,7 @@ from multimodal.builders import label_cells
 from multimodal.config import Task
 from multimodal.groups import record_groups
 from multimodal.records import Records
-from multimodal.targets import ClassTarget, TargetReader
+from multimodal.targets import TargetReader, class_readers
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
 
@@ -54,11 +54,10 @@ def labelled_records(task: Task, records: Records, targets: Mapping[str, TargetR
     """
     groups = record_groups(records, task.data.group)
     found = {}
-    for name, target in targets.items():
-        if isinstance(target, ClassTarget):
-            values = label_cells(name, task.tasks[name], target.column, records, task.data.on_error)
-            cells = [target.read({target.column: value}) for value in values]
-            rows = np.array([row for row, cell in enumerate(cells) if cell is not None], dtype=np.int64)
-            classes = np.array([int(cell) for cell in cells if cell is not None], dtype=np.int64)
-            found[name] = Labelled(rows, classes, None if groups is None else groups[rows])
+    for name, target in class_readers(targets).items():
+        values = label_cells(name, task.tasks[name], target.column, records, task.data.on_error)
+        cells = [target.read({target.column: value}) for value in values]
+        rows = np.array([row for row, cell in enumerate(cells) if cell is not None], dtype=np.int64)
+        classes = np.array([int(cell) for cell in cells if cell is not None], dtype=np.int64)
+        found[name] = Labelled(rows, classes, None if groups is None else groups[rows])
     return found

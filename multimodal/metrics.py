@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from multimodal.auc import macro_auc
-from multimodal.decoding import Decoding, Destandardize, PairedEmbeddings, Sigmoid, Softmax
+from multimodal.decoding import Decoding, Destandardize, Embedding, PairedEmbeddings, Sigmoid, Softmax
 from multimodal.intervals import Interval, bootstrap_errors, positive_interval, share_interval, wilson_interval
+from multimodal.retrieval import Ranks, rank_partners
 
 _ROWS_AT_A_TIME = 256  # 100 MB at 100,000 records
 
@@ -26,16 +27,17 @@ def task_metrics(
     over classes; ties count one half); multilabel ``accuracy`` (the whole set right), ``macro_f1``, ``micro_f1``
     and ``auc``; regression ``rmse``, ``mae`` (both in the data's unit) and ``r2``; pairs ``top1`` (the partner,
     or that of a record with the same content in either input, is the nearest of all n, mean of both directions; ties
-    share; guessing has 1/n where all differ). A score that the records do not
-    define is None, never NaN. ``macro_f1`` is the mean over classes that occur among targets or answers,
-    ``balanced_accuracy`` over those among targets. ``absent`` lists the classes without a record, of which there
-    is no AUC. Where the decoding has a smallest probability, ``coverage`` is the share of records that get an answer,
-    and ``answered_accuracy`` is taken over those alone; the other scores are of the most probable class of all.
+    share; guessing has 1/n where all differ); embeddings what ``retrieval_metrics`` gives. A score that the records do
+    not define is None, never NaN. ``macro_f1`` is the mean over classes that occur among targets or answers,
+    ``balanced_accuracy`` over those among targets. ``absent`` lists the classes without a record, of which there is no
+    AUC. Where the decoding has a smallest probability, ``coverage`` is the share of records that get an answer, and
+    ``answered_accuracy`` is taken over those alone; the other scores are of the most probable class of all.
 
     Args:
         outputs: a head's raw outputs, [n c].
         targets: classification: index of each class, int [n]; multilabel: zeros and ones, [n c]; regression:
-            values in the data's unit, [n]; pairs: content numbers of both inputs, [n 2].
+            values in the data's unit, [n]; pairs: content numbers of both inputs, [n 2]; embeddings: equal for
+            records that belong together, [n].
         unknown: names of the classes that indices (multilabel: columns) from ``len(labels)`` on stand for.
             Training lacked them, so their records are wrong, and are counted under ``unknown``.
 
@@ -66,9 +68,11 @@ def task_metrics(
         return _regression(scores, targets)
     if isinstance(decoding, PairedEmbeddings):
         return _matching(*decoding.split(scores), targets)
+    if isinstance(decoding, Embedding):
+        return retrieval_metrics(scores, targets)
     raise LookupError(
         f"there are no metrics for the decoding {decoding.kind!r}; there are for softmax, sigmoid, destandardize, "
-        "paired_embeddings"
+        "paired_embeddings, embedding"
     )
 
 
@@ -175,6 +179,27 @@ def _matching(first: np.ndarray, second: np.ndarray, contents: np.ndarray) -> Me
     return {"n": n, "top1": _estimate(right / n, wilson_interval(right, n))}
 
 
+def retrieval_metrics(embeddings: np.ndarray, targets: np.ndarray) -> Metrics:
+    """How well each record finds those of its own label among all others of the table (leave one out).
+
+    ``recall_at_1``: the nearest has its label; ``recall_at_5``: one of the nearest five has; ``map``: mean average
+    precision over the whole ranking. Ties count against. ``alone`` records have nobody to find: they are there to be
+    taken for others, and are not in ``n``. Scores of tables of different sizes do not compare.
+    """
+    ranks = rank_partners(embeddings, targets)
+    scores: Metrics = {f"recall_at_{k}": _recall(ranks, k) for k in (1, 5)}
+    n, mean = len(ranks.first), _undefined()
+    if n:
+        value = float(ranks.precision.mean())
+        mean = _estimate(value, share_interval(value, float(ranks.precision.std()) / math.sqrt(n), n))
+    return {"n": n, **scores, "map": mean, "alone": len(targets) - n}
+
+
+def _recall(ranks: Ranks, k: int) -> Metrics:
+    n, found = len(ranks.first), int((ranks.first <= k).sum())
+    return _estimate(found / n, wilson_interval(found, n)) if n else _undefined()
+
+
 def _found_partners(anchors: np.ndarray, partners: np.ndarray, contents: np.ndarray) -> float:
     """How many anchors [n d] are nearest to their own partner, or that of a record that shares a content number of
     either input, [n 2]; among k equally near ones each counts 1/k."""
@@ -256,8 +281,8 @@ def selection_score(metrics: Mapping[str, Metrics], metric: str) -> float:
     Args:
         metrics: task -> what ``task_metrics`` gave.
         metric: "mean" over the tasks that define theirs (accuracy, for multilabel macro F1, for regression R2, for
-            pairs top1);
-            or "TASK.METRIC". Errors (rmse, mae) count negative; in the mean nothing counts less than -1.
+            pairs top1, for embeddings map); or "TASK.METRIC". Errors (rmse, mae) count negative; in the mean nothing
+            counts less than -1.
 
     >>> selection_score({"price": {"rmse": {"value": 2.0}}}, "price.rmse")
     -2.0
@@ -293,6 +318,7 @@ def _score_names(scores: Metrics) -> list[str]:
 def _main_score(scores: Metrics) -> str:
     if "r2" in scores:
         return "r2"
-    if "top1" in scores:
-        return "top1"
+    for name in ("top1", "map"):
+        if name in scores:
+            return name
     return "macro_f1" if "micro_f1" in scores else "accuracy"

@@ -16,7 +16,7 @@ from multimodal.progress import Say
 from multimodal.records import Records
 from multimodal.settings import SOURCE, UNLABELLED
 from multimodal.tables import Tables
-from multimodal.targets import ClassTarget
+from multimodal.targets import ClassTarget, class_readers
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
 from multimodal.transfer.instances import (
@@ -146,10 +146,9 @@ def _report_effective_size(weights: np.ndarray, say: Say) -> float:
 def _choose(job: Job, source: _Domain, target: _Domain, among: np.ndarray) -> tuple[float, dict[float, float]]:
     """The weight with the best mean held-out accuracy over the classification tasks; of equal ones the smallest."""
     totals = dict.fromkeys(GRID, 0.0)
-    readers = {name: reader for name, reader in job.targets.items() if isinstance(reader, ClassTarget)}
     reason = "no task is a classification"
     chosen_by = 0
-    for name, reader in readers.items():
+    for name, reader in class_readers(job.targets).items():
         own, own_labels = source.classes(reader)
         there, labels = target.classes(reader)
         if len(own) == 0 or len(there) == 0 or most_folds(labels) < 2:

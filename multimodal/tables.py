@@ -11,7 +11,7 @@ from multimodal.files import sha256_of
 from multimodal.groups import held_out_rows, record_groups
 from multimodal.records import Records, read_records
 from multimodal.settings import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
-from multimodal.targets import TargetReader
+from multimodal.targets import ClassTarget, TargetReader
 
 HELD_OUT = 10
 """Without a validation table, one row of train in so many is held out."""
@@ -170,10 +170,11 @@ def hold_out(records: Records, task: Task) -> tuple[int, ...]:
 
 
 def unseen_labels(records: Records, targets: Mapping[str, TargetReader]) -> dict[str, list[str]]:
-    """Task -> labels in a table that training did not have; they will count as wrong."""
+    """Task -> labels in a table that training did not have; they will count as wrong, so those of open sets do not."""
     unseen = {
         task: sorted({label for row in records.rows for label in _unseen(reader, row)})
         for task, reader in targets.items()
+        if not (isinstance(reader, ClassTarget) and reader.open_set)
     }
     return {task: labels for task, labels in unseen.items() if labels}
 

@@ -45,6 +45,8 @@ class ClassTarget:
 
     column: str
     labels: tuple[str, ...]
+    open_set: bool = False
+    """Whether other labels than these are as good: records are compared with each other, not with a list."""
     index: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -52,8 +54,8 @@ class ClassTarget:
 
     @property
     def placeholder(self) -> Cell:
-        """The first class."""
-        return np.int64(0)
+        """The first class; of an open set -1, which is none: records of one class meet in the loss."""
+        return np.int64(-1 if self.open_set else 0)
 
     def read(self, row: Mapping[str, Any]) -> Cell | None:
         """Index of the class; None where the cell is empty or the class was not in training."""
@@ -65,6 +67,11 @@ class ClassTarget:
         """The class, where training did not have it."""
         value = row.get(self.column)
         return () if is_missing(value) or class_label(value) in self.index else (class_label(value),)
+
+
+def class_readers(targets: Mapping[str, TargetReader]) -> dict[str, ClassTarget]:
+    """Those of tasks that tell the classes of training apart: classification."""
+    return {name: reader for name, reader in targets.items() if isinstance(reader, ClassTarget) and not reader.open_set}
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ def read_labels(value: Any, kind: str) -> tuple[Any, ...]:
         return ()
     if kind == "regression":
         return (parse_number(value),)
-    return (class_label(value),) if kind == "classification" else label_set(value)
+    return label_set(value) if kind == "multilabel" else (class_label(value),)
 
 
 def nearest_label(label: str, known: Iterable[str]) -> str | None:

@@ -30,7 +30,9 @@ def _reason(job: Job, name: str, labelled: Labelled | None) -> str | None:
     if job.tables.setting == "transductive":
         return "there are no target labels"
     if labelled is None:
-        return f"it is a {job.task.tasks[name].type} task, and arms are compared by the classes that they tell right"
+        kind = job.task.tasks[name].type
+        article = "an" if kind == "embedding" else "a"
+        return f"it is {article} {kind} task, and arms are compared by the classes that they tell right"
     if all(has_random_weights(job.encoders[entry]) for entry in job.task.task_inputs(name)):
         return NO_WEIGHTS
     return labelled.reason

@@ -11,7 +11,7 @@ from multimodal.data import evaluation_batches
 from multimodal.job import Job
 from multimodal.records import Records
 from multimodal.source_weights import few_components
-from multimodal.targets import ClassTarget, read_truth
+from multimodal.targets import class_readers, read_truth
 from multimodal.transfer.instances import density_ratio_weights
 from multimodal.transfer.probes.linear import log_softmax
 from multimodal.transfer.selection import importance_weighted_risk, target_entropy
@@ -28,16 +28,15 @@ def unlabelled_selection(job: Job) -> dict[str, Any]:
     rows, fused, outputs = _seen(job, job.tables.valid)
     _, there, answers = _seen(job, job.tables.unlabelled)
     tasks = {}
-    for name, reader in job.targets.items():
-        if isinstance(reader, ClassTarget):
-            truth = read_truth(reader, job.tables.valid, rows.tolist())
-            places = np.flatnonzero(np.isin(rows, truth.rows))
-            known = truth.targets < len(reader.labels)
-            losses = -log_softmax(outputs[name][places[known]])[np.arange(known.sum()), truth.targets[known]]
-            tasks[name] = {
-                "importance_weighted_risk": _risk(losses, fused[places[known]], there),
-                "target_entropy": asdict(target_entropy(np.exp(log_softmax(answers[name])))),
-            }
+    for name, reader in class_readers(job.targets).items():
+        truth = read_truth(reader, job.tables.valid, rows.tolist())
+        places = np.flatnonzero(np.isin(rows, truth.rows))
+        known = truth.targets < len(reader.labels)
+        losses = -log_softmax(outputs[name][places[known]])[np.arange(known.sum()), truth.targets[known]]
+        tasks[name] = {
+            "importance_weighted_risk": _risk(losses, fused[places[known]], there),
+            "target_entropy": asdict(target_entropy(np.exp(log_softmax(answers[name])))),
+        }
     return {"chosen_by": "source validation", "warning": WARNING, "tasks": tasks}
 
 

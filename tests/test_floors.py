@@ -33,6 +33,7 @@ RECORDS = tuple(
         "media",
         "metrics",
         "records",
+        "retrieval",
         "threads",
     )
 )
@@ -127,7 +128,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         SERVING,
         (*SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
         ("numpy", "onnxruntime", "PIL", "soundfile"),
-        lazy_outside=("pyarrow", "triton_python_backend_utils"),
+        lazy_outside=("faiss", "pyarrow", "triton_python_backend_utils"),
         torch_free=True,
     ),
 )

@@ -54,7 +54,7 @@ def answer_config(bundle: Bundle, name: str, widths: Mapping[str, int], max_batc
     return {
         **_python(name, max_batch_size, 1),
         "input": [_tensor(task, "FP32", [widths[task]]) for task in bundle.tasks],
-        "output": _answers(bundle),
+        "output": _answers(bundle, widths),
     }
 
 
@@ -68,7 +68,7 @@ def ensemble_config(
     """
     tensors = [entry["name"] for entry in (*_tensors(bundle), *_presence(bundle))]
     raw = {name: f"raw.{name}" for name in bundle.inputs}
-    own = {entry["name"]: entry["name"] for entry in _answers(bundle)}
+    own = {entry["name"]: entry["name"] for entry in _answers(bundle, widths)}
     fused = {EMBEDDING: EMBEDDING} if bundle.embedding else {}
     outputs = {task: f"outputs.{task}" for task in bundle.tasks}
     embedding = [_tensor(EMBEDDING, "FP32", [widths[EMBEDDING]])] if bundle.embedding else []
@@ -77,7 +77,7 @@ def ensemble_config(
         "platform": "ensemble",
         "max_batch_size": max_batch_size,
         "input": [{**entry, "name": raw[entry["name"]]} for entry in _raw(bundle)],
-        "output": [*_answers(bundle), *embedding],
+        "output": [*_answers(bundle, widths), *embedding],
         "ensemble_scheduling": {
             "step": [
                 _step(names["preprocess"], raw, {name: name for name in tensors}),
@@ -118,12 +118,13 @@ def _presence(bundle: Bundle) -> list[Message]:
     return [_tensor(f"{name}.present", "BOOL", [1]) for name in bundle.inputs]
 
 
-def _answers(bundle: Bundle) -> list[Message]:
+def _answers(bundle: Bundle, widths: Mapping[str, int]) -> list[Message]:
     found = []
     for task, kind in bundle.tasks.items():
-        found.append(_tensor(task, "FP32" if kind == "regression" else "STRING", [1]))
-        if kind != "regression":
-            found.append(_tensor(f"{task}_probability", "FP32", [1]))
+        if kind in ("regression", "embedding"):
+            found.append(_tensor(task, "FP32", [1 if kind == "regression" else widths[task]]))
+        else:
+            found += [_tensor(task, "STRING", [1]), _tensor(f"{task}_probability", "FP32", [1])]
     return found
 
 

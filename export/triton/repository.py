@@ -32,8 +32,8 @@ def write_triton_repository(
     """Writes four models: ``NAME`` (the ensemble), ``NAME_preprocess``, ``NAME_graph`` and ``NAME_answer``.
 
     The ensemble takes raw values, ``raw.<input>`` as bytes (a file's content, or a text as UTF-8; empty where it is
-    missing), and gives ``<task>`` and ``<task>_probability``. The Python models need this package, without torch, in
-    the server's environment.
+    missing), and gives ``<task>`` and ``<task>_probability``; numbers and vectors have none. The Python models need
+    this package, without torch, in the server's environment.
 
     Args:
         precision: of the graph, as ``Predictor.load`` takes it.

@@ -88,9 +88,13 @@ class Answering:
         self.decodings = {task: decoding_from_config(entry["decoding"]) for task, entry in content.items()}
 
     def __call__(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Task -> raw outputs [b c] -> ``<task>`` and ``<task>_probability``, [b 1]; numbers have no probability."""
+        """Task -> raw outputs [b c] -> ``<task>`` and ``<task>_probability``, [b 1]; numbers have no probability,
+        and vectors are passed as they are, [b d]."""
         answers: dict[str, np.ndarray] = {}
         for task, decoding in self.decodings.items():
+            if self.kinds[task] == "embedding":
+                answers[task] = outputs[task].astype(np.float32)
+                continue
             found = decoding.predictions(outputs[task])
             if self.kinds[task] == "regression":
                 answers[task] = np.array([[prediction.value] for prediction in found], dtype=np.float32)

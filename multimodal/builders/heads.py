@@ -1,17 +1,20 @@
 """Heads of a job: what training records say of them, their targets and decodings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
+from multimodal.arcface import ArcFaceHead
 from multimodal.closed_form.neighbours_head import NeighboursHead
 from multimodal.config import ConfigError, Target, Task
 from multimodal.decoding import Decoding, Softmax
+from multimodal.embedding import EmbeddingHead
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.records import RecordError, Records, class_label, is_missing
+from multimodal.supcon import SupConHead
 from multimodal.targets import (
     ClassTarget,
     LabelSetTarget,
@@ -26,10 +29,19 @@ from multimodal.targets import (
 )
 from multimodal.tower import TowerHead
 
-HEADS: dict[str, type[Head]] = {
+
+def embedding_head(in_dim: int, *, labels: Sequence[str], loss: str, **arguments: Any) -> EmbeddingHead:
+    """The head of an embedding task, by its loss."""
+    if loss == "arcface":
+        return ArcFaceHead(in_dim, num_labels=len(labels), **arguments)
+    return SupConHead(in_dim, **arguments)
+
+
+HEADS: dict[str, Callable[..., Head]] = {
     "classification": ClassificationHead,
     "multilabel": MultilabelHead,
     "regression": RegressionHead,
+    "embedding": embedding_head,
     "knn": NeighboursHead,
 }
 
@@ -81,14 +93,16 @@ def head_arguments(
                 "regression needs at least two"
             )
         return {"mean": float(np.mean(numbers)), "std": float(np.std(numbers)), "unit": target.unit}
-    counts = class_counts(values) if target.type == "classification" else label_counts(values)
+    counts = label_counts(values) if target.type == "multilabel" else class_counts(values)
     labels = sorted(counts) if target.zero_shot.labels is None else target.zero_shot.labels
-    fewest = 2 if target.type == "classification" else 1
+    fewest = 1 if target.type == "multilabel" else 2
     if len(labels) < fewest:
         raise ConfigError(
             f"tasks.{name}: column {column!r} of {records.source} has {len(labels)} distinct labels ({labels}); "
             f"{target.type} needs at least {fewest}"
         )
+    if target.type == "embedding":
+        return {"labels": labels, **_embedding_arguments(target)}
     known = sum(not is_missing(value) for value in values)
     if target.head == "knn":
         return {"labels": labels, "frequencies": [counts[label] / known for label in labels]}
@@ -106,6 +120,13 @@ def head_arguments(
     if target.type == "multilabel":
         arguments["threshold"] = target.threshold
     return arguments
+
+
+def _embedding_arguments(target: Target) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"loss": target.loss, "width": target.width}
+    if target.loss == "arcface":
+        arguments["margin"] = target.margin
+    return arguments if target.temperature is None else arguments | {"temperature": target.temperature}
 
 
 def task_arguments(task: Task, name: str, records: Records, beside: Sequence[Records] = ()) -> dict[str, Any]:
@@ -151,7 +172,9 @@ def build_target(task: Task, name: str, arguments: Mapping[str, Any]) -> TargetR
     if kind == "regression":
         return NumberTarget(column)
     labels = tuple(arguments["labels"])
-    return ClassTarget(column, labels) if kind == "classification" else LabelSetTarget(column, labels)
+    if kind == "multilabel":
+        return LabelSetTarget(column, labels)
+    return ClassTarget(column, labels, open_set=kind == "embedding")
 
 
 def _pair_target(task: Task, name: str) -> PairTarget:

@@ -15,6 +15,7 @@ Table = Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV, JSON L
 
 
 def _device(value: str) -> str:
+    """The value, where it names a device."""
     from export.session import device_index
 
     try:

@@ -20,6 +20,7 @@ def predict(
     text: Annotated[str | None, typer.Option(help="The only text input's text.")] = None,
     audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
     embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
+    task: Annotated[str | None, typer.Option(metavar="NAME", help="Whose embeddings, where there are several.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")] = "auto",
@@ -37,7 +38,7 @@ def predict(
     predictor = Predictor.load(bundle, device=device, precision=precision)
     complain(f"answering in {predictor.precision} on {predictor.device}")
     if data is None:
-        _predict_one(predictor, _record(predictor, inputs or [], single))
+        _predict_one(predictor, one_record(predictor, inputs or [], single))
     else:
         from export.predictor import write_predictions
 
@@ -48,6 +49,7 @@ def predict(
                 data,
                 out,
                 embeddings=embeddings,
+                task=task,
                 batch_size=batch_size,
                 complain=complain,
                 resume=resume,
@@ -58,7 +60,8 @@ def predict(
             raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)
 
 
-def _record(predictor: Any, inputs: list[str], single: dict[str, str | None]) -> dict[str, str]:
+def one_record(predictor: Any, inputs: list[str], single: dict[str, str | None]) -> dict[str, str]:
+    """The record that a command's options describe."""
     record = {}
     for entry in inputs:
         name, separator, given = entry.partition("=")
@@ -83,7 +86,9 @@ def _predict_one(predictor: Any, record: dict[str, str]) -> None:
     rows = []
     for task in predictor.tasks:  # the embedding, which is no task, has no line
         prediction = answers[task]
-        if prediction.value is not None:
+        if prediction.embedding is not None:
+            rows.append((task, f"(a vector of {len(prediction.embedding)} numbers: --data, --embeddings)", ""))
+        elif prediction.value is not None:
             unit = predictor.decodings[task].unit
             rows.append((task, f"{prediction.value:.6g} {unit}".strip(), ""))
         else:

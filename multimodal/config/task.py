@@ -64,6 +64,11 @@ class Task(Section):
                 check_pair(self, name)
             if target.head == "zero_shot":
                 self.zero_shot_input(name)
+            if target.type == "embedding" and self.fusion.name == "late":
+                raise ValueError(
+                    f"tasks.{name}: an embedding task needs one vector of all inputs, and late fusion keeps them "
+                    "apart; set fusion.name: attention, gated or concat"
+                )
         check_closed_form(self)
         check_maps(self)
         untrained = [name for name, target in self.tasks.items() if target.head != "zero_shot"]

@@ -90,7 +90,7 @@ def test_embeddings_of_a_bundle_without_them_are_refused(bundle: Bundle, tmp_pat
 
     predictor = Without()
     predictor.bundle = Bundle(**{**vars(bundle), "embedding": False})
-    with pytest.raises(ValueError, match="has no output for embeddings; export it again with embedding=True"):
+    with pytest.raises(ValueError, match=r"gives no vectors: .* export its run again .*embedding=True"):
         write_predictions(predictor, [], tmp_path / "p.csv", embeddings=tmp_path / "e.npy")  # type: ignore[arg-type]
 
 

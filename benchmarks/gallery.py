@@ -1,0 +1,172 @@
+"""Figures of benchmarks/gallery.md: products that the model never saw, enrolled from five photos each.
+
+python benchmarks/gallery.py train ARM --data FOLDER --out RUNS [--seed 0] [--epochs 6] [--batch-size 32]
+python benchmarks/gallery.py score ARM --data FOLDER --out RUNS [--seed 0]
+python benchmarks/gallery.py speed [--products 10000] [--width 256] [--index exact faiss]
+
+ARM is arcface, supcon or classifier (its fused vector). 16 of the 81 products are held out of training, chosen with
+the seed.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import multimodal as mm
+from export.gallery import Found, Gallery
+from export.gallery.contents import Contents
+from export.gallery.embedded import embed
+from export.gallery.refusal import choose_refusal
+from export.gallery.source import Source
+from export.vectors import vector_output
+from multimodal.console import say, show_table
+from multimodal.records import Records, read_records
+
+HELD_OUT, PHOTOS = 16, 5
+TARGETS = {
+    "arcface": mm.Target(type="embedding", loss="arcface"),
+    "supcon": mm.Target(type="embedding", loss="supcon"),
+    "classifier": mm.Target(label_smoothing=0.1),
+}
+
+
+def new_products(records: Records, seed: int) -> set[str]:
+    """The products that training never sees."""
+    products = sorted({row["product"] for row in records.rows})
+    return set(np.random.default_rng(seed).choice(products, HELD_OUT, replace=False).tolist())
+
+
+def rows_of(records: Records, products: set[str], *, others: bool = False) -> Records:
+    """The records of these products; with ``others`` those of all others."""
+    return records.subset(row for row in range(len(records)) if (records[row]["product"] in products) != others)
+
+
+def few(records: Records, count: int, seed: int) -> Records:
+    """``count`` records of each product, drawn with the seed."""
+    labels = np.array([row["product"] for row in records.rows])
+    rng = np.random.default_rng(seed)
+    rows = [row for label in np.unique(labels) for row in rng.permutation(np.flatnonzero(labels == label))[:count]]
+    return records.subset(sorted(rows))
+
+
+def train(given: argparse.Namespace) -> None:
+    """The image encoder from its own weights, everything trained, then exported."""
+    image = mm.Input(encoder="compact/image", augment=mm.Augment(crop=0.5), learning_rate_scale=1.0)
+    task = mm.Task(
+        name=given.arm,
+        inputs={"image": image},
+        fusion=mm.Fusion(name="concat", dropout=0.2),
+        tasks={"product": TARGETS[given.arm]},
+        train=mm.Train(
+            epochs=given.epochs, batch_size=given.batch_size, learning_rate=2e-3, weight_decay=0.05, seed=given.seed
+        ),
+    )
+    table, folder = read_records(given.data / "train.csv"), given.out / f"{given.arm}-{given.seed}"
+    new = new_products(table, given.seed)
+    valid = rows_of(read_records(given.data / "val.csv"), new, others=True)
+    run = mm.fit(task, train=rows_of(table, new, others=True), valid=valid, out=folder, resume=True, say=say)
+    run.export(folder.with_name(f"{folder.name}-bundle"), embedding=given.arm == "classifier")
+
+
+def score(given: argparse.Namespace) -> None:
+    """Enrols the old products, sets the threshold, refuses the new ones, enrols them, finds all: on test photos."""
+    train_table, test = read_records(given.data / "train.csv"), read_records(given.data / "test.csv")
+    new = new_products(train_table, given.seed)
+    shown = few(train_table, PHOTOS, given.seed)
+    bundle = mm.Predictor.load(given.out / f"{given.arm}-{given.seed}-bundle")
+    vectors = {name: vectors_of(bundle, table) for name, table in (("shown", shown), ("test", test))}
+    labels = {name: labels_of(table) for name, table in (("shown", shown), ("test", test))}
+    is_new = {name: np.isin(values, list(new)) for name, values in labels.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        gallery = mm.Gallery.open(Path(folder) / "gallery", bundle)
+        gallery.add_vectors(labels["shown"][~is_new["shown"]].tolist(), vectors["shown"][~is_new["shown"]])
+        refusal = gallery.calibrate(rows_of(read_records(given.data / "val.csv"), new, others=True), "product").refusal
+        found = gallery.search_vectors(vectors["test"], k=1)
+        nearness = np.array([answer.matches[0].similarity for answer in found])
+        known, unknown = nearness[~is_new["test"]], nearness[is_new["test"]]
+        measured = choose_refusal(known, unknown, accept=0.95, unknowns="records")
+        alone = right(found, labels["test"])
+        gallery.add_vectors(labels["shown"][is_new["shown"]].tolist(), vectors["shown"][is_new["shown"]])
+        everything = right(gallery.search_vectors(vectors["test"], k=1), labels["test"])
+    rows = [
+        ("R@1 of old products, before the new ones are enrolled", alone[~is_new["test"]].mean()),
+        ("AUROC, old against new", measured.auroc),
+        ("FPR at 95 % TPR", measured.false_accepted),
+        ("old photos accepted at the threshold set on val", (known >= refusal.threshold).mean()),
+        ("new photos accepted at it", (unknown >= refusal.threshold).mean()),
+        ("R@1 of old products, all enrolled", everything[~is_new["test"]].mean()),
+        ("R@1 of new products, all enrolled", everything[is_new["test"]].mean()),
+        ("the same by the nearest single photo: old", nearest_photo(vectors, labels)[~is_new["test"]].mean()),
+        ("the same by the nearest single photo: new", nearest_photo(vectors, labels)[is_new["test"]].mean()),
+    ]
+    show_table((given.arm, "value"), [(name, f"{value:.3f}") for name, value in rows])
+
+
+def vectors_of(predictor: mm.Predictor, table: Records) -> np.ndarray:
+    """What a gallery takes, [n d]."""
+    return embed(predictor, table, vector_output(predictor.bundle)).vectors
+
+
+def labels_of(table: Records) -> np.ndarray:
+    """Product of each record."""
+    return np.array([row["product"] for row in table.rows])
+
+
+def right(found: list[Found], labels: np.ndarray) -> np.ndarray:
+    """Whether the nearest product is the true one, whatever the threshold, bool [n]."""
+    return np.array([answer.matches[0].label for answer in found]) == labels
+
+
+def nearest_photo(vectors: dict[str, np.ndarray], labels: dict[str, np.ndarray]) -> np.ndarray:
+    """The same by the other rule: the product of the nearest single photo."""
+    return labels["shown"][(vectors["test"] @ vectors["shown"].T).argmax(axis=1)] == labels["test"]
+
+
+def speed(given: argparse.Namespace) -> None:
+    """Milliseconds of one query, median of 200, one at a time and in batches of 100."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(given.products, given.width)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    source = Source("speed", "0" * 64, "product", given.width)
+    contents = Contents(source, {str(product): 1 for product in range(given.products)}, vectors)
+    for name in given.index:
+        gallery = Gallery(Path("nowhere"), contents, index=name)
+        began = time.perf_counter()
+        gallery.search_vectors(vectors[:1])
+        opened = time.perf_counter() - began
+        for size in (1, 100):
+            times = []
+            for _ in range(200 if size == 1 else 20):
+                queries = vectors[rng.integers(given.products, size=size)]
+                began = time.perf_counter()
+                gallery.search_vectors(queries, k=5)
+                times.append(1000 * (time.perf_counter() - began) / size)
+            say(f"{name}: {np.median(times):.3f} ms a query in batches of {size} (opened in {opened:.2f} s)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+    for run in (train, score):
+        command = commands.add_parser(run.__name__, help=run.__doc__)
+        command.add_argument("arm", choices=[*TARGETS])
+        command.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+        command.add_argument("--out", type=Path, required=True, metavar="RUNS")
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--epochs", type=int, default=6)
+        command.add_argument("--batch-size", type=int, default=32)
+        command.set_defaults(run=run)
+    command = commands.add_parser("speed", help=speed.__doc__)
+    command.add_argument("--products", type=int, default=10_000)
+    command.add_argument("--width", type=int, default=256)
+    command.add_argument("--index", nargs="+", choices=["exact", "faiss"], default=["exact"])
+    command.set_defaults(run=speed)
+    given = parser.parse_args()
+    given.run(given)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What a gallery holds: vectors by product, where they come from, and when a record is refused. Never imports torch."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from export.gallery.refusal import Refusal
+from export.gallery.source import Source
+
+SAME = 1e-5
+"""Largest difference of two vectors' numbers that rounding may make: in another batch it is some 1e-7. Cosines tell
+less: those of two photos of one product can be 1 to six digits."""
+_LENGTH_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Contents:
+    """One state of a gallery; changes make another."""
+
+    source: Source
+    products: dict[str, int]
+    """Label -> how many vectors."""
+    vectors: np.ndarray
+    """float32 [n d], of length 1; those of one product are neighbours, in the order of ``products``."""
+    refusal: Refusal | None = None
+    """None refuses nothing."""
+    revision: int = 0
+    """Counts the changes."""
+    labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    starts: np.ndarray = field(init=False, repr=False, compare=False)
+    """Row of each product's first vector, int [p]."""
+
+    def __post_init__(self) -> None:
+        counts = np.fromiter(self.products.values(), np.int64, len(self.products))
+        object.__setattr__(self, "labels", tuple(self.products))
+        object.__setattr__(self, "starts", np.concatenate([[0], counts.cumsum()])[:-1].astype(np.int64))
+
+    @classmethod
+    def empty(cls, source: Source) -> "Contents":
+        """Without any product."""
+        return cls(source, {}, np.zeros((0, source.width), np.float32))
+
+    @property
+    def owners(self) -> np.ndarray:
+        """Place of each vector's product in ``labels``, int [n]."""
+        return np.repeat(np.arange(len(self.products)), list(self.products.values()))
+
+    @property
+    def by_product(self) -> dict[str, np.ndarray]:
+        """Label -> its vectors, [m d]."""
+        if not self.products:
+            return {}
+        return dict(zip(self.labels, np.split(self.vectors, self.starts[1:]), strict=True))
+
+    def with_vectors(self, labels: Sequence[str], vectors: np.ndarray) -> "Contents":
+        """With more of them; one that its product has already is not kept twice.
+
+        Raises:
+            ValueError: if there is not one label a vector, or they are no vectors of length 1 of the source's width.
+        """
+        vectors = checked_vectors(vectors, self.source.width)
+        if len(labels) != len(vectors):
+            raise ValueError(f"there are {len(labels)} labels for {len(vectors)} vectors; give one a vector")
+        kept = {label: [own] for label, own in self.by_product.items()}
+        for label, vector in zip(labels, vectors, strict=True):
+            own = kept.setdefault(label, [])
+            if not any(holds(part, vector) for part in own):
+                own.append(vector[None])
+        return self._with(kept)
+
+    def without(self, labels: Collection[str]) -> "Contents":
+        """Without these products; those that are not enrolled change nothing."""
+        return self._with({label: [own] for label, own in self.by_product.items() if label not in labels})
+
+    def _with(self, parts: dict[str, list[np.ndarray]]) -> "Contents":
+        joined = {label: np.concatenate(own) for label, own in parts.items()}
+        vectors = np.concatenate([self.vectors[:0], *joined.values()])
+        products = {label: len(own) for label, own in joined.items()}
+        return replace(self, products=products, vectors=vectors)
+
+
+def holds(vectors: np.ndarray, vector: np.ndarray) -> bool:
+    """Whether one of the vectors [m d] is this one, but for rounding."""
+    return bool((np.abs(vectors - vector).max(axis=1) <= SAME).any())
+
+
+def checked_vectors(vectors: np.ndarray, width: int) -> np.ndarray:
+    """The vectors as float32 ``[n d]``.
+
+    Raises:
+        ValueError: if they are not finite, not of length 1, or of another width.
+    """
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if vectors.ndim != 2 or vectors.shape[1] != width:
+        raise ValueError(f"vectors are {list(vectors.shape)}, and this gallery's are [n, {width}]; give its bundle's")
+    lengths = np.linalg.norm(vectors, axis=1)
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH_TOLERANCE))  # also where a length is NaN
+    if len(wrong):
+        raise ValueError(f"vector {wrong[0]} has length {lengths[wrong[0]]:.3g}, not 1; divide each by its length")
+    return vectors

@@ -1,0 +1,142 @@
+"""Finding the nearest products of a vector: exactly, or with faiss among very many. Never imports torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from export.gallery.contents import Contents
+
+IndexName = Literal["exact", "faiss"]
+_CELLS_AT_A_TIME = 16_000_000  # 64 MB of similarities
+_NEIGHBOURS, _EFFORT = 32, 128  # links of a vector in the graph, and candidates of a search: usual values of HNSW
+
+
+@dataclass(frozen=True)
+class Match:
+    """A product, and how near it is."""
+
+    label: str
+    similarity: float
+    """Cosine to the mean direction of its vectors, -1 to 1."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a gallery says of one record."""
+
+    matches: tuple[Match, ...]
+    """The nearest products, the nearest first."""
+    is_known: bool
+    """Whether the nearest reaches the gallery's threshold; always, where it has none."""
+    missing: tuple[str, ...] = ()
+    """Inputs that the record did not have."""
+
+    @property
+    def label(self) -> str | None:
+        """The nearest product; None where the record is refused."""
+        return self.matches[0].label if self.is_known else None
+
+
+class Index(Protocol):
+    """Products by their vectors."""
+
+    def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Similarities and places in ``labels`` of the k nearest products of each query ``[q d]``, both [q k]."""
+        ...
+
+
+class ExactIndex:
+    """Every product is compared by the mean direction of its vectors: one matrix product.
+
+    The nearest class mean: of a few photos it is steadier than the nearest single one (``benchmarks/gallery.md``).
+
+    When not to use: where a product has looks that have nothing in common; enrol each under a label of its own.
+
+    Args:
+        contents: with at least one product.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        self.contents, self.directions = contents, mean_directions(contents)
+
+    def similarities(self, queries: np.ndarray) -> np.ndarray:
+        """Cosine of each query to each product, [q p]."""
+        return queries @ self.directions.T
+
+    def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As ``Index`` has it."""
+        parts = [_highest(self.similarities(part), k) for _, part in chunks(queries, len(self.directions))]
+        similarities, places = zip(*parts, strict=True)
+        return np.concatenate(similarities), np.concatenate(places)
+
+
+class FaissIndex:
+    """A graph of neighbours that a search walks along: fast among millions, and a product may be overlooked.
+
+    Malkov and Yashunin (2018), https://arxiv.org/abs/1603.09320, as faiss has it, over the same mean directions.
+
+    When not to use: below some 100,000 products: comparing all is fast enough then, and exact; and building the graph
+    takes longer than reading the gallery.
+
+    Args:
+        contents: with at least one product.
+
+    Raises:
+        ModuleNotFoundError: if faiss is not installed.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        try:
+            import faiss
+        except ModuleNotFoundError as error:
+            line = "faiss is not installed; run: pip install 'multimodal-transfer[faiss]', or take index='exact'"
+            raise ModuleNotFoundError(line, name="faiss") from error
+        self.graph = faiss.IndexHNSWFlat(contents.source.width, _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+        self.graph.add(mean_directions(contents))
+
+    def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As ``Index`` has it."""
+        self.graph.hnsw.efSearch = max(_EFFORT, k)
+        similarities, places = self.graph.search(queries, k)
+        found = int((places >= 0).all(axis=0).sum())  # -1 where the walk found no more, always at the end
+        return similarities[:, :found], places[:, :found]
+
+
+def mean_directions(contents: Contents) -> np.ndarray:
+    """The mean of each product's vectors at length 1, float32 [p d]."""
+    return unit_rows(np.add.reduceat(contents.vectors, contents.starts, axis=0))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Each row at length 1; a row of zeros, which has no direction, stays."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12).astype(np.float32)
+
+
+def _highest(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k highest of each row, the highest first, and where they are."""
+    lower = similarities.shape[1] - k
+    places = np.argpartition(similarities, lower, axis=1)[:, lower:]
+    order = np.argsort(-np.take_along_axis(similarities, places, axis=1), axis=1, kind="stable")
+    places = np.take_along_axis(places, order, axis=1)
+    return np.take_along_axis(similarities, places, axis=1), places
+
+
+def chunks(queries: np.ndarray, rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Places of queries, and these, in parts whose similarities to so many vectors fit into memory."""
+    at_a_time = max(1, _CELLS_AT_A_TIME // max(1, rows))
+    for start in range(0, len(queries), at_a_time):
+        places = np.arange(start, min(start + at_a_time, len(queries)))
+        yield places, queries[places]
+
+
+def open_index(contents: Contents, name: IndexName) -> Index:
+    """An index over the gallery's vectors.
+
+    Raises:
+        ValueError: if there is no index of that name.
+    """
+    if name not in ("exact", "faiss"):
+        raise ValueError(f"index is {name!r}; give 'exact', or 'faiss' for hundreds of thousands of vectors")
+    return ExactIndex(contents) if name == "exact" else FaissIndex(contents)

@@ -1,0 +1,49 @@
+"""Where a gallery's vectors come from, and refusing those that do not compare. Never imports torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.predictor import Predictor
+from export.vectors import vector_digest, vector_output
+
+
+class GalleryError(ValueError):
+    """A gallery that cannot be used, or not with this bundle."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What made the vectors: those of another do not compare."""
+
+    bundle: str
+    """Its name."""
+    sha256: str
+    """Of its graph and preprocessors."""
+    output: str
+    """Of the graph."""
+    width: int
+
+
+def source_of(predictor: Predictor, task: str | None = None) -> Source:
+    """What a bundle's vectors are known by."""
+    output = vector_output(predictor.bundle, task)
+    return Source(predictor.bundle.name, vector_digest(predictor.bundle), output, predictor.output_width(output))
+
+
+def check_source(folder: Path, own: Source, given: Source) -> None:
+    """Refuses vectors that do not compare with a gallery's.
+
+    Raises:
+        GalleryError: says whose they are.
+    """
+    if own.sha256 != given.sha256:
+        raise GalleryError(
+            f"{folder} holds vectors of another bundle ({own.bundle}, sha256 {own.sha256[:12]}; this one is "
+            f"{given.bundle}, {given.sha256[:12]}), which do not compare; take that bundle, or enrol the products anew "
+            "in another folder"
+        )
+    if own.output != given.output:
+        raise GalleryError(
+            f"{folder} holds vectors of {own.output!r}, not of {given.output!r}, which do not compare; leave the task "
+            "out, or enrol the products anew in another folder"
+        )

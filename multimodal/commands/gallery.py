@@ -1,0 +1,171 @@
+"""Products enrolled without training again, without torch."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder, Device, Table
+from multimodal.commands.predict import one_record
+from multimodal.console import complain, say, show_table
+from multimodal.records import RecordError, Records
+
+gallery = typer.Typer(help="Products enrolled from a few records each, without training again.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Option("--gallery", metavar="G", help="Folder of the gallery.", show_default=False)]
+VectorTask = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Whose vectors, if there are several.")]
+LabelColumn = Annotated[str, typer.Option("--label", metavar="COLUMN", help="Names the product.", show_default=False)]
+
+
+@gallery.command()
+def add(
+    bundle: BundleFolder,
+    folder: Folder,
+    data: Table,
+    label: LabelColumn,
+    task: VectorTask = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    device: Device = "auto",
+) -> None:
+    """Enrols the records of a table; makes the gallery where there is none."""
+    opened, table = _open(folder, bundle, device, task=task, create=True), _read(data)
+    done = opened.add(table, label, batch_size=batch_size, on_error="return")
+    _complain_of(done.errors, table, opened)
+    say(
+        f"{folder}: {done.added} vectors added, {done.repeated} were there already; {len(done.products)} new products, "
+        f"{len(opened.products)} in all"
+    )
+    if opened.refusal is None and done.added:
+        say("no threshold: every record gets an answer; set one with `multimodal gallery calibrate`")
+    _exit_for(len(done.errors), len(table))
+
+
+@gallery.command()
+def remove(
+    bundle: BundleFolder,
+    folder: Folder,
+    labels: Annotated[list[str], typer.Option("--label", metavar="L", help="A product; may be given again.")],
+    device: Device = "auto",
+) -> None:
+    """Removes products; one that is not enrolled changes nothing."""
+    import difflib
+
+    opened = _open(folder, bundle, device)
+    before = opened.products
+    count = opened.remove(labels)
+    for label in labels:
+        if label not in before:
+            near = difflib.get_close_matches(label, before, n=1)
+            complain(f"{label!r} is not enrolled" + (f"; did you mean {near[0]!r}?" if near else ""))
+    say(f"{folder}: {count} products removed, {len(opened.products)} in all")
+
+
+@gallery.command()
+def search(
+    bundle: BundleFolder,
+    folder: Folder,
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Takes one line a record.")] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input.")] = None,
+    image: Annotated[str | None, typer.Option(help="The only image input's file.")] = None,
+    text: Annotated[str | None, typer.Option(help="The only text input's text.")] = None,
+    audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Products shown for each record.")] = 5,
+    index: Annotated[Literal["exact", "faiss"], typer.Option(help="faiss: for hundreds of thousands.")] = "exact",
+    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    device: Device = "auto",
+) -> None:
+    """The nearest products: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
+    from export.gallery.answers import write_found
+
+    single = {"image": image, "text": text, "audio": audio}
+    given = bool(inputs) or any(value is not None for value in single.values())
+    if given == (data is not None):
+        raise typer.BadParameter("give either --data FILE, or one record by --input, --image, --text, --audio")
+    if data is not None and out is None:
+        raise typer.BadParameter("name the file for the answers, for example --out found.csv", param_hint="--out")
+    opened = _open(folder, bundle, device, index=index)
+    if data is None:
+        found = opened.search([one_record(opened.predictor, inputs or [], single)], k=top)[0]
+        show_table(("product", "similarity"), [(match.label, f"{match.similarity:.4f}") for match in found.matches])
+        say(f"answer: {'(unknown product)' if found.label is None else found.label}")
+        return
+    assert out is not None
+    table = _read(data)
+    answers = opened.search(table, k=top, batch_size=batch_size, on_error="return")
+    write_found(out, answers, top)
+    errors = [answer for answer in answers if isinstance(answer, RecordError)]
+    _complain_of(errors, table, opened)
+    refused = sum(not isinstance(answer, RecordError) and not answer.is_known for answer in answers)
+    say(f"{out}: {len(answers) - len(errors)} of {len(answers)} records answered, {refused} of them as unknown")
+    _exit_for(len(errors), len(table))
+
+
+@gallery.command()
+def calibrate(
+    bundle: BundleFolder,
+    folder: Folder,
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="Labelled; not those enrolled.")] = None,
+    label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Names the product.")] = None,
+    accept: Annotated[float, typer.Option(help="Share of the known records to be accepted.")] = 0.95,
+    device: Device = "auto",
+) -> None:
+    """Sets the similarity below which a record is of no enrolled product; without --data by the gallery itself."""
+    if (data is None) != (label is None):
+        raise typer.BadParameter("give --data and --label together, or neither")
+    opened = _open(folder, bundle, device)
+    table = None if data is None else _read(data)
+    done = opened.calibrate(table, label, accept=accept, on_error="return")
+    if table is not None:
+        _complain_of(done.errors, table, opened)
+    if done.left_out:
+        say(f"{done.left_out} records left out: they are enrolled themselves")
+    _show(opened)
+    if table is not None:
+        _exit_for(len(done.errors), len(table))
+
+
+@gallery.command()
+def info(bundle: BundleFolder, folder: Folder, device: Device = "auto") -> None:
+    """What a gallery holds."""
+    opened = _open(folder, bundle, device)
+    show_table(("product", "vectors"), list(opened.products.items()))
+    source = opened.contents.source
+    say(f"{len(opened.products)} products, {len(opened.contents.vectors)} vectors of {source.width} numbers")
+    say(f"vectors: {source.output!r} of {source.bundle} (sha256 {source.sha256[:12]})")
+    _show(opened)
+
+
+def _show(opened: Any) -> None:
+    refusal = opened.refusal
+    if refusal is None:
+        say("no threshold: every record gets an answer; set one with `multimodal gallery calibrate`")
+        return
+    unknown = "records of other products" if refusal.unknowns == "records" else "records with their product left out"
+    say(f"threshold: {refusal.threshold:.4f}, accepts {refusal.accepted:.1%} of {refusal.known} known records")
+    say(f"unknown: accepts {refusal.false_accepted:.1%} of {refusal.unknown} {unknown}; AUROC {refusal.auroc:.4f}")
+
+
+def _open(folder: Path, bundle: Path, device: str, **options: Any) -> Any:
+    from export import Gallery, Predictor
+
+    return Gallery.open(folder, Predictor.load(bundle, device=device), **{"create": False, **options})
+
+
+def _read(data: Path) -> Records:
+    from multimodal.records import read_records
+
+    return read_records(data)
+
+
+def _complain_of(errors: Iterable[RecordError], table: Records, opened: Any) -> None:
+    columns = {name: entry.column for name, entry in opened.predictor.inputs.items()}
+    for error in errors:
+        column = None if error.input is None else columns[error.input]
+        complain(f"{table.place(error.row, column)}: {error.reason}")
+
+
+def _exit_for(failed: int, total: int) -> None:
+    if failed:
+        raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)

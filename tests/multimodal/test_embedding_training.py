@@ -1,0 +1,129 @@
+"""Embedding tasks through the whole job: train, score by retrieval, export, predict."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from helpers import changed
+from products import CONFIG, NEW, OLD, UNKNOWN, make_photos, write_table
+from typer.testing import CliRunner
+
+import multimodal as mm
+from export.vectors import vector_output
+from multimodal.check import check_task
+from multimodal.cli import app
+from multimodal.config import ConfigError, parse_task
+from multimodal.run import Run
+from multimodal.training import fit
+
+
+def run_job(shop: Path, out: Path, **changes) -> Run:
+    lines: list[str] = []
+    job = parse_task(changed(CONFIG, changes))
+    run = fit(job, train=shop / "train.csv", valid=shop / "valid.csv", out=out, say=lines.append)
+    assert not [line for line in lines if "counted as wrong" in line]
+    return run
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Path:
+    """Validation has products that training lacks."""
+    folder = tmp_path_factory.mktemp("shop")
+    write_table(folder / "train.csv", make_photos(folder, OLD, 12, seed=0))
+    write_table(folder / "valid.csv", make_photos(folder, OLD + NEW + UNKNOWN, 3, seed=1))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(shop, tmp_path_factory) -> Run:
+    return run_job(shop, tmp_path_factory.mktemp("runs") / "arcface", **{"train.metric": "product.recall_at_1"})
+
+
+@pytest.fixture(scope="module")
+def bundle(run, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "bundle"
+    run.export(folder, embedding=True)
+    return folder
+
+
+def test_photos_find_those_of_their_product_and_unseen_products_count(run):
+    metrics = run.metrics["tasks"]["product"]
+    assert (metrics["n"], metrics["alone"]) == (18, 0)
+    assert metrics["recall_at_1"]["value"] > 0.8
+    assert run.metrics["modalities"]["image"]["product"] == metrics
+    assert run.metrics["training"]["best_score"] == metrics["recall_at_1"]["value"]
+
+
+def test_supcon_learns_it_too(shop, tmp_path):
+    run = run_job(shop, tmp_path / "run", **{"tasks.product.loss": "supcon"})
+    assert run.metrics["tasks"]["product"]["recall_at_1"]["value"] > 0.8
+
+
+def test_a_run_that_is_read_again_gives_the_same_scores(run, shop):
+    assert Run(run.folder).evaluate(shop / "valid.csv")["tasks"] == run.metrics["tasks"]
+
+
+def test_centres_stay_out_of_the_graph(run, bundle):
+    sizes = [list(tensor.dims) for tensor in onnx.load(bundle / "model.onnx").graph.initializer]
+    assert tuple(run.model.head("product").centres.shape) == (4, 16)
+    assert [16] in sizes
+    assert [4, 16] not in sizes
+    assert [16, 4] not in sizes
+
+
+def test_predictions_hold_the_vector_and_the_table_has_no_column(bundle, shop, tmp_path):
+    predictor = mm.Predictor.load(bundle)
+    answer = predictor.predict([{"image": str(shop / "red-0-0.png")}])[0]["product"]
+    assert answer.embedding.shape == (16,)
+    assert np.linalg.norm(answer.embedding) == pytest.approx(1, abs=1e-5)
+    out, vectors = tmp_path / "preds.csv", tmp_path / "vectors.npy"
+    command = ["predict", str(bundle), "--data", str(shop / "valid.csv"), "--out", str(out)]
+    done = CliRunner().invoke(app, [*command, "--embeddings", str(vectors)])
+    assert done.exit_code == 0, done.output
+    assert out.read_text().splitlines()[0] == "error"
+    assert np.load(vectors).shape == (18, 16)
+    done = CliRunner().invoke(app, [*command, "--embeddings", str(vectors), "--task", "embedding"])
+    assert done.exit_code == 0, done.output
+    assert np.load(vectors).shape[1] == predictor.embedding_width != 16
+    done = CliRunner().invoke(app, ["predict", str(bundle), "--image", str(shop / "red-0-0.png")])
+    assert "a vector of 16 numbers" in done.output
+
+
+def test_a_task_that_gives_no_vectors_is_refused(bundle):
+    read = mm.Predictor.load(bundle).bundle
+    assert vector_output(read) == "product"
+    assert vector_output(read, "embedding") == "embedding"
+    with pytest.raises(LookupError, match="gives no vectors called 'color'; there are product, embedding"):
+        vector_output(read, "color")
+
+
+def test_check_finds_nothing_wrong_with_new_products_but_warns_where_none_is_there_twice(shop):
+    job = changed(CONFIG, {"data.train": str(shop / "train.csv"), "data.valid": str(shop / "valid.csv")})
+    assert check_task(parse_task(job), shop) == []
+    write_table(shop / "single.csv", make_photos(shop, OLD, 1, seed=2))
+    problems = check_task(parse_task(changed(job, {"data.valid": str(shop / "single.csv")})), shop)
+    assert [problem.severity for problem in problems] == ["warning"]
+    assert "has no label twice" in problems[0].message
+
+
+def test_the_transfer_gap_of_an_embedding_task_is_not_measured(shop):
+    found = mm.transfer_check(parse_task(CONFIG), train=shop / "train.csv", valid=shop / "valid.csv", cache=False)
+    assert "it is an embedding task" in found["tasks"]["product"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fusion": {"name": "late"}}, "an embedding task needs one vector of all inputs, and late fusion keeps"),
+        ({"tasks.product": {"width": 8}}, "width are of embedding tasks, and this task's type is classification"),
+        ({"tasks.product.label_smoothing": 0.1}, "an embedding task weighs no classes"),
+        ({"tasks.product.imbalance": "class_weights"}, "an embedding task weighs no classes"),
+        ({"tasks.product.loss": "supcon", "tasks.product.margin": 0.2}, "margin is of loss: arcface, and this"),
+        ({"tasks.product.loss": "triplet"}, "arcface"),
+        ({"train.metric": "product.accuracy"}, "there is no metric 'product.accuracy'"),
+    ],
+)
+def test_what_does_not_fit_an_embedding_task_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_task(changed(CONFIG, changes))

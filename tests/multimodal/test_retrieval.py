@@ -1,0 +1,63 @@
+"""Leave-one-out retrieval, against scikit-learn and by hand."""
+
+import numpy as np
+import pytest
+from helpers import assert_close
+from sklearn.metrics import average_precision_score
+
+from multimodal.decoding import Embedding
+from multimodal.metrics import selection_score, task_metrics
+from multimodal.retrieval import rank_partners
+
+
+def unit(n: int, width: int = 3, seed: int = 0) -> np.ndarray:
+    vectors = np.random.default_rng(seed).normal(size=(n, width))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_average_precision_is_that_of_scikit_learn():
+    vectors, labels = unit(300), np.random.default_rng(1).integers(0, 9, 300)
+    ranks = rank_partners(vectors, labels)
+    cosines = vectors @ vectors.T
+    for row in range(0, 300, 37):
+        others = np.arange(300) != row
+        expected = average_precision_score(labels[others] == labels[row], cosines[row, others])
+        assert_close(ranks.precision[row], expected, "float64")
+
+
+def test_the_first_place_is_that_of_the_nearest_of_its_label():
+    vectors, labels = unit(60), np.arange(60) % 9
+    first = rank_partners(vectors, labels).first
+    cosines = vectors @ vectors.T
+    np.fill_diagonal(cosines, -2)
+    ranked = labels[np.argsort(-cosines, axis=1)]
+    assert first.tolist() == [int(np.argmax(row == label)) + 1 for row, label in zip(ranked, labels, strict=True)]
+
+
+def test_embeddings_that_are_all_equal_find_nothing():
+    metrics = task_metrics(Embedding(), np.ones((6, 1)), np.array([0, 0, 0, 1, 1, 1]))
+    assert metrics["recall_at_1"]["value"] == 0.0
+    assert metrics["map"]["value"] == pytest.approx(np.mean([1 / 4, 2 / 5]))
+
+
+def test_records_alone_with_their_label_are_there_to_be_taken_for_others():
+    near = np.array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    metrics = task_metrics(Embedding(), near, np.array([4, 7, 4]))
+    assert (metrics["n"], metrics["alone"]) == (2, 1)
+    assert metrics["recall_at_1"]["value"] == 0.0
+    assert metrics["recall_at_5"]["value"] == 1.0
+    assert metrics["map"]["value"] == 0.5
+
+
+def test_a_table_without_two_of_a_label_defines_no_score():
+    metrics = task_metrics(Embedding(), unit(3), np.arange(3))
+    assert metrics["recall_at_1"] == metrics["map"] == {"value": None, "low": None, "high": None}
+    with pytest.raises(ValueError, match="not defined on these records"):
+        selection_score({"product": metrics}, "mean")
+
+
+def test_the_average_precision_chooses_where_the_mean_is_asked_for():
+    near = np.array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+    metrics = task_metrics(Embedding(), near, np.array([4, 7, 4]))
+    assert selection_score({"product": metrics}, "mean") == 0.5
+    assert selection_score({"product": metrics}, "product.recall_at_5") == 1.0
