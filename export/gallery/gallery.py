@@ -79,16 +79,17 @@ class Gallery:
         """Opens a gallery; with a bundle it makes an empty one where there is none, which is written when it changes.
 
         Args:
-            bundle: what turns records into vectors: a ``Predictor``, or a bundle's folder. None takes vectors alone.
+            bundle: what turns records into vectors: a ``Predictor``, or a bundle's folder, which then answers in
+                float32. None takes vectors alone.
             task: whose vectors, where the bundle has several; ``embedding`` for the fused ones.
             create: False refuses a folder without a gallery.
 
         Raises:
-            GalleryError: if there is no gallery, it is damaged, or holds another bundle's vectors.
+            GalleryError: if there is no gallery, it is damaged, or holds vectors of another bundle or precision.
             LookupError, ValueError: if the bundle gives no such vectors.
         """
         folder = Path(folder)
-        predictor = Predictor.load(bundle) if isinstance(bundle, str | Path) else bundle
+        predictor = Predictor.load(bundle, precision="fp32") if isinstance(bundle, str | Path) else bundle
         is_read = predictor is None or not create or (folder / GALLERY_FILE).is_file()
         contents = read_contents(folder) if is_read else None
         if predictor is not None:

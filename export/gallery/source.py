@@ -22,12 +22,15 @@ class Source:
     output: str
     """Of the graph."""
     width: int
+    precision: str = "fp32"
+    """Of the model that answered."""
 
 
 def source_of(predictor: Predictor, task: str | None = None) -> Source:
     """What a bundle's vectors are known by."""
     output = vector_output(predictor.bundle, task)
-    return Source(predictor.bundle.name, vector_digest(predictor.bundle), output, predictor.output_width(output))
+    bundle, width = predictor.bundle, predictor.output_width(output)
+    return Source(bundle.name, vector_digest(bundle), output, width, predictor.precision)
 
 
 def check_source(folder: Path, own: Source, given: Source) -> None:
@@ -46,4 +49,10 @@ def check_source(folder: Path, own: Source, given: Source) -> None:
         raise GalleryError(
             f"{folder} holds vectors of {own.output!r}, not of {given.output!r}, which do not compare; leave the task "
             "out, or enrol the products anew in another folder"
+        )
+    if own.precision != given.precision:
+        raise GalleryError(
+            f"{folder} holds vectors in {own.precision}, and the bundle answers in {given.precision}, which is near "
+            f"but not what thresholds were chosen by; load it with precision={own.precision!r}, or enrol the products "
+            "anew in another folder"
         )

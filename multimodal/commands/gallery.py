@@ -150,7 +150,7 @@ def _show(opened: Any) -> None:
 def _open(folder: Path, bundle: Path, device: str, **options: Any) -> Any:
     from export import Gallery, Predictor
 
-    return Gallery.open(folder, Predictor.load(bundle, device=device), **{"create": False, **options})
+    return Gallery.open(folder, Predictor.load(bundle, device=device, precision="fp32"), **{"create": False, **options})
 
 
 def _read(data: Path) -> Records:

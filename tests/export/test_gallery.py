@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import multimodal as mm
 from export.gallery import GalleryError
+from export.gallery.source import check_source
 from export.vectors import vector_output
 from multimodal.cli import app
 from multimodal.config import parse_task
@@ -156,6 +157,13 @@ def test_a_bundle_without_an_embedding_task_lends_its_fused_vector(bundle, table
     assert gallery.contents.source.output == "embedding"
     assert done.added + done.repeated + len(done.errors) == len(table)
     assert gallery.search(records.subset([0]), k=1)[0].missing == ()
+
+
+def test_another_precisions_gallery_is_refused(gallery):
+    own = gallery.contents.source
+    assert own.precision == "fp32"
+    with pytest.raises(GalleryError, match="holds vectors in fp32, and the bundle answers in int8"):
+        check_source(gallery.folder, own, replace(own, precision="int8"))
 
 
 def test_another_bundles_gallery_is_refused(gallery, bundle):
