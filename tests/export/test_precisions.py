@@ -17,7 +17,7 @@ from export.cpu import int8_instructions
 from export.gate import LIMITS, _same_answers, report_lines
 from export.predictor import choose_precision
 from export.quantize import RECIPES
-from multimodal.decoding import Destandardize, Sigmoid, Softmax
+from multimodal.decoding import Destandardize, Embedding, Sigmoid, Softmax
 from multimodal.records import Records, read_records
 
 
@@ -166,7 +166,9 @@ def test_answers_are_alike_as_their_kind_has_it() -> None:
     number = Destandardize(0.0, 1.0)
     assert _same_answers(number, np.array([[1.005], [1.02]]), np.ones((2, 1)), limits).tolist() == [True, False]
     unit = np.array([[1.0, 0.0], [0.0, 1.0]])
-    assert _same_answers(None, np.array([[1.0, 0.0], [1.0, 0.0]]), unit, limits).tolist() == [True, False]
+    for decoding in (None, Embedding()):
+        near = np.array([[1.0, 0.0], [0.1, 0.995]])  # the largest number is the same, the direction is not
+        assert _same_answers(decoding, near, unit, limits).tolist() == [True, False]
     assert _same_answers(Softmax(("a", "b")), np.full((1, 2), np.nan), unit[:1], limits).tolist() == [False]
 
 

@@ -10,6 +10,12 @@ from products import CONFIG, NEW, OLD, UNKNOWN, make_photos, write_table
 from typer.testing import CliRunner
 
 import multimodal as mm
+from export import write_predictions
+from export.answer_files import ResumeError
+from export.bundle import read_bundle
+from export.serving.answers import answer_json
+from export.triton import write_triton_repository
+from export.triton.stages import Answering
 from export.vectors import vector_output
 from multimodal.check import check_task
 from multimodal.cli import app
@@ -90,6 +96,63 @@ def test_predictions_hold_the_vector_and_the_table_has_no_column(bundle, shop, t
     assert "a vector of 16 numbers" in done.output
 
 
+def test_a_killed_job_goes_on_with_the_same_vectors_alone(bundle, shop, tmp_path, monkeypatch):
+    predictor = mm.Predictor.load(bundle)
+    out, vectors = tmp_path / "answers.jsonl", tmp_path / "vectors.npy"
+
+    def write(task, resume, advance=None):
+        return write_predictions(
+            predictor, shop / "valid.csv", out, embeddings=vectors, task=task, batch_size=4, resume=resume,
+            advance=advance,
+        )  # fmt: skip
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write("product", False, stop)
+    with pytest.raises(ResumeError, match="was begun with another task"):
+        write("embedding", True)
+    assert write("product", True) == (0, 18)
+    assert out.read_text().splitlines() == ['{"error": null}'] * 18
+    answers = predictor.predict(shop / "valid.csv")
+    np.testing.assert_allclose(np.load(vectors), [row["product"].embedding for row in answers], atol=1e-5)
+
+
+def test_a_smaller_precision_is_judged_by_how_well_photos_are_found(run, tmp_path):
+    run.export(tmp_path / "bundle", precision=["fp16"])
+    report = read_bundle(tmp_path / "bundle").read_json("parity.json")["models"]["model.fp16.onnx"]
+    assert report["metrics"]["product"]["metric"] == "recall_at_1"
+    assert report["agreement"]["product"]["passed"]
+
+
+def test_triton_passes_the_vector_on(bundle, tmp_path):
+    names = write_triton_repository(bundle, tmp_path / "models")
+    config = (tmp_path / "models" / names["ensemble"] / "config.pbtxt").read_text()
+    assert "product_probability" not in config
+    outputs = np.eye(2, 16, dtype=np.float32)
+    answered = Answering(tmp_path / "models" / names["answer"] / "1")({"product": outputs})
+    assert list(answered) == ["product"]
+    np.testing.assert_array_equal(answered["product"], outputs)
+
+
+def test_the_server_gives_the_vector_where_it_is_asked_for(bundle, shop):
+    predictor = mm.Predictor.load(bundle)
+    answer = predictor.predict([{"image": str(shop / "red-0-0.png")}])[0]
+    assert answer_json(answer, predictor.decodings) == {}
+    given = answer_json(answer, predictor.decodings, embedding=True)
+    assert given["product"] == {"embedding": answer["product"].embedding.tolist(), "missing": []}
+    assert len(given["embedding"]["embedding"]) == predictor.embedding_width
+
+
+def test_folds_score_vectors_and_list_no_answers(shop, tmp_path):
+    job = parse_task(changed(CONFIG, {"train.epochs": 1}))
+    many = write_table(shop / "many.csv", make_photos(shop, OLD, 60, seed=3))  # a tenth of a half has some label twice
+    found = mm.cross_validate(job, 2, train=many, out=tmp_path / "folds")
+    assert "recall_at_1" in found["tasks"]["product"]
+    assert (tmp_path / "folds" / "out_of_fold.csv").read_text().splitlines()[0] == "row,fold"
+
+
 def test_a_task_that_gives_no_vectors_is_refused(bundle):
     read = mm.Predictor.load(bundle).bundle
     assert vector_output(read) == "product"
@@ -121,6 +184,10 @@ def test_the_transfer_gap_of_an_embedding_task_is_not_measured(shop):
         ({"tasks.product.imbalance": "class_weights"}, "an embedding task weighs no classes"),
         ({"tasks.product.loss": "supcon", "tasks.product.margin": 0.2}, "margin is of loss: arcface, and this"),
         ({"tasks.product.loss": "triplet"}, "arcface"),
+        ({"tasks.product.imbalance": "logit_adjustment"}, "logit_adjustment needs one class a record"),
+        ({"tasks.product.head": "softmax"}, "head softmax is for classification, and this task's type is embedding"),
+        ({"tasks.product.head": "zero_shot"}, "a zero_shot head is a linear layer for classification"),
+        ({"tasks.product.zero_shot": {"labels": ["a", "b"]}}, "zero_shot is for head: zero_shot"),
         ({"train.metric": "product.accuracy"}, "there is no metric 'product.accuracy'"),
     ],
 )

@@ -14,6 +14,7 @@ from multimodal.targets import (
     PairTarget,
     balanced_weights,
     class_counts,
+    class_readers,
     label_counts,
     parse_number,
     read_truth,
@@ -156,3 +157,8 @@ def test_labels_that_training_lacked_get_a_column_of_their_own():
         [label == "pear" for label in LABELS] + [1],
         [label == "3" for label in LABELS] + [0],
     ]
+
+
+def test_open_sets_are_no_classes_to_tell_apart():
+    targets = {"color": ClassTarget("color", ("red",)), "product": ClassTarget("product", ("a",), open_set=True)}
+    assert list(class_readers({**targets, "price": NumberTarget("price")})) == ["color"]
