@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from multimodal.config import ConfigError, Task
+from multimodal.config import ConfigError
 from multimodal.config.maps import FeatureMap
 from multimodal.data import RecordDataset
 from multimodal.job import Job
+from multimodal.map_rules import narrows_source
 from multimodal.mean_tokens import mean_token_readers
 from multimodal.progress import Say
 from multimodal.records import InputReader, RecordError, Records
@@ -48,7 +49,7 @@ def fit_source_maps(job: Job, device: torch.device, *, cache: Path | None, say: 
         except ValueError as error:
             raise ConfigError(f"transfer.source.map is {settings.map}, of inputs.{name}: {error}") from error
         moves[name] = maps.source
-        if name in job.model.maps:
+        if narrows_source(job.task):
             _fill(job, name, maps.target)
         say(f"{name}: {settings.map} moves {len(ours[name])} source values to {len(theirs[name])} of the target")
     return replace(job, source_maps={name: moves[owner] for name, owner in job.model.encoder_of.items()})
@@ -66,7 +67,7 @@ def fit_input_maps(job: Job, *, say: Say) -> None:
         ConfigError: if there are too few records for the method.
         RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
     """
-    settings = _input_maps(job.task, job)
+    settings = _input_maps(job)
     if not settings:
         return
     used = {name for name, owner in job.model.encoder_of.items() if owner in settings}
@@ -119,9 +120,9 @@ def _some(vectors: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return vectors[name]
 
 
-def _input_maps(task: Task, job: Job) -> dict[str, FeatureMap]:
+def _input_maps(job: Job) -> dict[str, FeatureMap]:
     """The map that is asked for each encoder, by the name under which the model keeps the encoder."""
-    return {job.model.encoder_of[name]: entry.map for name, entry in task.inputs.items() if entry.map is not None}
+    return {job.model.encoder_of[name]: entry.map for name, entry in job.task.inputs.items() if entry.map is not None}
 
 
 def _fill(job: Job, name: str, fitted: AffineMap) -> None:

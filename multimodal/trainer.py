@@ -34,6 +34,7 @@ from multimodal.objective import monitored
 from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
 from multimodal.progress import Progress, Say
 from multimodal.step import Step
+from multimodal.task_conflicts import COSINE
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer.plan import Phase, check_plan, parameter_names
 from multimodal.weight_averaging import Onlooker
@@ -232,7 +233,8 @@ class Trainer:
         state.history.append(entry)
         if self.processes.is_main:
             write_atomically(self.history_file, _as_csv(state.history))
-        shown = ", ".join(f"{key} {value:.4g}" for key, value in entry.items() if isinstance(value, float))
+        told = {key: value for key, value in entry.items() if isinstance(value, float) and not key.startswith(COSINE)}
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in told.items())
         self.say(f"{phase.name}: epoch {entry['epoch']}, {shown}, {progress.pace()}")
         patience = self.options.patience if phase.patience is None else phase.patience
         return patience is not None and state.bad_epochs >= patience
