@@ -39,7 +39,7 @@ class Adapt(Section):
     """A loss beside those of the tasks that needs no target label."""
 
     method: Literal["deep_coral", "mmd", "dann", "cdan", "mcc", "entropy", "pseudo_labels"]
-    """docs/transfer.md says which is for what."""
+    """docs/domains.md says which is for what."""
     weight: float = Field(default=1.0, gt=0)
     """Beside a task of weight 1; of dann and cdan it is the strength of the reversed gradient."""
     on: Literal["fused"] | list[str] = "fused"

@@ -1,4 +1,4 @@
-"""The example of docs/transfer.md: pairs without labels, class names, then labels."""
+"""The example of docs/alignment.md: pairs without labels, class names, then labels."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from multimodal.config import load_task
 from multimodal.run import Run
 from multimodal.training import fit
 
-GUIDE = Path(__file__).parents[2] / "docs" / "transfer.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "alignment.md"
 
 
 @pytest.fixture(scope="module")

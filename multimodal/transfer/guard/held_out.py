@@ -14,7 +14,7 @@ from multimodal.transfer.probes.logistic import fit_softmax
 
 L2 = 0.01
 """Of every arm, on standardised features. Of .001, .01, .1 and 1 it is within .03 of the best for each arm of photos
-and texts in 43 classes (docs/transfer.md), and one value takes a fifth of the time of a choice inside each fold."""
+and texts in 43 classes (docs/choosing.md), and one value takes a fifth of the time of a choice inside each fold."""
 
 TOLERANCE = 1e-7
 """Of the search for the probe: with 240 records in 81 classes it takes a third of the time of 1e-12, and answers
