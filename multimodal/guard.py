@@ -17,7 +17,6 @@ from multimodal.records import Records
 from multimodal.right_answers import right_answers
 from multimodal.run import write_json
 from multimodal.task_gaps import compare_tasks, measurable, not_measured, used_inputs
-from multimodal.threads import one_thread
 from multimodal.transfer.guard.arms import PROBE, SINGLE
 from multimodal.transfer.guard.held_out import fit_probe
 from multimodal.transfer.guard.trained import MODEL, compare_trained
@@ -92,8 +91,7 @@ def _trained(
         good = ~np.isin(places, list(failed))
         classes, right = chosen[name].classes[good], {MODEL: is_right}
         for arm, inputs in _arms(job, name, measured[name]).items():
-            with one_thread():
-                probe = fit_probe(_side_by_side(ours, inputs, places[good]), classes, len(job.heads[name]["labels"]))
+            probe = fit_probe(_side_by_side(ours, inputs, places[good]), classes, len(job.heads[name]["labels"]))
             answered = probe.predict(_side_by_side(theirs, inputs, truth.rows))
             right[arm] = (answered == truth.targets).astype(np.float64)
         compared = compare_trained(right, groups=None if groups is None else groups[truth.rows], seed=seed)

@@ -11,7 +11,6 @@ from multimodal.builders import has_random_weights
 from multimodal.job import Job
 from multimodal.labelled import Labelled, labelled_records
 from multimodal.progress import Say
-from multimodal.threads import one_thread
 from multimodal.transfer.guard.arms import PROBE, REPEATS, SINGLE, compare_arms
 
 NO_WEIGHTS = "no encoder comes with weights"
@@ -73,9 +72,7 @@ def compare_tasks(
         say(f"{name}: comparing arms on {len(labels)} of {len(tasks[name])} labelled records")
         known = job.heads[name]["labels"]
         features = task_arms(arms, job.task.task_inputs(name), places[good])
-        with one_thread():
-            compared = compare_arms(features, labels, groups=readable.groups, repeats=repeats, seed=seed)
-        answers[name] = compared | {
+        answers[name] = compare_arms(features, labels, groups=readable.groups, repeats=repeats, seed=seed) | {
             "labelled_records": len(tasks[name]),
             "labels": {known[index]: int(count) for index, count in zip(names, counts, strict=True)},
             "skipped_rows": {str(rows[place]): failed[place].reason for place in places[~good].tolist()},

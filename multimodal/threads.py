@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 
 def share_cores() -> None:
@@ -18,10 +20,16 @@ def share_cores() -> None:
 def one_thread() -> Iterator[None]:
     """Linear algebra of small matrices on one thread inside the block: where other programs use the cores, several
     threads wait for each other at every product (a probe of 240 records took ten times as long)."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _libraries().limit(limits=1, user_api="blas"):
         yield
+
+
+@cache
+def _libraries() -> Any:
+    """The libraries of linear algebra that are loaded; looking for them takes as long as a small fit."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def available_cores() -> int:

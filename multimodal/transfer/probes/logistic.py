@@ -1,11 +1,13 @@
 """Multinomial logistic regression by L-BFGS, its L2 penalty chosen by cross-validation. Never imports torch."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from multimodal.threads import one_thread
 from multimodal.transfer.checks import check_features, check_labels, check_row_weights
 from multimodal.transfer.folds import each_fold, most_folds, repeated_folds
 from multimodal.transfer.maps.standardise import fit_standardise
@@ -13,6 +15,7 @@ from multimodal.transfer.probes.linear import LinearClassifier, log_softmax
 
 L2_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _ITERATIONS = 1000
+_SMALL = 200_000_000  # multiplications of one step, from which on several threads gain anything
 _ENOUGH_TO_CHOOSE = 1e-9  # held-out likelihoods then agree to some .01, in a third of the time
 
 
@@ -74,7 +77,8 @@ def fit_softmax(
     first = LinearClassifier(centre, np.zeros(count)) if start is None else start
     options = {"maxiter": _ITERATIONS, "gtol": 1e-6, "ftol": tolerance}
     initial = np.concatenate([first.weights.ravel(), first.bias])
-    found = minimize(objective, initial, jac=True, method="L-BFGS-B", options=options).x
+    with one_thread() if features.size * count < _SMALL else nullcontext():
+        found = minimize(objective, initial, jac=True, method="L-BFGS-B", options=options).x
     return LinearClassifier(found[: count * d].reshape(count, d), found[count * d :])
 
 
