@@ -27,8 +27,9 @@ def test_two_workers_answer_as_one_predictor_and_name_what_they_cannot_read(tmp_
         writer.writeheader()
         writer.writerows({**row, "number": number} for number, row in enumerate(rows))
     export_bundle(StubRun(make_three_input_model(), Task.model_validate(CONFIG)), tmp_path / "bundle")
-    command = [sys.executable, str(EXAMPLE), "bundle", "--data", "table.csv", "--out", "answers", "--batch-size", "5"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, str(EXAMPLE), "bundle", "--data", "table.csv", "--out", "answers"]
+    command += ["--batch-size", "5", "--workers", "2", "--cpus", "4"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     found = sorted(parquet.read_table(tmp_path / "answers").to_pylist(), key=lambda row: row["number"])
     expected = Predictor.load(tmp_path / "bundle").predict(read_records(tmp_path / "table.csv"), on_error="return")
