@@ -65,7 +65,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=1, help="of each worker")
-    parser.add_argument("--cpus", type=int, help="of a cluster that is started here; reading and writing need some, too")
+    parser.add_argument(
+        "--cpus", type=int, help="of a cluster that is started here; reading and writing need some, too"
+    )
     given = parser.parse_args()
     ray.init(num_cpus=given.cpus)
     answer_table(

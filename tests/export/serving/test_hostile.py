@@ -15,6 +15,8 @@ SEED = 7
 SECONDS = 1.0
 """Of the server's processor time, for one request: who else computes here must not fail a test."""
 GROWTH = 300_000  # kB
+PEAK = 400_000
+"""kB for a moment: 40 megapixels with transparency are 160 MB, and their copy without it 120 MB."""
 QUICK, ALL = 160, 1200
 
 
@@ -47,7 +49,7 @@ def test_a_thousand_hostile_requests_leave_the_server_as_it_was(running: Running
     assert running.process.poll() is None
     assert slowest[0] <= SECONDS, slowest
     assert resident(running) - before < GROWTH
-    assert peak(running) - before < GROWTH
+    assert peak(running) - before < PEAK
     assert send(running, Request("honest", b'{"text": "red"}'))[0] == 200
 
 
