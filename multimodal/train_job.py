@@ -15,6 +15,7 @@ from multimodal.builders import build_objectives, build_strategy
 from multimodal.checkpoint import save_tensors
 from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.closed_form.rules import closed_form_tasks
+from multimodal.config import Task
 from multimodal.distributed import Processes
 from multimodal.fitted_maps import fit_input_maps
 from multimodal.job import Job
@@ -27,10 +28,10 @@ from multimodal.task_conflicts import conflict_lines, summarise_cosines
 from multimodal.task_gradients import check_shared
 from multimodal.trainer import CHECKPOINTS, Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
-from multimodal.transfer import Phase
+from multimodal.transfer import Phase, TransferStrategy
 from multimodal.transfer_choice import choose_transfer
 from multimodal.transfer_plan import plan_training
-from multimodal.weight_averaging import build_averaging
+from multimodal.weight_averaging import WeightAveraging, build_averaging
 
 
 def train_job(
@@ -54,34 +55,14 @@ def train_job(
     say(f"transfer: {choice}")
     task = job.task.model_copy(update={"transfer": choice.transfer})
     strategy = build_strategy(task, job.model)
-    job.model.objectives.update(build_objectives(task, job.model))
-    job.model.to(device)
-    add_adaptation(job, group, say)
-    phases = plan_training(task, job.model, strategy)
+    phases = _plan(job, task, strategy, device, group, say)
     if options.project_conflicts:
         check_shared(job.model, phases)
     averaging = build_averaging(choice.transfer, folder / CHECKPOINTS, len(phases), writes=group.is_main)
     if averaging is not None:
         refuse_unshared_statistics(averaging, job.model, phases, group)
     job = _with_kept_tokens(job, phases, cache, group, say)
-    fit_input_maps(job, say=say)
-    data = job.training_data()
-    unreadable = fit_heads(job.task, job.model, data, views=job.task.transfer.views, say=say)
-    options, phases = replace(options, workers=job.workers), without_closed_form(job.task, job.model, phases)
-    trainer = Trainer(
-        job.model,
-        data,
-        job.order(),
-        {name: target.weight for name, target in job.task.tasks.items()},
-        folder,
-        options=options,
-        evaluate=job.validate if phases or closed_form_tasks(job.task) else None,  # else nothing is chosen
-        onlooker=averaging,
-        say=say,
-        processes=group,
-    )
-    state = trainer.fit(phases, resume=resume)
-    state.skipped_rows |= {str(row): error.reason for row, error in unreadable.items()}
+    state = _train(job, phases, folder, options, averaging, group, resume=resume, say=say)
     summary = _summary(state, job.model)
     for line in conflict_lines(summary.get("gradient_cosine", {})):
         say(line)
@@ -97,6 +78,53 @@ def train_job(
         save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
     summary |= {"transfer": choice.to_json(), "moved": start.moved(job.model)}
     return job, {**summary, "best_score": _finite(state.best_score), "seconds": time.monotonic() - began}
+
+
+def _plan(
+    job: Job, task: Task, strategy: TransferStrategy, device: torch.device, group: Processes, say: Say
+) -> list[Phase]:
+    """The phases of the training; puts what joins the loss into the model, which is then on its device.
+
+    Args:
+        task: the job's, with a strategy that is not auto.
+    """
+    job.model.objectives.update(build_objectives(task, job.model))
+    job.model.to(device)
+    add_adaptation(job, group, say)
+    return plan_training(task, job.model, strategy)
+
+
+def _train(
+    job: Job,
+    phases: Sequence[Phase],
+    folder: Path,
+    options: TrainerOptions,
+    averaging: WeightAveraging | None,
+    group: Processes,
+    *,
+    resume: bool,
+    say: Say,
+) -> TrainerState:
+    """Computes maps and heads that are computed, and has the trainer do the rest."""
+    fit_input_maps(job, say=say)
+    data = job.training_data()
+    unreadable = fit_heads(job.task, job.model, data, views=job.task.transfer.views, say=say)
+    left = without_closed_form(job.task, job.model, phases)
+    trainer = Trainer(
+        job.model,
+        data,
+        job.order(),
+        {name: target.weight for name, target in job.task.tasks.items()},
+        folder,
+        options=replace(options, workers=job.workers),
+        evaluate=job.validate if left or closed_form_tasks(job.task) else None,  # else nothing is chosen
+        onlooker=averaging,
+        say=say,
+        processes=group,
+    )
+    state = trainer.fit(left, resume=resume)
+    state.skipped_rows |= {str(row): error.reason for row, error in unreadable.items()}
+    return state
 
 
 def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, group: Processes, say: Say) -> Job:
