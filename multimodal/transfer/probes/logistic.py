@@ -10,6 +10,7 @@ import numpy as np
 from multimodal.threads import one_thread
 from multimodal.transfer.checks import check_features, check_labels, check_row_weights
 from multimodal.transfer.folds import each_fold, most_folds, repeated_folds
+from multimodal.transfer.maps.span import fit_span
 from multimodal.transfer.maps.standardise import fit_standardise
 from multimodal.transfer.probes.linear import LinearClassifier, log_softmax
 
@@ -142,9 +143,8 @@ def _path(
     """Weighted sum of held-out log likelihoods for each penalty of a falling grid, each fit starting from the last."""
     scaling = fit_standardise(features[train], weights=weights[train])
     inside, outside = scaling.transform(features[train]), scaling.transform(features[test])
-    if len(inside) < inside.shape[1]:
-        basis = np.linalg.qr(inside.T)[0]  # the optimum is a sum of records, so that no other direction matters
-        inside, outside = inside @ basis, outside @ basis
+    span = fit_span(inside)
+    inside, outside = span.transform(inside), span.transform(outside)
     given: dict[str, Any] = {"num_classes": count, "row_weights": weights[train], "tolerance": _ENOUGH_TO_CHOOSE}
     sums, last = [], None
     for value in grid:
