@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder, Device, Table
-from multimodal.commands.predict import one_record
+from multimodal.commands.predict import check_source, one_record
 from multimodal.console import complain, say, show_table
 from multimodal.records import RecordError, Records
 
@@ -80,11 +80,7 @@ def search(
     from export.gallery.answers import write_found
 
     single = {"image": image, "text": text, "audio": audio}
-    given = bool(inputs) or any(value is not None for value in single.values())
-    if given == (data is not None):
-        raise typer.BadParameter("give either --data FILE, or one record by --input, --image, --text, --audio")
-    if data is not None and out is None:
-        raise typer.BadParameter("name the file for the answers, for example --out found.csv", param_hint="--out")
+    check_source(data, out, inputs, single, example="found.csv")
     opened = _open(folder, bundle, device, index=index)
     if data is None:
         found = opened.search([one_record(opened.predictor, inputs or [], single)], k=top)[0]

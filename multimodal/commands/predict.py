@@ -30,11 +30,7 @@ def predict(
     from export import Predictor
 
     single = {"image": image, "text": text, "audio": audio}
-    given = bool(inputs) or any(value is not None for value in single.values())
-    if given == (data is not None):
-        raise typer.BadParameter("give either --data FILE, or one record by --input, --image, --text, --audio")
-    if data is not None and out is None:
-        raise typer.BadParameter("name the file for the answers, for example --out preds.csv", param_hint="--out")
+    check_source(data, out, inputs, single, example="preds.csv")
     predictor = Predictor.load(bundle, device=device, precision=precision)
     complain(f"answering in {predictor.precision} on {predictor.device}")
     if data is None:
@@ -58,6 +54,17 @@ def predict(
         say(f"{out}: {total - failed} of {total} records answered")
         if failed:
             raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)
+
+
+def check_source(
+    data: Path | None, out: Path | None, inputs: list[str] | None, single: dict[str, str | None], *, example: str
+) -> None:
+    """Refuses a command that names both a table and a record, or neither, or no file for a table's answers."""
+    given = bool(inputs) or any(value is not None for value in single.values())
+    if given == (data is not None):
+        raise typer.BadParameter("give either --data FILE, or one record by --input, --image, --text, --audio")
+    if data is not None and out is None:
+        raise typer.BadParameter(f"name the file for the answers, for example --out {example}", param_hint="--out")
 
 
 def one_record(predictor: Any, inputs: list[str], single: dict[str, str | None]) -> dict[str, str]:
