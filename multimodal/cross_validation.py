@@ -15,14 +15,14 @@ from multimodal.distributed import processes
 from multimodal.evaluation import answer
 from multimodal.files import write_atomically
 from multimodal.groups import record_groups
-from multimodal.progress import Say, log_line
+from multimodal.progress import Say, log_line, silence
 from multimodal.records import Records, class_label, is_missing
 from multimodal.run import Run, RunError, write_json
 from multimodal.run_folder import is_finished
 from multimodal.settings import setting_of
 from multimodal.tables import Tables, hold_out, open_task, read_whole_tables
 from multimodal.token_store import cache_folder
-from multimodal.training import fit_tables, silence
+from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.guard.gaps import Gaps

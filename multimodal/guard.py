@@ -12,7 +12,7 @@ from multimodal.console import transfer_lines
 from multimodal.groups import record_groups
 from multimodal.job import Job
 from multimodal.labelled import Labelled
-from multimodal.progress import Say
+from multimodal.progress import Say, silence
 from multimodal.records import Records
 from multimodal.right_answers import right_answers
 from multimodal.run import write_json
@@ -59,7 +59,7 @@ def guard_run(job: Job, base: Path, folder: Path, *, cache: Path | None, say: Sa
 def _measure(job: Job, labelled: Mapping[str, Labelled], base: Path, cache: Path | None) -> dict[str, dict[str, Any]]:
     with torch.random.fork_rng():
         before = Job.build(job.task, job.tables, base)
-    tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, _silence, repeats=GUARD_REPEATS)
+    tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, silence, repeats=GUARD_REPEATS)
     compared = {name: labelled[name] for name, values in tasks.items() if "arms" in values}
     for name, values in _trained(job, before, compared, tasks, cache).items():
         tasks[name]["trained"] = values
@@ -80,7 +80,7 @@ def _trained(
     chosen = {name: rows.sample(PROBE_ROWS, seed) for name, rows in labelled.items()}
     rows = np.unique(np.concatenate([some.rows for some in chosen.values()]))
     tables = [job.tables.train.subset(rows), valid]
-    (ours, failed), (theirs, _) = probe_features(before, used_inputs(job, labelled), tables, cache=cache, say=_silence)
+    (ours, failed), (theirs, _) = probe_features(before, used_inputs(job, labelled), tables, cache=cache, say=silence)
     column = job.task.data.group
     groups = record_groups(valid, column if column in valid.columns else None)
     found = {}
@@ -116,7 +116,3 @@ def _sample(records: Records, seed: int) -> Records:
     """At most ``PROBE_ROWS`` of them."""
     rows = np.random.default_rng(seed).permutation(len(records))[:PROBE_ROWS]
     return records.subset(np.sort(rows).tolist())
-
-
-def _silence(line: str) -> None:
-    """Says nothing: what is encoded is no news after a training."""

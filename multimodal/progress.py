@@ -14,6 +14,10 @@ def log_line(line: str) -> None:
     logger.log(logging.WARNING if line.startswith("warning") else logging.INFO, line)
 
 
+def silence(line: str) -> None:
+    """Says nothing: of several processes the main one speaks, and what was said before is no news."""
+
+
 class Progress:
     """Says how far a stretch of steps is, at most every ``every_seconds``.
 

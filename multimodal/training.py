@@ -10,7 +10,7 @@ from multimodal.distributed import Processes, processes
 from multimodal.fitted_maps import fit_source_maps
 from multimodal.guard import guard_run
 from multimodal.job import Job, choose_device
-from multimodal.progress import Say, format_seconds, log_line
+from multimodal.progress import Say, format_seconds, log_line, silence
 from multimodal.ranking import RANKING_FILE, run_rankings, with_choices
 from multimodal.results import write_results
 from multimodal.run import Run, write_json
@@ -118,7 +118,3 @@ def fit_tables(
         guard_run(job, base, folder, cache=cache, say=say)
         write_results(job, folder, summary, say)
         say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
-
-
-def silence(line: str) -> None:
-    """Says nothing: only the main process speaks."""
