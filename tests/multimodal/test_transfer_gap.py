@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from known_transfer import Scrambled
 from tiny import TinyText, make_rows
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -39,16 +40,6 @@ class Synonyms(TinyText):
         if weights == "pretrained":
             with torch.no_grad():
                 self.embed.weight.copy_(torch.eye(8)[torch.arange(len(SYNONYMS) + 1) % 3])
-
-
-class Scrambled(TinyText):
-    """Its weights say the same of every text."""
-
-    def __init__(self, *, weights: str | None = None) -> None:
-        super().__init__()
-        if weights == "pretrained":
-            with torch.no_grad():
-                self.project.weight.zero_()
 
 
 @pytest.fixture(autouse=True)
