@@ -101,6 +101,7 @@ def on_cpu(run: Run, bundle: Path, records: list[dict[str, str]]) -> Contenders:
 
     stacked = prepared()
     feed = flat_feed(stacked)
+    torch.compiler.reset()  # what was compiled for another batch would count against its limit of shapes
     compiled = torch.compile(run.model, dynamic=False)
     tensors = {n: {key: torch.from_numpy(array) for key, array in arrays.items()} for n, arrays in stacked.items()}
 

@@ -26,6 +26,7 @@ def cuda_contenders(run: Run, bundle: Path, records: list[dict[str, str]]) -> di
     recorded = Predictor.load(bundle, device="cuda", precision="fp16", acceleration="cuda_graph")
     found["onnxruntime fp16, CUDA graphs"] = lambda: recorded.run(feed)
     model = run.model.to("cuda")
+    torch.compiler.reset()
     compiled = torch.compile(model, dynamic=False)
     for name, call in (("torch eager fp16", model), ("torch.compile fp16", compiled)):
         found[name] = lambda call=call: run_half(call, stacked)

@@ -133,12 +133,12 @@ def _products(graph: onnx.GraphProto, recipe: Recipe) -> list[str]:
     if not recipe.products:
         return []
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    last = _last_products(graph)
+    kept = ancestors_of(graph, "Log") | _last_products(graph)
     return [
         node.name
         for node in graph.node
         if node.op_type in _PRODUCTS
-        and node.name not in last
+        and node.name not in kept
         and len(shapes.get(node.input[1], ())) == 2
         and min(shapes[node.input[1]]) >= _LEAST_SIZE
     ]

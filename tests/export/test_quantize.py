@@ -16,11 +16,12 @@ RNG = np.random.default_rng(0)
 
 
 def picture_and_words() -> onnx.ModelProto:
-    """Two convolutions over ``pixels``, the first on its values; two products; a mel-like branch to a logarithm."""
+    """Two convolutions over ``pixels``, the first on its values; two products; before logarithms one of each."""
     weights: dict[str, Any] = {
         "stem": RNG.normal(size=(8, 3, 3, 3)) / 5,
         "second": RNG.normal(size=(8, 8, 3, 3)) / 8,
         "mel": np.abs(RNG.normal(size=(8, 3, 3, 3))),
+        "bank": np.abs(RNG.normal(size=(64, 64))),
         "hidden": RNG.normal(size=(64, 64)) / 8,
         "head": RNG.normal(size=(64, 64)) / 8,
         "one": np.ones(1),
@@ -34,11 +35,16 @@ def picture_and_words() -> onnx.ModelProto:
         ("Add", "n one", "o"),
         ("Log", "o", "log"),
         ("ReduceMean", "log", "loudness"),
+        ("Abs", "words", "power"),
+        ("MatMul", "power bank", "p"),
+        ("Add", "p one", "q"),
+        ("Log", "q", "bands"),
         ("ReduceMean", "c", "brightness"),
         ("MatMul", "words hidden", "h"),
         ("Add", "h brightness", "i"),
         ("Add", "i loudness", "j"),
-        ("MatMul", "j head", "y"),
+        ("Add", "j bands", "k"),
+        ("MatMul", "k head", "y"),
     ]
     made = []
     for op_type, inputs, output in nodes:
