@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from encoders.testing import check_encoder
     from export import Bundle, Gallery, Prediction, Predictor, export_bundle, verify_bundle
     from fusion import FusionModule, create_fusion
+    from multimodal.choosing.cross_validation import cross_validate
+    from multimodal.choosing.ranking import rank
+    from multimodal.choosing.transfer_gap import transfer_check
     from multimodal.config import Augment, Data, Fusion, Input, Target, Task, Train, Transfer, load_task
-    from multimodal.cross_validation import cross_validate
     from multimodal.heads import Head
     from multimodal.model import ModelOutput, MultimodalModel
-    from multimodal.ranking import rank
     from multimodal.records import RecordError, read_records
     from multimodal.run import Run
     from multimodal.training import fit
     from multimodal.transfer.plan import ParamGroup, Phase, TransferStrategy
-    from multimodal.transfer_gap import transfer_check
 
 __version__ = "0.1.0"
 
@@ -48,11 +48,11 @@ _HOMES = {
         "Transfer",
         "load_task",
     ),
-    "multimodal.cross_validation": ("cross_validate",),
-    "multimodal.ranking": ("rank",),
+    "multimodal.choosing.cross_validation": ("cross_validate",),
+    "multimodal.choosing.ranking": ("rank",),
     "multimodal.training": ("fit",),
     "multimodal.transfer.plan": ("ParamGroup", "Phase", "TransferStrategy"),
-    "multimodal.transfer_gap": ("transfer_check",),
+    "multimodal.choosing.transfer_gap": ("transfer_check",),
     "multimodal.heads": ("Head",),
     "multimodal.model": ("ModelOutput", "MultimodalModel"),
     "multimodal.records": ("RecordError", "read_records"),

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from encoders.base import Encoder
+from multimodal.domains.settings import DESCRIPTIONS
 from multimodal.job import Job
 from multimodal.progress import Say
-from multimodal.settings import DESCRIPTIONS
 from multimodal.tables import unseen_labels
 from multimodal.targets import nearest_label
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from encoders.preprocessing import Arrays, UnreadableValueError
+from multimodal.domains.settings import TARGET
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
-from multimodal.settings import TARGET
 from multimodal.targets import Cell, TargetReader
 
 Augmentation = Callable[..., Any]

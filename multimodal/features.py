@@ -19,11 +19,11 @@ from fusion.pooling import masked_mean
 from multimodal.data import worker_options
 from multimodal.engines.choice import EngineChooser
 from multimodal.files import sha256_of
+from multimodal.frozen.token_store import TokenStore
+from multimodal.frozen.views import Views
 from multimodal.media import media_path
 from multimodal.progress import Say, format_seconds
 from multimodal.records import InputReader, Records, is_missing
-from multimodal.token_store import TokenStore
-from multimodal.views import Views
 
 FORMAT = 1
 """Of what is kept; another number finds nothing of the versions before."""

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from encoders.base import Encoder
-from multimodal.alignment import fill_zero_shot_heads
 from multimodal.builders import (
     build_augmentations,
     build_decodings,
@@ -29,25 +28,26 @@ from multimodal.config import ConfigError, Task
 from multimodal.data import Augmentation, Order, RecordDataset, SampleDataset, StepOrder, num_workers
 from multimodal.decoding import Decoding
 from multimodal.distributed import Processes
-from multimodal.domains import JoinedDataset, domain_order
+from multimodal.domains.settings import SOURCE
+from multimodal.domains.tables import JoinedDataset, domain_order
+from multimodal.embeddings.alignment import fill_zero_shot_heads
+from multimodal.embeddings.pairs import evaluation_views
 from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
 from multimodal.features import FeatureReader, feature_reader
-from multimodal.map_rules import mapped_inputs
+from multimodal.frozen.map_rules import mapped_inputs
+from multimodal.frozen.moved_tokens import moved_readers
+from multimodal.frozen.remembered import RememberedRecords
+from multimodal.input_heads.trusts import fit_trusts
 from multimodal.metrics import selection_score
 from multimodal.model import MultimodalModel
-from multimodal.moved_tokens import moved_readers
-from multimodal.pairs import evaluation_views
 from multimodal.progress import Say
 from multimodal.records import InputReader, Records
-from multimodal.remembered import RememberedRecords
-from multimodal.settings import SOURCE
 from multimodal.step import Precision
 from multimodal.tables import Tables
 from multimodal.targets import TargetReader
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.plan import parameter_names
-from multimodal.trusts import fit_trusts
 
 
 @dataclass(frozen=True)

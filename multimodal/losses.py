@@ -9,7 +9,7 @@ from torch import Tensor
 
 from multimodal.data import Batch
 from multimodal.heads import Head
-from multimodal.late import LateHead
+from multimodal.input_heads.late import LateHead
 from multimodal.model import ModelOutput, MultimodalModel
 
 

@@ -15,9 +15,9 @@ from fusion.base import FusionModule
 from fusion.names import NamedModules
 from fusion.pooling import masked_mean
 from multimodal.heads import Head
-from multimodal.late import LateHead
+from multimodal.input_heads.late import LateHead
+from multimodal.input_heads.unimodal import UnimodalHeads
 from multimodal.modes import batch_norms, evaluating, set_training_modes
-from multimodal.unimodal import UnimodalHeads
 
 
 class ModelOutput(NamedTuple):

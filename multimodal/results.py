@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from multimodal.choosing.unlabelled_selection import describe_selection, unlabelled_selection
+from multimodal.input_heads.trusts import fitted_trusts
 from multimodal.job import Job
 from multimodal.progress import Say
 from multimodal.reliability_picture import draw_reliability
 from multimodal.run import METRICS_FILE, write_decodings, write_json
-from multimodal.trusts import fitted_trusts
-from multimodal.unlabelled_selection import describe_selection, unlabelled_selection
 
 PICTURES = "reliability"
 """Folder of a run, with ``<task>.png``."""

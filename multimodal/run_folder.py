@@ -4,12 +4,12 @@ import importlib.metadata
 import json
 from pathlib import Path
 
+from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.config import Task, load_task
 from multimodal.files import write_atomically
 from multimodal.job import Job
 from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RunError, write_architecture
 from multimodal.tables import Tables
-from multimodal.transfer_choice import choose_transfer
 
 
 def free_folder(folder: Path) -> Path:

@@ -15,11 +15,11 @@ from multimodal.losses import combined_loss, known_weights, loss_terms, task_los
 from multimodal.memory import NoMemoryError, in_smaller_parts
 from multimodal.model import MultimodalModel
 from multimodal.modes import batch_norms
+from multimodal.multitask.conflicts import COSINE
+from multimodal.multitask.gradients import TaskGradients, shared_parameters
+from multimodal.multitask.weighting import loss_weights
 from multimodal.objective import Seen, objective_loss, reports
 from multimodal.optimization import set_learning_rate
-from multimodal.task_conflicts import COSINE
-from multimodal.task_gradients import TaskGradients, shared_parameters
-from multimodal.task_weighting import loss_weights
 
 Precision = Literal["fp32", "bf16", "fp16"]
 

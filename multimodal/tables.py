@@ -7,10 +7,10 @@ from typing import Any
 
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Task, load_task
+from multimodal.domains.settings import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
 from multimodal.files import sha256_of
 from multimodal.groups import held_out_rows, record_groups
 from multimodal.records import Records, read_records
-from multimodal.settings import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
 from multimodal.targets import ClassTarget, TargetReader
 
 HELD_OUT = 10

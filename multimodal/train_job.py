@@ -9,29 +9,29 @@ from typing import Any
 
 import torch
 
-from multimodal.adapting import add_adaptation, remove_objectives
-from multimodal.average_choice import keep_the_better, refuse_unshared_statistics
+from multimodal.averaging.average_choice import keep_the_better, refuse_unshared_statistics
+from multimodal.averaging.weight_averaging import WeightAveraging, build_averaging
 from multimodal.builders import build_objectives, build_strategy
 from multimodal.checkpoint import save_tensors
+from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.closed_form.rules import closed_form_tasks
 from multimodal.config import Task
 from multimodal.distributed import Processes
-from multimodal.fitted_maps import fit_input_maps
+from multimodal.domains.adapting import add_adaptation, remove_objectives
+from multimodal.frozen.fitted_maps import fit_input_maps
 from multimodal.job import Job
 from multimodal.model import MultimodalModel
 from multimodal.moved import Start
+from multimodal.multitask.conflicts import conflict_lines, summarise_cosines
+from multimodal.multitask.gradients import check_shared
 from multimodal.objective import reports
 from multimodal.progress import Say
 from multimodal.run import WEIGHTS_FILE
-from multimodal.task_conflicts import conflict_lines, summarise_cosines
-from multimodal.task_gradients import check_shared
 from multimodal.trainer import CHECKPOINTS, Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer import Phase, TransferStrategy
-from multimodal.transfer_choice import choose_transfer
 from multimodal.transfer_plan import plan_training
-from multimodal.weight_averaging import WeightAveraging, build_averaging
 
 
 def train_job(

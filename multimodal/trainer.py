@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from multimodal.averaging.weight_averaging import Onlooker
 from multimodal.checkpoint import (
     Checkpoint,
     load_newest_checkpoint,
@@ -30,14 +31,13 @@ from multimodal.distributed import Processes
 from multimodal.files import write_atomically
 from multimodal.model import MultimodalModel
 from multimodal.modes import training_batch_norms
+from multimodal.multitask.conflicts import COSINE
 from multimodal.objective import monitored
 from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
 from multimodal.progress import Progress, Say
 from multimodal.step import Step
-from multimodal.task_conflicts import COSINE
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer.plan import Phase, check_plan, parameter_names
-from multimodal.weight_averaging import Onlooker
 
 logger = logging.getLogger(__name__)
 

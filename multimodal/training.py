@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multimodal.announce import announce
+from multimodal.choosing.guard import guard_run
+from multimodal.choosing.ranking import RANKING_FILE, run_rankings, with_choices
 from multimodal.config import Task
 from multimodal.distributed import Processes, processes
-from multimodal.fitted_maps import fit_source_maps
-from multimodal.guard import guard_run
+from multimodal.domains.source_weights import weigh_source
+from multimodal.frozen.fitted_maps import fit_source_maps
+from multimodal.frozen.token_store import cache_folder
 from multimodal.job import Job, choose_device
 from multimodal.progress import Say, format_seconds, log_line, silence
-from multimodal.ranking import RANKING_FILE, run_rankings, with_choices
 from multimodal.results import write_results
 from multimodal.run import Run, write_json
 from multimodal.run_folder import (
@@ -22,9 +24,7 @@ from multimodal.run_folder import (
     refuse_other_weights,
     write_description,
 )
-from multimodal.source_weights import weigh_source
 from multimodal.tables import Tables, open_task, read_tables
-from multimodal.token_store import cache_folder
 from multimodal.train_job import train_job
 
 

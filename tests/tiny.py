@@ -22,7 +22,7 @@ from encoders.preprocessing.text import TextPreprocessor
 from fusion import LateFusion, create_fusion
 from multimodal.data import RecordDataset
 from multimodal.heads import ClassificationHead, Head, RegressionHead
-from multimodal.late import LateHead
+from multimodal.input_heads.late import LateHead
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records, read_records
 from multimodal.targets import ClassTarget, NumberTarget, TargetReader

@@ -11,9 +11,9 @@ from torch import nn
 
 from benchmarks.experiments.common import SHIFTS, Finding, digits, halves, moons, shifted
 from multimodal.data import Batch
+from multimodal.domains.settings import SOURCE, UNLABELLED
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.objective import Seen
-from multimodal.settings import SOURCE, UNLABELLED
 from multimodal.transfer.adaptation.objectives import create_adaptation
 from multimodal.transfer.instances import density_ratio_weights, effective_size, kernel_mean_matching
 from multimodal.transfer.maps import (

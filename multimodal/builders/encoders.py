@@ -7,9 +7,9 @@ from encoders import create_encoder
 from encoders.base import Encoder
 from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Task
-from multimodal.pairs import evaluation_views
+from multimodal.embeddings.pairs import evaluation_views
+from multimodal.frozen.views import Views
 from multimodal.records import InputReader
-from multimodal.views import Views
 
 
 def build_encoders(inputs: Mapping[str, Input], base: Path) -> dict[str, Encoder]:

@@ -7,14 +7,15 @@ from typing import Any, Literal
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.arcface import ArcFaceHead
 from multimodal.closed_form.neighbours_head import NeighboursHead
 from multimodal.config import ConfigError, Target, Task
 from multimodal.decoding import Decoding, Softmax
-from multimodal.embedding import EmbeddingHead
+from multimodal.embeddings.arcface import ArcFaceHead
+from multimodal.embeddings.embedding import EmbeddingHead
+from multimodal.embeddings.supcon import SupConHead
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.multitask.tower import TowerHead
 from multimodal.records import RecordError, Records, class_label, is_missing
-from multimodal.supcon import SupConHead
 from multimodal.targets import (
     ClassTarget,
     LabelSetTarget,
@@ -27,7 +28,6 @@ from multimodal.targets import (
     parse_number,
     read_labels,
 )
-from multimodal.tower import TowerHead
 
 
 def embedding_head(in_dim: int, *, labels: Sequence[str], loss: str, **arguments: Any) -> EmbeddingHead:

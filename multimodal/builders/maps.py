@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from encoders.base import Encoder
 from multimodal.config import ConfigError, Task
-from multimodal.map_rules import mapped_inputs, narrows_source
-from multimodal.token_map import TokenMap
+from multimodal.frozen.map_rules import mapped_inputs, narrows_source
+from multimodal.frozen.token_map import TokenMap
 
 
 def build_maps(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, TokenMap]:

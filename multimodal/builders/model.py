@@ -10,14 +10,14 @@ from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.builders.heads import build_head
 from multimodal.builders.maps import build_maps, kept_as, token_widths
 from multimodal.config import ConfigError, Task
-from multimodal.contrastive import WIDTH, ContrastiveHead
+from multimodal.embeddings.contrastive import WIDTH, ContrastiveHead
+from multimodal.embeddings.pairs import keeps_apart
+from multimodal.embeddings.zero_shot import ZeroShotHead
 from multimodal.heads import ClassificationHead, Head
-from multimodal.late import LateHead
+from multimodal.input_heads.late import LateHead
+from multimodal.input_heads.unimodal import UnimodalHeads
 from multimodal.model import MultimodalModel
 from multimodal.new_layers import NewLayers
-from multimodal.pairs import keeps_apart
-from multimodal.unimodal import UnimodalHeads
-from multimodal.zero_shot import ZeroShotHead
 
 
 def build_fusion(task: Task, in_dims: Mapping[str, int]) -> FusionModule:

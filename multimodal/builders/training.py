@@ -7,9 +7,10 @@ from encoders import find_encoder
 from encoders.base import Encoder
 from multimodal.builders.encoders import has_random_weights
 from multimodal.config import ConfigError, Input, Task
+from multimodal.embeddings.zero_shot import PullToNames, zero_shot_heads
 from multimodal.model import MultimodalModel
+from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.objective import Objective
-from multimodal.task_weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.transfer import (
     EncoderPolicy,
     Finetune,
@@ -26,7 +27,6 @@ from multimodal.transfer import (
     TwoPhase,
 )
 from multimodal.transfer.two_phase import CLASSIC
-from multimodal.zero_shot import PullToNames, zero_shot_heads
 
 
 def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:

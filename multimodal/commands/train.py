@@ -21,7 +21,7 @@ def demo(
 
 def check(config: Config, overrides: Overrides = None) -> None:
     """Validates a config and every file of its data before training. Exit code 1 on errors, 0 with warnings."""
-    from multimodal.check import check_task
+    from multimodal.check.job import check_task
     from multimodal.config import load_task
 
     task = load_task(config, overrides or ())
@@ -71,7 +71,7 @@ def train(
 def _cross_validate(
     config: Path, overrides: Sequence[str], folds: int, out: Path | None, *, resume: bool, cache: bool
 ) -> None:
-    from multimodal.cross_validation import cross_validate
+    from multimodal.choosing.cross_validation import cross_validate
 
     show_folds(cross_validate(config, folds, overrides=overrides, out=out, resume=resume, cache=cache, say=say))
 

@@ -14,9 +14,9 @@ from tiny import make_dataset, make_model, make_rows
 
 from multimodal.data import Order, RecordDataset, SampleDataset, StepOrder
 from multimodal.distributed import processes
-from multimodal.domains import JoinedDataset, domain_order
-from multimodal.settings import SOURCE, UNLABELLED
-from multimodal.task_weighting import TASK_WEIGHT, LearnedTaskWeights
+from multimodal.domains.settings import SOURCE, UNLABELLED
+from multimodal.domains.tables import JoinedDataset, domain_order
+from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec

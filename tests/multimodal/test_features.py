@@ -15,9 +15,9 @@ from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
 from fusion.pooling import masked_mean
 from multimodal.features import content_key, encoder_key, feature_reader
+from multimodal.frozen.token_store import TokenStore
 from multimodal.job import Job
 from multimodal.records import InputReader, Records, read_records
-from multimodal.token_store import TokenStore
 from multimodal.training import fit
 
 SAID: list[str] = []

@@ -11,7 +11,7 @@ from tiny import make_dataset, make_model, make_rows
 
 import multimodal as mm
 from multimodal.checkpoint import load_tensors
-from multimodal.remembered import RememberedRecords
+from multimodal.frozen.remembered import RememberedRecords
 from multimodal.run import RunError
 from multimodal.trainer import fixed_tensors
 from multimodal.training import fit

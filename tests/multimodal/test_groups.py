@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from multimodal.check import check_task
+from multimodal.check.job import check_task
 from multimodal.config import ConfigError, parse_task
 from multimodal.groups import held_out_rows, record_groups
 from multimodal.records import ManifestError, RecordError, read_records

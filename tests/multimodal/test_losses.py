@@ -12,9 +12,9 @@ from torch import Tensor
 
 from multimodal.data import Batch, collate
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.input_heads.unimodal import UnimodalHeads
 from multimodal.losses import Term, combined_loss, known_weights, loss_terms, task_losses
 from multimodal.model import ModelOutput, MultimodalModel
-from multimodal.unimodal import UnimodalHeads
 
 N, CLASSES = 12, 4
 WEIGHTS = {"product": 1.0, "tags": 0.5, "price": 2.0}

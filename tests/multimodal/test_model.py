@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from encoders.base import Encoder, all_real
 from fusion import create_fusion
 from multimodal.heads import ClassificationHead, Head, RegressionHead
-from multimodal.late import LateHead
+from multimodal.input_heads.late import LateHead
 from multimodal.model import MultimodalModel, drop_modalities
 
 FUSIONS = {"concat": 8, "attention": 8, "gated": 8, "late": None}

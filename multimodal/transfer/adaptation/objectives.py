@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from multimodal.domains.settings import SOURCE, TARGET, UNLABELLED
 from multimodal.objective import Objective, Seen
-from multimodal.settings import SOURCE, TARGET, UNLABELLED
 from multimodal.transfer.adaptation.cdan import RandomMultilinearMap, cdan_loss
 from multimodal.transfer.adaptation.dann import DomainDiscriminator, dann_loss
 from multimodal.transfer.adaptation.deep_coral import deep_coral_loss

@@ -17,12 +17,12 @@ from multimodal.closed_form import fit as closed_form_fit
 from multimodal.closed_form.fit import fit_heads
 from multimodal.config import Augment, ConfigError
 from multimodal.features import feature_reader
+from multimodal.frozen.views import Views
 from multimodal.job import Job
 from multimodal.records import InputReader, read_records
 from multimodal.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.folds import each_fold, repeated_folds
-from multimodal.views import Views
 
 SETTINGS = Augment(crop=0.5)
 

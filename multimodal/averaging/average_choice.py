@@ -1,0 +1,88 @@
+"""Whether an average of weights is better than the best weights, on the validation table."""
+
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import nn
+
+from multimodal.averaging.weight_averaging import Ema, WeightAveraging
+from multimodal.config import ConfigError
+from multimodal.data import StepSampler, training_batches
+from multimodal.distributed import Processes
+from multimodal.job import Job
+from multimodal.modes import batch_norms
+from multimodal.progress import Say
+from multimodal.transfer.averaging import AveragedState
+from multimodal.transfer.plan import Phase
+
+
+def keep_the_better(job: Job, averaging: WeightAveraging, plain: float, say: Say) -> tuple[float, dict[str, Any]]:
+    """Leaves the better of the model's weights and their average in the model; of equal ones the former.
+
+    Args:
+        job: with the best weights of its training.
+        plain: their score on the validation table.
+
+    Returns:
+        The score of what was kept; and what was compared, JSON.
+    """
+    before = {name: tensor.detach().clone() for name, tensor in job.model.state_dict().items()}
+    found = averaging.best(lambda averaged: _score(job, averaged))
+    better = found.score > plain
+    if better:
+        _score(job, found.average)  # once more: it fits running statistics and trusts, which are kept
+    else:
+        job.model.load_state_dict(before)
+    method, kept = job.task.transfer.average, found.name if better else "plain"
+    say(f"average: {method} ({found.name}) {found.score:.4g}, without it {plain:.4g} on the validation table: {kept}")
+    compared = {"method": method, "best": found.name, "score": found.score, "plain": plain, "tried": found.tried}
+    return max(found.score, plain), {**compared, "kept": kept}
+
+
+def refuse_unshared_statistics(
+    averaging: WeightAveraging, model: nn.Module, phases: Collection[Phase], group: Processes
+) -> None:
+    """Refuses what would need BatchNorm statistics of all processes after the training.
+
+    Raises:
+        ConfigError: if there are several processes, and averaged weights need other running statistics.
+    """
+    trained = {name for phase in phases for part in phase.groups for name in part.params}
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    norms = [norm for norm in batch_norms(model) if any(names[id(p)] in trained for p in norm.parameters())]
+    if group.world > 1 and norms and not isinstance(averaging, Ema):
+        raise ConfigError(
+            f"transfer.average would estimate the statistics of {len(norms)} BatchNorm layers again, which it does in "
+            f"one process, and there are {group.world}; train in one, or set transfer.average: ema"
+        )
+
+
+def _score(job: Job, averaged: AveragedState) -> float:
+    """Puts the weights into the model, with running statistics of their own, and scores them."""
+    job.model.load_state_dict(averaged.state)
+    if averaged.re_estimate:
+        _estimate_statistics(job, {name.rpartition(".")[0] for name in averaged.re_estimate})
+    job.model.eval()
+    return job.validate()[1]
+
+
+@torch.no_grad()
+def _estimate_statistics(job: Job, names: Collection[str]) -> None:
+    """Running statistics of these BatchNorm layers: the plain mean over the batches of the first epoch."""
+    model, order = job.model, job.order()
+    device = next(model.parameters()).device
+    norms = [module for name, module in model.named_modules() if name in names]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    model.training = True  # so that blanks are not encoded; dropout stays off
+    for norm in norms:
+        norm.train().reset_running_stats()
+        norm.momentum = None
+    sampler = StepSampler(order, 0, order.steps_per_epoch)
+    for parts in training_batches(job.training_data(), sampler, workers=job.workers):
+        for batch in parts:
+            model.encode(batch.to(device).inputs)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()

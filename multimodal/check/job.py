@@ -1,0 +1,180 @@
+"""`multimodal check`: what is wrong with a job's tables, found before a minute of training. Never imports torch."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from encoders import find_encoder
+from encoders.preprocessing import UnreadableValueError
+from multimodal.check.labels import label_problems
+from multimodal.check.media import DECODERS, media_problems
+from multimodal.check.problems import Problem, Split
+from multimodal.config import Task
+from multimodal.domains.settings import TABLES, table_problems
+from multimodal.records import ManifestError, class_label, is_missing, label_set, read_records
+from multimodal.targets import PairTarget
+
+__all__ = ["Problem", "check_task"]
+
+CONFIG = "config"
+
+
+def check_task(task: Task, base: Path) -> list[Problem]:
+    """Everything that is wrong with the tables of a job; decodes every picture and sound.
+
+    Errors: tables and cells that cannot be read, missing columns, records without any input, an input column
+    that equals a label column, labels or pairs of which nothing can be learned. Warnings: media with the same
+    content in two splits (compared by SHA-256, never by path) or, where all inputs are media, with contradicting
+    labels; labels that train (and source) lack or have once; empty columns. Target inputs that stand in another table,
+    too, are no problem: nothing is learned of their labels.
+
+    Args:
+        task: the job.
+        base: folder that the paths of ``task.data`` start from.
+
+    Returns:
+        Errors first, then warnings; each in the order config, then tables as ``TABLES`` has them, and by row.
+
+    >>> from multimodal.config import parse_task
+    >>> job = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"product": {}}}
+    >>> [problem.message for problem in check_task(parse_task(job), Path())]
+    ['data.train names no table; name one to train on']
+    """
+    modalities, problems = _modalities(task)
+    splits: list[Split] = []
+    given = [name for name in TABLES if getattr(task.data, name) is not None]
+    if "train" not in given and "source" not in given:
+        problems.append(Problem("error", CONFIG, None, None, "data.train names no table; name one to train on"))
+    problems += [Problem("error", CONFIG, None, None, message) for message in table_problems(task, given)]
+    for name in given:
+        split, found = _read_split(task, name, base)
+        splits += [] if split is None else [split]
+        problems += found
+    for split in splits:
+        problems += _input_problems(task, split, modalities)
+    problems += _group_problems(task, splits)
+    problems += _pair_problems(task, splits)
+    problems += label_problems(task, splits)
+    problems += media_problems(task, splits, modalities)
+    files = [CONFIG, *(getattr(task.data, name) for name in TABLES)]
+    return sorted(problems, key=lambda found: (found.severity != "error", files.index(found.file), found.row or 0))
+
+
+def _modalities(task: Task) -> tuple[dict[str, str], list[Problem]]:
+    """Each input's modality, without building its encoder."""
+    modalities, problems = {}, []
+    for name, entry in task.inputs.items():
+        owner = entry if entry.share is None else task.inputs[entry.share]
+        try:
+            known = find_encoder(str(owner.encoder)).modality
+            known = "unknown" if known == "any" else known  # of transformers/*, which its files would say
+        except LookupError as error:
+            problems.append(Problem("error", CONFIG, None, None, f"inputs.{name}: {error.args[0]}"))
+            known = "unknown"
+        given = owner.modality if entry.modality is None else entry.modality
+        modalities[name] = known if given is None else given
+        if "unknown" not in (known, modalities[name]) and known != modalities[name]:
+            message = f"inputs.{name}: modality is {given!r}, but the encoder {owner.encoder} reads {known!r}"
+            problems.append(Problem("error", CONFIG, None, None, f"{message}; leave modality out"))
+        elif modalities[name] not in (*DECODERS, "text"):
+            message = f"inputs.{name}: values of the modality {modalities[name]!r} are not looked at"
+            hint = "; say which it is in inputs.*.modality" if modalities[name] == "unknown" else ""
+            problems.append(Problem("warning", CONFIG, None, task.input_column(name), message + hint))
+    return modalities, problems
+
+
+def _read_split(task: Task, name: str, base: Path) -> tuple[Split | None, list[Problem]]:
+    file = getattr(task.data, name)
+    try:
+        records = read_records(base / file, allow_outside=task.data.allow_outside)
+    except ManifestError as error:
+        return None, [Problem("error", file, error.row, None, error.reason)]
+    problems = []
+    labels = task.needed_columns()
+    if name == "unlabelled":
+        records, labels = records.without(task.label_columns().values()), []
+    grouping = [task.data.group] if name == "train" and task.data.group is not None else []
+    for column in dict.fromkeys([*map(task.input_column, task.inputs), *labels, *grouping]):
+        try:
+            records.require([column])
+        except ManifestError as error:
+            problems.append(Problem("error", file, None, column, error.reason))
+    fewest = 2 if name in ("train", "source") else 1
+    if len(records) < fewest:
+        message = f"the number of records is {len(records)}; {name} needs at least {fewest}"
+        problems.append(Problem("error", file, None, None, message))
+    return Split(name, file, records), problems
+
+
+def _input_problems(task: Task, split: Split, modalities: Mapping[str, str]) -> Iterator[Problem]:
+    columns = {name: task.input_column(name) for name in task.inputs}
+    for row, record in enumerate(split.records.rows):
+        if all(is_missing(record.get(column)) for column in columns.values()):
+            message = f"every input is missing ({', '.join(columns.values())}); fill in at least one"
+            yield split.problem("error", message, row=row)
+        for column in dict.fromkeys(column for name, column in columns.items() if modalities[name] == "text"):
+            if not (isinstance(record.get(column), str) or is_missing(record.get(column))):
+                message = f"{record[column]!r} is a {type(record[column]).__name__}; write a text, in quotes"
+                yield split.problem("error", message, column, row)
+    for name, column in columns.items():
+        if not split.has(column):
+            continue
+        if all(map(is_missing, split.values(column))):
+            yield split.problem("warning", f"is empty in every record: the input {name} is always missing", column)
+        for task_name, label_column in task.label_columns().items():
+            if column == label_column:
+                message = f"is the input {name} and the answer of {task_name}; take another column for one of them"
+                yield split.problem("error", message, column)
+            elif split.has(label_column) and _equal(split, column, label_column):
+                message = f"equals the label column {label_column!r} in every record that has both; the input {name}"
+                yield split.problem("error", f"{message} would give the answer of {task_name} away", column)
+
+
+def _group_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
+    """Groups with records in train and in another table."""
+    if task.data.group is None:
+        return
+    names = {split.name: _group_names(split, task.data.group) for split in splits}
+    for split in splits:
+        shared = names[split.name] & names.get("train", set())
+        if split.name != "train" and shared:
+            message = f"{len(shared)} groups ({min(shared)!r}, ...) have records in train, too; its scores flatter"
+            yield split.problem("warning", message, task.data.group)
+
+
+def _group_names(split: Split, column: str) -> set[str]:
+    cells = split.values(column) if split.has(column) else []
+    return {class_label(cell) for cell in cells if not is_missing(cell) and not isinstance(cell, list | dict)}
+
+
+def _pair_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
+    """Tables with too few records that have both inputs of a contrastive task."""
+    for name, target in task.tasks.items():
+        if target.type != "contrastive":
+            continue
+        first, second = map(task.input_column, task.task_inputs(name))
+        for split in splits:
+            count = PairTarget((first, second)).count(split.records.rows)
+            if count < 2:
+                message = f"{count} records have both {first} and {second}; {name} needs at least two"
+                yield split.problem("error" if split.name == "train" else "warning", message)
+
+
+def _equal(split: Split, column: str, label_column: str) -> bool:
+    """Whether two columns say the same, more than one thing, wherever both are filled in."""
+    seen = set()
+    for value, label in zip(split.values(column), split.values(label_column), strict=True):
+        if not is_missing(value) and not is_missing(label):
+            answer = _comparable(label)
+            if _comparable(value) != answer:
+                return False
+            seen.add(answer)
+    return len(seen) > 1
+
+
+def _comparable(cell: Any) -> tuple[str, ...] | None:
+    """A cell's labels, whatever their order and case; None where it holds none."""
+    try:
+        return tuple(sorted(label.casefold() for label in label_set(cell)))
+    except UnreadableValueError:
+        return None

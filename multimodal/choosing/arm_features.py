@@ -1,0 +1,97 @@
+"""One vector a value, as each arm of a transfer check sees it: encoders, the same with random weights, and none."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from encoders import create_encoder
+from encoders.base import Encoder
+from multimodal.builders import has_random_weights
+from multimodal.data import num_workers
+from multimodal.distributed import Processes
+from multimodal.features import feature_reader
+from multimodal.frozen.mean_tokens import input_vectors
+from multimodal.job import Job, choose_device
+from multimodal.progress import Say
+from multimodal.records import InputReader, RecordError, Records, is_missing
+from multimodal.transfer.guard.arms import PROBE, RANDOM, RAW
+from multimodal.transfer.raw_features import MODALITIES, RawFeatures
+
+Features = dict[str, np.ndarray]
+"""Input -> [n d]."""
+
+
+def arm_features(
+    job: Job, inputs: Sequence[str], records: Records, *, cache: Path | None, say: Say
+) -> tuple[dict[str, Features], dict[int, RecordError]]:
+    """Arm -> features of each input, and the rows that cannot be read, whose features are those of missing values.
+
+    Raises:
+        RecordError: for the first of these rows, with ``data.on_error: raise``.
+    """
+    failed: dict[int, RecordError] = {}
+    arms = {
+        arm: {name: input_vectors(reader, records, failed) for name, reader in readers.items()}
+        for arm, readers in _readers(job, inputs, records, cache, say)
+    }
+    if failed and job.task.data.on_error == "raise":
+        raise failed[min(failed)]
+    return arms, failed
+
+
+def probe_features(
+    job: Job, inputs: Sequence[str], tables: Sequence[Records], *, cache: Path | None, say: Say
+) -> list[tuple[Features, dict[int, RecordError]]]:
+    """Of each table the features that the job's encoders give, frozen, and the rows that cannot be read."""
+    readers = {name: _mean_tokens(job, name, job.encoders[name], tables, cache, say) for name in inputs}
+    found = []
+    for records in tables:
+        failed: dict[int, RecordError] = {}
+        found.append(({name: input_vectors(reader, records, failed) for name, reader in readers.items()}, failed))
+    return found
+
+
+def random_twins(encoders: Mapping[str, Encoder], seed: int) -> dict[str, Encoder]:
+    """Each encoder with random weights; one that has them already is its own twin, a shared one has one twin."""
+    twins: dict[int, Encoder] = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for encoder in encoders.values():
+            if id(encoder) not in twins:
+                twin = encoder
+                if not has_random_weights(encoder):
+                    twin = create_encoder(encoder.name, weights=None, **encoder.architecture())
+                    twin.preprocessor = encoder.preprocessor
+                twins[id(encoder)] = twin
+    return {name: twins[id(encoder)] for name, encoder in encoders.items()}
+
+
+def _readers(
+    job: Job, inputs: Sequence[str], records: Records, cache: Path | None, say: Say
+) -> Iterator[tuple[str, dict[str, InputReader]]]:
+    """Arm -> what reads each input."""
+    yield RAW, {name: _raw_reader(job, name, records) for name in inputs if job.encoders[name].modality in MODALITIES}
+    for arm, encoders in ((RANDOM, random_twins(job.encoders, job.task.train.seed)), (PROBE, job.encoders)):
+        readers: dict[str, InputReader] = {}
+        for name in inputs:
+            say(f"{arm}: encoding {name} by {encoders[name].name}")
+            readers[name] = _mean_tokens(job, name, encoders[name], [records], cache, say)
+        yield arm, readers
+
+
+def _mean_tokens(
+    job: Job, name: str, encoder: Encoder, tables: Sequence[Records], cache: Path | None, say: Say
+) -> InputReader:
+    device = choose_device(job.task.train.device, Processes())
+    workers = num_workers(job.task.data.workers)
+    reader = job.readers[name]
+    return feature_reader(reader, encoder.to(device), tables, pooled=True, cache=cache, workers=workers, say=say)
+
+
+def _raw_reader(job: Job, name: str, records: Records) -> InputReader:
+    modality, column = job.encoders[name].modality, job.task.input_column(name)
+    values = [row.get(column) for row in records.rows] if modality == "text" else []
+    texts = [value for value in values if isinstance(value, str) and not is_missing(value)]
+    return InputReader(name, column, RawFeatures(modality, texts))

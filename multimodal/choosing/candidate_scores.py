@@ -1,0 +1,130 @@
+"""One candidate encoder on the records that it is judged by: its features, and what its source says."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoders.base import Encoder
+from encoders.source_run import SourceRun
+from multimodal.builders import build_encoder
+from multimodal.choosing.candidates import with_candidate
+from multimodal.choosing.source_heads import source_answers, source_records
+from multimodal.config import Candidate, Task
+from multimodal.data import num_workers
+from multimodal.distributed import Processes
+from multimodal.features import feature_reader
+from multimodal.frozen.mean_tokens import input_vectors
+from multimodal.job import choose_device
+from multimodal.progress import Say
+from multimodal.records import InputReader, RecordError, Records
+from multimodal.transfer.guard.arms import estimate
+from multimodal.transfer.selection import leep, negative_conditional_entropy, proxy_a_distance
+from multimodal.transfer.selection.ranking import CandidateScore, LabelledFolds
+
+SOURCE_ROWS = 500
+"""Records of an earlier run's training table that the A-distance compares with."""
+FEWEST_ROWS = 5
+"""Of either domain, for an A-distance in five folds."""
+
+
+@dataclass
+class Measured:
+    """A candidate and what was found of it."""
+
+    candidate: Candidate
+    encoder: Encoder
+    reader: InputReader
+    features: np.ndarray
+    """[n d+1], of all records that were chosen."""
+    failed: dict[int, RecordError]
+    parameters: int
+    seconds: float
+    provenance: Mapping[str, Any]
+    extras: dict[str, float] = field(default_factory=dict)
+
+
+def measure(
+    task: Task, name: str, candidate: Candidate, records: Records, base: Path, cache: Path | None, say: Say
+) -> Measured:
+    """Features of one candidate: a single pass, or none where its tokens are kept."""
+    with torch.random.fork_rng():
+        torch.manual_seed(task.train.seed)  # random weights are the same in every ranking
+        encoder = build_encoder(name, with_candidate(task.inputs[name], candidate), base)
+    reader = InputReader(name, task.input_column(name), encoder.preprocessor)
+    say(f"{name}: encoding by {candidate.label}")
+    began = time.monotonic()
+    features, failed = _encode(task, reader, encoder, records, cache, say)
+    seconds = time.monotonic() - began
+    parameters = sum(parameter.numel() for parameter in encoder.parameters())
+    return Measured(candidate, encoder, reader, features, failed, parameters, seconds, vars(encoder.provenance))
+
+
+def _encode(
+    task: Task, reader: InputReader, encoder: Encoder, records: Records, cache: Path | None, say: Say
+) -> tuple[np.ndarray, dict[int, RecordError]]:
+    device, workers = choose_device(task.train.device, Processes()), num_workers(task.data.workers)
+    kept = feature_reader(reader, encoder.to(device), [records], pooled=True, cache=cache, workers=workers, say=say)
+    failed: dict[int, RecordError] = {}
+    return input_vectors(kept, records, failed), failed
+
+
+def add_source_scores(
+    task: Task, one: Measured, records: Records, judged: Mapping[str, LabelledFolds], cache: Path | None, say: Say
+) -> None:
+    """LEEP and NCE of an earlier run's best head, and the A-distance to its training records; nothing of others.
+
+    Args:
+        records: those that ``one`` was measured on.
+        judged: task -> which of them count, and their classes.
+    """
+    source = SourceRun.find(one.provenance["weights"], one.candidate.encoder)
+    if source is None:
+        return
+    places = np.unique(np.concatenate([some.rows for some in judged.values()]))
+    answers = source_answers(source, one.reader.column, records.subset(places), cache=cache, say=say)
+    for probabilities in answers.values():
+        pairs = [(probabilities[np.searchsorted(places, some.rows)], some.labels) for some in judged.values()]
+        found = {
+            "leep": float(np.mean([leep(shares, labels) for shares, labels in pairs])),
+            "nce": float(np.mean([negative_conditional_entropy(p.argmax(axis=1), labels) for p, labels in pairs])),
+        }
+        one.extras |= {key: max(value, one.extras.get(key, value)) for key, value in found.items()}
+    there = source_records(source)
+    if there is not None and len(places) >= FEWEST_ROWS:
+        features = _source_features(task, one, *there, cache, say)
+        if len(features) >= FEWEST_ROWS:
+            one.extras["a_distance"] = proxy_a_distance(features, one.features[places, :-1])
+
+
+def _source_features(
+    task: Task, one: Measured, records: Records, column: str, cache: Path | None, say: Say
+) -> np.ndarray:
+    """The candidate's features of some records that trained its run, those that have the input."""
+    rows = np.random.default_rng(task.train.seed).permutation(len(records))[:SOURCE_ROWS]
+    reader = InputReader(one.reader.name, column, one.encoder.preprocessor)
+    features, failed = _encode(task, reader, one.encoder, records.subset(np.sort(rows)), cache, say)
+    good = (features[:, -1] == 0) & ~np.isin(np.arange(len(features)), list(failed))
+    return features[good, :-1]
+
+
+def candidate_json(one: Measured, score: CandidateScore) -> dict[str, Any]:
+    """What is told of a candidate."""
+    return {
+        "encoder": one.candidate.label,
+        "score": estimate(score.value, score.interval),
+        "seconds": one.seconds,
+        "parameters": one.parameters,
+        "width": one.features.shape[1] - 1,
+        "tasks": score.per_task,
+        "logme": score.logme,
+        "leep": one.extras.get("leep"),
+        "nce": one.extras.get("nce"),
+        "a_distance": one.extras.get("a_distance"),
+        "weights": one.provenance["weights"],
+        "licence": one.provenance["licence"],
+    }

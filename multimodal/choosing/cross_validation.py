@@ -1,0 +1,228 @@
+"""Cross-validation of a whole job: a run for each fold, scored on records that neither trained nor chose it."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multimodal.config import ConfigError, Task
+from multimodal.data import RecordDataset
+from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
+from multimodal.distributed import processes
+from multimodal.domains.settings import setting_of
+from multimodal.evaluation import answer
+from multimodal.files import write_atomically
+from multimodal.frozen.token_store import cache_folder
+from multimodal.groups import record_groups
+from multimodal.progress import Say, log_line, silence
+from multimodal.records import Records, class_label, is_missing
+from multimodal.run import Run, RunError, write_json
+from multimodal.run_folder import is_finished
+from multimodal.tables import Tables, hold_out, open_task, read_whole_tables
+from multimodal.training import fit_tables
+from multimodal.transfer.folds import repeated_folds
+from multimodal.transfer.guard.arms import estimate
+from multimodal.transfer.guard.gaps import Gaps
+from multimodal.transfer.guard.intervals import corrected_t_interval
+
+FOLDS_FILE, ANSWERS_FILE = "folds.json", "out_of_fold.csv"
+SHARES = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "auc", "top1", "coverage", "answered_accuracy"),
+    *("recall_at_1", "recall_at_5", "map"),
+)
+"""Scores that lie in 0..1, and so do their intervals."""
+
+
+def cross_validate(
+    task: Task | str | Path,
+    folds: int,
+    *,
+    train: Any = None,
+    out: str | Path | None = None,
+    root: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    cache: bool = True,
+    say: Say = log_line,
+) -> dict[str, Any]:
+    """Trains a run for each fold of the training table, and returns their scores on the folds held out, as JSON.
+
+    Folds keep the shares of the classes of the first classification task, and groups whole (``data.group``). Of the
+    rest of the table a tenth chooses the checkpoint, so that no held-out record chooses anything. The validation and
+    test tables are not read. The interval is Nadeau and Bengio's.
+
+    When not to use: with little time (K trainings), or to choose among many settings: the best of many flatters.
+
+    Args:
+        task, train, root, overrides, cache, say: as ``fit`` takes them.
+        folds: at least 2.
+        out: takes ``fold-1`` to ``fold-K``, ordinary runs, ``folds.json`` and ``out_of_fold.csv``; left out:
+            ``runs/NAME-folds``.
+        resume: keeps the folds that are finished and goes on with the others.
+
+    Raises:
+        ConfigError: if the table allows no so many folds.
+        RunError: if ``out`` holds something else.
+    """
+    task, base = open_task(task, overrides, {"train": train})
+    task = task.model_copy(update={"data": task.data.model_copy(update={"valid": None, "test": None})})
+    folder = Path(out) if out is not None else Path("runs") / f"{task.name}-folds"
+    if not resume and folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty; add --resume to go on with the folds in it, or name another folder")
+    tables, hashes = read_whole_tables(task, {"train": train}, root=root)
+    if "train" not in tables:
+        raise ConfigError(f"--folds {folds}: folds are held out of target labels, and data.train names no table")
+    whole = tables["train"]
+    parts, stratified_by = split_folds(task, whole, folds)
+    runs = []
+    with processes() as group:
+        say = say if group.is_main else silence
+        for number in range(folds):
+            place = folder / f"fold-{number + 1}"
+            say(f"fold {number + 1} of {folds}: {int((parts == number).sum())} records held out")
+            tables_of_fold = fold_tables(task, tables, hashes, parts == number)
+            if is_finished(place, task, resume=True):
+                say(f"{place} is finished; kept")
+            else:
+                kept = cache_folder() if cache else None
+                fit_tables(task, tables_of_fold, base, place, group, resume=True, cache=kept, say=say)
+            runs.append((Run(place), tables_of_fold))
+        result = {
+            **_summary(runs),
+            "folds": folds,
+            "records": len(whole),
+            "seed": task.train.seed,
+            "stratified_by": stratified_by,
+            "group": task.data.group,
+        }
+        if group.is_main:
+            write_json(folder / FOLDS_FILE, result)
+            write_atomically(folder / ANSWERS_FILE, _answers_csv(task, parts, runs))
+            say(f"{folder / FOLDS_FILE}: scores; {folder / ANSWERS_FILE}: answers to every record, out of fold")
+    return result
+
+
+def split_folds(task: Task, records: Records, folds: int) -> tuple[np.ndarray, str | None]:
+    """The fold of each record, int [n], and the task whose classes are spread evenly; None where there is none.
+
+    Raises:
+        ConfigError: if the records allow no so many folds.
+    """
+    by = next((name for name, target in task.tasks.items() if target.type == "classification"), None)
+    column = None if by is None else task.label_columns()[by]
+    records.require([] if column is None else [column])
+    cells = [None if column is None else record.get(column) for record in records.rows]
+    classes = ["" if is_missing(cell) else class_label(cell) for cell in cells]
+    labels = np.unique(classes, return_inverse=True)[1]
+    groups = record_groups(records, task.data.group)
+    try:
+        return repeated_folds(labels, folds=folds, groups=groups, seed=task.train.seed)[0], by
+    except ValueError as error:
+        raise ConfigError(f"--folds {folds}: {error}") from error
+
+
+def fold_tables(task: Task, tables: Mapping[str, Records], hashes: Mapping[str, str], held_out: np.ndarray) -> Tables:
+    """The tables of one fold: what is held out is the test table, and a tenth of the rest validates.
+
+    Args:
+        tables: "train", of which the fold is a part, and those of other domains, which are the same in every fold.
+        held_out: of each record, bool [n].
+    """
+    whole = tables["train"]
+    rest, fold = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+    inside = whole.subset(rest)
+    chosen = np.array(hold_out(inside, task))
+    return Tables(
+        inside.subset(np.setdiff1d(np.arange(len(rest)), chosen)),
+        inside.subset(chosen),
+        whole.subset(fold),
+        held_out=tuple(rest[chosen].tolist()),
+        hashes=dict(hashes),
+        left_out=tuple(fold.tolist()),
+        setting=setting_of(task, tables),
+        source=tables.get("source"),
+        unlabelled=tables.get("unlabelled"),
+    )
+
+
+def _summary(runs: Sequence[tuple[Run, Tables]]) -> dict[str, Any]:
+    """Task -> metric -> mean, interval and the value of each fold; and the classes that a fold lacks."""
+    share = float(np.mean([len(tables.test or ()) / len(tables.train) for _, tables in runs]))
+    records = sum(len(tables.test or ()) for _, tables in runs)
+    found: dict[str, dict[str, Any]] = {}
+    absent: dict[str, dict[str, list[str]]] = {}
+    for task in runs[0][0].metrics["tasks"]:
+        metrics = [run.metrics["tasks"][task] for run, _ in runs]
+        names = [name for name, value in metrics[0].items() if isinstance(value, Mapping) and "low" in value]
+        absent[task] = {str(n): one["absent"] for n, one in enumerate(metrics, 1) if one.get("absent")}
+        found[task] = {name: _mean(name, [_fold_value(name, one) for one in metrics], share, records) for name in names}
+    return {"tasks": found, "absent": {task: folds for task, folds in absent.items() if folds}}
+
+
+def _fold_value(name: str, metrics: Mapping[str, Any]) -> float | None:
+    """A metric of one fold; the AUC is that of all classes or of none."""
+    return None if name == "auc" and metrics.get("absent") else metrics[name]["value"]
+
+
+def _mean(name: str, values: Sequence[float | None], share: float, records: int) -> dict[str, Any]:
+    defined = np.array([value for value in values if value is not None])
+    if len(defined) < 2:
+        return {"value": float(defined[0]) if len(defined) else None, "low": None, "high": None, "folds": [*values]}
+    low, high = corrected_t_interval(Gaps(defined, np.zeros(records), share))
+    if name in SHARES:
+        low, high = max(0.0, low), min(1.0, high)
+    return {**estimate(float(defined.mean()), (low, high)), "folds": [*values]}
+
+
+def _answers_csv(task: Task, parts: np.ndarray, runs: Sequence[tuple[Run, Tables]]) -> bytes:
+    """One line a record of the training table: its fold, the answer and the probability of each task."""
+    tasks = [name for name, target in task.tasks.items() if target.type not in ("contrastive", "embedding")]
+    cells: list[list[str]] = [[str(row + 1), str(int(part) + 1)] for row, part in enumerate(parts)]
+    for number, (run, tables) in enumerate(runs):
+        assert tables.test is not None
+        rows = np.flatnonzero(parts == number)
+        answered = dict(_predictions(run, run.dataset(tables.test)))
+        for place, row in enumerate(rows.tolist()):
+            cells[row] += _cells(tasks, answered.get(place))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [
+        column
+        for name in tasks
+        for column in ([name] if task.tasks[name].type == "regression" else [name, f"{name}_probability"])
+    ]
+    writer.writerow(["row", "fold", *columns])
+    writer.writerows([*line, *[""] * (2 + len(columns) - len(line))] for line in cells)
+    return text.getvalue().encode()
+
+
+def _predictions(run: Run, data: RecordDataset) -> Iterator[tuple[int, dict[str, Prediction]]]:
+    """Row -> task -> answer, of every record that can be read."""
+    shown = run.model.input_names
+    answers = answer(run.model, data, subsets=[shown])
+    decodings: dict[str, Decoding] = {
+        name: decoding
+        for name, decoding in run.decodings.items()
+        if not isinstance(decoding, PairedEmbeddings | Embedding)
+    }
+    decoded = {name: decoding.predictions(answers.outputs[shown][name]) for name, decoding in decodings.items()}
+    for place, row in enumerate(answers.rows.tolist()):
+        yield row, {name: predictions[place] for name, predictions in decoded.items()}
+
+
+def _cells(tasks: Sequence[str], answers: Mapping[str, Prediction] | None) -> list[str]:
+    """A record's cells; empty where it could not be read."""
+    if answers is None:
+        return []
+    found = []
+    for name in tasks:
+        answer = answers[name]
+        if answer.value is not None:
+            found.append(repr(answer.value))
+        else:
+            label = ";".join(answer.labels) if answer.label is None else answer.label
+            found += [label, "" if answer.probability is None else repr(answer.probability)]
+    return found

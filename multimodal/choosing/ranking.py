@@ -1,0 +1,201 @@
+"""Which encoder for an input: candidates cross-validated by a probe on the training table, before anything trains."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multimodal.builders import build_target, task_arguments
+from multimodal.choosing.candidate_scores import add_source_scores, candidate_json, measure
+from multimodal.choosing.candidates import find_candidates, with_candidate
+from multimodal.choosing.labelled import Labelled, labelled_records
+from multimodal.config import Candidate, ConfigError, Task
+from multimodal.distributed import Processes
+from multimodal.frozen.token_store import cache_folder
+from multimodal.job import choose_device
+from multimodal.progress import Say, log_line
+from multimodal.records import Records
+from multimodal.run import write_json
+from multimodal.tables import Tables, open_task, read_tables
+from multimodal.transfer.folds import most_repeated_folds
+from multimodal.transfer.guard.held_out import L2
+from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choose_candidate, score_candidate
+
+MOST_ROWS = 1000
+"""Training records of each task that candidates are ranked by."""
+FOLDS, REPEATS = 5, 1
+RANKING_FILE = "ranking.json"
+"""Of a run whose encoders were chosen: input -> what ``rank`` gave."""
+
+
+def rank(
+    task: Task | str | Path,
+    *,
+    encoders: Sequence[str] = (),
+    input: str | None = None,
+    train: Any = None,
+    valid: Any = None,
+    root: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+    cache: bool = True,
+    say: Say = log_line,
+) -> dict[str, Any]:
+    """Candidate encoders for an input, best score first, and the one to take, as JSON.
+
+    The score is the held-out accuracy of a logistic probe on frozen mean tokens, mean over the classification tasks
+    that may use the input; the same folds of the training table for all. The choice is the smallest encoder within one
+    standard error of the best score. Records that lack the input take no part, nor do validation and test records.
+
+    When not to use: with fewer than about ten labels a class; or to choose what is fine-tuned whole: the order of
+    frozen features is not always that of fine-tuned ones.
+
+    Args:
+        task, train, valid, root, overrides, cache, say: as ``fit`` takes them.
+        encoders: candidates in short form (see ``Candidate``); none: ``inputs.NAME.candidates``, or what is there.
+        input: the input's name; left out: the only one, or the only one with candidates.
+        out: takes the answer as JSON.
+
+    Raises:
+        ConfigError: if there is no such input, no classification task uses it, or a candidate cannot be built.
+        RecordError: for a record that cannot be read, with ``data.on_error: raise``.
+    """
+    task, base = open_task(task, overrides, {"train": train, "valid": valid})
+    task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
+    name = _chosen_input(task, input)
+    candidates = find_candidates(task, name, base, encoders)
+    records = read_tables(task, train=train, valid=valid, root=root).train
+    result = rank_candidates(task, name, candidates, records, base, cache=cache_folder() if cache else None, say=say)
+    if out is not None:
+        write_json(Path(out), result)
+    return result
+
+
+def choose_encoders(
+    task: Task, records: Records, base: Path, *, cache: Path | None, say: Say
+) -> dict[str, dict[str, Any]]:
+    """Input -> its ranking, of every input that has candidates.
+
+    Raises:
+        ConfigError: if no input has candidates.
+    """
+    names = [name for name, entry in task.inputs.items() if entry.candidates]
+    if not names:
+        raise ConfigError(
+            "--encoder auto: no input has candidates to choose from; list them in inputs.NAME.candidates, for example "
+            "[compact/image, torchvision/resnet18]"
+        )
+    rankings = {}
+    for name in names:
+        candidates = find_candidates(task, name, base)
+        rankings[name] = rank_candidates(task, name, candidates, records, base, cache=cache, say=say)
+        say(f"{name}: --encoder auto takes {rankings[name]['best']}, of {len(candidates)} candidates")
+    return rankings
+
+
+def run_rankings(
+    folder: Path, task: Task, tables: Tables, base: Path, group: Processes, cache: Path | None, say: Say
+) -> dict[str, Any]:
+    """Of every input that has candidates: as the run in the folder has it, else by the main process for all."""
+    if (folder / RANKING_FILE).is_file():
+        return dict(json.loads((folder / RANKING_FILE).read_text(encoding="utf-8")))
+    found = choose_encoders(task, tables.train, base, cache=cache, say=say) if group.is_main else {}
+    return dict(json.loads(group.gather(json.dumps(found), choose_device(task.train.device, group))[0]))
+
+
+def with_choices(task: Task, base: Path, rankings: Mapping[str, Mapping[str, Any]]) -> Task:
+    """The task with the best candidate of each ranking."""
+    inputs = dict(task.inputs)
+    for name, ranking in rankings.items():
+        by_label = {candidate.label: candidate for candidate in find_candidates(task, name, base)}
+        inputs[name] = with_candidate(inputs[name], by_label[ranking["best"]])
+    return task.model_copy(update={"inputs": inputs})
+
+
+def rank_candidates(
+    task: Task,
+    name: str,
+    candidates: Sequence[Candidate],
+    records: Records,
+    base: Path,
+    *,
+    cache: Path | None,
+    say: Say,
+) -> dict[str, Any]:
+    """As ``rank``, for one input and records that are read already."""
+    records.require([task.input_column(name)])
+    tasks = {n: t for n, t in task.tasks.items() if t.type == "classification" and name in task.task_inputs(n)}
+    if not tasks:
+        raise ConfigError(f"inputs.{name}: no classification task uses it, so that candidates cannot be ranked by one")
+    targets = {n: build_target(task, n, task_arguments(task, n, records)) for n in tasks}
+    seed = task.train.seed
+    labelled = {n: some.sample(MOST_ROWS, seed) for n, some in labelled_records(task, records, targets).items()}
+    rows = np.unique(np.concatenate([some.rows for some in labelled.values()]))
+    chosen = records.subset(rows)
+    measured = [measure(task, name, candidate, chosen, base, cache, say) for candidate in candidates]
+    failed = {row: error for one in measured for row, error in one.failed.items()}
+    if failed and task.data.on_error == "raise":
+        raise failed[min(failed)]
+    usable = (measured[0].features[:, -1] == 0) & ~np.isin(np.arange(len(rows)), list(failed))  # it has the input
+    judged = _folds(labelled, rows, usable, seed, name)
+    scores = {one.candidate.label: score_candidate(one.features[:, :-1], judged) for one in measured}
+    for one in measured:
+        add_source_scores(task, one, chosen, judged, cache, say)
+    parts = next(iter(judged.values())).parts
+    return {
+        "candidates": [
+            candidate_json(one, scores[one.candidate.label])
+            for one in sorted(measured, key=lambda one: (-scores[one.candidate.label].value, one.candidate.label))
+        ],
+        "best": choose_candidate(scores, {one.candidate.label: one.parameters for one in measured}),
+        "rule": "fewest parameters within one standard error of the highest score",
+        "input": name,
+        "tasks": {n: len(one.rows) for n, one in judged.items()},
+        "folds": int(parts.max()) + 1,
+        "repeats": REPEATS,
+        "seed": seed,
+        "l2": L2,
+        "tau": agreement(scores),
+        "skipped_rows": {str(rows[row]): error.reason for row, error in sorted(failed.items())},
+    }
+
+
+def _chosen_input(task: Task, name: str | None) -> str:
+    own = [n for n, entry in task.inputs.items() if entry.share is None]
+    with_candidates = [n for n in own if task.inputs[n].candidates]
+    if name is None:
+        if len(own) == 1 or len(with_candidates) == 1:
+            return (with_candidates or own)[0]
+        raise ConfigError(f"there are several inputs to rank encoders for; name one: --input {' or '.join(own)}")
+    if name not in own:
+        raise ConfigError(f"--input {name!r}: there is no such input with an encoder of its own; there are {own}")
+    return name
+
+
+def _folds(
+    labelled: Mapping[str, Labelled], rows: np.ndarray, usable: np.ndarray, seed: int, name: str
+) -> dict[str, LabelledFolds]:
+    """The same number of folds for every task whose records allow two."""
+    places = {task: np.searchsorted(rows, some.rows) for task, some in labelled.items()}
+    kept = {task: some.take(usable[places[task]]) for task, some in labelled.items()}
+    kept = {task: some for task, some in kept.items() if some.reason is None and len(np.unique(some.classes)) > 1}
+    if not kept:
+        raise ConfigError(
+            f"inputs.{name}: no task has two records of a class that have this input and can be held out; label more"
+        )
+    classes = {task: np.unique(some.classes, return_inverse=True)[1] for task, some in kept.items()}
+    folds = FOLDS
+    while True:
+        parts = {
+            task: most_repeated_folds(classes[task], folds=folds, repeats=REPEATS, groups=some.groups, seed=seed)
+            for task, some in kept.items()
+        }
+        fewest = min(int(part.max()) + 1 for part in parts.values())
+        if all(int(part.max()) + 1 == fewest for part in parts.values()):
+            break
+        folds = fewest
+    return {
+        task: LabelledFolds(np.searchsorted(rows, some.rows), classes[task], parts[task]) for task, some in kept.items()
+    }

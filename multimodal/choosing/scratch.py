@@ -1,0 +1,88 @@
+"""The same job with random encoders and the same budget: the dear arm of a transfer check."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from multimodal.choosing.right_answers import right_answers
+from multimodal.closed_form.rules import TRAINED
+from multimodal.config import Task
+from multimodal.distributed import Processes
+from multimodal.frozen.fitted_maps import fit_source_maps
+from multimodal.job import Job, choose_device
+from multimodal.progress import Say
+from multimodal.train_job import train_job
+from multimodal.transfer.guard.arms import estimate
+from multimodal.transfer.guard.gaps import Gaps
+from multimodal.transfer.guard.intervals import paired_bootstrap_interval
+
+
+def scratch_gaps(job: Job, tasks: Sequence[str], base: Path, *, cache: Path | None, say: Say) -> dict[str, Any]:
+    """Task -> accuracy on the validation table of the job as configured, of the same from scratch, and their gap.
+
+    Trains both. The validation table chose the best epoch of both and one training each is compared, so that the
+    interval is optimistic.
+
+    When not to use: for the verdict.
+
+    Args:
+        tasks: classification tasks.
+        base: folder that relative weights start from.
+    """
+    configured, scratch = (
+        _right(Job.build(task, job.tables, base), tasks, name, cache, say)
+        for name, task in (("configured", job.task), ("scratch", from_scratch(job)))
+    )
+    return {name: _gap(configured[name], scratch[name], job.task.train.seed) for name in tasks}
+
+
+def from_scratch(job: Job) -> Task:
+    """The job with every encoder's weights random and all of them trained: a frozen random encoder learns nothing."""
+    inputs = {
+        name: entry.model_copy(
+            update={
+                "encoder": job.encoders[name].name,
+                "weights": None,
+                "frozen": False,
+                "map": None,
+                "learning_rate_scale": None,
+                "options": job.encoders[name].architecture(),
+            }
+        )
+        if entry.share is None
+        else entry
+        for name, entry in job.task.inputs.items()
+    }
+    # of random weights all train whole; there is no source to hold them near, and no probe to average with
+    alone = {"strategy": "finetune", "views": 1, "l2_sp": 0.0, "distill": 0.0, "average": "none"}
+    source = job.task.transfer.source
+    if source is not None:
+        alone["source"] = source.model_copy(update={"map": "none", "components": None})
+    transfer = job.task.transfer.model_copy(update=alone)
+    tasks = {name: target.model_copy(update={"head": TRAINED}) for name, target in job.task.tasks.items()}
+    return job.task.model_copy(update={"inputs": inputs, "transfer": transfer, "tasks": tasks})
+
+
+def _right(job: Job, tasks: Sequence[str], arm: str, cache: Path | None, say: Say) -> dict[str, np.ndarray]:
+    """Task -> whether the trained job is right, of each labelled validation record that can be read."""
+    device = choose_device(job.task.train.device, Processes())
+    job = fit_source_maps(job, device, cache=cache, say=say)
+    with TemporaryDirectory() as folder:
+        options = job.trainer_options(device)
+        train_job(
+            job, Path(folder), device, options, Processes(), resume=False, cache=cache, say=lambda s: say(f"{arm}: {s}")
+        )
+    return {name: right for name, (_, right) in right_answers(job, job.tables.valid, tasks).items()}
+
+
+def _gap(configured: np.ndarray, scratch: np.ndarray, seed: int) -> dict[str, Any]:
+    records = len(configured)
+    if records == 0:
+        return {"records": 0, "configured": None, "scratch": None, "gap": None}
+    gap = configured - scratch
+    interval = paired_bootstrap_interval(Gaps(gap.mean(keepdims=True), gap, 0.0), seed=seed)
+    accuracies = {"configured": float(configured.mean()), "scratch": float(scratch.mean())}
+    return {"records": records, **accuracies, "gap": estimate(float(gap.mean()), interval), "optimistic": True}

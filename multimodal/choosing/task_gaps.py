@@ -1,0 +1,93 @@
+"""The arms of a job's tasks, compared on its training records; and why those of other tasks are not."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multimodal.builders import has_random_weights
+from multimodal.choosing.arm_features import Features, arm_features
+from multimodal.choosing.labelled import Labelled, labelled_records
+from multimodal.job import Job
+from multimodal.progress import Say
+from multimodal.transfer.guard.arms import PROBE, REPEATS, SINGLE, compare_arms
+
+NO_WEIGHTS = "no encoder comes with weights"
+
+
+def measurable(job: Job) -> tuple[dict[str, Labelled], dict[str, str]]:
+    """The training records of each task whose gap can be measured, and why that of the others cannot."""
+    labelled = labelled_records(job.task, job.tables.train, job.targets)
+    found = {name: _reason(job, name, labelled.get(name)) for name in job.task.tasks}
+    reasons = {name: reason for name, reason in found.items() if reason is not None}
+    return {name: rows for name, rows in labelled.items() if name not in reasons}, reasons
+
+
+def _reason(job: Job, name: str, labelled: Labelled | None) -> str | None:
+    """Why the gap of a task is not measured; None where it is."""
+    if job.tables.setting == "transductive":
+        return "there are no target labels"
+    if labelled is None:
+        kind = job.task.tasks[name].type
+        article = "an" if kind == "embedding" else "a"
+        return f"it is {article} {kind} task, and arms are compared by the classes that they tell right"
+    if all(has_random_weights(job.encoders[entry]) for entry in job.task.task_inputs(name)):
+        return NO_WEIGHTS
+    return labelled.reason
+
+
+def not_measured(reason: str) -> dict[str, Any]:
+    """What is said of a task without a gap."""
+    return {"verdict": "not measured", "reason": reason}
+
+
+def compare_tasks(
+    job: Job, tasks: Mapping[str, Labelled], most: int, cache: Path | None, say: Say, *, repeats: int = REPEATS
+) -> dict[str, dict[str, Any]]:
+    """Encodes the records of all tasks once, and compares the arms of each; nothing where there is no task.
+
+    Args:
+        most: records of each task.
+        repeats: of the folds.
+    """
+    if not tasks:
+        return {}
+    seed, train = job.task.train.seed, job.tables.train
+    chosen = {name: labelled.sample(most, seed) for name, labelled in tasks.items()}
+    rows = np.unique(np.concatenate([labelled.rows for labelled in chosen.values()]))
+    arms, failed = arm_features(job, used_inputs(job, tasks), train.subset(rows), cache=cache, say=say)
+    if failed:
+        say(f"warning: {len(failed)} records that cannot be read were left out; --out lists them")
+    answers = {}
+    for name, labelled in chosen.items():
+        places = np.searchsorted(rows, labelled.rows)
+        good = ~np.isin(places, list(failed))
+        readable = labelled.take(good)
+        if readable.reason is not None:
+            unread = "too few of its records can be read to hold any out"
+            answers[name] = not_measured(readable.reason if good.all() else unread)
+            continue
+        names, labels, counts = np.unique(readable.classes, return_inverse=True, return_counts=True)
+        say(f"{name}: comparing arms on {len(labels)} of {len(tasks[name])} labelled records")
+        known = job.heads[name]["labels"]
+        features = task_arms(arms, job.task.task_inputs(name), places[good])
+        answers[name] = compare_arms(features, labels, groups=readable.groups, repeats=repeats, seed=seed) | {
+            "labelled_records": len(tasks[name]),
+            "labels": {known[index]: int(count) for index, count in zip(names, counts, strict=True)},
+            "skipped_rows": {str(rows[place]): failed[place].reason for place in places[~good].tolist()},
+        }
+    return answers
+
+
+def used_inputs(job: Job, tasks: Iterable[str]) -> list[str]:
+    """The inputs that one of the tasks may use, in config order."""
+    return [entry for entry in job.readers if any(entry in job.task.task_inputs(name) for name in tasks)]
+
+
+def task_arms(arms: Mapping[str, Features], inputs: Sequence[str], places: np.ndarray) -> dict[str, np.ndarray]:
+    """Arm -> features of the inputs that a task may use, side by side; and an arm for each input alone."""
+    parts = {arm: [values[entry][places] for entry in inputs if entry in values] for arm, values in arms.items()}
+    features = {arm: np.concatenate(values, axis=1) for arm, values in parts.items() if values}
+    singles = {SINGLE + entry: arms[PROBE][entry][places] for entry in inputs} if len(inputs) > 1 else {}
+    return features | singles

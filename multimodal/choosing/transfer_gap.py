@@ -1,0 +1,65 @@
+"""Did transfer help? A job's encoders, frozen, against raw features and against random weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multimodal.announce import describe_weights
+from multimodal.choosing.scratch import scratch_gaps
+from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured
+from multimodal.config import Task
+from multimodal.domains.settings import SOURCE, UNLABELLED
+from multimodal.frozen.token_store import cache_folder
+from multimodal.job import Job
+from multimodal.progress import Say, log_line
+from multimodal.run import write_json
+from multimodal.tables import open_task, read_tables
+
+MOST_ROWS = 1000
+"""Training records that a task is checked on: more would tell little and take long."""
+
+
+def transfer_check(
+    task: Task | str | Path,
+    *,
+    train: Any = None,
+    valid: Any = None,
+    root: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    scratch: bool = False,
+    out: str | Path | None = None,
+    cache: bool = True,
+    say: Say = log_line,
+) -> dict[str, Any]:
+    """Per classification task: accuracy of each arm, the transfer gap, a verdict and what to do, as JSON.
+
+    Wang et al. (2019), https://arxiv.org/abs/1811.09751, define negative transfer by this gap. It is measured on the
+    training table by repeated stratified folds; the model itself is not trained, and the test table not read.
+
+    When not to use: where records belong together (photos of one session) and no column says so: they would stand on
+    both sides of a fold, and every arm looks better than it is. ``data.group`` names that column.
+
+    Args:
+        task, train, valid, root, overrides, cache, say: as ``fit`` takes them.
+        scratch: also trains the job, and the same from random weights, and compares both on the validation table.
+        out: takes the answer as JSON.
+
+    Raises:
+        ConfigError: if the job cannot be built.
+        RecordError: for a record that cannot be read, with ``data.on_error: raise``.
+    """
+    task, base = open_task(task, overrides, {"train": train, "valid": valid})
+    task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
+    tables = read_tables(task, train=train, valid=valid, root=root).without(SOURCE, UNLABELLED)
+    job = Job.build(task, tables, base)
+    kept = cache_folder() if cache else None
+    labelled, reasons = measurable(job)
+    tasks = {name: not_measured(reason) for name, reason in reasons.items()}
+    tasks = {name: tasks.get(name, {}) for name in task.tasks} | compare_tasks(job, labelled, MOST_ROWS, kept, say)
+    gaps = scratch_gaps(job, list(labelled), base, cache=kept, say=say) if scratch and labelled else {}
+    for name, gap in gaps.items():
+        tasks[name]["scratch"] = gap
+    result = {"tasks": tasks, "encoders": {name: describe_weights(entry) for name, entry in job.encoders.items()}}
+    if out is not None:
+        write_json(Path(out), result)
+    return result

@@ -1,0 +1,1 @@
+"""Source, target and unlabelled tables in one training: settings, weights of records, losses between."""

@@ -1,0 +1,52 @@
+"""The loss between domains of a job: put into its model before training, taken out after."""
+
+from fusion.names import NamedModules
+from multimodal.distributed import Processes
+from multimodal.domains.tables import DomainOrder, check_shares
+from multimodal.job import Job
+from multimodal.progress import Say
+from multimodal.targets import class_readers
+from multimodal.transfer.adaptation.objectives import create_adaptation
+
+OBJECTIVE = "adapt"
+FEW_RECORDS_A_CLASS = 2
+"""MCC: with fewer unlabelled records a class in the batch it drives right answers towards the classes that it lacks."""
+
+
+def add_adaptation(job: Job, group: Processes, say: Say) -> None:
+    """Puts the objective of ``transfer.adapt`` into the model, where there are records to adapt to.
+
+    Raises:
+        ConfigError: if a process, or a part of the batch, would have no record of some domain.
+    """
+    order, adapt = job.order(), job.task.transfer.adapt
+    if isinstance(order, DomainOrder):
+        check_shares(order, processes=group.world, parts=job.task.train.accumulate)
+    if adapt is None or job.tables.unlabelled is None:
+        return
+    model = job.model
+    classes = {name: len(reader.labels) for name, reader in class_readers(job.targets).items()}
+    names = [None] if adapt.on == "fused" else adapt.on
+    widths = {name: model.fusion.out_dim if name is None else model.fusion.in_dims[name] for name in names}
+    objective = create_adaptation(
+        adapt.method,
+        widths,
+        classes,
+        weight=adapt.weight,
+        threshold=adapt.threshold,
+        hidden_dim=adapt.hidden_dim,
+        seed=job.task.train.seed,
+    )
+    model.objectives[OBJECTIVE] = objective.to(next(model.parameters()).device)
+    records = job.task.train.batch_size // (group.world * job.task.train.accumulate)
+    most = max(classes.values(), default=0)
+    if adapt.method == "mcc" and records < FEW_RECORDS_A_CLASS * most:
+        say(
+            f"warning: mcc compares {records} records of {most} classes at a time; with fewer than two a class it "
+            "confuses right answers: raise train.batch_size, or take another transfer.adapt.method"
+        )
+
+
+def remove_objectives(job: Job) -> None:
+    """Leaves what only training needed behind."""
+    job.model.objectives = NamedModules({})

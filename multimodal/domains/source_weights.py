@@ -1,0 +1,181 @@
+"""How much each source record counts in a job: among its own, and beside a target record."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from multimodal.config import ConfigError
+from multimodal.domains.settings import SOURCE, UNLABELLED
+from multimodal.domains.tables import DomainOrder, source_factor
+from multimodal.frozen.mean_tokens import mean_tokens
+from multimodal.job import Job
+from multimodal.progress import Say
+from multimodal.records import Records
+from multimodal.tables import Tables
+from multimodal.targets import ClassTarget, class_readers
+from multimodal.transfer.folds import most_folds
+from multimodal.transfer.guard.arms import sample_rows
+from multimodal.transfer.instances import (
+    choose_source_weight,
+    density_ratio_weights,
+    effective_size,
+    kernel_mean_matching,
+)
+from multimodal.transfer.instances.source_weight import GRID
+from multimodal.transfer.maps.standardise import fit_standardise
+
+MOST_ROWS = 2000
+"""Of each domain, for probes and for kernel mean matching, whose kernel is n x n."""
+RECORDS_A_COMPONENT = 5
+FEW = 0.1
+"""Effective share of the source records below which the weights are warned of."""
+
+
+@dataclass(frozen=True)
+class _Domain:
+    """Records that could be read, with their features."""
+
+    records: Records
+    rows: np.ndarray
+    features: np.ndarray
+    """Of these rows."""
+
+    def classes(self, reader: ClassTarget) -> tuple[np.ndarray, np.ndarray]:
+        """Places (in ``rows``) of a sample of the labelled records, and the class of each."""
+        cells = [reader.read(self.records[row]) for row in self.rows]
+        known = np.array([place for place, cell in enumerate(cells) if cell is not None], dtype=np.int64)
+        labels = np.array([int(cell) for cell in cells if cell is not None], dtype=np.int64)
+        kept = sample_rows(labels, MOST_ROWS)
+        return known[kept], labels[kept]
+
+
+def weigh_source(job: Job, base: Path, device: torch.device, *, cache: Path | None, say: Say) -> Job:
+    """The job with a weight for each source record; as if there were no source, where its weight is zero.
+
+    Raises:
+        ConfigError: if the target labels cannot choose a weight, or there are too few records for the method.
+        RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
+    """
+    settings, tables = job.task.transfer.source, job.tables
+    transductive = tables.setting == "transductive"
+    source = tables.train if transductive else tables.source
+    if settings is None or source is None:
+        return job
+    among, weight = np.ones(len(source)), 1.0 if settings.weight == "auto" else settings.weight
+    choice: dict[str, Any] = {"method": settings.method}
+    choice |= {} if settings.map == "none" else {"map": settings.map}
+    chosen_here = settings.weight == "auto" and not transductive
+    if weight > 0 and (chosen_here or settings.method != "uniform"):
+        target = tables.unlabelled if transductive else tables.train
+        assert target is not None
+        own, there = _domains(job, [source, target], device, cache, say)
+        if settings.method != "uniform":
+            among[own.rows] = _among_themselves(settings.method, own, there, job.task.train.seed)
+            choice["effective_size"] = _report_effective_size(among[own.rows], say)
+        if chosen_here:
+            weight, scores = _choose(job, own, there, among[own.rows])
+            choice["scores"] = {f"{value:g}": score for value, score in scores.items()}
+            say("source: held-out target accuracy by weight: " + _listed(scores))
+    if transductive:
+        return replace(job, source_weights=among, source_choice=choice)
+    choice["weight"] = weight
+    if weight == 0:
+        say("source: weight 0, as if there were none")
+        alone = Job.build(job.task, _without_source(job), base)
+        alone.model.maps.load_state_dict(job.model.maps.state_dict())
+        return replace(alone, source_choice=choice)
+    say(f"source: each record counts {weight:g} times a target record")
+    order = job.order()
+    assert isinstance(order, DomainOrder)
+    return replace(job, source_weights=among * weight * source_factor(order), source_choice=choice)
+
+
+def few_components(source: np.ndarray, target: np.ndarray) -> int:
+    """Principal components that these records can tell the domains apart by; with more, ratios are mostly noise."""
+    return max(1, min(64, len(source) // RECORDS_A_COMPONENT, len(target) // RECORDS_A_COMPONENT))
+
+
+def _without_source(job: Job) -> Tables:
+    adapt = job.task.transfer.adapt
+    left_out = (SOURCE, UNLABELLED) if adapt is not None and adapt.compares else (SOURCE,)
+    return job.tables.without(*left_out)
+
+
+def _domains(job: Job, tables: Sequence[Records], device: torch.device, cache: Path | None, say: Say) -> list[_Domain]:
+    """Features of the readable records of source and target, each column with mean 0 and variance 1 over both."""
+    read = mean_tokens(job, tables, device, cache=cache, say=say)
+    for _, failed in read:
+        if failed and job.task.data.on_error == "raise":
+            raise failed[min(failed)]
+    rows = [np.setdiff1d(np.arange(len(features)), [*failed]) for features, failed in read]
+    kept = [features[good] for (features, _), good in zip(read, rows, strict=True)]
+    scaling = fit_standardise(np.concatenate(kept))
+    return [_Domain(*part) for part in zip(tables, rows, map(scaling.transform, kept), strict=True)]
+
+
+def _among_themselves(method: str, source: _Domain, target: _Domain, seed: int) -> np.ndarray:
+    """Weights of the source records, mean 1."""
+    if method == "density_ratio":
+        try:
+            few = few_components(source.features, target.features)
+            return density_ratio_weights(source.features, target.features, components=few, seed=seed).weights
+        except ValueError as error:
+            raise ConfigError(f"transfer.source.method: {error}") from error
+    most = max(len(source.rows), len(target.rows))
+    if most > MOST_ROWS:
+        raise ConfigError(
+            f"transfer.source.method is kmm, whose kernel is n x n, and a table has {most} records; it takes "
+            f"{MOST_ROWS} at most: set density_ratio"
+        )
+    weights = kernel_mean_matching(source.features, target.features)
+    return weights / weights.mean()
+
+
+def _report_effective_size(weights: np.ndarray, say: Say) -> float:
+    size = effective_size(weights)
+    say(f"source: {len(weights)} weighted records count like {size:.0f} alike")
+    if size < FEW * len(weights):
+        say("warning: source: less than a tenth: the domains hardly overlap; set transfer.source.method: uniform")
+    return size
+
+
+def _choose(job: Job, source: _Domain, target: _Domain, among: np.ndarray) -> tuple[float, dict[float, float]]:
+    """The weight with the best mean held-out accuracy over the classification tasks; of equal ones the smallest."""
+    totals = dict.fromkeys(GRID, 0.0)
+    reason = "no task is a classification"
+    chosen_by = 0
+    for name, reader in class_readers(job.targets).items():
+        own, own_labels = source.classes(reader)
+        there, labels = target.classes(reader)
+        if len(own) == 0 or len(there) == 0 or most_folds(labels) < 2:
+            reason = f"{name} has no class with two target records"
+            continue
+        # of both domains a sample: the weight of the whole tables, by what each record stands for
+        factor = (_labelled(source, reader) / len(own)) / (_labelled(target, reader) / len(there))
+        found = choose_source_weight(
+            (source.features[own], own_labels),
+            (target.features[there], labels),
+            grid=[weight * factor for weight in GRID],
+            num_classes=len(reader.labels),
+            source_weights=among[own],
+            seed=job.task.train.seed,
+        )
+        chosen_by += 1
+        for weight in GRID:
+            totals[weight] += found.scores[weight * factor]
+    if chosen_by == 0:
+        raise ConfigError(f"transfer.source.weight is auto, but {reason}; give a number, 0 leaves the source out")
+    scores = {weight: total / chosen_by for weight, total in totals.items()}
+    return max(sorted(scores), key=lambda weight: scores[weight]), scores
+
+
+def _labelled(domain: _Domain, reader: ClassTarget) -> int:
+    return sum(reader.read(domain.records[row]) is not None for row in domain.rows)
+
+
+def _listed(scores: Mapping[float, float]) -> str:
+    return ", ".join(f"{weight:g} {score:.3f}" for weight, score in scores.items())

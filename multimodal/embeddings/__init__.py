@@ -1,0 +1,1 @@
+"""Tasks whose answers are directions: metric learning, contrastive pairs, names of classes."""

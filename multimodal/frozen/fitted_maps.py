@@ -1,0 +1,131 @@
+"""Fits the maps of a job's tokens, without labels: of the inputs that name one, and of source records."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from multimodal.config import ConfigError
+from multimodal.config.maps import FeatureMap
+from multimodal.data import RecordDataset
+from multimodal.frozen.map_rules import narrows_source
+from multimodal.frozen.mean_tokens import mean_token_readers
+from multimodal.frozen.token_map import TokenMap
+from multimodal.job import Job
+from multimodal.progress import Say
+from multimodal.records import InputReader, RecordError, Records
+from multimodal.transfer.maps.affine import AffineMap
+from multimodal.transfer.maps.into_target import fit_into_target
+from multimodal.transfer.maps.pca import fit_pca
+from multimodal.transfer.maps.standardise import fit_standardise
+
+
+def fit_source_maps(job: Job, device: torch.device, *, cache: Path | None, say: Say) -> Job:
+    """The job with a map of each input's tokens that moves source records to where target records are.
+
+    Target records are those of the training table and of the unlabelled one, as far as there are these; where the
+    method leaves fewer features, the model gets the target's part.
+
+    Raises:
+        ConfigError: if there are too few records for the method.
+        RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
+    """
+    settings, tables = job.task.transfer.source, job.tables
+    source = tables.train if tables.setting == "transductive" else tables.source
+    if settings is None or source is None or settings.map == "none":
+        return job
+    target = [table for table in (tables.train, tables.unlabelled) if table is not None and table is not source]
+    readers = mean_token_readers(job, [source, *target], device, cache=cache, say=say)
+    ours = encoder_vectors(job, [(readers, source)])
+    theirs = encoder_vectors(job, [(readers, table) for table in target])
+    moves: dict[str, AffineMap] = {}
+    for name in job.model.encoders:
+        try:
+            maps = fit_into_target(
+                _some(ours, name), _some(theirs, name), settings.map, components=settings.components_kept
+            )
+        except ValueError as error:
+            raise ConfigError(f"transfer.source.map is {settings.map}, of inputs.{name}: {error}") from error
+        moves[name] = maps.source
+        if narrows_source(job.task):
+            _fill(job, name, maps.target)
+        say(f"{name}: {settings.map} moves {len(ours[name])} source values to {len(theirs[name])} of the target")
+    return replace(job, source_maps={name: moves[owner] for name, owner in job.model.encoder_of.items()})
+
+
+def fit_input_maps(job: Job, *, say: Say) -> None:
+    """Fits the map of each input that names one and puts it into the model.
+
+    It sees the mean tokens of all training tables (target, source, unlabelled), and no label.
+
+    Args:
+        job: with kept tokens.
+
+    Raises:
+        ConfigError: if there are too few records for the method.
+        RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
+    """
+    settings = _input_maps(job)
+    if not settings:
+        return
+    used = {name for name, owner in job.model.encoder_of.items() if owner in settings}
+    tables = [(job.readers_of(origin), records) for origin, records in job.tables.training()]
+    chosen = [({name: readers[name] for name in used}, records) for readers, records in tables]
+    vectors = encoder_vectors(job, chosen)
+    for name, given in settings.items():
+        try:
+            found = _some(vectors, name)
+            fitted = (
+                fit_standardise(found)
+                if given.components is None
+                else fit_pca(found, given.components, whiten=given.whiten)
+            )
+        except ValueError as error:
+            raise ConfigError(f"inputs.{name}.map: {error}") from error
+        _fill(job, name, fitted)
+        width = "" if given.components is None else f" to {given.components} of {found.shape[1]} features"
+        say(f"{name}: {given.method}{width}, of the mean tokens of {len(found)} values")
+
+
+def encoder_vectors(job: Job, tables: Sequence[tuple[Mapping[str, InputReader], Records]]) -> dict[str, np.ndarray]:
+    """Encoder, by the name under which the model keeps it -> mean tokens [n d] of all values that it reads.
+
+    Args:
+        tables: each with the readers of its inputs, which give kept tokens.
+
+    Raises:
+        RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for readers, records in tables:
+        data = RecordDataset(records, readers, {})
+        for row in range(len(records)):
+            for name in readers:
+                try:
+                    arrays, present = data.read(name, 0, row)
+                except RecordError:
+                    if job.task.data.on_error == "raise":
+                        raise
+                    continue
+                if present:
+                    found.setdefault(job.model.encoder_of[name], []).append(arrays["tokens"].mean(axis=0))
+    return {name: np.array(values, dtype=np.float64) for name, values in found.items()}
+
+
+def _some(vectors: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    if name not in vectors:
+        raise ValueError("no record has it; leave the map out, or add records")
+    return vectors[name]
+
+
+def _input_maps(job: Job) -> dict[str, FeatureMap]:
+    """The map that is asked for each encoder, by the name under which the model keeps the encoder."""
+    return {job.model.encoder_of[name]: entry.map for name, entry in job.task.inputs.items() if entry.map is not None}
+
+
+def _fill(job: Job, name: str, fitted: AffineMap) -> None:
+    place = job.model.maps[name]
+    assert isinstance(place, TokenMap)
+    place.fill(fitted)

@@ -1,0 +1,71 @@
+"""One vector a record: the mean tokens of its inputs, as closed-form methods take them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from multimodal.builders import has_random_weights
+from multimodal.data import RecordDataset, num_workers
+from multimodal.features import feature_reader
+from multimodal.frozen.moved_tokens import moved_readers
+from multimodal.job import Job
+from multimodal.progress import Say
+from multimodal.records import InputReader, RecordError, Records
+
+
+def input_vectors(reader: InputReader, records: Records, failed: dict[int, RecordError]) -> np.ndarray:
+    """Features of one input [n d+1]: zeros where it is missing or cannot be read, and a last column that says so.
+
+    Args:
+        failed: takes the rows that cannot be read.
+    """
+    dataset, vectors = RecordDataset(records, {reader.name: reader}, {}), []
+    for row in range(len(records)):
+        arrays, present = reader.preprocessor.blank(), False
+        try:
+            arrays, present = dataset.read(reader.name, 0, row)
+        except RecordError as error:
+            failed.setdefault(row, error)
+        vector = next(iter(arrays.values())).reshape(-1)  # a mean token [1 d], or raw features [d]
+        vectors.append(np.append(vector if present else np.zeros_like(vector), float(not present)))
+    return np.stack(vectors)
+
+
+def mean_tokens(
+    job: Job, tables: Sequence[Records], device: torch.device, *, cache: Path | None, say: Say
+) -> list[tuple[np.ndarray, dict[int, RecordError]]]:
+    """For each table the features of all inputs side by side, [n d], by the job's encoders as they are now.
+
+    Source records are moved as the job moves them.
+
+    Returns:
+        With each table's features the rows that cannot be read, whose features are those of missing values.
+    """
+    readers = mean_token_readers(job, tables, device, cache=cache, say=say)
+    found = []
+    for records in tables:
+        failed: dict[int, RecordError] = {}
+        own = moved_readers(readers, job.moves_of(records))
+        vectors = [input_vectors(reader, records, failed) for reader in own.values()]
+        found.append((np.concatenate(vectors, axis=1), failed))
+    return found
+
+
+def mean_token_readers(
+    job: Job, tables: Sequence[Records], device: torch.device, *, cache: Path | None, say: Say
+) -> dict[str, InputReader]:
+    """What reads the mean token of each input from the tables, encoded now or kept from before."""
+    return {
+        name: feature_reader(
+            job.readers[name],
+            encoder.to(device),
+            tables,
+            pooled=True,
+            cache=None if has_random_weights(encoder) else cache,  # nobody will ask for these tokens again
+            workers=num_workers(job.task.data.workers),
+            say=say,
+        )
+        for name, encoder in job.encoders.items()
+    }

@@ -1,0 +1,86 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multimodal.frozen.token_store import TokenStore, cache_folder
+
+
+def tokens(length: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(length, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_tokens_come_back_by_their_key(on_disk, tmp_path):
+    store = TokenStore(tmp_path if on_disk else None)
+    store.add({"a": tokens(3), "b": tokens(1, seed=1)})
+    store.add({"c": tokens(2, seed=2)})
+    assert len(store) == 3
+    assert "b" in store
+    assert "d" not in store
+    assert np.array_equal(store["a"], tokens(3))
+    assert np.array_equal(store["c"], tokens(2, seed=2))
+    assert store.num_bytes == 6 * 4 * 4
+
+
+def test_another_process_finds_what_was_added(tmp_path):
+    early, writer = TokenStore(tmp_path), TokenStore(tmp_path)
+    writer.add({"a": tokens(3)})
+    assert np.array_equal(TokenStore(tmp_path)["a"], tokens(3))
+    early.refresh()
+    assert np.array_equal(early["a"], tokens(3))
+
+
+def test_tokens_on_disk_are_mapped_into_memory_not_read(tmp_path):
+    store = TokenStore(tmp_path)
+    store.add({"a": tokens(3)})
+    assert isinstance(store["a"], np.memmap)
+
+
+def damage_index(folder: Path) -> None:
+    next(folder.glob("*.json")).write_text("{")
+
+
+def damage_tokens(folder: Path) -> None:
+    path = next(folder.glob("*.npy"))
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def lose_tokens(folder: Path) -> None:
+    next(folder.glob("*.npy")).unlink()
+
+
+def point_outside(folder: Path) -> None:
+    next(folder.glob("*.json")).write_text(json.dumps({"a": [0, 99]}))
+
+
+def forget_index(folder: Path) -> None:
+    next(folder.glob("*.json")).unlink()
+
+
+@pytest.mark.parametrize("damage", [damage_index, damage_tokens, lose_tokens, point_outside, forget_index])
+def test_a_damaged_shard_is_as_if_it_were_not_there(damage, tmp_path):
+    TokenStore(tmp_path).add({"a": tokens(3)})
+    damage(tmp_path)
+    store = TokenStore(tmp_path)
+    assert len(store) == 0
+    store.add({"a": tokens(3)})
+    assert np.array_equal(TokenStore(tmp_path)["a"], tokens(3))
+
+
+def test_an_array_that_would_run_code_is_not_opened(tmp_path):
+    TokenStore(tmp_path).add({"a": tokens(3)})
+    np.save(next(tmp_path.glob("*.npy")), np.array([[print]], dtype=object), allow_pickle=True)
+    assert len(TokenStore(tmp_path)) == 0
+
+
+def test_the_cache_lies_where_the_user_wants_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("MULTIMODAL_CACHE", str(tmp_path / "mine"))
+    assert cache_folder() == tmp_path / "mine"
+    monkeypatch.delenv("MULTIMODAL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / "multimodal"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert cache_folder() == tmp_path / "home" / ".cache" / "multimodal"
