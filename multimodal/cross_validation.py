@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from multimodal.cache import cache_folder
 from multimodal.config import ConfigError, Task
 from multimodal.data import RecordDataset
 from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
@@ -21,7 +22,6 @@ from multimodal.run import Run, RunError, write_json
 from multimodal.run_folder import is_finished
 from multimodal.settings import setting_of
 from multimodal.tables import Tables, hold_out, open_task, read_whole_tables
-from multimodal.token_store import cache_folder
 from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import estimate

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from multimodal.builders import build_target, task_arguments
+from multimodal.cache import cache_folder
 from multimodal.candidate_scores import add_source_scores, candidate_json, measure
 from multimodal.candidates import find_candidates, with_candidate
 from multimodal.config import Candidate, ConfigError, Task
@@ -18,7 +19,6 @@ from multimodal.progress import Say, log_line
 from multimodal.records import Records
 from multimodal.run import write_json
 from multimodal.tables import Tables, open_task, read_tables
-from multimodal.token_store import cache_folder
 from multimodal.transfer.folds import most_repeated_folds
 from multimodal.transfer.guard.held_out import L2
 from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choose_candidate, score_candidate

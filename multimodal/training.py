@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multimodal.announce import announce
+from multimodal.cache import cache_folder
 from multimodal.config import Task
 from multimodal.distributed import Processes, processes
 from multimodal.fitted_maps import fit_source_maps
@@ -24,7 +25,6 @@ from multimodal.run_folder import (
 )
 from multimodal.source_weights import weigh_source
 from multimodal.tables import Tables, open_task, read_tables
-from multimodal.token_store import cache_folder
 from multimodal.train_job import train_job
 
 

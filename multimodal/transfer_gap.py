@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.announce import describe_weights
+from multimodal.cache import cache_folder
 from multimodal.config import Task
 from multimodal.job import Job
 from multimodal.progress import Say, log_line
@@ -13,7 +14,6 @@ from multimodal.scratch import scratch_gaps
 from multimodal.settings import SOURCE, UNLABELLED
 from multimodal.tables import open_task, read_tables
 from multimodal.task_gaps import compare_tasks, measurable, not_measured
-from multimodal.token_store import cache_folder
 
 MOST_ROWS = 1000
 """Training records that a task is checked on: more would tell little and take long."""

@@ -11,11 +11,11 @@ import pytest
 from bundle_edit import rewrite
 from exported import StubRun
 
-from export import Bundle, ParityError, Predictor, export_bundle, exporter, gate, predictor, verify_bundle
+from export import Bundle, ParityError, Predictor, export_bundle, exporter, gate, loading, verify_bundle
 from export.bundle import read_bundle
 from export.cpu import int8_instructions
 from export.gate import LIMITS, _same_answers, report_lines
-from export.predictor import choose_precision
+from export.loading import choose_precision
 from export.quantize import RECIPES
 from multimodal.decoding import Destandardize, Embedding, Sigmoid, Softmax
 from multimodal.records import Records, read_records
@@ -85,7 +85,7 @@ def test_answers_in_a_smaller_precision_are_nearly_those_of_float32(
 
 def test_auto_takes_what_suits_the_device(several: Bundle, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     for flags, on_cpu in (((), "fp32"), (("avx_vnni",), "int8")):
-        monkeypatch.setattr(predictor, "int8_instructions", lambda flags=flags: flags)
+        monkeypatch.setattr(loading, "int8_instructions", lambda flags=flags: flags)
         assert choose_precision(several, "auto", "cuda") == "fp16"
         assert choose_precision(several, "auto", "cpu") == on_cpu
         assert choose_precision(bundle, "auto", "cuda") == choose_precision(bundle, "auto", "cpu") == "fp32"
@@ -95,8 +95,8 @@ def test_auto_takes_what_suits_the_device(several: Bundle, bundle: Bundle, monke
 def test_auto_answers_on_the_cpu_in_its_precision_where_cuda_fails_after_all(
     several: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "int8_instructions", lambda: ())
-    monkeypatch.setattr(predictor, "planned_device", lambda device: "cuda")
+    monkeypatch.setattr(loading, "int8_instructions", lambda: ())
+    monkeypatch.setattr(loading, "planned_device", lambda device: "cuda")
     assert Predictor.load(several.folder, device="cpu").precision == "fp32"
 
 
