@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # files stay together: a module trains and exports once for all of its tests
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-slow lint types encoder-table wheel clean
+.PHONY: demo test test-slow lint types encoder-table wheel image-check clean
 
 $(READY): pyproject.toml constraints.txt requirements-models.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=python3.12")'
@@ -38,6 +38,10 @@ encoder-table: $(READY)
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/dist
+
+# what the Dockerfile runs, without Docker: make image-check BUNDLE=bundle
+image-check: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m image_check $(BUNDLE)
 
 clean:
 	rm -rf build $(VENV)

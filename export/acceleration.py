@@ -4,7 +4,6 @@ Both want few shapes: batches and lengths are rounded up to buckets, by records 
 dropped again, and by padding that every mask hides.
 """
 
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,12 +15,16 @@ import onnxruntime as ort
 
 from encoders.preprocessing import Preprocessor
 from export.bundle import Bundle
+from export.lengths import rounded_length
 from export.session import DeviceError, device_index, planned_device
+from multimodal.cache import cache_folder
 
 Acceleration = Literal["none", "cuda_graph", "tensorrt"]
 ACCELERATIONS: tuple[Acceleration, ...] = ("none", "cuda_graph", "tensorrt")
 MOST_RECORDS = 32
 """Of a batch that TensorRT builds its engine for."""
+_SIZES = 4
+"""Lengths an octave: each shape keeps memory, and padding is computed, too."""
 _LONGEST = {"text": 512, "audio": 160_000}
 _OTHER_LONGEST = 1024
 
@@ -71,21 +74,11 @@ class Buckets:
     def _padded(self, array: np.ndarray, axes: tuple[int | str, ...]) -> np.ndarray:
         for position, axis in enumerate(axes[1:], 1):
             if isinstance(axis, str):
-                size = min(max(self.longest[axis], array.shape[position]), bucket(array.shape[position]))
+                size = rounded_length(array.shape[position], self.longest[axis], sizes=_SIZES)
                 widths = [(0, size - array.shape[position] if p == position else 0) for p in range(array.ndim)]
                 array = np.pad(array, widths)
         rows = 1 << (len(array) - 1).bit_length()
         return np.concatenate([array, np.repeat(array[:1], rows - len(array), axis=0)])
-
-
-def bucket(size: int) -> int:
-    """Rounds up to one of four sizes an octave, so that at most a fifth is padding.
-
-    >>> [bucket(size) for size in (1, 9, 17, 100, 16_000)]
-    [1, 10, 20, 112, 16384]
-    """
-    step = 1 << max(0, size.bit_length() - 3)
-    return -(-size // step) * step
 
 
 def tensorrt_options(buckets: Buckets, cache: Path) -> dict[str, str]:
@@ -117,8 +110,7 @@ def session_options(acceleration: Acceleration, device: str, buckets: Buckets, b
         )
     if acceleration == "cuda_graph":
         return {"cuda_graph": True}
-    home = Path(os.environ.get("MULTIMODAL_CACHE") or Path.home() / ".cache" / "multimodal")
-    cache = home / "tensorrt" / bundle.files[bundle.models["fp32"]].sha256[:16]
+    cache = cache_folder() / "tensorrt" / bundle.files[bundle.models["fp32"]].sha256[:16]
     cache.mkdir(parents=True, exist_ok=True)
     return {"tensorrt": tensorrt_options(buckets, cache)}
 

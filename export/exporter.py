@@ -6,8 +6,6 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from export.golden import write_golden
 from export.golden_media import write_media
 from export.parity import Batch, check_parity, invented_batch
 from export.precisions import MODEL_FILES, PrecisionMaker, wanted_precisions
-from export.rows import Sample, read_sample
+from export.rows import ReadRows, input_columns, read_spread_rows
 from export.to_onnx import to_onnx
 from export.trained_run import TrainedRun
 from multimodal.decoding import Decoding, PairedEmbeddings
@@ -46,6 +44,7 @@ def export_bundle(
     folder: str | Path,
     *,
     records: Any = None,
+    calibration: Any = None,
     opset: int = 20,
     precision: str | Sequence[str] = "fp32",
     embedding: bool = False,
@@ -56,8 +55,10 @@ def export_bundle(
     Args:
         run: a training run, or its folder.
         folder: takes the bundle; must not exist, or be empty.
-        records: real records for the comparison and the golden samples, as ``read_records`` takes them; None
-            takes the run's validation records, and invented ones where there are none.
+        records: real records for the comparison with torch, for the golden samples, and, with known answers, to
+            judge smaller precisions on, as ``read_records`` takes them; None takes the run's validation records, and
+            invented ones where there are none.
+        calibration: records that give int8 the ranges of its activations; None takes the run's training records.
         precision: "fp32" is always there; "fp16" (for CUDA) and "int8" (for CPUs), or several of them, are added
             if real records show that they lose next to nothing (``export.gate``).
         embedding: adds the output ``embedding``: the fused vector at length 1.
@@ -68,25 +69,33 @@ def export_bundle(
             is written.
         BundleError: if ``folder`` is not empty.
         ValueError: if the precision or the opset is not supported, the model is too large for one file, no task
-            answers anything, ``golden_media`` is asked for and there are no real records of files and texts, or a
-            smaller precision and there are none to judge it on.
+            answers anything, ``golden_media`` is asked for and there are no real records of files and texts, a
+            smaller precision and there are none to judge it on, int8 and there are none to calibrate it on, or
+            ``calibration`` is given and int8 is not asked for.
     """
     precisions = wanted_precisions(precision)
+    if calibration is not None and "int8" not in precisions:
+        raise ValueError(
+            f"calibration records are given, and only int8 takes any, not {', '.join(precisions)}; ask for the "
+            "precision int8, or leave calibration out"
+        )
     if isinstance(run, str | Path):
         from multimodal.run import Run
 
         run = Run(run)
     decodings = _answering(run)
     model = _on_cpu(run.model.with_tasks(decodings))
+    table = run.validation_records() if records is None else _table(run, records)
     with new_bundle(Path(folder)) as staging:
+        real = _real_records(run, table, given=records is not None)
         graph = to_onnx(model, opset=opset, embedding=embedding)
         (staging / MODEL_FILE).write_bytes(graph)
-        real = _real_records(run, records)
         batch = None if real is None else stack_inputs(run.readers, real.samples)
         parity = check_parity(model, staging / MODEL_FILE, embedding=embedding, records=batch)
         parity["sha256"] = hashlib.sha256(graph).hexdigest()
-        chosen = _write_golden(staging, run, model, decodings, real, embedding=embedding)
-        smaller = _add_precisions(staging, run, decodings, precisions[1:], records)
+        source = "validation" if records is None else "given"
+        chosen = _write_golden(staging, run, model, decodings, real, source, embedding=embedding)
+        smaller = _add_precisions(staging, run, decodings, precisions[1:], table, calibration)
         _write_json(staging / PARITY_FILE, {"models": {MODEL_FILE: parity, **smaller}})
         if golden_media:
             _write_media(staging, run, real, chosen)
@@ -107,20 +116,23 @@ def export_bundle(
 
 
 def _add_precisions(
-    staging: Path, run: TrainedRun, decodings: Mapping[str, Decoding], precisions: Sequence[str], records: Any
+    staging: Path,
+    run: TrainedRun,
+    decodings: Mapping[str, Decoding],
+    precisions: Sequence[str],
+    judging: Records | None,
+    calibration: Any,
 ) -> dict[str, Any]:
     """Their files into the bundle; gives file -> the report of the gate."""
     if not precisions:
         return {}
-    maker = PrecisionMaker(
-        staging,
-        run.readers,
-        decodings,
-        run.targets,
-        validation=_table(run, records),
-        training=run.training_records(),
-    )
+    calibrating = run.training_records() if calibration is None else _table(run, calibration)
+    maker = PrecisionMaker(staging, run.readers, decodings, run.targets, judging=judging, calibrating=calibrating)
     return {MODEL_FILES[name]: maker.add(name) for name in precisions}
+
+
+def _table(run: TrainedRun, records: Any) -> Records:
+    return read_records(records, allow_outside=run.task.data.allow_outside)
 
 
 def library_versions() -> dict[str, str]:
@@ -145,47 +157,17 @@ def _answering(run: TrainedRun) -> dict[str, Decoding]:
     return decodings
 
 
-@dataclass(frozen=True)
-class _RealRecords:
-    samples: list[Sample]
-    records: Records
-    places: list[int]
-    """Where they are in ``records``."""
-
-    def row(self, index: int) -> int:
-        """Where a sample is in the table that it was read from, from 0."""
-        numbers, place = self.records.numbers, self.places[index]
-        return place if numbers is None else numbers[place]
-
-
-def _real_records(run: TrainedRun, records: Any) -> _RealRecords | None:
-    """Up to 32 readable records, spread over the table; None where there are none."""
-    table = _table(run, records)
+def _real_records(run: TrainedRun, table: Records | None, *, given: bool) -> ReadRows | None:
+    """Readable records, spread over the table; None where there are none."""
     if table is None or len(table) == 0:
         return None
-    starts = np.unique(np.linspace(0, len(table), PARITY_RECORDS + 1).astype(int)).tolist()
-    samples, places = [], []
-    for start, end in pairwise(starts):
-        for row in range(start, end):
-            sample = read_sample(run.readers, table, row)
-            if sample is not None:
-                samples.append(sample)
-                places.append(row)
-                break
-    if records is not None and not samples:
+    real = read_spread_rows(run.readers, table, PARITY_RECORDS)
+    if given and not real.samples:
         raise ValueError(
-            "none of the records can be read as the inputs "
-            f"{', '.join(f'{name} (column {reader.column})' for name, reader in run.readers.items())}; give others, or "
-            "leave records out"
+            f"none of the records can be read as the inputs {input_columns(run.readers)}; give others, or leave "
+            "records out"
         )
-    return _RealRecords(samples, table, places) if samples else None
-
-
-def _table(run: TrainedRun, records: Any) -> Records | None:
-    """The records that were given, else those that validated the run."""
-    if records is None:
-        return run.validation_records()
-    return read_records(records, allow_outside=run.task.data.allow_outside)
+    return real if real.samples else None
 
 
 def _write_golden(
@@ -193,7 +175,8 @@ def _write_golden(
     run: TrainedRun,
     model: MultimodalModel,
     decodings: Mapping[str, Decoding],
-    real: _RealRecords | None,
+    real: ReadRows | None,
+    source: str,
     *,
     embedding: bool,
 ) -> list[int]:
@@ -205,12 +188,12 @@ def _write_golden(
         chosen = np.unique(np.linspace(0, len(real.samples) - 1, GOLDEN_RECORDS).astype(int)).tolist()
         batch = stack_inputs(run.readers, [real.samples[index] for index in chosen])
     outputs = run_torch(model, batch, embedding=embedding)
-    rows = None if real is None else [real.row(index) for index in chosen]
-    write_golden(staging / "golden", batch, outputs, decodings, rows)
+    rows = None if real is None else [real.number(index) for index in chosen]
+    write_golden(staging / "golden", batch, outputs, decodings, rows, "invented" if real is None else source)
     return chosen
 
 
-def _write_media(staging: Path, run: TrainedRun, real: _RealRecords | None, chosen: Sequence[int]) -> None:
+def _write_media(staging: Path, run: TrainedRun, real: ReadRows | None, chosen: Sequence[int]) -> None:
     if real is None:
         raise ValueError(
             "golden media are asked for, but the golden records are invented: the run has no validation table that "

@@ -20,7 +20,9 @@ from multimodal.metrics import task_metrics
 from multimodal.targets import TargetReader, read_truth
 
 GATE_ROWS = 1000
-"""Validation records that are compared, where there are so many."""
+"""Records that are compared, where there are so many."""
+FEW_ROWS = 500
+"""Below so many the limits are coarse, which a report says."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Judge:
             "rows": {
                 "source": self.rows.records.source,
                 "count": len(self.places),
+                "unreadable": len(self.rows.places) - len(self.places),
                 "numbers": [self.rows.number(place) for place in self.places],
             },
             "agreement": agreement,
@@ -145,7 +148,10 @@ def run_rows(session: ort.InferenceSession, rows: RealRows) -> tuple[list[int], 
 def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
     """A report for people, one line a task."""
     precision, rows = report["precision"], report["rows"]
-    yield f"{precision}: compared with fp32 on {rows['count']} records of {rows['source']}"
+    left_out = f" ({rows['unreadable']} could not be read)" if rows["unreadable"] else ""
+    yield f"{precision}: compared with fp32 on {rows['count']} records of {rows['source']}{left_out}"
+    if rows["count"] < FEW_ROWS:
+        yield f"{precision}: fewer than {FEW_ROWS} records show little; give more with known answers by --data FILE"
     for name, part in report["agreement"].items():
         yield (
             f"{precision}: {name}: {part['differing']} of {part['rows']} answers differ, {part['allowed']} may: "
@@ -155,7 +161,7 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
         if "metric" in part:
             yield (
                 f"{precision}: {name}: {part['metric']} {part['fp32']:.4f} in fp32, {part['value']:.4f} now, "
-                f"{part['allowed']:.4f} may be lost: {_word(part)}"
+                f"{part['allowed']:.4f} may be lost, on {part['rows']} known answers: {_word(part)}"
             )
         else:
             yield f"{precision}: {name}: {part['reason']}: {_word(part)}"

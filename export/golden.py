@@ -21,12 +21,14 @@ def write_golden(
     outputs: Mapping[str, np.ndarray],
     decodings: Mapping[str, Decoding],
     rows: Sequence[int] | None,
+    source: str,
 ) -> None:
     """Writes ``inputs/<input>.<tensor>.npy``, ``outputs/<output>.npy`` and ``answers.json``.
 
     Args:
         outputs: raw, as torch gave them.
         rows: of the table that the records come from, from 0; None where they were invented.
+        source: "validation" records of the run, records "given" to the export, or "invented" ones.
     """
     for name, arrays in batch.items():
         for key, array in arrays.items():
@@ -34,7 +36,7 @@ def write_golden(
     for name, array in outputs.items():
         _save(folder / OUTPUTS / f"{name}.npy", array)
     answers = {task: golden_answers(decoding, outputs[task]) for task, decoding in decodings.items()}
-    content = {"source": "invented" if rows is None else "validation", "rows": rows, "answers": answers}
+    content = {"source": source, "rows": rows, "answers": answers}
     text = json.dumps(content, indent=1, ensure_ascii=False)
     (folder / ANSWERS_FILE).write_text(text + "\n", encoding="utf-8")
 

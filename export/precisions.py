@@ -14,7 +14,7 @@ from export.half import to_half
 from export.parity import ParityError
 from export.predictor import flat_feed
 from export.quantize import applicable_recipes, to_int8
-from export.rows import spread_rows
+from export.rows import input_columns, spread_rows
 from export.session import open_session, run_session
 from multimodal.decoding import Decoding
 from multimodal.records import InputReader, Records
@@ -22,7 +22,7 @@ from multimodal.targets import TargetReader
 
 MODEL_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 CALIBRATION_ROWS = 128
-"""Training records that give the ranges of the activations."""
+"""Records that give int8 the ranges of its activations, spread over their table."""
 
 
 def wanted_precisions(precision: str | Iterable[str]) -> list[str]:
@@ -46,8 +46,8 @@ class PrecisionMaker:
 
     Args:
         folder: of the bundle, with the graph in float32 and its golden records.
-        validation: what every precision is judged on.
-        training: what gives int8 its ranges.
+        judging: what every precision is judged on.
+        calibrating: what gives int8 its ranges.
         targets: task -> what reads its known answers.
 
     Raises:
@@ -61,30 +61,33 @@ class PrecisionMaker:
         decodings: Mapping[str, Decoding],
         targets: Mapping[str, TargetReader],
         *,
-        validation: Records | None,
-        training: Records | None,
+        judging: Records | None,
+        calibrating: Records | None,
     ) -> None:
-        if validation is None or not len(validation):
+        if judging is None or not len(judging):
             raise ValueError(
                 "a smaller precision is judged on validation records, and the run has no validation table that is "
-                "still as it was; give records with known answers, or export fp32 alone"
+                "still as it was; give records with known answers (records=, --data FILE), or export fp32 alone"
             )
         self.folder = folder
         self.graph = onnx.load(folder / MODEL_FILES["fp32"])
-        self.training = None if training is None else spread_rows(readers, training, CALIBRATION_ROWS)
-        rows = spread_rows(readers, validation, GATE_ROWS)
+        self.calibrating = None if calibrating is None else spread_rows(readers, calibrating, CALIBRATION_ROWS)
+        rows = spread_rows(readers, judging, GATE_ROWS)
         self.judge = Judge.open(folder / MODEL_FILES["fp32"], rows, decodings, targets)
+        self._calibrated: dict[str, Any] = {}
+        """What the precision that is being made was calibrated on, for its report."""
 
     def add(self, precision: str) -> dict[str, Any]:
         """Writes the graph in that precision and its golden answers; gives the gate's report.
 
         Raises:
             ParityError: if no way to make it passes the gate.
-            ValueError: if it cannot be made of this graph, or int8 has no training records.
+            ValueError: if it cannot be made of this graph, or int8 has no records to calibrate it on.
         """
         attempts: list[dict[str, Any]] = []
         for recipe, content in self._candidates(precision):
-            report = {"recipe": recipe, **self.judge.report(precision, content)}
+            report = {"recipe": recipe, **self._calibrated, **self.judge.report(precision, content)}
+            self._calibrated = {}
             if report["passed"]:
                 self._write(precision, content)
                 digest = hashlib.sha256(content).hexdigest()
@@ -108,16 +111,27 @@ class PrecisionMaker:
                 "export fp32"
             )
         for recipe in recipes:
-            yield recipe.name, to_int8(self.graph, recipe, self._calibration())
+            yield recipe.name, to_int8(self.graph, recipe, self._feeds())
 
-    def _calibration(self) -> Iterator[dict[str, np.ndarray]]:
-        if self.training is None:
+    def _feeds(self) -> Iterator[dict[str, np.ndarray]]:
+        """What gives int8 its ranges; graphs without convolutions ask for none."""
+        if self.calibrating is None:
             raise ValueError(
                 "int8 takes the ranges of its activations from training records, and the run's training table is not "
-                "as it was, or never was a file; train from a file, or export fp32 or fp16"
+                "as it was, or never was a file; give ordinary records (calibration=, --calibration FILE), or export "
+                "fp32 or fp16"
             )
-        for _, batch in self.training.batches(16):
+        count = 0
+        for places, batch in self.calibrating.batches(16):
+            count += len(places)
             yield flat_feed(batch)
+        source = self.calibrating.records.source
+        if not count:
+            raise ValueError(
+                f"none of the calibration records ({source}) can be read as the inputs "
+                f"{input_columns(self.calibrating.readers)}; give others"
+            )
+        self._calibrated = {"calibration": {"source": source, "count": count}}
 
     def _write(self, precision: str, content: bytes) -> None:
         (self.folder / MODEL_FILES[precision]).write_bytes(content)

@@ -9,23 +9,19 @@ from typing import Any, Literal, overload
 import numpy as np
 import onnxruntime as ort
 
-from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
+from encoders.preprocessing import Arrays, Preprocessor
 from export.acceleration import Acceleration, Buckets, accelerated_run, run_bound, session_options
 from export.answers import write_predictions
 from export.batching import LOOK_AHEAD, Answer, OnError, answer_batches
-from export.bundle import Bundle, BundleError, BundleInput, read_bundle
-from export.cpu import int8_instructions
-from export.onnx_file import check_onnx_file
-from export.session import DeviceError, open_session, planned_device, release_memory, run_session, session_device
+from export.bundle import Bundle, BundleInput, read_bundle
+from export.loading import load_decoding, load_input, open_model
+from export.session import release_memory, run_session, session_device
 from export.sources import RecordSource, Sample, open_source
-from multimodal.decoding import EMBEDDING, Decoding, Prediction, decoding_from_config
+from multimodal.decoding import EMBEDDING, Decoding, Prediction
 from multimodal.explain.black_box import BlackBox
 from multimodal.records import InputReader, RecordError, stack_inputs
 
 __all__ = ["Answer", "Predictor", "write_predictions"]
-
-_MAX_REASON = 500  # characters of what onnxruntime says
-_ONNX_TYPES = {"float32": "float", "float64": "double"}  # the others have the same name
 
 
 class Predictor:
@@ -93,10 +89,10 @@ class Predictor:
             ValueError: if an argument is out of range.
         """
         bundle = read_bundle(folder)
-        preprocessors = {name: _load_preprocessor(bundle, name, allow_plugins) for name in bundle.inputs}
+        preprocessors = {name: load_input(bundle, name, allow_plugins) for name in bundle.inputs}
         buckets = Buckets.of(bundle, preprocessors)
         options = session_options(acceleration, device, buckets, bundle)
-        session, chosen = _open_model(bundle, precision, device=device, strict=strict, threads=threads, **options)
+        session, chosen = open_model(bundle, precision, device=device, strict=strict, threads=threads, **options)
         release_memory()
         run = accelerated_run(acceleration, session, buckets, device)
         predictor = cls(bundle, session, preprocessors, precision=chosen, run=run)
@@ -239,98 +235,3 @@ class Predictor:
 def flat_feed(stacked: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
     """The graph's inputs: ``<input>.<tensor>``."""
     return {f"{name}.{key}": array for name, arrays in stacked.items() for key, array in arrays.items()}
-
-
-def _open_model(bundle: Bundle, precision: str, *, device: str, **options: Any) -> tuple[ort.InferenceSession, str]:
-    """A session of the precision that suits the device, and which one that is."""
-    chosen = choose_precision(bundle, precision, planned_device(device))
-    session = load_session(bundle, bundle.path(bundle.models[chosen]), device=device, **options)
-    suitable = choose_precision(bundle, precision, session_device(session))
-    if suitable == chosen:
-        return session, chosen
-    # CUDA could not be had after all, which "auto" takes
-    return load_session(bundle, bundle.path(bundle.models[suitable]), device="cpu", **options), suitable
-
-
-def choose_precision(bundle: Bundle, precision: str, device: str) -> str:
-    """The precision that is meant: the given one, or of "auto" the one that suits the device.
-
-    Raises:
-        ValueError: if the bundle has none of that name.
-    """
-    if precision == "auto":
-        wanted = "fp16" if device == "cuda" else "int8" if int8_instructions() else "fp32"
-        return wanted if wanted in bundle.models else "fp32"
-    if precision not in bundle.models:
-        raise ValueError(
-            f"precision is {precision!r}; this bundle holds {', '.join(bundle.models)}, so give one of them or 'auto'"
-        )
-    return precision
-
-
-def load_decoding(bundle: Bundle, task: str) -> Decoding:
-    """What turns the task's raw outputs into answers.
-
-    Raises:
-        BundleError: if its description cannot be used.
-    """
-    try:
-        return decoding_from_config(bundle.read_json(f"tasks/{task}.json")["decoding"])
-    except (KeyError, TypeError, LookupError, AttributeError) as error:
-        raise BundleError(f"{bundle.folder}: tasks/{task}.json cannot be used ({error}); export it again") from error
-
-
-def load_session(bundle: Bundle, model: Path, **options: Any) -> ort.InferenceSession:
-    """A session of one of the bundle's models, after looking at what is in its file.
-
-    Args:
-        options: of ``open_session``.
-
-    Raises:
-        BundleError: if the model wants what no bundle has, onnxruntime refuses it, or it is not what is declared.
-        DeviceError, ValueError: as ``open_session``.
-    """
-    check_onnx_file(model)
-    try:
-        session = open_session(model, **options)
-    except (DeviceError, ValueError):
-        raise
-    except Exception as error:  # onnxruntime's own have no base class in common
-        reason = str(error).strip()[:_MAX_REASON]
-        raise BundleError(f"{model}: onnxruntime refuses it ({reason}); export it again") from error
-    check_signature(bundle, session)
-    return session
-
-
-def _load_preprocessor(bundle: Bundle, name: str, allow_plugins: Collection[str]) -> Preprocessor:
-    folder, declared = bundle.folder / "inputs" / name, bundle.inputs[name].tensors
-    try:
-        preprocessor = load_preprocessor(folder, allow_plugins=allow_plugins)
-    except (ValueError, TypeError, OSError) as error:  # a LookupError says what to install
-        raise BundleError(f"{folder} cannot be used ({error}); export it again") from error
-    if tuple(preprocessor.tensors) != declared:
-        raise BundleError(f"{folder} gives {tuple(preprocessor.tensors)}, and the bundle declares {declared}; "
-                          "export it again")  # fmt: skip
-    return preprocessor
-
-
-def check_signature(bundle: Bundle, session: ort.InferenceSession) -> None:
-    """Checks that the graph has the inputs and outputs that the bundle declares.
-
-    Raises:
-        BundleError: if it has others.
-    """
-    declared = {}
-    for name, entry in bundle.inputs.items():
-        for spec in entry.tensors:
-            axes = [f"{name}_{axis}" if isinstance(axis, str) and axis != "batch" else axis for axis in spec.axes]
-            declared[f"{name}.{spec.name}"] = (f"tensor({_ONNX_TYPES.get(spec.dtype, spec.dtype)})", axes)
-        declared[f"{name}.present"] = ("tensor(bool)", ["batch"])
-    found = {value.name: (value.type, list(value.shape)) for value in session.get_inputs()}
-    outputs = [*bundle.tasks, *([EMBEDDING] if bundle.embedding else [])]
-    if found != declared or [value.name for value in session.get_outputs()] != outputs:
-        raise BundleError(
-            f"{bundle.folder}: the ONNX graph takes {found} and gives "
-            f"{[value.name for value in session.get_outputs()]}, but the bundle declares {declared} and {outputs}; "
-            "export it again"
-        )

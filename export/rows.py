@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -31,7 +31,21 @@ class RealRows:
 
     def number(self, place: int) -> int:
         """Where a record is in the table that it was read from, from 0."""
-        return place if self.records.numbers is None else int(self.records.numbers[place])
+        return _number(self.records, place)
+
+
+@dataclass(frozen=True)
+class ReadRows:
+    """Some records of a table that could be read, and their arrays."""
+
+    samples: list[Sample]
+    records: Records
+    places: list[int]
+    """In ``records``, from 0."""
+
+    def number(self, index: int) -> int:
+        """Where a sample is in the table that it was read from, from 0."""
+        return _number(self.records, self.places[index])
 
 
 def spread_rows(readers: Mapping[str, InputReader], records: Records, most: int) -> RealRows:
@@ -48,3 +62,26 @@ def read_sample(readers: Mapping[str, InputReader], records: Records, place: int
     except UnreadableValueError:
         return None
     return sample if any(present for _, present in sample.values()) else None
+
+
+def read_spread_rows(readers: Mapping[str, InputReader], records: Records, most: int) -> ReadRows:
+    """The first readable record of each of ``most`` equal parts of the table."""
+    starts = np.unique(np.linspace(0, len(records), most + 1).astype(int)).tolist()
+    found = ReadRows([], records, [])
+    for start, end in pairwise(starts):
+        for place in range(start, end):
+            sample = read_sample(readers, records, place)
+            if sample is not None:
+                found.samples.append(sample)
+                found.places.append(place)
+                break
+    return found
+
+
+def input_columns(readers: Mapping[str, InputReader]) -> str:
+    """The inputs and their columns, for messages."""
+    return ", ".join(f"{name} (column {reader.column})" for name, reader in readers.items())
+
+
+def _number(records: Records, place: int) -> int:
+    return place if records.numbers is None else int(records.numbers[place])

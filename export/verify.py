@@ -10,7 +10,7 @@ import numpy as np
 from export.bundle import PARITY_FILE, Bundle, BundleError, read_bundle
 from export.golden import golden_answers, read_golden, read_golden_outputs
 from export.golden_media import media_problems
-from export.predictor import load_decoding, load_session
+from export.loading import load_decoding, load_session
 from export.session import run_session
 from export.tolerance import fp32_limit, largest_difference, own_limit
 from multimodal.decoding import EMBEDDING

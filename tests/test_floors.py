@@ -23,6 +23,7 @@ RECORDS = tuple(
     f"multimodal.{name}"
     for name in (
         "auc",
+        "cache",
         "calibration",
         "cells",
         "console",

@@ -6,20 +6,10 @@ from typing import Any
 import numpy as np
 
 from encoders.preprocessing import Arrays, Preprocessor
+from export.lengths import rounded_length
 
-SHORTEST = 8
-
-
-def padded_length(length: int, longest: int) -> int:
-    """The next of 8, 12, 16, 24, 32, ..., at most ``longest``; at most half is padding.
-
-    >>> [padded_length(length, 77) for length in (3, 9, 13, 40, 70)]
-    [8, 12, 16, 48, 77]
-    """
-    step = SHORTEST
-    while step < length:
-        step = step * 3 // 2 if step & (step - 1) == 0 else step * 4 // 3
-    return max(length, min(step, longest))
+SIZES, SHORTEST = 2, 8
+"""Lengths an octave, and the smallest: the fewer there are, the more requests share a batch."""
 
 
 def longest_values(config: Mapping[str, Any]) -> dict[str, int]:
@@ -48,4 +38,7 @@ def stack_padded(preprocessor: Preprocessor, samples: Sequence[Arrays], longest:
 def _shape(stacked: Arrays, spec: Any, longest: Mapping[str, int]) -> tuple[int, ...]:
     """Of one sample, padded."""
     sizes = zip(stacked[spec.name].shape[1:], spec.axes[1:], strict=True)
-    return tuple(padded_length(size, longest[axis]) if axis in longest else size for size, axis in sizes)
+    return tuple(
+        rounded_length(size, longest[axis], sizes=SIZES, shortest=SHORTEST) if axis in longest else size
+        for size, axis in sizes
+    )

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from export.bundle import Bundle, new_bundle, read_bundle
+from export.loading import choose_precision
 from export.session import open_session
 from export.triton.configs import Message, answer_config, ensemble_config, graph_config, preprocess_config
 from export.triton.pbtxt import to_pbtxt
@@ -49,8 +50,6 @@ def write_triton_repository(
         LookupError: if the bundle wants a preprocessor that is not allowed or not installed.
         ValueError: if an argument is out of range, or the bundle lacks the precision.
     """
-    from export.predictor import choose_precision
-
     for name, value in (("max_batch_size", max_batch_size), ("instances", instances)):
         if value < 1:
             raise ValueError(f"{name} is {value}; give at least 1")

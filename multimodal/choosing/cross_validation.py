@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from multimodal.cache import cache_folder
 from multimodal.config import ConfigError, Task
 from multimodal.data import RecordDataset
 from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
@@ -15,7 +16,6 @@ from multimodal.distributed import processes
 from multimodal.domains.settings import setting_of
 from multimodal.evaluation import answer
 from multimodal.files import write_atomically
-from multimodal.frozen.token_store import cache_folder
 from multimodal.groups import record_groups
 from multimodal.progress import Say, log_line, silence
 from multimodal.records import Records, class_label, is_missing

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from multimodal.builders import build_target, task_arguments
+from multimodal.cache import cache_folder
 from multimodal.choosing.candidate_scores import add_source_scores, candidate_json, measure
 from multimodal.choosing.candidates import find_candidates, with_candidate
 from multimodal.choosing.labelled import Labelled, labelled_records
 from multimodal.config import Candidate, ConfigError, Task
 from multimodal.distributed import Processes
-from multimodal.frozen.token_store import cache_folder
 from multimodal.job import choose_device
 from multimodal.progress import Say, log_line
 from multimodal.records import Records

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.announce import describe_weights
+from multimodal.cache import cache_folder
 from multimodal.choosing.scratch import scratch_gaps
 from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured
 from multimodal.config import Task
 from multimodal.domains.settings import SOURCE, UNLABELLED
-from multimodal.frozen.token_store import cache_folder
 from multimodal.job import Job
 from multimodal.progress import Say, log_line
 from multimodal.run import write_json

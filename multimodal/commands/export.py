@@ -29,6 +29,20 @@ def export(
             callback=_precisions,
         ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Records with known answers, in the place of the run's validation records: compared with torch, and "
+            "what fp16 and int8 are judged on.",
+        ),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Ordinary records that give int8 its ranges; else the run's training records."
+        ),
+    ] = None,
     embedding: Annotated[bool, typer.Option("--embedding", help="Lets the graph give the fused vector too.")] = False,
     golden_media: Annotated[
         bool, typer.Option("--golden-media", help="Keeps the raw values of its test records, which may be private.")
@@ -50,7 +64,15 @@ def export(
     trained = Run(run)
     if vocabulary is not None:
         trained = trained.with_vocabulary(vocabulary.read_text(encoding="utf-8-sig").split())
-    bundle = export_bundle(trained, out, precision=precision or "fp32", embedding=embedding, golden_media=golden_media)
+    bundle = export_bundle(
+        trained,
+        out,
+        records=data,
+        calibration=calibration,
+        precision=precision or "fp32",
+        embedding=embedding,
+        golden_media=golden_media,
+    )
     reports = bundle.read_json(PARITY_FILE)["models"]
     for name, file in bundle.models.items():
         if name != "fp32":

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,14 +12,6 @@ from multimodal.files import write_atomically
 
 Tokens = np.ndarray
 """float32 [l d], real tokens only."""
-
-
-def cache_folder() -> Path:
-    """Where tokens are kept between runs: ``MULTIMODAL_CACHE``, else ``multimodal`` in the user's cache folder."""
-    own = os.environ.get("MULTIMODAL_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "multimodal"
 
 
 class TokenStore:

@@ -11,11 +11,11 @@ import pytest
 from bundle_edit import rewrite
 from exported import StubRun
 
-from export import Bundle, ParityError, Predictor, export_bundle, exporter, gate, predictor, verify_bundle
+from export import Bundle, ParityError, Predictor, export_bundle, exporter, gate, loading, verify_bundle
 from export.bundle import read_bundle
 from export.cpu import int8_instructions
 from export.gate import LIMITS, _same_answers, report_lines
-from export.predictor import choose_precision
+from export.loading import choose_precision
 from export.quantize import RECIPES
 from multimodal.decoding import Destandardize, Embedding, Sigmoid, Softmax
 from multimodal.records import Records, read_records
@@ -29,6 +29,9 @@ def several(run: StubRun, bundle: Bundle, tmp_path_factory: pytest.TempPathFacto
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exporter, "to_onnx", lambda model, opset, embedding: content)
         return export_bundle(run, folder, precision=["int8", "fp16"], embedding=True)
+
+
+Table = list[dict[str, Any]]
 
 
 def fake_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +50,7 @@ def test_the_report_says_which_rows_judged_and_how(several: Bundle, run: StubRun
         report = reports[several.models[precision]]
         assert report["passed"] is True
         assert report["precision"] == precision
-        assert report["rows"] == {"source": "records", "count": 9, "numbers": list(range(9))}
+        assert report["rows"] == {"source": "records", "count": 9, "unreadable": 0, "numbers": list(range(9))}
         assert set(report["agreement"]) == {"color", "linear", "price", "embedding"}
         assert {task: part["metric"] for task, part in report["metrics"].items()} == {
             "color": "accuracy",
@@ -56,7 +59,14 @@ def test_the_report_says_which_rows_judged_and_how(several: Bundle, run: StubRun
         }
         assert report["metrics"]["color"]["rows"] == sum(row["color"] is not None for row in run.records.rows)
         assert len(report["cases"]) == 14
-        assert f"{precision}: compared with fp32 on 9 records of records" in next(iter(report_lines(report)))
+        lines = list(report_lines(report))
+        assert lines[0] == f"{precision}: compared with fp32 on 9 records of records"
+        assert (
+            lines[1] == f"{precision}: fewer than 500 records show little; give more with known answers by --data FILE"
+        )
+        assert any("on 8 known answers: passed" in line for line in lines)
+    assert reports["model.int8.onnx"]["calibration"] == {"source": "records", "count": 9}
+    assert "calibration" not in reports["model.fp16.onnx"]
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
@@ -75,7 +85,7 @@ def test_answers_in_a_smaller_precision_are_nearly_those_of_float32(
 
 def test_auto_takes_what_suits_the_device(several: Bundle, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     for flags, on_cpu in (((), "fp32"), (("avx_vnni",), "int8")):
-        monkeypatch.setattr(predictor, "int8_instructions", lambda flags=flags: flags)
+        monkeypatch.setattr(loading, "int8_instructions", lambda flags=flags: flags)
         assert choose_precision(several, "auto", "cuda") == "fp16"
         assert choose_precision(several, "auto", "cpu") == on_cpu
         assert choose_precision(bundle, "auto", "cuda") == choose_precision(bundle, "auto", "cpu") == "fp32"
@@ -85,8 +95,8 @@ def test_auto_takes_what_suits_the_device(several: Bundle, bundle: Bundle, monke
 def test_auto_answers_on_the_cpu_in_its_precision_where_cuda_fails_after_all(
     several: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predictor, "int8_instructions", lambda: ())
-    monkeypatch.setattr(predictor, "planned_device", lambda device: "cuda")
+    monkeypatch.setattr(loading, "int8_instructions", lambda: ())
+    monkeypatch.setattr(loading, "planned_device", lambda device: "cuda")
     assert Predictor.load(several.folder, device="cpu").precision == "fp32"
 
 
@@ -176,7 +186,7 @@ def test_without_records_there_is_nothing_to_judge_on(
     bundle: Bundle, run: StubRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_graph(bundle, monkeypatch)
-    with pytest.raises(ValueError, match="give records with known answers, or export fp32 alone"):
+    with pytest.raises(ValueError, match=r"give records with known answers \(records=, --data FILE\), or export fp32"):
         export_bundle(replace(run, records=None), tmp_path / "new", precision="fp16", embedding=True)
 
 
@@ -189,16 +199,61 @@ def test_records_without_known_answers_do_not_pass(
                       embedding=True)  # fmt: skip
 
 
+class FromMemory(StubRun):
+    """A run of tables that were never files."""
+
+    def training_records(self) -> Records | None:
+        return None
+
+    def validation_records(self) -> Records | None:
+        return None
+
+
 def test_int8_without_training_records_is_refused(
+    bundle: Bundle, run: StubRun, table: Table, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_graph(bundle, monkeypatch)
+    judging = read_records(table, root=media)
+    with pytest.raises(ValueError, match=r"from training records.* give ordinary records \(calibration=, --"):
+        export_bundle(FromMemory(**vars(run)), tmp_path / "new", precision="int8", records=judging, embedding=True)
+
+
+def test_a_run_of_tables_in_memory_becomes_int8_with_the_records_that_are_given(
+    bundle: Bundle, run: StubRun, table: Table, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_graph(bundle, monkeypatch)
+    unreadable = [{**row, "image": "no.png"} for row in table]
+    made = export_bundle(
+        FromMemory(**vars(run)),
+        tmp_path / "new",
+        precision="int8",
+        records=read_records([*table, *unreadable], root=media),
+        calibration=read_records([*unreadable, *table[:5]], root=media),
+        embedding=True,
+    )
+    assert verify_bundle(made.folder) == []
+    report = made.read_json("parity.json")["models"]["model.int8.onnx"]
+    assert report["calibration"] == {"source": "records", "count": 5}
+    assert report["rows"] == {"source": "records", "count": 9, "unreadable": 9, "numbers": list(range(9))}
+    assert next(iter(report_lines(report))).endswith("on 9 records of records (9 could not be read)")
+    assert made.read_json("golden/answers.json")["source"] == "given"
+
+
+def test_calibration_records_that_cannot_be_read_are_refused(
     bundle: Bundle, run: StubRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Untrained(StubRun):
-        def training_records(self) -> Records | None:
-            return None
-
     fake_graph(bundle, monkeypatch)
-    with pytest.raises(ValueError, match="int8 takes the ranges of its activations from training records"):
-        export_bundle(Untrained(**vars(run)), tmp_path / "new", precision="int8", embedding=True)
+    columns = r"photo \(column image\), text \(column text\), sound \(column sound\)"
+    with pytest.raises(
+        ValueError, match=rf"none of the calibration records \(records\) can be read as .*{columns}; give"
+    ):
+        export_bundle(run, tmp_path / "new", precision="int8", calibration=[{"image": "no.png"}], embedding=True)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_calibration_records_without_int8_are_refused(run: StubRun, tmp_path: Path, precision: str) -> None:
+    with pytest.raises(ValueError, match=r"only int8 takes any, not fp32.*; ask for the precision int8, or leave"):
+        export_bundle(run, tmp_path / "new", precision=precision, calibration=[{"text": "red"}])
 
 
 def test_a_precision_is_part_of_what_is_hashed(several: Bundle) -> None:

@@ -17,7 +17,7 @@ from tiny import COLORS
 from encoders.preprocessing import TensorSpec
 from export import Bundle, BundleError, Predictor, RecordError
 from export.bundle import BundleInput
-from export.predictor import check_signature
+from export.loading import check_signature
 from multimodal.records import ManifestError, Records, read_records, stack_inputs
 
 

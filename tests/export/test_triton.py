@@ -19,7 +19,7 @@ from encoders.preprocessing.audio import AudioPreprocessor
 from export import Predictor, export_bundle
 from export.bundle import BundleError
 from export.triton import write_triton_repository
-from export.triton.lengths import longest_values, padded_length, stack_padded
+from export.triton.lengths import longest_values, stack_padded
 from export.triton.pbtxt import to_pbtxt
 from multimodal.config import Task
 from multimodal.records import read_records
@@ -212,13 +212,6 @@ def test_a_bad_request_fails_alone_with_its_reason(models, table):
 
 
 # --- parts -------------------------------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 4000), st.integers(1, 4000))
-def test_a_padded_length_is_no_shorter_and_at_most_half_longer(length, longest):
-    padded = padded_length(length, longest)
-    assert length <= padded <= max(length, longest, 8)
-    assert padded <= max(8, 1.5 * length)
 
 
 def test_padding_adds_what_the_preprocessor_pads_with():

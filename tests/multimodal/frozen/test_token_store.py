@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multimodal.frozen.token_store import TokenStore, cache_folder
+from multimodal.frozen.token_store import TokenStore
 
 
 def tokens(length: int, seed: int = 0) -> np.ndarray:
@@ -73,14 +73,3 @@ def test_an_array_that_would_run_code_is_not_opened(tmp_path):
     TokenStore(tmp_path).add({"a": tokens(3)})
     np.save(next(tmp_path.glob("*.npy")), np.array([[print]], dtype=object), allow_pickle=True)
     assert len(TokenStore(tmp_path)) == 0
-
-
-def test_the_cache_lies_where_the_user_wants_it(monkeypatch, tmp_path):
-    monkeypatch.setenv("MULTIMODAL_CACHE", str(tmp_path / "mine"))
-    assert cache_folder() == tmp_path / "mine"
-    monkeypatch.delenv("MULTIMODAL_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "multimodal"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache_folder() == tmp_path / "home" / ".cache" / "multimodal"

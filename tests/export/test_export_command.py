@@ -1,0 +1,45 @@
+"""`multimodal export` of a run that was trained from tables in memory."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from tiny import make_rows
+from typer.testing import CliRunner
+
+import multimodal as mm
+from multimodal.cli import app
+
+
+@pytest.mark.slow
+def test_records_on_the_command_line_judge_and_calibrate_a_run_of_tables_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = make_rows(tmp_path, 60)
+    task = mm.Task.model_validate(
+        {
+            "inputs": {"image": {"encoder": "compact/image"}},
+            "tasks": {"color": {}},
+            "data": {"workers": 0},
+            "train": {"epochs": 3, "batch_size": 10},
+        }
+    )
+    mm.fit(task, train=pd.DataFrame(rows[:40]), valid=pd.DataFrame(rows[40:]), out="run")
+    pd.DataFrame(rows[40:]).to_csv("valid.csv", index=False)
+    pd.DataFrame(rows[:40]).to_csv("ordinary.csv", index=False)
+
+    def export(*options: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["export", "run", "--out", "bundle", "--precision", "int8", *options])
+        return done.exit_code, done.output + str(done.exception or "")
+
+    code, said = export()
+    assert code == 1
+    assert "give records with known answers (records=, --data FILE)" in said
+    code, said = export("--data", "valid.csv")
+    assert code == 1
+    assert "--calibration FILE" in said
+    code, said = export("--data", "valid.csv", "--calibration", "ordinary.csv")
+    assert code == 0, said
+    assert "int8: compared with fp32 on 20 records of valid.csv" in said
+    assert mm.verify_bundle("bundle") == []
