@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -124,8 +124,11 @@ def seal_bundle(bundle: Bundle) -> Bundle:
     return bundle
 
 
-def read_bundle(folder: str | Path) -> Bundle:
+def read_bundle(folder: str | Path, *, hash_models: bool = True) -> Bundle:
     """Reads a bundle after checking every file of it: names, kinds, sizes and hashes.
+
+    Args:
+        hash_models: False leaves the hashes of the models, nearly all of its bytes, to ``check_hashes``.
 
     Raises:
         BundleError: if it has no ``bundle.json``, has another schema, or is not as it was written.
@@ -139,7 +142,7 @@ def read_bundle(folder: str | Path) -> Bundle:
     content = (folder / BUNDLE_FILE).read_bytes()
     bundle = _from_json(_parse(folder / BUNDLE_FILE), folder)
     _check_files(bundle, found)
-    _check_hashes(bundle)
+    check_hashes(bundle, bundle.files.keys() - (set() if hash_models else set(bundle.models.values())))
     if (folder / SUMS_FILE).read_text(encoding="utf-8", errors="replace") != _sums(bundle.files, content):
         raise BundleError(
             f"{folder}: {SUMS_FILE} and {BUNDLE_FILE} do not agree, so one of them was changed; copy the bundle again"
@@ -147,12 +150,17 @@ def read_bundle(folder: str | Path) -> Bundle:
     return bundle
 
 
-def _check_hashes(bundle: Bundle) -> None:
-    """Reads every file, two at a time: of several precisions the hashes cost as much as opening the model."""
+def check_hashes(bundle: Bundle, names: Iterable[str]) -> None:
+    """Reads these files, two at a time.
+
+    Raises:
+        BundleError: if one is not as it was written.
+    """
+    names = sorted(names)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        digests = pool.map(lambda name: _sha256(bundle.folder / name), bundle.files)
-        for (name, entry), digest in zip(bundle.files.items(), digests, strict=True):
-            if digest != entry.sha256:
+        digests = pool.map(lambda name: _sha256(bundle.path(name)), names)
+        for name, digest in zip(names, digests, strict=True):
+            if digest != bundle.files[name].sha256:
                 raise BundleError(f"{bundle.folder}: {name} is damaged: its sha256 differs; copy the bundle again")
 
 

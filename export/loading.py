@@ -7,7 +7,7 @@ from typing import Any
 import onnxruntime as ort
 
 from encoders.preprocessing import Preprocessor, load_preprocessor
-from export.bundle import Bundle, BundleError
+from export.bundle import Bundle, BundleError, check_hashes
 from export.cpu import int8_instructions
 from export.onnx_file import check_onnx_file
 from export.session import DeviceError, open_session, planned_device, session_device
@@ -51,7 +51,7 @@ def load_decoding(bundle: Bundle, task: str) -> Decoding:
 
 
 def open_model(bundle: Bundle, precision: str, *, device: str, **options: Any) -> tuple[ort.InferenceSession, str]:
-    """A session of the precision that suits the device, and which one that is.
+    """A session of the precision that suits the device, and which one that is; its model's hash is checked here.
 
     Args:
         options: of ``open_session``.
@@ -60,12 +60,17 @@ def open_model(bundle: Bundle, precision: str, *, device: str, **options: Any) -
         BundleError, DeviceError, ValueError: as ``load_session`` and ``choose_precision``.
     """
     chosen = choose_precision(bundle, precision, planned_device(device))
-    session = load_session(bundle, bundle.path(bundle.models[chosen]), device=device, **options)
+    session = _load_checked(bundle, chosen, device=device, **options)
     suitable = choose_precision(bundle, precision, session_device(session))
     if suitable == chosen:
         return session, chosen
     # CUDA could not be had after all, which "auto" takes
-    return load_session(bundle, bundle.path(bundle.models[suitable]), device="cpu", **options), suitable
+    return _load_checked(bundle, suitable, device="cpu", **options), suitable
+
+
+def _load_checked(bundle: Bundle, precision: str, **options: Any) -> ort.InferenceSession:
+    check_hashes(bundle, [bundle.models[precision]])
+    return load_session(bundle, bundle.path(bundle.models[precision]), **options)
 
 
 def choose_precision(bundle: Bundle, precision: str, device: str) -> str:

@@ -70,7 +70,7 @@ class Predictor:
         allow_plugins: Collection[str] = (),
         acceleration: Acceleration = "none",
     ) -> "Predictor":
-        """Checks a bundle's files and loads it.
+        """Checks a bundle's files and loads it; models of other precisions are not read.
 
         Args:
             device: "cpu", "cuda", "cuda:1", or "auto": CUDA where it works, else the CPU.
@@ -88,7 +88,7 @@ class Predictor:
             LookupError: if the bundle wants a preprocessor that is not allowed or not installed.
             ValueError: if an argument is out of range.
         """
-        bundle = read_bundle(folder)
+        bundle = read_bundle(folder, hash_models=False)
         preprocessors = {name: load_input(bundle, name, allow_plugins) for name in bundle.inputs}
         buckets = Buckets.of(bundle, preprocessors)
         options = session_options(acceleration, device, buckets, bundle)

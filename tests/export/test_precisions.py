@@ -11,7 +11,7 @@ import pytest
 from bundle_edit import rewrite
 from exported import StubRun
 
-from export import Bundle, ParityError, Predictor, export_bundle, exporter, gate, loading, verify_bundle
+from export import Bundle, BundleError, ParityError, Predictor, export_bundle, exporter, gate, loading, verify_bundle
 from export.bundle import read_bundle
 from export.cpu import int8_instructions
 from export.gate import LIMITS, _same_answers, report_lines
@@ -42,6 +42,19 @@ def fake_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_precision_is_listed_and_whole(several: Bundle) -> None:
     assert several.models == {"fp32": "model.onnx", "int8": "model.int8.onnx", "fp16": "model.fp16.onnx"}
     assert verify_bundle(several.folder) == []
+
+
+def test_only_the_model_that_answers_is_hashed_while_loading(several: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(several.folder, tmp_path / "copied"))
+    content = bytearray((folder / "model.fp16.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "model.fp16.onnx").write_bytes(content)
+    assert Predictor.load(folder, device="cpu", precision="fp32").precision == "fp32"
+    damaged = r"model\.fp16\.onnx is damaged: its sha256 differs"
+    with pytest.raises(BundleError, match=damaged):
+        Predictor.load(folder, device="cpu", precision="fp16")
+    with pytest.raises(BundleError, match=damaged):
+        read_bundle(folder)
 
 
 def test_the_report_says_which_rows_judged_and_how(several: Bundle, run: StubRun) -> None:
