@@ -1,5 +1,6 @@
 """Encoders: one modality in, tokens out. Importing this package loads neither torch nor transformers."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from encoders.registry import (
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from encoders.base import Encoder
 
 __all__ = ["Encoder", "EncoderInfo", "create_encoder", "find_encoder", "list_encoders", "register_encoder"]
+
+
+# onnxruntime decides while it is imported; from 1.29 on it else sends its maker what it runs (1.31.1 on Linux, tried)
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import encoders as encoders  # before onnxruntime, which it keeps from telling its maker what it runs
+
 if TYPE_CHECKING:
     from export.answers import write_predictions
     from export.bundle import Bundle, BundleError

@@ -20,6 +20,7 @@ from export.golden_media import write_media
 from export.parity import Batch, check_parity, invented_batch
 from export.precisions import MODEL_FILES, PrecisionMaker, wanted_precisions
 from export.rows import ReadRows, input_columns, read_spread_rows
+from export.sources import check_manifest
 from export.to_onnx import to_onnx
 from export.trained_run import TrainedRun
 from multimodal.decoding import Decoding, PairedEmbeddings
@@ -68,6 +69,7 @@ def export_bundle(
         ParityError: if onnxruntime does not answer as torch does, or a smaller precision loses too much; nothing
             is written.
         BundleError: if ``folder`` is not empty.
+        ManifestError: if records that are given have none of the inputs' columns, or misspell one.
         ValueError: if the precision or the opset is not supported, the model is too large for one file, no task
             answers anything, ``golden_media`` is asked for and there are no real records of files and texts, a
             smaller precision and there are none to judge it on, int8 and there are none to calibrate it on, or
@@ -86,6 +88,7 @@ def export_bundle(
     decodings = _answering(run)
     model = _on_cpu(run.model.with_tasks(decodings))
     table = run.validation_records() if records is None else _table(run, records)
+    ranges = None if calibration is None else _table(run, calibration)
     with new_bundle(Path(folder)) as staging:
         real = _real_records(run, table, given=records is not None)
         graph = to_onnx(model, opset=opset, embedding=embedding)
@@ -95,7 +98,7 @@ def export_bundle(
         parity["sha256"] = hashlib.sha256(graph).hexdigest()
         source = "validation" if records is None else "given"
         chosen = _write_golden(staging, run, model, decodings, real, source, embedding=embedding)
-        smaller = _add_precisions(staging, run, decodings, precisions[1:], table, calibration)
+        smaller = _add_precisions(staging, run, decodings, precisions[1:], table, ranges)
         _write_json(staging / PARITY_FILE, {"models": {MODEL_FILE: parity, **smaller}})
         if golden_media:
             _write_media(staging, run, real, chosen)
@@ -121,18 +124,20 @@ def _add_precisions(
     decodings: Mapping[str, Decoding],
     precisions: Sequence[str],
     judging: Records | None,
-    calibration: Any,
+    ranges: Records | None,
 ) -> dict[str, Any]:
     """Their files into the bundle; gives file -> the report of the gate."""
     if not precisions:
         return {}
-    calibrating = run.training_records() if calibration is None else _table(run, calibration)
+    calibrating = run.training_records() if ranges is None else ranges
     maker = PrecisionMaker(staging, run.readers, decodings, run.targets, judging=judging, calibrating=calibrating)
     return {MODEL_FILES[name]: maker.add(name) for name in precisions}
 
 
 def _table(run: TrainedRun, records: Any) -> Records:
-    return read_records(records, allow_outside=run.task.data.allow_outside)
+    table = read_records(records, allow_outside=run.task.data.allow_outside)
+    check_manifest(table, {name: reader.column for name, reader in run.readers.items()})
+    return table
 
 
 def library_versions() -> dict[str, str]:

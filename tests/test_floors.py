@@ -127,7 +127,7 @@ FLOORS = (  # a module belongs to the first floor that names it
     ),
     Floor(
         SERVING,
-        (*SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
+        ("encoders", *SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
         ("numpy", "onnxruntime", "PIL", "soundfile"),
         lazy_outside=("faiss", "pyarrow", "triton_python_backend_utils"),
         torch_free=True,

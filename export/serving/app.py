@@ -61,6 +61,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
         content = {
             "name": predictor.bundle.name,
             "device": predictor.device,
+            "precision": predictor.precision,
             "inputs": predictor.modalities,
             "tasks": predictor.tasks,
         }

@@ -16,6 +16,7 @@ def load_verified(
     folder: Path,
     *,
     device: str = "auto",
+    precision: str = "auto",
     threads: int | None = None,
     allow_plugins: Collection[str] = (),
 ) -> Predictor:
@@ -25,11 +26,12 @@ def load_verified(
 
     Raises:
         BundleError: for the first thing that is wrong.
+        ValueError: if the bundle lacks the precision.
     """
     problems = verify_bundle(folder, threads=threads)
     if problems:
         raise BundleError("; ".join(problems))
-    predictor = Predictor.load(folder, device=device, threads=threads, allow_plugins=allow_plugins)
+    predictor = Predictor.load(folder, device=device, precision=precision, threads=threads, allow_plugins=allow_plugins)
     feed, _, answers = read_golden(predictor.bundle)
     outputs = predictor.run(feed)
     for task, decoding in predictor.decodings.items():
@@ -38,12 +40,14 @@ def load_verified(
             [answer[key] for key in _COMPARED] for answer in answers[task]
         ]:
             raise BundleError(
-                f"{folder}: {task} of the golden records has other answers on {predictor.device}; serve it with "
-                "another --device, or export it again"
+                f"{folder}: {task} of the golden records has other answers in {predictor.precision} on "
+                f"{predictor.device}; serve it with another --device or --precision, or export it again"
             )
     return predictor
 
 
-def loader(*, device: str, threads: int | None, allow_plugins: Collection[str]) -> Callable[[Path], Predictor]:
+def loader(
+    *, device: str, precision: str = "auto", threads: int | None, allow_plugins: Collection[str]
+) -> Callable[[Path], Predictor]:
     """``load_verified`` with these arguments."""
-    return partial(load_verified, device=device, threads=threads, allow_plugins=allow_plugins)
+    return partial(load_verified, device=device, precision=precision, threads=threads, allow_plugins=allow_plugins)

@@ -16,6 +16,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: from everywhere.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
     device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Of one operator; all cores, if left out.")] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="Records answered at once; 1: no batching.")] = 32,
     max_wait_ms: Annotated[float, typer.Option(min=0, help="Longest wait for others that have arrived.")] = 5.0,
@@ -56,6 +57,6 @@ def serve(
     run_server(
         bundle,
         settings,
-        load=loader(device=device, threads=threads, allow_plugins=()),
+        load=loader(device=device, precision=precision, threads=threads, allow_plugins=()),
         listening=lambda address: say(f"{address} (ready when the bundle has been checked)"),
     )

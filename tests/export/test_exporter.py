@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from exported import CONFIG, StubRun, make_three_input_model
 from export import Bundle, BundleError, ParityError, export_bundle, exporter
 from export.card import is_non_commercial, model_card
 from multimodal.config import Task
-from multimodal.records import read_records
+from multimodal.records import ManifestError, read_records
 
 
 def test_the_bundle_says_what_made_it(bundle: Bundle) -> None:
@@ -114,6 +115,14 @@ def test_records_that_are_given_go_before_those_of_the_run(
     fake_graph(bundle, monkeypatch)
     made = export_bundle(run, tmp_path / "new", records=[{}, {"text": "red"}, {"text": "blue"}], embedding=True)
     assert made.read_json("golden/answers.json")["rows"] == [1, 2]
+
+
+@pytest.mark.parametrize("given", ["records", "calibration"])
+def test_a_misspelt_column_of_records_that_are_given_is_an_error(run: StubRun, tmp_path: Path, given: str) -> None:
+    wrong: Any = {given: [{"imaeg": "0.png", "text": "red"}]}
+    with pytest.raises(ManifestError, match="has no column 'image' but 'imaeg'; rename it, or add an empty column"):
+        export_bundle(run, tmp_path / "new", precision="int8", **wrong)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_fails_parity_is_not_written(

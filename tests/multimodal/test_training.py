@@ -259,6 +259,8 @@ def test_a_bad_setting_leaves_no_folder_behind(media, tmp_path):
 
 def test_records_for_the_export_that_cannot_be_read_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match=r"none of the records can be read as the inputs image \(column image\)"):
+        run.export(tmp_path / "bundle", records=[{"image": "absent.png"}])
+    with pytest.raises(ValueError, match="has no column 'image' but 'imag'; rename it"):
         run.export(tmp_path / "bundle", records=[{"imag": "0.png"}])
 
 

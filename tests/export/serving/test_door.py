@@ -99,6 +99,8 @@ def test_before_the_golden_records_have_passed_it_lives_but_is_not_ready(bundle:
         assert client.get("/model").status_code == 503
         checked.set()
         ready(client)
+        model = client.get("/model").json()
+        assert (model["name"], model["device"], model["precision"]) == ("fruit", "cpu", "fp32")
 
 
 def test_while_it_drains_it_answers_and_asks_to_connect_elsewhere(bundle: Bundle) -> None:
@@ -149,7 +151,7 @@ def test_golden_records_with_other_answers_keep_the_server_from_starting(
     assert load_verified(bundle.folder, device="cpu").tasks.keys() == feed.keys()
     real = Predictor.run
     monkeypatch.setattr(Predictor, "run", lambda self, feed: {k: -v for k, v in real(self, feed).items()})
-    with pytest.raises(BundleError, match="of the golden records has other answers on cpu; serve it with another"):
+    with pytest.raises(BundleError, match="of the golden records has other answers in fp32 on cpu; serve it with"):
         load_verified(bundle.folder, device="cpu")
 
 

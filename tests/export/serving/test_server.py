@@ -101,6 +101,13 @@ def test_a_bundle_that_is_damaged_ends_the_command_with_the_reason(copied: Path)
     assert "Traceback" not in done.stderr
 
 
+def test_a_precision_that_the_bundle_lacks_ends_the_command_with_those_that_it_has(bundle: Any) -> None:
+    command = [sys.executable, "-m", "multimodal", "serve", str(bundle.folder), "--port", "0", "--precision", "int8"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "error: precision is 'int8'; this bundle holds fp32, so give one of them or 'auto'" in done.stderr
+
+
 def test_a_full_server_refuses_at_once_and_keeps_the_connection(bundle: Any) -> None:
     """A slow request takes the only place; the same connection is answered when it is free again."""
     server = Running(bundle.folder, "--max-queue", "1")
