@@ -216,16 +216,23 @@ def throughput(bundle: Path, requests: list[bytes], cores: tuple[int, int], *arg
     return len(outcome.seconds) / 10
 
 
-def overload(bundle: Path, requests: list[bytes], cores: tuple[int, int], peak: float) -> dict[str, Any]:
-    """Three times the requests that can be answered, then few: what is refused, what is answered, what remains."""
+def overload(bundle: Path, requests: list[bytes], cores: tuple[int, int]) -> dict[str, Any]:
+    """Three times the requests that can be answered, then few: what is refused, what is answered, what remains.
+
+    The peak is what the same server answers at concurrency 32, right before and right after.
+    """
     with server(bundle, cores[0], "--max-queue", "64") as (_, port):
         asyncio.run(closed_loop(port, requests, CONCURRENCY, 2))
-        outcome = asyncio.run(open_loop(port, requests, 3 * peak, 10, 400))
-        after = asyncio.run(open_loop(port, requests, max(1.0, peak / 10), 5, 20))
-    good = len(outcome.seconds) / 10
+        before = len(asyncio.run(closed_loop(port, requests, CONCURRENCY, 5)).seconds) / 5
+        start = time.monotonic()
+        outcome = asyncio.run(open_loop(port, requests, 3 * before, 10, 400))
+        good = len(outcome.seconds) / (time.monotonic() - start)
+        after = asyncio.run(open_loop(port, requests, max(1.0, before / 10), 5, 20))
+        peak = (before + len(asyncio.run(closed_loop(port, requests, CONCURRENCY, 5)).seconds) / 5) / 2
     return {
         "statuses": dict(outcome.statuses),
         "answered a second": good,
+        "peak": peak,
         "of peak": good / peak,
         "slowest answer s": max(outcome.seconds),
         "after": dict(after.statuses),
@@ -295,7 +302,7 @@ def main() -> None:
         single = throughput(arguments.bundle, requests, cores, "--max-batch", "1")
         peak = throughput(arguments.bundle, requests, cores)
         part["throughput"] = {"batch 1": single, "batching": peak, "gain": peak / single}
-        part["overload"] = overload(arguments.bundle, requests, cores, peak)
+        part["overload"] = overload(arguments.bundle, requests, cores)
         part["stopped"] = stopped(arguments.bundle, requests, cores)
         if arguments.soak:
             part["soak"] = soak(arguments.bundle, requests, cores, arguments.soak / 2)

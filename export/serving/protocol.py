@@ -1,13 +1,22 @@
 """HTTP as uvicorn speaks it, with bounds: on a request's head, and on what a refusal costs."""
 
-from asyncio import Event, TimerHandle, Transport
-from collections.abc import Callable
-from typing import Any
+from asyncio import TimerHandle, Transport
+from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0
+
+
+class Gate(Protocol):
+    """Who says whether there is room."""
+
+    def refusal(self) -> bytes | None:
+        """The whole answer to a request that is not even looked at; None lets it pass, and counts it as on its way."""
+
+    def passed(self) -> None:
+        """One that was on its way has been counted by the application, or needs no counting."""
 
 
 class _Refused:
@@ -17,7 +26,10 @@ class _Refused:
     keep_alive = True
 
     def __init__(self) -> None:
-        self.message_event = Event()
+        self.message_event = self
+
+    def set(self) -> None:
+        """Nobody waits."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -27,12 +39,12 @@ class BoundedProtocol(HttpToolsProtocol):
     millisecond, and under three times the load that is a fifth of all answers.
 
     Args:
-        refusal: gives the whole answer to a request that is not even looked at; None where there is room.
+        gate: says, at each POST, whether there is room.
     """
 
-    def __init__(self, *args: Any, refusal: Callable[[], bytes | None], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, gate: Gate, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._refusal = refusal
+        self._gate = gate
         self._head_bytes = 0
         self._in_head = True
         self._head_timer: TimerHandle | None = None
@@ -48,6 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._in_head:
             self._head_bytes = 0
             return
+        self._start_clock()  # not before: nearly every head comes whole
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"The head of the request has more than {MAX_HEAD_BYTES} bytes.")
@@ -56,18 +69,19 @@ class BoundedProtocol(HttpToolsProtocol):
         """A head begins."""
         super().on_message_begin()
         self._in_head = True
-        self._start_clock()
 
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._in_head = False
         self._stop_clock()
         is_busy = self.cycle is not None and not self.cycle.response_complete
-        refusal = None
-        if self.parser.get_method() == b"POST" and self.parser.should_keep_alive() and not is_busy:
-            refusal = self._refusal()
+        if is_busy or self.parser.get_method() != b"POST" or not self.parser.should_keep_alive():
+            super().on_headers_complete()
+            return
+        refusal = self._gate.refusal()
         if refusal is None:
             super().on_headers_complete()
+            self.loop.call_soon(self._gate.passed)  # after the first step of the application, which counts it
             return
         self.cycle = _Refused()  # type: ignore[assignment]
         self.transport.write(refusal)

@@ -59,6 +59,7 @@ class Service:
         self.on_end: Callable[[], None] = lambda: None
         """Is called where the bundle cannot be served."""
         self.admission = Admission(settings.max_queue, settings.limits.max_bodies_bytes)
+        self._on_their_way = 0
         self.metrics.follow_queue(lambda: self.admission.records)
         self._load = load
         self._predictor: Predictor | None = None
@@ -106,8 +107,12 @@ class Service:
         self.state = "draining"
 
     def refusal(self) -> bytes | None:
-        """The bytes of a 429, where there is no room for another request; None where there is, or may be."""
-        if self.admission.records < self.admission.max_records or self.state != "ready":
+        """The bytes of a 429, where there is no room for another request; None where there is, or may be.
+
+        Who passes is counted until ``passed`` is called: of many that arrive at once, all would else see the same room.
+        """
+        if self.admission.records + self._on_their_way < self.admission.max_records or self.state != "ready":
+            self._on_their_way += 1
             return None
         self.metrics.requests.labels("refused", 429).inc()
         error = self.admission.full()
@@ -117,6 +122,10 @@ class Service:
             f"retry-after: {error.retry_after}\r\ncontent-length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
+
+    def passed(self) -> None:
+        """One of those that ``refusal`` let pass is counted by ``request`` by now, or will never be."""
+        self._on_their_way -= 1
 
     @asynccontextmanager
     async def request(self, size: int) -> AsyncIterator[Pass]:
