@@ -25,7 +25,7 @@ def write_triton_repository(
     bundle: Bundle | str | Path,
     folder: str | Path,
     *,
-    precision: str = "auto",
+    precision: str = "fp32",
     max_batch_size: int = 32,
     instances: int = 2,
     allow_plugins: Collection[str] = (),
@@ -37,7 +37,7 @@ def write_triton_repository(
     this package, without torch, in the server's environment.
 
     Args:
-        precision: of the graph, as ``Predictor.load`` takes it.
+        precision: of the graph; what suits the machines that will serve it, which need not be like this one.
         max_batch_size: records that Triton may put into one batch.
         instances: of the preprocessing, each a process.
         allow_plugins: preprocessors of other distributions that the server may load; it needs them installed.

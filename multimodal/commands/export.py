@@ -50,6 +50,9 @@ def export(
     triton: Annotated[
         Path | None, typer.Option("--triton", metavar="DIR", help="Also takes a Triton model repository.")
     ] = None,
+    triton_precision: Annotated[
+        str, typer.Option(help="Of that repository's graph: one of the bundle's; fp16 for GPUs, int8 for CPUs.")
+    ] = "fp32",
     vocabulary: Annotated[
         Path | None,
         typer.Option(exists=True, metavar="FILE", help="Words, one a line, that word vectors keep; the others go."),
@@ -61,6 +64,12 @@ def export(
     from export.gate import report_lines
     from multimodal.run import Run
 
+    precisions = dict.fromkeys(["fp32", *(precision or ())])
+    if triton_precision not in precisions:
+        raise typer.BadParameter(
+            f"--triton-precision is {triton_precision!r}, and the bundle is to hold {', '.join(precisions)}; give one of "
+            f"these, or also --precision {triton_precision}"
+        )
     trained = Run(run)
     if vocabulary is not None:
         trained = trained.with_vocabulary(vocabulary.read_text(encoding="utf-8-sig").split())
@@ -82,7 +91,7 @@ def export(
     if triton is not None:
         from export.triton import write_triton_repository
 
-        names = write_triton_repository(out, triton)
+        names = write_triton_repository(out, triton, precision=triton_precision)
         say(f"{triton}: Triton model repository written; clients call {names['ensemble']!r}")
 
 

@@ -1,4 +1,4 @@
-"""`multimodal export` of a run that was trained from tables in memory."""
+"""`multimodal export` on the command line."""
 
 from pathlib import Path
 
@@ -43,3 +43,11 @@ def test_records_on_the_command_line_judge_and_calibrate_a_run_of_tables_in_memo
     assert code == 0, said
     assert "int8: compared with fp32 on 20 records of valid.csv" in said
     assert mm.verify_bundle("bundle") == []
+
+
+def test_the_precision_of_a_triton_repository_is_one_that_the_bundle_is_to_hold(tmp_path: Path) -> None:
+    options = ["--out", str(tmp_path / "bundle"), "--triton", str(tmp_path / "models"), "--triton-precision", "fp16"]
+    done = CliRunner().invoke(app, ["export", str(tmp_path), *options])
+    assert done.exit_code == 2
+    said = " ".join(done.output.replace("│", " ").split())
+    assert "the bundle is to hold fp32; give one of these, or also --precision fp16" in said
