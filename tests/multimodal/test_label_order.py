@@ -42,7 +42,7 @@ def test_an_epoch_has_as_many_groups_as_its_labels_fill_and_no_row_is_twice_in_o
     made = order()
     assert made.steps_per_epoch == -(-(3 + 1 + 1 + 1) // 2)  # 9, 4, 2 and 3 records in groups of 4, two a step
     groups = [group.tolist() for (block,) in made.blocks(0) for group in block]
-    assert all(len(set(group)) == min(4, int((LABELS == LABELS[group[0]]).sum())) for group in groups)
+    assert all(len(set(group)) == min(4, int((LABELS[group[0]] == LABELS).sum())) for group in groups)
 
 
 def test_the_order_follows_from_seed_and_epoch():
@@ -114,5 +114,5 @@ def test_processes_that_cannot_share_whole_groups_are_refused():
 
 def test_groups_of_several_tables_are_refused():
     table = read_records([{"product": "a"}, {"product": "b"}])
-    with pytest.raises(ConfigError, match="groups the records of one table, and 2 train .*; leave it out, or the oth"):
+    with pytest.raises(ConfigError, match=r"groups the records of one table, and 2 train .*; leave it out, or the ot"):
         build_label_order(job(), [table, table])
