@@ -222,7 +222,7 @@ class StepOrder(Protocol):
         ...
 
     def blocks(self, epoch: int) -> Sequence[Sequence[np.ndarray]]:
-        """For each step of an epoch the rows of each domain; of every block each process gets its share."""
+        """For each step of an epoch the rows of each domain; processes share out the first axis of every block."""
         ...
 
 
@@ -243,7 +243,7 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         for epoch in range(self.start // steps, -(-self.stop // steps)):
             for position, blocks in enumerate(self.order.blocks(epoch)):
                 if self.start <= epoch * steps + position < self.stop:
-                    mine = interleave([block[self.rank :: self.world] for block in blocks])
+                    mine = interleave([block[self.rank :: self.world].ravel() for block in blocks])
                     yield [(epoch, int(row)) for row in mine] or [(epoch, BLANK)]
 
 

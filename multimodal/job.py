@@ -14,6 +14,7 @@ from multimodal.builders import (
     build_augmentations,
     build_decodings,
     build_encoders,
+    build_label_order,
     build_model,
     build_optimizer_spec,
     build_readers,
@@ -152,6 +153,9 @@ class Job:
     def order(self) -> StepOrder:
         """Which rows each step sees."""
         train, tables = self.task.train, self.tables
+        grouped = build_label_order(self.task, [records for _, records in tables.training()])
+        if grouped is not None:
+            return grouped
         labelled = [(len(records), sampling_weights(self.task, records)) for records in tables.labelled()]
         if len(labelled) == 1 and tables.unlabelled is None:
             return Order(labelled[0][0], train.batch_size, train.seed, labelled[0][1])

@@ -21,6 +21,7 @@ from multimodal.distributed import Processes
 from multimodal.domains.adapting import add_adaptation, remove_objectives
 from multimodal.frozen.fitted_maps import fit_input_maps
 from multimodal.job import Job
+from multimodal.label_order import check_label_groups
 from multimodal.model import MultimodalModel
 from multimodal.moved import Start
 from multimodal.multitask.conflicts import conflict_lines, summarise_cosines
@@ -87,7 +88,11 @@ def _plan(
 
     Args:
         task: the job's, with a strategy that is not auto.
+
+    Raises:
+        ValueError: if the processes cannot share the batches out.
     """
+    check_label_groups(task, group.world)
     job.model.objectives.update(build_objectives(task, job.model))
     job.model.to(device)
     add_adaptation(job, group, say)

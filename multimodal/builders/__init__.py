@@ -18,6 +18,7 @@ from multimodal.builders.heads import (
     task_arguments,
 )
 from multimodal.builders.model import build_fusion, build_model
+from multimodal.builders.orders import build_label_order
 from multimodal.builders.training import (
     build_objectives,
     build_optimizer_spec,
@@ -33,6 +34,7 @@ __all__ = [
     "build_encoders",
     "build_fusion",
     "build_head",
+    "build_label_order",
     "build_model",
     "build_objectives",
     "build_optimizer_spec",

@@ -9,6 +9,7 @@ import typer
 from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder, Device, Table
 from multimodal.commands.predict import check_source, one_record
 from multimodal.console import complain, say, show_table
+from multimodal.intervals import wilson_interval
 from multimodal.records import RecordError, Records
 
 gallery = typer.Typer(help="Products enrolled from a few records each, without training again.", no_args_is_help=True)
@@ -139,8 +140,15 @@ def _show(opened: Any) -> None:
         say("no threshold: every record gets an answer; set one with `multimodal gallery calibrate`")
         return
     unknown = "records of other products" if refusal.unknowns == "records" else "records with their product left out"
-    say(f"threshold: {refusal.threshold:.4f}, accepts {refusal.accepted:.1%} of {refusal.known} known records")
-    say(f"unknown: accepts {refusal.false_accepted:.1%} of {refusal.unknown} {unknown}; AUROC {refusal.auroc:.4f}")
+    accepted, false = _share(refusal.accepted, refusal.known), _share(refusal.false_accepted, refusal.unknown)
+    say(f"threshold: {refusal.threshold:.4f}, accepts {accepted} of {refusal.known} known records")
+    say(f"unknown: accepts {false} of {refusal.unknown} {unknown}; AUROC {refusal.auroc:.4f}")
+
+
+def _share(value: float, n: int) -> str:
+    """A share of n records, with what it may be of others like them."""
+    low, high = wilson_interval(value * n, n)
+    return f"{value:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _open(folder: Path, bundle: Path, device: str, **options: Any) -> Any:

@@ -18,7 +18,7 @@ METRICS = {
 """Task type -> what can choose the best weights."""
 
 
-EMBEDDING_KEYS = ("width", "loss", "margin", "temperature")
+EMBEDDING_KEYS = ("width", "loss", "margin", "temperature", "records_per_label")
 
 
 class Target(Section):
@@ -64,6 +64,9 @@ class Target(Section):
     """Embedding, arcface: by how much the angle to the own centre must be smaller than to others, in radians."""
     temperature: float | None = Field(default=None, gt=0)
     """Embedding: divides the cosines in the loss; left out: 0.05 for arcface, 0.1 for supcon."""
+    records_per_label: int | None = Field(default=None, gt=1)
+    """Embedding: records of one label side by side in every batch, which is a multiple of it (one task only); null
+    takes records as they come."""
 
     @model_validator(mode="after")
     def _fits_the_type(self) -> "Target":
@@ -126,5 +129,7 @@ def check_embedding(target: Target) -> None:
             "an embedding task weighs no classes: leave label_smoothing and class_weights out (balanced_sampler may "
             "be set)"
         )
+    if target.records_per_label is not None and target.imbalance == "balanced_sampler":
+        raise ValueError("records_per_label and balanced_sampler both say which records are drawn: leave one out")
     if target.loss != "arcface" and "margin" in changed:
         raise ValueError(f"margin is of loss: arcface, and this task's is {target.loss}: leave one of them out")

@@ -18,6 +18,9 @@ from multimodal.config.train import Train
 from multimodal.config.transfer import Transfer
 from multimodal.embeddings.pairs import check_pair
 from multimodal.frozen.map_rules import check_maps
+from multimodal.label_order import check_label_groups
+from multimodal.map_rules import check_maps
+from multimodal.pairs import check_pair
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 
@@ -86,6 +89,7 @@ class Task(Section):
         balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
         if len(balanced) > 1:
             raise ValueError(f"tasks {' and '.join(balanced)} both want balanced_sampler; only one can have it")
+        check_label_groups(self)
         adjusted = [name for name, target in self.tasks.items() if target.imbalance == "logit_adjustment"]
         if balanced and adjusted:
             raise ValueError(

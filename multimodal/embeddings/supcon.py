@@ -15,7 +15,7 @@ class SupConHead(EmbeddingHead):
     The batch is what one forward pass sees: one part of an accumulated step, the records of one process.
 
     When not to use: where there are more labels than records in a batch, so that few records meet one of their own
-    label; ``ArcFaceHead`` does not depend on the batch.
+    label, unless the batch is made of groups (``LabelOrder``); ``ArcFaceHead`` does not depend on the batch.
 
     Args:
         in_dim, width: as ``EmbeddingHead`` takes them.

@@ -1,8 +1,9 @@
 """Trains the tiny model in as many processes as torchrun started; run by test_distributed.py.
 
 One label of ``price`` and one picture in the whole table: most steps have no label of a task, and no record with an
-input, in at least one process. "uncertainty" and "pcgrad" weigh the tasks. With "corrupt" the other pictures cannot be
-read and are skipped, in one epoch. With "dann" the rows are a source that is aligned with the same rows without labels.
+input, in at least one process. "batch" has a BatchNorm. "uncertainty" and "pcgrad" weigh the tasks. With "corrupt" the
+other pictures cannot be read and are skipped, in one epoch. With "dann" the rows are a source that is aligned with the
+same rows without labels.
 """
 
 import json
@@ -23,14 +24,14 @@ from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.adaptation.objectives import create_adaptation
 
 
-def main(folder: Path, media: Path, norm: str, options: list[str]) -> None:
+def main(folder: Path, media: Path, options: list[str]) -> None:
     torch.set_num_threads(1)
     rows, corrupt = make_rows(media, 13), "corrupt" in options
     weights = {"color": 1.0, "price": 1.0}
     for index, row in enumerate(rows):
         row |= {} if index == 4 else {"price": None, "image": "no.png" if corrupt else None}
     with processes() as group:
-        model = make_model(norm=norm)
+        model = make_model(norm="batch" if "batch" in options else "group")
         data: SampleDataset = make_dataset(rows, media, model)
         order: StepOrder = Order(13, batch_size=4, seed=1)
         if "dann" in options:
@@ -71,4 +72,4 @@ def domains(labelled: RecordDataset) -> JoinedDataset:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
