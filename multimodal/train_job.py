@@ -19,9 +19,9 @@ from multimodal.closed_form.rules import closed_form_tasks
 from multimodal.config import Task
 from multimodal.distributed import Processes
 from multimodal.domains.adapting import add_adaptation, remove_objectives
+from multimodal.embeddings.label_order import check_label_groups
 from multimodal.frozen.fitted_maps import fit_input_maps
 from multimodal.job import Job
-from multimodal.label_order import check_label_groups
 from multimodal.model import MultimodalModel
 from multimodal.moved import Start
 from multimodal.multitask.conflicts import conflict_lines, summarise_cosines

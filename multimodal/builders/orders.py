@@ -6,7 +6,7 @@ import numpy as np
 
 from multimodal.builders.heads import label_cells
 from multimodal.config import ConfigError, Task
-from multimodal.label_order import LabelOrder, grouped_task
+from multimodal.embeddings.label_order import LabelOrder, grouped_task
 from multimodal.records import Records, class_label, is_missing
 
 

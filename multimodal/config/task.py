@@ -16,11 +16,9 @@ from multimodal.config.section import Section
 from multimodal.config.target import METRICS, Target
 from multimodal.config.train import Train
 from multimodal.config.transfer import Transfer
+from multimodal.embeddings.label_order import check_label_groups
 from multimodal.embeddings.pairs import check_pair
 from multimodal.frozen.map_rules import check_maps
-from multimodal.label_order import check_label_groups
-from multimodal.map_rules import check_maps
-from multimodal.pairs import check_pair
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 

@@ -10,7 +10,7 @@ from products import CONFIG, OLD, make_photos, write_table
 from multimodal.builders import build_label_order
 from multimodal.config import ConfigError, Task, parse_task
 from multimodal.data import StepSampler
-from multimodal.label_order import LabelOrder, check_label_groups
+from multimodal.embeddings.label_order import LabelOrder, check_label_groups
 from multimodal.records import read_records
 from multimodal.training import fit
 

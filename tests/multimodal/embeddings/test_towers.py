@@ -10,12 +10,12 @@ from helpers import assert_close, changed
 from products import CONFIG, NEW, OLD, make_photos, write_table
 
 import multimodal as mm
-from multimodal.arcface import ArcFaceHead
 from multimodal.config import parse_task
 from multimodal.data import collate
+from multimodal.embeddings.arcface import ArcFaceHead
+from multimodal.embeddings.supcon import SupConHead
+from multimodal.multitask.tower import TowerHead
 from multimodal.run import Run
-from multimodal.supcon import SupConHead
-from multimodal.tower import TowerHead
 from multimodal.training import fit
 
 TOWERS = {

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from multimodal.checkpoint import load_newest_checkpoint
 
-WORKER = Path(__file__).with_name("ddp_embedding_worker.py")
+WORKER = Path(__file__).with_name("ddp_worker.py")
 
 
 def assert_same_weights(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
