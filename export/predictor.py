@@ -11,7 +11,6 @@ import onnxruntime as ort
 
 from encoders.preprocessing import Arrays, Preprocessor
 from export.acceleration import Acceleration, Buckets, accelerated_run, run_bound, session_options
-from export.answers import write_predictions
 from export.batching import LOOK_AHEAD, Answer, OnError, answer_batches
 from export.bundle import Bundle, BundleInput, read_bundle
 from export.loading import load_decoding, load_input, open_model
@@ -21,7 +20,7 @@ from multimodal.decoding import EMBEDDING, Decoding, Prediction
 from multimodal.explain.black_box import BlackBox
 from multimodal.records import InputReader, RecordError, stack_inputs
 
-__all__ = ["Answer", "Predictor", "write_predictions"]
+__all__ = ["Answer", "Predictor"]
 
 
 class Predictor:
