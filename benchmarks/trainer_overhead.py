@@ -18,9 +18,10 @@ import torch
 import torch.nn.functional as F
 
 import multimodal as mm
-from multimodal.data import StepSampler, training_batches
+from multimodal.data import training_batches
 from multimodal.demo.data import write_demo_data
 from multimodal.job import Job
+from multimodal.order import StepSampler
 from multimodal.step import Step
 from multimodal.tables import read_tables
 from multimodal.trainer import Trainer

@@ -5,23 +5,21 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from encoders.preprocessing import Arrays, UnreadableValueError
 from multimodal.domains.settings import TARGET
+from multimodal.order import BLANK, StepSampler
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
 from multimodal.targets import Cell, TargetReader
 
 Augmentation = Callable[..., Any]
 """raw, epoch=..., row=... -> raw."""
-
-BLANK = -1
-"""A row number, and an origin, that stands for no record: every input missing, no label known."""
 
 
 @dataclass(frozen=True)
@@ -175,86 +173,6 @@ def collate(
 
 def _stack_targets(reader: TargetReader, cells: Sequence[Cell | None]) -> Tensor:
     return torch.from_numpy(np.stack([reader.placeholder if cell is None else cell for cell in cells]))
-
-
-@dataclass(frozen=True)
-class Order:
-    """Which rows each training step sees: a pure function of (seed, step), so that any step can be resumed.
-
-    Batches of an epoch differ by at most one record: a last batch of one would upset a BatchNorm.
-    """
-
-    num_rows: int
-    batch_size: int
-    """Records a step, over all processes."""
-    seed: int
-    weights: np.ndarray | None = None
-    """[num_rows], proportional to how often a row is drawn, with replacement; None: each once an epoch."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of one pass over the records."""
-        return -(-self.num_rows // self.batch_size)
-
-    def rows(self, epoch: int) -> np.ndarray:
-        """The rows of an epoch, in order."""
-        rng = np.random.default_rng((self.seed, epoch))
-        if self.weights is None:
-            return rng.permutation(self.num_rows)
-        return rng.choice(self.num_rows, self.num_rows, p=self.weights / self.weights.sum())
-
-    def blocks(self, epoch: int) -> list[list[np.ndarray]]:
-        """For each step of an epoch its rows, as one block."""
-        return [[rows] for rows in np.array_split(self.rows(epoch), self.steps_per_epoch)]
-
-
-class StepOrder(Protocol):
-    """Which rows each step sees, as the sampler and the trainer ask for it."""
-
-    @property
-    def batch_size(self) -> int:
-        """Records a step, over all processes."""
-        ...
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps of one epoch."""
-        ...
-
-    def blocks(self, epoch: int) -> Sequence[Sequence[np.ndarray]]:
-        """For each step of an epoch the rows of each domain; processes share out the first axis of every block."""
-        ...
-
-
-class StepSampler(Sampler[list[tuple[int, int]]]):
-    """The keys of each step from ``start`` on, for one of ``world`` processes.
-
-    A process for which a step has no record left gets a blank one, so that all take part in every step.
-    """
-
-    def __init__(self, order: StepOrder, start: int, stop: int, *, rank: int = 0, world: int = 1) -> None:
-        self.order, self.start, self.stop, self.rank, self.world = order, start, stop, rank, world
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        steps = self.order.steps_per_epoch
-        for epoch in range(self.start // steps, -(-self.stop // steps)):
-            for position, blocks in enumerate(self.order.blocks(epoch)):
-                if self.start <= epoch * steps + position < self.stop:
-                    mine = interleave([block[self.rank :: self.world].ravel() for block in blocks])
-                    yield [(epoch, int(row)) for row in mine] or [(epoch, BLANK)]
-
-
-def interleave(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """All rows, those of each block spread evenly, so that every part of a step has some of each.
-
-    >>> interleave([np.array([1, 2, 3, 4]), np.array([10, 20])]).tolist()
-    [1, 10, 2, 3, 20, 4]
-    """
-    places = np.concatenate([(np.arange(len(block)) + 0.5) / max(1, len(block)) for block in blocks])
-    return np.concatenate(blocks)[np.argsort(places, kind="stable")]
 
 
 @dataclass(frozen=True)

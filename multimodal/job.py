@@ -26,9 +26,9 @@ from multimodal.builders import (
 from multimodal.calibration import with_temperature
 from multimodal.closed_form.rules import closed_form_inputs
 from multimodal.config import ConfigError, Task
-from multimodal.data import Augmentation, Order, RecordDataset, SampleDataset, StepOrder, num_workers
+from multimodal.data import Augmentation, RecordDataset, SampleDataset, num_workers
 from multimodal.decoding import Decoding
-from multimodal.distributed import Processes
+from multimodal.device import choose_precision
 from multimodal.domains.settings import SOURCE
 from multimodal.domains.tables import JoinedDataset, domain_order
 from multimodal.embeddings.alignment import fill_zero_shot_heads
@@ -41,9 +41,9 @@ from multimodal.frozen.remembered import RememberedRecords
 from multimodal.input_heads.trusts import fit_trusts
 from multimodal.metrics import selection_score
 from multimodal.model import MultimodalModel
+from multimodal.order import Order, StepOrder
 from multimodal.progress import Say
 from multimodal.records import InputReader, Records
-from multimodal.step import Precision
 from multimodal.tables import Tables
 from multimodal.targets import TargetReader
 from multimodal.trainer_state import TrainerOptions
@@ -273,33 +273,3 @@ def _refuse_views(task: Task, name: str) -> None:
             f"inputs.{name}: a contrastive task compares views of it, but nothing trains its encoder, so that it is "
             "not augmented and they are equal; set weights: null or another transfer.strategy, or leave that task out"
         )
-
-
-def choose_device(setting: str, group: Processes) -> torch.device:
-    """The device that ``train.device`` means; each process of several has its own.
-
-    Raises:
-        ValueError: if CUDA is asked for and absent.
-    """
-    if setting == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "train.device is cuda, but torch sees no CUDA device; `multimodal doctor` says more, or set "
-            "train.device: auto"
-        )
-    if setting == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", group.local_rank)
-
-
-def choose_precision(setting: str, device: torch.device) -> Precision:
-    """The precision that ``train.precision`` means: "auto" is bf16 on CUDA devices that have it, else fp32.
-
-    Raises:
-        ValueError: if fp16 is asked for on a CPU.
-    """
-    if setting == "auto":
-        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    if setting == "fp16" and device.type == "cpu":
-        raise ValueError("train.precision is fp16, which trains on CUDA only; set bf16, fp32 or auto")
-    assert setting in ("fp32", "bf16", "fp16")
-    return setting  # type: ignore[return-value]

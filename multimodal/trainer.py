@@ -26,7 +26,7 @@ from multimodal.checkpoint import (
     save_tensors,
     unpack_optimizer,
 )
-from multimodal.data import Batch, SampleDataset, StepOrder, StepSampler, training_batches
+from multimodal.data import Batch, SampleDataset, training_batches
 from multimodal.distributed import Processes
 from multimodal.files import write_atomically
 from multimodal.model import MultimodalModel
@@ -34,6 +34,7 @@ from multimodal.modes import training_batch_norms
 from multimodal.multitask.conflicts import COSINE
 from multimodal.objective import monitored
 from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
+from multimodal.order import StepOrder, StepSampler
 from multimodal.progress import Progress, Say
 from multimodal.step import Step
 from multimodal.trainer_state import TrainerOptions, TrainerState

@@ -9,10 +9,11 @@ from multimodal.cache import cache_folder
 from multimodal.choosing.guard import guard_run
 from multimodal.choosing.ranking import RANKING_FILE, run_rankings, with_choices
 from multimodal.config import Task
+from multimodal.device import choose_device
 from multimodal.distributed import Processes, processes
 from multimodal.domains.source_weights import weigh_source
 from multimodal.frozen.fitted_maps import fit_source_maps
-from multimodal.job import Job, choose_device
+from multimodal.job import Job
 from multimodal.progress import Say, format_seconds, log_line, silence
 from multimodal.results import write_results
 from multimodal.run import Run, write_json

@@ -10,10 +10,11 @@ from encoders import create_encoder
 from encoders.base import Encoder
 from multimodal.builders import has_random_weights
 from multimodal.data import num_workers
+from multimodal.device import choose_device
 from multimodal.distributed import Processes
 from multimodal.features import feature_reader
 from multimodal.frozen.mean_tokens import input_vectors
-from multimodal.job import Job, choose_device
+from multimodal.job import Job
 from multimodal.progress import Say
 from multimodal.records import InputReader, RecordError, Records, is_missing
 from multimodal.transfer.guard.arms import PROBE, RANDOM, RAW

@@ -13,8 +13,8 @@ from multimodal.choosing.candidate_scores import add_source_scores, candidate_js
 from multimodal.choosing.candidates import find_candidates, with_candidate
 from multimodal.choosing.labelled import Labelled, labelled_records
 from multimodal.config import Candidate, ConfigError, Task
+from multimodal.device import choose_device
 from multimodal.distributed import Processes
-from multimodal.job import choose_device
 from multimodal.progress import Say, log_line
 from multimodal.records import Records
 from multimodal.run import write_json

@@ -10,9 +10,10 @@ import numpy as np
 from multimodal.choosing.right_answers import right_answers
 from multimodal.closed_form.rules import TRAINED
 from multimodal.config import Task
+from multimodal.device import choose_device
 from multimodal.distributed import Processes
 from multimodal.frozen.fitted_maps import fit_source_maps
-from multimodal.job import Job, choose_device
+from multimodal.job import Job
 from multimodal.progress import Say
 from multimodal.train_job import train_job
 from multimodal.transfer.guard.arms import estimate

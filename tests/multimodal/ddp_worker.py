@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from tiny import make_dataset, make_model, make_rows
 
-from multimodal.data import Order, RecordDataset, SampleDataset, StepOrder
+from multimodal.data import RecordDataset, SampleDataset
 from multimodal.distributed import processes
 from multimodal.domains.settings import SOURCE, UNLABELLED
 from multimodal.domains.tables import JoinedDataset, domain_order
 from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights
+from multimodal.order import Order, StepOrder
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec

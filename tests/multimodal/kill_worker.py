@@ -16,7 +16,7 @@ from tiny import make_dataset, make_model, make_rows
 
 from multimodal import checkpoint
 from multimodal.checkpoint import save_tensors
-from multimodal.data import Order
+from multimodal.order import Order
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import OptimizerSpec, ProbeThenFinetune

@@ -13,9 +13,10 @@ from tiny import make_dataset, make_model, make_rows
 from torch import Tensor
 
 from multimodal.checkpoint import load_newest_checkpoint
-from multimodal.data import Batch, Order, collate
+from multimodal.data import Batch, collate
 from multimodal.losses import combined_loss, task_losses
 from multimodal.model import MultimodalModel
+from multimodal.order import Order
 from multimodal.records import RecordError
 from multimodal.trainer import Trainer, TrainingError
 from multimodal.trainer_state import TrainerOptions

@@ -9,11 +9,12 @@ from helpers import assert_close
 from tiny import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError
-from multimodal.data import Batch, Order, collate
+from multimodal.data import Batch, collate
 from multimodal.distributed import Processes
 from multimodal.losses import known_weights, loss_terms, task_losses, weighed_losses
 from multimodal.model import MultimodalModel
 from multimodal.multitask.gradients import TaskGradients, check_shared, shared_parameters
+from multimodal.order import Order
 from multimodal.step import Step
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions

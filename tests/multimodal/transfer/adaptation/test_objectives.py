@@ -11,11 +11,12 @@ from helpers import assert_close
 from tiny import COLORS, make_dataset, make_model, make_rows
 from torch import Tensor
 
-from multimodal.data import BLANK, Batch, RecordDataset, StepSampler, training_batches
+from multimodal.data import Batch, RecordDataset, training_batches
 from multimodal.domains.settings import SOURCE, TARGET, UNLABELLED
 from multimodal.domains.tables import JoinedDataset, domain_order
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.objective import Seen
+from multimodal.order import BLANK, StepSampler
 from multimodal.transfer.adaptation import deep_coral_loss, entropy_loss, mcc_loss, mmd_loss, pseudo_label_loss
 from multimodal.transfer.adaptation.objectives import (
     MIXTURE,
