@@ -1,7 +1,7 @@
 """What serving costs, and what it bears: server and load on one core each, on this machine alone.
 
     multimodal demo --out build/demo
-    python benchmarks/serving.py build/demo/bundle --image build/demo/data/images/FILE [--soak 600] [--out FILE.json]
+    python benchmarks/serving.py build/demo/bundle --image build/demo/data/images/FILE [--soak 1200] [--out FILE.json]
 
 Each part ends by itself. The load comes from raw sockets in one event loop, so that it costs little beside what is
 measured; every number of connections, requests and seconds is bounded. Run it on an idle machine.
@@ -278,7 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--image", type=Path, required=True, help="a picture for the only image input")
-    parser.add_argument("--soak", type=float, default=0, metavar="SECONDS")
+    parser.add_argument("--soak", type=float, default=0, metavar="SECONDS", help="of both kinds together")
     parser.add_argument("--cores", type=int, nargs=2, default=(0, 1), help="of the server and of the load")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
