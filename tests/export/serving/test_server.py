@@ -146,6 +146,42 @@ def test_an_endless_head_is_cut_off(running: Running) -> None:
     assert protocol.MAX_HEAD_BYTES < 100 * 4096
 
 
+def test_addresses_that_are_none_take_no_place_in_the_queue(bundle: Any) -> None:
+    server = Running(bundle.folder, "--max-queue", "2")
+    try:
+        server.wait_until_ready()
+        for address in ("http:///x", "http://", "http://a:99999999/"):
+            with server.connect() as connection:
+                connection.sendall(request(address))
+                assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        with server.connect() as connection:
+            connection.sendall(request("/predict", b'{"text": "red"}'))
+            assert answer(connection)[0] == 200
+    finally:
+        assert server.stop()[0] == 0
+
+
+@pytest.mark.parametrize("line", [b"", b"\r\na: "])
+def test_endless_trailers_are_cut_off(running: Running, line: bytes) -> None:
+    running.wait_until_ready()
+    head = b"POST /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with running.connect() as connection:
+        connection.sendall(head + b"1\r\nx\r\n0\r\na: ")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            connection.sendall((line + b"a" * 4096) * 10_000)
+
+
+def test_a_short_trailer_harms_nothing(running: Running) -> None:
+    running.wait_until_ready()
+    body = b'{"text": "red"}'
+    head = request("/predict").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    with running.connect() as connection:
+        connection.sendall(head + b"%x\r\n%b\r\n0\r\nContent-Type: text/plain\r\n\r\n" % (len(body), body))
+        assert answer(connection)[0] == 200
+        connection.sendall(request("/predict", body))
+        assert answer(connection)[0] == 200
+
+
 def test_what_is_no_http_is_refused(running: Running) -> None:
     with running.connect() as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00hello\r\n\r\n")
