@@ -1,6 +1,7 @@
 """The command: a process that listens, drains and ends."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from server_process import Running
 
 from export.serving import protocol
-from export.serving.server import serve
+from export.serving.server import _uninterrupted, serve
 from export.serving.settings import Settings
 
 
@@ -180,6 +181,29 @@ def test_a_short_trailer_harms_nothing(running: Running) -> None:
         assert answer(connection)[0] == 200
         connection.sendall(request("/predict", body))
         assert answer(connection)[0] == 200
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a scheduler of Linux")
+@pytest.mark.parametrize(("before", "changes"), [(0, [3, 0]), (1, []), (5, [])])  # other, real-time, idle; 3 is batch
+def test_only_the_ordinary_scheduler_is_changed_and_comes_back(
+    before: int, changes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(os, "sched_getscheduler", lambda process: before)
+    monkeypatch.setattr(os, "sched_setscheduler", lambda process, policy, parameters: found.append(policy))
+    with _uninterrupted():
+        pass
+    assert found == changes
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a scheduler of Linux")
+def test_a_sandbox_may_forbid_to_ask_for_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbid(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_getscheduler", forbid)
+    with _uninterrupted():
+        pass
 
 
 def test_what_is_no_http_is_refused(running: Running) -> None:
