@@ -32,6 +32,20 @@ class _Refused:
         """Nobody waits."""
 
 
+class _Peer:
+    """A transport that drops what is written after its end, as asyncio's own does; uvloop's raises RuntimeError."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.close = transport.close
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Sends it, where anybody is there."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """Closes a connection whose request's head is larger or slower than any honest one, or whose trailers are.
 
@@ -53,6 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Starts the clock of the first head."""
         super().connection_made(transport)
+        self.transport = _Peer(transport)  # type: ignore[assignment]
         self._start_clock()
 
     def data_received(self, data: bytes) -> None:

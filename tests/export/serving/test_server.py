@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -204,6 +205,16 @@ def test_a_sandbox_may_forbid_to_ask_for_the_scheduler(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "sched_getscheduler", forbid)
     with _uninterrupted():
         pass
+
+
+def test_senders_who_leave_before_their_answer_leave_no_traceback(running: Running) -> None:
+    running.wait_until_ready()
+    at_once = struct.pack("ii", 1, 0)  # a reset, not an end
+    for _ in range(100):
+        with running.connect() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            connection.sendall(request("/predict", b'{"text": "red"}') * 4)
+    assert running.stop() == (0, "")
 
 
 def test_what_is_no_http_is_refused(running: Running) -> None:
