@@ -56,6 +56,15 @@ def no_operator(model: onnx.ModelProto) -> None:
     model.graph.node[0].op_type = "DeleteFiles"
 
 
+def many_axes(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[:] = [2**62] * 300_000
+
+
+def compiled(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.microsoft"
+    model.graph.node[0].op_type = "EPContext"
+
+
 def sparse(model: onnx.ModelProto) -> None:
     values = helper.make_tensor("sparse", TensorProto.FLOAT, [1], [1.0])
     indices = helper.make_tensor("indices", TensorProto.INT64, [1], [0])
@@ -79,6 +88,8 @@ def hidden(model: onnx.ModelProto) -> None:
         (hidden, "its weights lie in other files"),
         (oversized, "a tensor says that its shape is"),
         (unknown, "it wants operators of 'evil.example'"),
+        (many_axes, "a tensor says that it has 300000 axes"),
+        (compiled, r"it holds what was compiled for one device \(EPContext\)"),
         (sparse, "it has sparse weights"),
         (no_operator, "onnxruntime refuses it"),
     ],
