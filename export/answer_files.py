@@ -95,14 +95,16 @@ def finish(path: Path, columns: Mapping[str, str]) -> None:
         columns: name -> "string" or "double".
     """
     partial = partial_of(path)
-    if path.suffix.lower() == ".parquet":
-        lines = partial.with_suffix(".lines")
-        partial.replace(lines)
-        try:
-            _to_parquet(lines, partial, columns)
-        finally:
-            lines.unlink()
-    partial.replace(path)
+    if path.suffix.lower() != ".parquet":
+        partial.replace(path)
+        return
+    table = partial.with_suffix(".table")
+    try:
+        _to_parquet(partial, table, columns)
+        table.replace(path)
+    finally:
+        table.unlink(missing_ok=True)
+    partial.unlink()  # not before: where the disk is full, the answers stay, to be gone on with
 
 
 def check_format(path: Path) -> None:

@@ -22,6 +22,8 @@ from encoders.preprocessing import TensorSpec
 
 SCHEMA = 1
 BUNDLE_FILE, SUMS_FILE, PARITY_FILE = "bundle.json", "SHA256SUMS", "parity.json"
+MODEL_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+"""Precision -> its file; a bundle always has the first."""
 NAME_PATTERN = r"[a-z][a-z0-9_]{0,39}"
 
 _MAX_JSON_BYTES = 16_000_000  # a real one has some kB
@@ -61,7 +63,7 @@ class Bundle:
     tasks: dict[str, str]
     """Task -> type; ``tasks/<task>.json`` holds its decoding."""
     models: dict[str, str]
-    """Precision -> ONNX file."""
+    """Precision -> ONNX file: some of ``MODEL_FILES``."""
     opset: int
     libraries: dict[str, str]
     """Versions that wrote it."""
@@ -167,6 +169,8 @@ def check_hashes(bundle: Bundle, names: Iterable[str]) -> None:
 def _check_files(bundle: Bundle, found: Mapping[str, int]) -> None:
     for name in sorted(found.keys() - bundle.files.keys()):
         raise BundleError(f"{bundle.folder}: {name} is not listed in {BUNDLE_FILE}; remove it")
+    for model in bundle.models.values():
+        bundle.path(model)
     for name in sorted(bundle.files.keys() - found.keys()):
         raise BundleError(f"{bundle.folder}: {name} is missing; copy the bundle again")
     for name, entry in bundle.files.items():
@@ -236,20 +240,33 @@ def _from_json(content: Any, folder: Path) -> Bundle:
         fields["inputs"] = {name: _input(entry) for name, entry in fields["inputs"].items()}
         fields["files"] = {_safe(name): FileEntry(**entry) for name, entry in fields["files"].items()}
         bundle = Bundle(folder=folder, **fields)
-        for texts in (bundle.tasks, bundle.models, bundle.libraries):
-            if not all(isinstance(part, str) for pair in texts.items() for part in pair):
-                raise ValueError(f"{texts!r} is no table of texts")
-        if not isinstance(bundle.name, str):
-            raise ValueError(f"its name is {bundle.name!r}")
-        for name in (*bundle.inputs, *bundle.tasks):
-            if not re.fullmatch(NAME_PATTERN, name):
-                raise ValueError(f"{name!r} is not a name of an input or a task")
+        _check_fields(bundle)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"{folder}: {BUNDLE_FILE} cannot be used ({error}); copy the bundle again") from error
     return bundle
 
 
+def _check_fields(bundle: Bundle) -> None:
+    for texts in (bundle.tasks, bundle.models, bundle.libraries):
+        if not all(isinstance(part, str) for pair in texts.items() for part in pair):
+            raise ValueError(f"{texts!r} is no table of texts")
+    for field_name, kind in (("name", str), ("opset", int), ("embedding", bool)):
+        if not isinstance(getattr(bundle, field_name), kind):
+            raise ValueError(f"its {field_name} is {getattr(bundle, field_name)!r}")
+    for name in (*bundle.inputs, *bundle.tasks):
+        if not re.fullmatch(NAME_PATTERN, name):
+            raise ValueError(f"{name!r} is not a name of an input or a task")
+    # a model is hashed when it is opened: no other file may pass for one, nor may one have a format of its own
+    if "fp32" not in bundle.models or not bundle.models.items() <= MODEL_FILES.items():
+        raise ValueError(
+            f"its models are {bundle.models}, and a bundle has fp32, and may have others, of {MODEL_FILES}"
+        )
+
+
 def _input(entry: Mapping[str, Any]) -> BundleInput:
+    for key in ("column", "modality"):
+        if not isinstance(entry[key], str):
+            raise ValueError(f"the {key} of an input is {entry[key]!r}")
     tensors = (TensorSpec(spec["name"], spec["dtype"], tuple(spec["axes"])) for spec in entry["tensors"])
     return BundleInput(entry["column"], entry["modality"], tuple(tensors))
 

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 
 from encoders.preprocessing import save_preprocessor
-from export.bundle import PARITY_FILE, Bundle, BundleInput, new_bundle, seal_bundle
+from export.bundle import MODEL_FILES, PARITY_FILE, Bundle, BundleInput, new_bundle, seal_bundle
 from export.card import model_card
 from export.golden import write_golden
 from export.golden_media import write_media
 from export.parity import Batch, check_parity, invented_batch
-from export.precisions import MODEL_FILES, PrecisionMaker, wanted_precisions
+from export.precisions import PrecisionMaker, wanted_precisions
 from export.rows import ReadRows, input_columns, read_spread_rows
 from export.sources import check_manifest
 from export.to_onnx import to_onnx

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,13 @@ def read_golden_outputs(bundle: Bundle, precision: str) -> dict[str, np.ndarray]
     """The raw outputs in a smaller precision.
 
     Raises:
-        BundleError: if the bundle has none.
+        BundleError: if the bundle has none, or one is no array of numbers.
     """
     found = {}
     for name in bundle.files:
         file = name.removeprefix(f"golden/{precision}/")
         if file != name and file.endswith(".npy"):
-            found[file.removesuffix(".npy")] = np.load(bundle.path(name), allow_pickle=False)
+            found[file.removesuffix(".npy")] = _load(bundle.path(name))
     if not found:
         raise BundleError(f"{bundle.folder} has no golden answers in {precision}; export it again")
     return found
@@ -67,7 +68,7 @@ def read_golden(bundle: Bundle) -> tuple[dict[str, np.ndarray], dict[str, np.nda
     """The feed ``<input>.<tensor>``, the raw outputs, and the answers of each task.
 
     Raises:
-        BundleError: if the bundle has none.
+        BundleError: if the bundle has none, or one is no array of numbers.
     """
     found: dict[str, dict[str, np.ndarray]] = {INPUTS: {}, OUTPUTS: {}}
     for name in bundle.files:
@@ -107,10 +108,12 @@ def _load(path: Path) -> np.ndarray:
                 np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             )
             shape, _, dtype = read_header(file)
-            if dtype.hasobject or prod(shape) * dtype.itemsize != path.stat().st_size - file.tell():
+            if prod(shape) * dtype.itemsize != path.stat().st_size - file.tell():
                 raise ValueError(f"{dtype} {list(shape)} is not what the file holds")
+            if dtype.kind not in "biuf" or not shape:
+                raise ValueError(f"{dtype} {list(shape)} are no numbers of records")
         return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, TokenError, MemoryError, RecursionError) as error:  # NumPy parses headers as Python
         raise BundleError(f"{path} is no array that can be read ({error}); export it again") from error
 
 

@@ -5,13 +5,12 @@ They are in a bundle only where its maker asked for them: photos, voices and tex
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from encoders.preprocessing import Preprocessor, UnreadableValueError, load_preprocessor
+from encoders.preprocessing import Preprocessor, UnreadableValueError
 from export.bundle import Bundle
 from multimodal.media import media_path
 from multimodal.records import InputReader, Records, is_missing
@@ -54,17 +53,21 @@ def _raw(value: Any, reader: InputReader, records: Records, row: int) -> tuple[b
     )
 
 
-def media_problems(bundle: Bundle, feed: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Values of which this machine's preprocessing makes other arrays than the golden ones, one line each."""
-    load = cache(lambda name: _load(bundle, name))
+def media_problems(
+    bundle: Bundle, feed: Mapping[str, np.ndarray], preprocessors: Mapping[str, Preprocessor]
+) -> Iterator[str]:
+    """Values of which this machine's preprocessing makes other arrays than the golden ones, one line each.
+
+    Args:
+        feed: the golden records; the graph takes it.
+        preprocessors: of the inputs that are checked.
+    """
     for file in bundle.files:
         match = _NAME.fullmatch(file)
-        if match is None or match[2] not in bundle.inputs:
+        if match is None or match[2] not in preprocessors:
             continue
         number, name = int(match[1]), match[2]
-        preprocess = load(name)
-        if preprocess is None:
-            continue
+        preprocess = preprocessors[name]
         content = bundle.path(file).read_bytes()
         try:
             arrays = preprocess(content.decode() if preprocess.modality == "text" else content)
@@ -77,14 +80,6 @@ def media_problems(bundle: Bundle, feed: Mapping[str, np.ndarray]) -> Iterator[s
                     f"{bundle.folder}: {file} is preprocessed to other {key} than where the bundle was written; "
                     "compare the versions of Pillow, tokenizers, soundfile and soxr with those in bundle.json"
                 )
-
-
-def _load(bundle: Bundle, name: str) -> Preprocessor | None:
-    """The preprocessor of an input; None where it is a plug-in, which a check does not run."""
-    try:
-        return load_preprocessor(bundle.folder / "inputs" / name, allow_plugins=())
-    except LookupError:
-        return None
 
 
 def _close(array: np.ndarray, golden: np.ndarray, number: int) -> bool:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
 from encoders.preprocessing import Preprocessor, load_preprocessor
@@ -31,7 +32,7 @@ def load_input(bundle: Bundle, name: str, allow_plugins: Collection[str]) -> Pre
     folder, declared = bundle.folder / "inputs" / name, bundle.inputs[name].tensors
     try:
         preprocessor = load_preprocessor(folder, allow_plugins=allow_plugins)
-    except (ValueError, TypeError, OSError) as error:  # a LookupError says what to install
+    except (ValueError, TypeError, OSError, RecursionError) as error:  # a LookupError says what to install
         raise BundleError(f"{folder} cannot be used ({error}); export it again") from error
     if tuple(preprocessor.tensors) != declared:
         raise BundleError(f"{folder} gives {tuple(preprocessor.tensors)}, and the bundle declares {declared}; "
@@ -39,15 +40,21 @@ def load_input(bundle: Bundle, name: str, allow_plugins: Collection[str]) -> Pre
     return preprocessor
 
 
-def load_decoding(bundle: Bundle, task: str) -> Decoding:
+def load_decoding(bundle: Bundle, task: str, width: int) -> Decoding:
     """What turns the task's raw outputs into answers.
 
+    Args:
+        width: of the outputs.
+
     Raises:
-        BundleError: if its description cannot be used.
+        BundleError: if its description cannot be used, or is one of other outputs.
     """
+    content = bundle.read_json(f"tasks/{task}.json")
     try:
-        return decoding_from_config(bundle.read_json(f"tasks/{task}.json")["decoding"])
-    except (KeyError, TypeError, LookupError, AttributeError) as error:
+        decoding = decoding_from_config(content["decoding"])
+        decoding.predictions(np.zeros((1, width), np.float32))
+        return decoding
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise BundleError(f"{bundle.folder}: tasks/{task}.json cannot be used ({error}); export it again") from error
 
 

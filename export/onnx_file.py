@@ -15,6 +15,10 @@ MAX_DEPTH = 16
 """Graphs inside graphs (If, Loop); each is three messages deep."""
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Of operators that onnxruntime brings itself."""
+_COMPILED = b"EPContext"
+"""Of com.microsoft: holds, or names a file with, what a device's library compiled; it would run unseen."""
+_MAX_AXES = 64
+"""Of a tensor; real ones have a handful, and the product of a million takes minutes."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EXTERNAL = 1  # TensorProto.DataLocation
 # bytes of a value by TensorProto.DataType: float 1, uint8 2, int8 3, uint16 4, int16 5, int32 6, int64 7, bool 9,
@@ -45,6 +49,8 @@ def check_onnx_file(path: Path) -> None:
                 raise _RefusedError("it has sparse weights, which no export writes")
             elif kind in ("node", "opset"):
                 _check_domain(message, 7 if kind == "node" else 1)
+            if kind == "node" and any(field == 4 and value == _COMPILED for field, _, value in _fields(message)):
+                raise _RefusedError("it holds what was compiled for one device (EPContext), which no export writes")
     except (_RefusedError, IndexError, ValueError) as error:
         raise BundleError(f"{path} is refused: {error}; export it again") from error
 
@@ -114,6 +120,8 @@ def _check_tensor(data: memoryview) -> None:
         if field == _TENSOR_TYPE and isinstance(value, int):
             kind = value
         has_raw |= field == _TENSOR_RAW
+    if len(dims) > _MAX_AXES:
+        raise _RefusedError(f"a tensor says that it has {len(dims)} axes")
     least = prod(dims) * (_WIDTHS.get(kind, 0.5) if has_raw else 0.5)  # two values of four bits share a byte
     if least > len(data) + 1:
         raise _RefusedError(f"a tensor says that its shape is {dims[:8]}, and {len(data)} bytes of it are there")

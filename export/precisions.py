@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from export.bundle import MODEL_FILES
 from export.gate import GATE_ROWS, Judge, report_lines
 from export.golden import write_golden_outputs
 from export.half import to_half
@@ -20,7 +21,6 @@ from multimodal.decoding import Decoding
 from multimodal.records import InputReader, Records
 from multimodal.targets import TargetReader
 
-MODEL_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 CALIBRATION_ROWS = 128
 """Records that give int8 the ranges of its activations, spread over their table."""
 

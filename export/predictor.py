@@ -49,7 +49,9 @@ class Predictor:
         """ "fp32", "fp16" or "int8": of the model that answers."""
         self.device = session_device(session)
         """ "cpu" or "cuda": where the model really runs."""
-        self.decodings: dict[str, Decoding] = {task: load_decoding(bundle, task) for task in bundle.tasks}
+        self.decodings: dict[str, Decoding] = {
+            task: load_decoding(bundle, task, self.output_width(task)) for task in bundle.tasks
+        }
         self._preprocessors = dict(preprocessors)
         self._readers = {
             name: InputReader(name, entry.column, self._preprocessors[name]) for name, entry in bundle.inputs.items()

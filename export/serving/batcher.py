@@ -121,7 +121,8 @@ class MicroBatcher(Generic[Item, Result]):
                     batch[0].answer.set_exception(error)
                 return
             for waiting in batch:
-                await self._answer([waiting])
+                if not waiting.answer.done():
+                    await self._answer([waiting])
             return
         for waiting, result in zip(batch, results, strict=True):
             if not waiting.answer.done():

@@ -32,8 +32,22 @@ class _Refused:
         """Nobody waits."""
 
 
+class _Peer:
+    """A transport that drops what is written after its end, as asyncio's own does; uvloop's raises RuntimeError."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.close = transport.close
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        """Sends it, where anybody is there."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request's head is larger or slower than any honest one.
+    """Closes a connection whose request's head is larger or slower than any honest one, or whose trailers are.
 
     Where the server is full, a POST is refused here: to take it as far as the application would cost a fifth of a
     millisecond, and under three times the load that is a fifth of all answers.
@@ -45,25 +59,25 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, gate: Gate, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._gate = gate
-        self._head_bytes = 0
         self._in_head = True
         self._head_timer: TimerHandle | None = None
+        self._overhead = 0
+        """Bytes since the last end of a head and the last piece of a body: of a head, or of trailers."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Starts the clock of the first head."""
         super().connection_made(transport)
+        self.transport = _Peer(transport)  # type: ignore[assignment]
         self._start_clock()
 
     def data_received(self, data: bytes) -> None:
-        """Counts what belongs to a head that does not end."""
+        """Counts what belongs to a head, or to trailers, that do not end."""
+        self._overhead += len(data)
         super().data_received(data)
-        if not self._in_head:
-            self._head_bytes = 0
-            return
-        self._start_clock()  # not before: nearly every head comes whole
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"The head of the request has more than {MAX_HEAD_BYTES} bytes.")
+        if self._in_head:
+            self._start_clock()  # not before: nearly every head comes whole
+        if self._overhead > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The head of the request, or its end, has more than {MAX_HEAD_BYTES} bytes.")
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -73,6 +87,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The head is there."""
         self._in_head = False
+        self._overhead = 0
         self._stop_clock()
         is_busy = self.cycle is not None and not self.cycle.response_complete
         if is_busy or self.parser.get_method() != b"POST" or not self.parser.should_keep_alive():
@@ -80,12 +95,24 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         refusal = self._gate.refusal()
         if refusal is None:
-            super().on_headers_complete()
-            self.loop.call_soon(self._gate.passed)  # after the first step of the application, which counts it
+            try:
+                super().on_headers_complete()  # raises for an address that is none
+            finally:
+                self.loop.call_soon(self._gate.passed)  # after the first step of the application, which counts it
             return
         self.cycle = _Refused()  # type: ignore[assignment]
         self.transport.write(refusal)
         self.on_response_complete()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of the head; those of trailers are nobody's."""
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body."""
+        self._overhead = 0
+        super().on_body(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end."""

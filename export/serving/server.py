@@ -95,17 +95,18 @@ def _uninterrupted() -> Iterator[None]:
     A flood of requests to be refused would else interrupt the model at each of them: on one core that cost a tenth of
     its answers (benchmarks/serving.md).
     """
-    if not hasattr(os, "SCHED_BATCH"):
-        yield
-        return
-    before = os.sched_getscheduler(0)
-    with suppress(OSError):  # a sandbox may forbid it
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    changed = False
+    if hasattr(os, "SCHED_BATCH"):
+        with suppress(OSError):  # a sandbox may forbid it
+            changed = os.sched_getscheduler(0) == os.SCHED_OTHER  # another one was chosen by who started the process
+            if changed:
+                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     try:
         yield
     finally:
-        with suppress(OSError):
-            os.sched_setscheduler(0, before, os.sched_param(0))
+        if changed:
+            with suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def _listen(settings: Settings) -> socket.socket:

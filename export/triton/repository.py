@@ -6,8 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from export.bundle import Bundle, new_bundle, read_bundle
-from export.loading import choose_precision
-from export.session import open_session
+from export.loading import choose_precision, load_session
 from export.triton.configs import Message, answer_config, ensemble_config, graph_config, preprocess_config
 from export.triton.pbtxt import to_pbtxt
 from export.triton.stages import Preprocessing
@@ -55,7 +54,7 @@ def write_triton_repository(
             raise ValueError(f"{name} is {value}; give at least 1")
     bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
     model = bundle.path(bundle.models[choose_precision(bundle, precision, "cpu")])
-    widths = {output.name: int(output.shape[-1]) for output in open_session(model, device="cpu").get_outputs()}
+    widths = {output.name: int(output.shape[-1]) for output in load_session(bundle, model, device="cpu").get_outputs()}
     blank = Preprocessing(bundle.folder, allow_plugins).blank_shapes()
     own = re.sub(r"[^A-Za-z0-9_-]", "_", bundle.name) or "model"  # a job may be called anything, a folder may not
     names = {"ensemble": own} | {part: f"{own}_{part}" for part in ("preprocess", "graph", "answer")}

@@ -10,7 +10,6 @@ from exported import StubRun
 from PIL import Image
 
 import export.exporter as exporter
-import export.golden_media as golden_media
 from export import Bundle, export_bundle, verify_bundle
 
 
@@ -58,11 +57,6 @@ def test_a_golden_file_that_cannot_be_read_is_a_problem(with_media: Path) -> Non
 def test_a_plug_in_is_not_loaded_to_check_golden_media(with_media: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rewrite(with_media, "inputs/photo/preprocess.json", {"kind": "satellite/v1", "distribution": "satellite-encoders"})
     assert verify_bundle(with_media) == []
-
-
-def test_nothing_is_loaded_where_there_are_no_golden_media(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(golden_media, "load_preprocessor")
-    assert verify_bundle(bundle.folder) == []
 
 
 def test_there_are_no_media_of_invented_records(run: StubRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

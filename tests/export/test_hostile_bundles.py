@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper
 
 from export import BundleError, Predictor, verify_bundle
 from export.onnx_file import check_onnx_file
+from export.triton import write_triton_repository
 
 
 def refused(folder: Path, message: str) -> None:
@@ -54,6 +56,15 @@ def no_operator(model: onnx.ModelProto) -> None:
     model.graph.node[0].op_type = "DeleteFiles"
 
 
+def many_axes(model: onnx.ModelProto) -> None:
+    model.graph.initializer[0].dims[:] = [2**62] * 300_000
+
+
+def compiled(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain = "com.microsoft"
+    model.graph.node[0].op_type = "EPContext"
+
+
 def sparse(model: onnx.ModelProto) -> None:
     values = helper.make_tensor("sparse", TensorProto.FLOAT, [1], [1.0])
     indices = helper.make_tensor("indices", TensorProto.INT64, [1], [0])
@@ -77,6 +88,8 @@ def hidden(model: onnx.ModelProto) -> None:
         (hidden, "its weights lie in other files"),
         (oversized, "a tensor says that its shape is"),
         (unknown, "it wants operators of 'evil.example'"),
+        (many_axes, "a tensor says that it has 300000 axes"),
+        (compiled, r"it holds what was compiled for one device \(EPContext\)"),
         (sparse, "it has sparse weights"),
         (no_operator, "onnxruntime refuses it"),
     ],
@@ -84,6 +97,12 @@ def hidden(model: onnx.ModelProto) -> None:
 def test_a_model_that_wants_more_than_a_model_may_is_refused(copied: Path, change: Any, message: str) -> None:
     changed_model(copied, change)
     refused(copied, message)
+
+
+def test_a_model_that_wants_more_gets_no_triton_repository(copied: Path, tmp_path: Path) -> None:
+    changed_model(copied, external)
+    with pytest.raises(BundleError, match="its weights lie in other files"):
+        write_triton_repository(copied, tmp_path / "models")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +136,7 @@ def test_graphs_without_end_are_refused(tmp_path: Path) -> None:
         check_onnx_file(tmp_path / "model.onnx")
 
 
+PLUG_IN = {"kind": "os:system", "distribution": "evil"}
 PICKLE = np.array([{"a": 1}], dtype=object)
 
 
@@ -136,17 +156,50 @@ def test_an_array_that_says_it_is_huge_is_not_made(copied: Path) -> None:
     assert "price.npy is no array that can be read" in problem
 
 
+def npy(header: str, data: bytes = b"") -> bytes:
+    """A file of an array with that header."""
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode() + data
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        npy("(" * 5000),
+        npy("-" * 9000 + "1"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': ((1,\n"),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (), }\n", bytes(4)),
+        npy("{'descr': '<U4', 'fortran_order': False, 'shape': (4, 1), }\n", bytes(64)),
+        npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (4, 1), }\n", bytes(16)),
+    ],
+)
+@pytest.mark.parametrize("name", ["golden/outputs/price.npy", "golden/inputs/text.present.npy"])
+def test_what_is_no_array_of_numbers_is_a_problem(copied: Path, name: str, content: bytes) -> None:
+    rewrite(copied, name, content)
+    (problem,) = verify_bundle(copied)
+    assert "is no array that can be read" in problem
+
+
+def test_golden_outputs_of_another_shape_are_a_difference(copied: Path) -> None:
+    rewrite(copied, "golden/outputs/color.npy", np.zeros(4, np.float32))
+    (problem,) = verify_bundle(copied)
+    assert "color of the golden records differs by inf" in problem
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("inputs/photo/preprocess.json", {"kind": "os:system", "distribution": "evil"}, "pip install|allow_plugins"),
+        ("inputs/photo/preprocess.json", PLUG_IN, "pip install|allow_plugins"),
         ("inputs/photo/preprocess.json", {"kind": "image", "size": 10**9}, "and the bundle declares"),
         ("inputs/photo/preprocess.json", {"kind": "image", "size": "x"}, "cannot be used"),
         ("inputs/photo/preprocess.json", [], "cannot be used"),
         ("inputs/text/tokenizer.json", b"\x80\x04cos\nsystem\n.", "cannot be used"),
         ("tasks/color.json", {"decoding": {"kind": "os.system"}}, r"tasks/color\.json cannot be used"),
         ("tasks/color.json", {"decoding": {"kind": "softmax", "surprise": 1}}, r"tasks/color\.json cannot be used"),
+        ("tasks/color.json", {"decoding": {"kind": "softmax", "labels": ["red"]}}, r"tasks/color\.json cannot be used"),
+        ("tasks/color.json", {"decoding": {"kind": "softmax", "labels": 3}}, r"tasks/color\.json cannot be used"),
         ("tasks/color.json", [], r"tasks/color\.json cannot be used"),
+        ("inputs/photo/preprocess.json", b"[" * 100_000, "cannot be used"),
         ("tasks/color.json", b"\x80\x04cos\nsystem\n.", r"tasks/color\.json is not JSON"),
     ],
 )
@@ -154,6 +207,8 @@ def test_a_description_that_cannot_be_used_is_refused(copied: Path, name: str, c
     rewrite(copied, name, content)
     with pytest.raises((BundleError, LookupError), match=message):
         Predictor.load(copied, device="cpu")
+    if content != PLUG_IN:  # which a check does not run
+        assert any(re.search(message, problem) for problem in verify_bundle(copied))
 
 
 @pytest.mark.parametrize(
@@ -174,14 +229,40 @@ def test_golden_records_and_reports_that_cannot_be_used_are_problems(
     assert any(message in problem for problem in verify_bundle(copied))
 
 
-@pytest.mark.parametrize("changes", [{"models": {"fp32": "../model.onnx"}}, {"models": {"fp32": "/etc/passwd"}}])
-def test_a_model_outside_is_refused(copied: Path, changes: dict[str, Any]) -> None:
-    edit(copied, changes)
-    with pytest.raises(BundleError, match="the bundle lists no"):
-        Predictor.load(copied)
+@pytest.mark.parametrize(
+    "models",
+    [
+        {"fp32": "../model.onnx"},
+        {"fp32": "/etc/passwd"},
+        {"fp32": "model.ort"},
+        {"fp32": "model.onnx", "bf16": "inputs/text/tokenizer.json"},
+        {"fp32": "model.onnx", "int8": "tasks/color.json"},
+        {"int8": "model.int8.onnx"},
+        {},
+    ],
+)
+def test_no_other_file_passes_for_a_model(copied: Path, models: dict[str, str]) -> None:
+    edit(copied, {"models": models})
+    refused(copied, "a bundle has fp32, and may have others, of")
 
 
-@pytest.mark.parametrize("changes", [{"models": {"fp32": 3}}, {"tasks": {"color": []}}, {"name": 3}])
+def test_a_model_that_is_not_there_is_refused(copied: Path) -> None:
+    edit(copied, {"models": {"fp32": "model.onnx", "int8": "model.int8.onnx"}})
+    refused(copied, r"the bundle lists no model\.int8\.onnx")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"models": {"fp32": 3}},
+        {"tasks": {"color": []}},
+        {"name": 3},
+        {"opset": "x"},
+        {"embedding": "yes"},
+        {"inputs": {"text": {"column": ["a"], "modality": "text", "tensors": []}}},
+        {"inputs": {"text": {"column": "a", "modality": 3, "tensors": []}}},
+    ],
+)
 def test_a_description_of_other_types_is_refused(copied: Path, changes: dict[str, Any]) -> None:
     edit(copied, changes)
     with pytest.raises(BundleError, match=r"bundle\.json cannot be used"):

@@ -273,3 +273,11 @@ def test_a_precision_is_part_of_what_is_hashed(several: Bundle) -> None:
     read = read_bundle(several.folder)
     report = read.read_json("parity.json")["models"]["model.int8.onnx"]
     assert report["sha256"] == read.files["model.int8.onnx"].sha256
+
+
+def test_a_pickle_in_the_place_of_a_precisions_answers_is_not_opened(several: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(several.folder, tmp_path / "bundle"))
+    np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    rewrite(folder, "golden/int8/price.npy", (tmp_path / "pickle.npy").read_bytes())
+    (problem,) = verify_bundle(folder)
+    assert "price.npy is no array that can be read (object [1] is not what the file holds)" in problem

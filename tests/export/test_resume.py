@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from export import Bundle, Predictor, answers, write_predictions
+from export import Bundle, Predictor, answer_files, answers, write_predictions
 from export.answer_files import ResumeError
 from multimodal.records import ManifestError
 
@@ -123,6 +123,25 @@ def test_a_failure_keeps_what_there_is_only_where_it_may_be_resumed(
         with pytest.raises(RuntimeError, match="on purpose"):
             write_predictions(predictor, thirty, tmp_path / "o.csv", batch_size=4, complain=fail, resume=resume)
         assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+@pytest.mark.parametrize("error", [OSError("the disk is full"), KilledError()])
+def test_answers_outlive_a_table_that_cannot_be_written(
+    predictor: Predictor, thirty: Path, tmp_path: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(lines: Path, out: Path, columns: Any) -> None:
+        out.write_bytes(b"half a table")
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(answer_files, "_to_parquet", fail)
+        with pytest.raises(type(error)):
+            write_predictions(predictor, thirty, tmp_path / "o.parquet", resume=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".o.parquet.partial", ".o.parquet.progress.json"]
+    monkeypatch.setattr(predictor, "run", None)  # nothing is answered twice
+    assert write_predictions(predictor, thirty, tmp_path / "o.parquet", resume=True) == (1, 30)
+    assert len(pd.read_parquet(tmp_path / "o.parquet")) == 30
+    assert [path.name for path in tmp_path.iterdir()] == ["o.parquet"]
 
 
 def test_what_cannot_be_resumed_or_written_is_refused(predictor: Predictor, tmp_path: Path) -> None:

@@ -122,6 +122,25 @@ def test_one_failure_leaves_the_others_their_answers(thread: ThreadPoolExecutor)
     assert run(thread, scenario, answer=answer) == [[1, 2, 3], [1], [2], [3]]
 
 
+def test_after_a_failure_nobody_is_answered_who_has_left(thread: ThreadPoolExecutor) -> None:
+    fails = threading.Event()
+
+    def answer(items: list[int]) -> list[int]:
+        if len(items) > 1:
+            fails.wait(20)
+            raise ArithmeticError("on purpose")
+        return items
+
+    async def scenario(batcher: MicroBatcher[int, int]) -> None:
+        gone, wanted = batcher.submit(1), batcher.submit(2)
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        fails.set()
+        assert await wanted == 2
+
+    assert run(thread, scenario, answer=answer) == [[1, 2], [2]]
+
+
 def test_what_is_large_does_not_make_others_as_large(
     thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

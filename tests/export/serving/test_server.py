@@ -1,8 +1,10 @@
 """The command: a process that listens, drains and ends."""
 
 import json
+import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ import pytest
 from server_process import Running
 
 from export.serving import protocol
-from export.serving.server import serve
+from export.serving.server import _uninterrupted, serve
 from export.serving.settings import Settings
 
 
@@ -144,6 +146,75 @@ def test_an_endless_head_is_cut_off(running: Running) -> None:
         else:
             assert connection.recv(100).startswith(b"HTTP/1.1 400")
     assert protocol.MAX_HEAD_BYTES < 100 * 4096
+
+
+def test_addresses_that_are_none_take_no_place_in_the_queue(bundle: Any) -> None:
+    server = Running(bundle.folder, "--max-queue", "2")
+    try:
+        server.wait_until_ready()
+        for address in ("http:///x", "http://", "http://a:99999999/"):
+            with server.connect() as connection:
+                connection.sendall(request(address))
+                assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        with server.connect() as connection:
+            connection.sendall(request("/predict", b'{"text": "red"}'))
+            assert answer(connection)[0] == 200
+    finally:
+        assert server.stop()[0] == 0
+
+
+@pytest.mark.parametrize("line", [b"", b"\r\na: "])
+def test_endless_trailers_are_cut_off(running: Running, line: bytes) -> None:
+    running.wait_until_ready()
+    head = b"POST /nothing HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with running.connect() as connection:
+        connection.sendall(head + b"1\r\nx\r\n0\r\na: ")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            connection.sendall((line + b"a" * 4096) * 10_000)
+
+
+def test_a_short_trailer_harms_nothing(running: Running) -> None:
+    running.wait_until_ready()
+    body = b'{"text": "red"}'
+    head = request("/predict").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+    with running.connect() as connection:
+        connection.sendall(head + b"%x\r\n%b\r\n0\r\nContent-Type: text/plain\r\n\r\n" % (len(body), body))
+        assert answer(connection)[0] == 200
+        connection.sendall(request("/predict", body))
+        assert answer(connection)[0] == 200
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a scheduler of Linux")
+@pytest.mark.parametrize(("before", "changes"), [(0, [3, 0]), (1, []), (5, [])])  # other, real-time, idle; 3 is batch
+def test_only_the_ordinary_scheduler_is_changed_and_comes_back(
+    before: int, changes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(os, "sched_getscheduler", lambda process: before)
+    monkeypatch.setattr(os, "sched_setscheduler", lambda process, policy, parameters: found.append(policy))
+    with _uninterrupted():
+        pass
+    assert found == changes
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="a scheduler of Linux")
+def test_a_sandbox_may_forbid_to_ask_for_the_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbid(*_: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_getscheduler", forbid)
+    with _uninterrupted():
+        pass
+
+
+def test_senders_who_leave_before_their_answer_leave_no_traceback(running: Running) -> None:
+    running.wait_until_ready()
+    at_once = struct.pack("ii", 1, 0)  # a reset, not an end
+    for _ in range(100):
+        with running.connect() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            connection.sendall(request("/predict", b'{"text": "red"}') * 4)
+    assert running.stop() == (0, "")
 
 
 def test_what_is_no_http_is_refused(running: Running) -> None:
