@@ -18,6 +18,7 @@ OnError = Literal["raise", "return"]
 LOOK_AHEAD = 3
 """Batches that are read ahead where all of a table is answered."""
 _MOST_READERS = 8
+_MAX_REASON = 500  # characters of what onnxruntime says
 
 
 def answer_batches(
@@ -37,18 +38,22 @@ def answer_batches(
 
     Raises:
         RecordError: for the first bad record of a window, if ``on_error`` is "raise".
+        Exception: of ``answer``, where it answers none of a batch of several: that is no record's fault.
     """
     size = batch_size * (look_ahead + 1)
     if isinstance(source.rows, Sized):
         size = min(size, max(1, len(source.rows)))
+    first = 0
     with _readers(size) as pool:
         for window in _windows(source, size, pool, ahead=look_ahead > 0):
-            for sample in window:
-                if isinstance(sample, RecordError) and on_error == "raise":
-                    raise sample
-            answers = _answer_window(window, answer, batch_size)
+            if on_error == "raise":
+                _raise_first(window)
+            answers = _answer_window(window, answer, batch_size, first)
+            if on_error == "raise":
+                _raise_first(answers)
             for start in range(0, len(answers), batch_size):
                 yield answers[start : start + batch_size]
+            first += len(window)
 
 
 def length_key(sample: Sample) -> tuple[int, ...]:
@@ -57,10 +62,17 @@ def length_key(sample: Sample) -> tuple[int, ...]:
     return (*(size.bit_length() for size in sizes), *sizes)
 
 
+def _raise_first(found: Sequence[object]) -> None:
+    for entry in found:
+        if isinstance(entry, RecordError):
+            raise entry
+
+
 def _answer_window(
     window: Sequence[Sample | RecordError],
     answer: Callable[[list[Sample]], Sequence[dict[str, Prediction]]],
     batch_size: int,
+    first: int,
 ) -> list[Answer]:
     answers: list[Any] = list(window)  # errors stay where they are
     good = [(row, sample) for row, sample in enumerate(window) if not isinstance(sample, RecordError)]
@@ -68,9 +80,27 @@ def _answer_window(
         good.sort(key=lambda entry: length_key(entry[1]))
     for start in range(0, len(good), batch_size):
         batch = good[start : start + batch_size]
-        for (row, _), given in zip(batch, answer([sample for _, sample in batch]), strict=True):
+        numbered = [(first + row, sample) for row, sample in batch]
+        for (row, _), given in zip(batch, _answer_batch(numbered, answer), strict=True):
             answers[row] = given
     return answers
+
+
+def _answer_batch(
+    batch: Sequence[tuple[int, Sample]], answer: Callable[[list[Sample]], Sequence[dict[str, Prediction]]]
+) -> list[Answer]:
+    """Answers of records by their numbers; where the model fails, of each by itself, so that one spoils no other's."""
+    try:
+        return list(answer([sample for _, sample in batch]))
+    except Exception as error:  # onnxruntime's own have no base class in common
+        if len(batch) == 1:
+            problem = RecordError(batch[0][0], None, f"cannot be answered: {str(error)[:_MAX_REASON]}")
+            problem.__cause__ = error
+            return [problem]
+        alone = [_answer_batch([entry], answer)[0] for entry in batch]
+        if all(isinstance(found, RecordError) for found in alone):
+            raise
+        return alone
 
 
 def _windows(

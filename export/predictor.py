@@ -161,7 +161,7 @@ class Predictor:
 
         Raises:
             RecordError: for a value that is given but cannot be used, for a record of which every input is
-                missing, and for a key that is no input.
+                missing, for a key that is no input, and for a record that the model cannot answer with finite numbers.
             ManifestError: if a manifest has none of the inputs' columns, or misspells one.
         """
         batches = self.predict_batches(records, batch_size=batch_size, on_error=on_error, look_ahead=LOOK_AHEAD)
@@ -230,7 +230,10 @@ class Predictor:
         )
 
     def _answer(self, samples: list[Sample], source: RecordSource) -> list[dict[str, Prediction]]:
-        return self.answers(samples, self.run(flat_feed(stack_inputs(source.readers, samples))))
+        outputs = self.run(flat_feed(stack_inputs(source.readers, samples)))
+        if not all(np.isfinite(values).all() for values in outputs.values()):
+            raise FloatingPointError("no finite answer; its values are beyond what the model can take")
+        return self.answers(samples, outputs)
 
 
 def flat_feed(stacked: Mapping[str, Arrays]) -> dict[str, np.ndarray]:

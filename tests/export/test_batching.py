@@ -67,6 +67,52 @@ def test_the_first_bad_record_is_raised():
         run([5, 4, -1, 3, -1], look_ahead=3, on_error="raise")
 
 
+@pytest.mark.parametrize(("look_ahead", "spoilt"), [(0, 2), (3, 7)])
+def test_a_record_that_the_model_fails_on_costs_no_other_its_answer(look_ahead: int, spoilt: int) -> None:
+    def answer(samples: list[Sample]) -> list[dict[str, Prediction]]:
+        lengths = [len(sample["text"][0]["ids"]) for sample in samples]
+        if ROWS[spoilt] in lengths:
+            raise OSError("out of range")
+        return [{"length": Prediction(value=float(length))} for length in lengths]
+
+    def answers(on_error: Any) -> list[Any]:
+        batches = answer_batches(source(ROWS), answer, batch_size=2, on_error=on_error, look_ahead=look_ahead)
+        return [one for batch in batches for one in batch]
+
+    found = answers("return")
+    problem = found.pop(spoilt)
+    assert isinstance(problem, RecordError)
+    assert (problem.row, problem.reason) == (spoilt, "cannot be answered: out of range")
+    assert [one["length"].value for one in found] == [row for row in ROWS if row != ROWS[spoilt]]
+    with pytest.raises(RecordError, match="cannot be answered: out of range"):
+        answers("raise")
+
+
+def test_a_model_that_answers_none_of_several_is_no_records_fault() -> None:
+    def answer(samples: list[Sample]) -> list[dict[str, Prediction]]:
+        raise OSError("the device is gone")
+
+    with pytest.raises(OSError, match="the device is gone"):
+        list(answer_batches(source(ROWS), answer, batch_size=4, on_error="return", look_ahead=0))
+
+
+def test_an_answer_that_is_not_finite_is_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor.load(bundle.folder)
+    plainly = predictor.run
+
+    def run(feed: Any) -> Any:
+        spoilt = np.array([text.sum() == longest for text in feed["text.attention_mask"]])
+        return {name: np.where(spoilt[:, None], np.nan, values) for name, values in plainly(feed).items()}
+
+    texts = ["red", "red and green and blue", "blue"]
+    longest = max(predictor.read({"text": text})["text"][0]["attention_mask"].sum() for text in texts)
+    monkeypatch.setattr(predictor, "run", run)
+    found = predictor.predict([{"text": text} for text in texts], on_error="return")
+    assert [isinstance(one, RecordError) for one in found] == [False, True, False]
+    assert isinstance(found[1], RecordError)
+    assert found[1].reason == "cannot be answered: no finite answer; its values are beyond what the model can take"
+
+
 def test_at_most_two_windows_are_read():
     taken, before = list[int](), set(threading.enumerate())
 
