@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder, Device
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, BundleFolder, Device
 from multimodal.console import complain, progress_bar, say, show_table
 
 
@@ -15,7 +15,9 @@ def predict(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Takes one line a record: .csv, .jsonl or .parquet.")
     ] = None,
-    inputs: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input; may be repeated.")
+    ] = None,
     image: Annotated[str | None, typer.Option(help="The only image input's file.")] = None,
     text: Annotated[str | None, typer.Option(help="The only text input's text.")] = None,
     audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
@@ -25,6 +27,7 @@ def predict(
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Goes on where a killed process stopped.")] = False,
+    allow_outside: AllowOutside = False,
 ) -> None:
     """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export import Predictor
@@ -48,6 +51,7 @@ def predict(
                 task=task,
                 batch_size=batch_size,
                 complain=complain,
+                allow_outside=allow_outside,
                 resume=resume,
                 advance=advance,
             )

@@ -311,6 +311,16 @@ def test_one_record_is_answered_from_its_inputs(bundle, media):
     assert command("predict", bundle, "--input", "text=blue", torch_free=True).returncode == 0
 
 
+def test_media_outside_the_table_s_folder_are_read_only_where_that_is_allowed(bundle, media, tmp_path):
+    (tmp_path / "far.csv").write_text(f"image,text\n{media / '0.png'},blue\n")
+    arguments = [bundle, "--data", tmp_path / "far.csv", "--out"]
+    refused = command("predict", *arguments, tmp_path / "preds.csv", torch_free=True)
+    assert (refused.returncode, "of predict and explain --allow-outside" in refused.stderr) == (1, True)
+    for name, out in (("predict", "preds.csv"), ("explain", "why")):
+        done = command(name, *arguments, tmp_path / out, "--allow-outside", torch_free=True)
+        assert done.returncode == 0, done.stderr
+
+
 def test_a_bad_record_leaves_the_others_answered_and_exits_with_3(bundle, media, tmp_path):
     rows = pd.read_csv(media / "test.csv")[["image", "text"]]
     rows.loc[1, "image"] = "absent.png"
