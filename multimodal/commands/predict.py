@@ -7,6 +7,7 @@ import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, BundleFolder, Device
 from multimodal.console import complain, progress_bar, say, show_table
+from multimodal.records import RecordError
 
 
 def predict(
@@ -93,7 +94,9 @@ def one_record(predictor: Any, inputs: list[str], single: dict[str, str | None])
 
 
 def _predict_one(predictor: Any, record: dict[str, str]) -> None:
-    answers = predictor.predict([record])[0]
+    answers = predictor.predict([record], on_error="return")[0]
+    if isinstance(answers, RecordError):  # the only record: its number says nothing
+        raise ValueError(answers.reason if answers.input is None else f"{answers.input}: {answers.reason}")
     rows = []
     for task in predictor.tasks:  # the embedding, which is no task, has no line
         prediction = answers[task]

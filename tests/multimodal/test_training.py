@@ -309,6 +309,10 @@ def test_one_record_is_answered_from_its_inputs(bundle, media):
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["task", "color", "price"]
     assert re.search(r"^price\t[-\d.]+ EUR\t$", done.stdout, re.MULTILINE)
     assert command("predict", bundle, "--input", "text=blue", torch_free=True).returncode == 0
+    refused = command("predict", bundle, "--image", "absent.png", torch_free=True)
+    assert (refused.returncode, "error: image: 'absent.png' does not exist, seen from " in refused.stderr) == (1, True)
+    refused = command("predict", bundle, "--input", "txt=blue", torch_free=True)
+    assert "error: has the key 'txt', which is no input; did you mean 'text'?" in refused.stderr
 
 
 def test_media_outside_the_table_s_folder_are_read_only_where_that_is_allowed(bundle, media, tmp_path):
