@@ -67,8 +67,8 @@ def export(
     precisions = dict.fromkeys(["fp32", *(precision or ())])
     if triton_precision not in precisions:
         raise typer.BadParameter(
-            f"--triton-precision is {triton_precision!r}, and the bundle is to hold {', '.join(precisions)}; give one of "
-            f"these, or also --precision {triton_precision}"
+            f"--triton-precision is {triton_precision!r}, and the bundle is to hold {', '.join(precisions)}; give one "
+            f"of these, or also --precision {triton_precision}"
         )
     trained = Run(run)
     if vocabulary is not None:
