@@ -146,6 +146,15 @@ def find_encoder(name: str) -> EncoderInfo:
     return replace(_find(name).info, name=name)
 
 
+def is_registered(name: str) -> bool:
+    """Whether the name is an encoder's own, rather than one that a family (``transformers/*``) takes.
+
+    >>> is_registered("compact/audio"), is_registered("transformers/gpt2")
+    (True, False)
+    """
+    return name in _entries()
+
+
 def _find(name: str) -> _Entry:
     entries = _entries()
     if name in entries:

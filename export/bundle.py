@@ -137,6 +137,10 @@ def read_bundle(folder: str | Path, *, hash_models: bool = True) -> Bundle:
     """
     folder = Path(folder)
     if not (folder / BUNDLE_FILE).is_file():
+        if not folder.is_dir():
+            raise BundleError(f"{folder} is no folder; give that of a bundle, as `multimodal export` writes it")
+        if (folder / "model.safetensors").is_file():
+            raise BundleError(f"{folder} is a run; make a bundle of it with `multimodal export {folder} --out BUNDLE`")
         raise BundleError(
             f"{folder} is not a bundle: it has no {BUNDLE_FILE}, which an export writes last; export it again"
         )

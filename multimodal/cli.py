@@ -2,7 +2,9 @@
 
 import importlib.util
 import sys
+from importlib.metadata import version as version_of
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -16,7 +18,7 @@ from multimodal.commands.predict import predict
 from multimodal.commands.serve import serve
 from multimodal.commands.train import check, demo, evaluate, train
 from multimodal.commands.transfer import rank, transfer_check
-from multimodal.console import complain
+from multimodal.console import complain, say
 from multimodal.records import RecordError
 from multimodal.threads import share_cores
 
@@ -28,6 +30,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        say(f"multimodal-transfer {version_of('multimodal-transfer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Shows the version.")
+    ] = False,
+) -> None:
+    pass
+
+
 for command in (
     demo,
     check,

@@ -9,6 +9,7 @@ from encoders.preprocessing import UnreadableValueError
 
 MAX_QUOTED = 200
 """Characters of a value that an error message repeats."""
+_ALLOWED = "allow others with allow_outside (in a job data.allow_outside, of predict and explain --allow-outside)"
 
 
 def quote(value: object) -> str:
@@ -61,7 +62,7 @@ def _refuse_leaving(text: str) -> None:
         reason = "has '..' in it; media must lie inside the manifest's folder"
     else:
         return
-    raise UnreadableValueError(f"{quote(text)} {reason}, or allow others with allow_outside")
+    raise UnreadableValueError(f"{quote(text)} {reason}, or {_ALLOWED}")
 
 
 def _require_file(text: str, path: Path) -> None:
@@ -83,5 +84,5 @@ def _refuse_link_out(text: str, path: Path, root: Path) -> None:
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise UnreadableValueError(
             f"{quote(text)} leads through a link to a file outside the manifest's folder; copy the file into "
-            "it, or allow others with allow_outside"
+            f"it, or {_ALLOWED}"
         )

@@ -25,6 +25,12 @@ from export.serving.records import check_values, record_of_form, records_of_json
 from export.serving.service import Service
 from export.sources import Sample
 
+HINTS = {
+    404: "; /openapi.json lists what there is, with POST /predict and GET /model among it",
+    405: "; /openapi.json lists what each address takes, such as POST for /predict",
+}
+"""What to do, by status."""
+
 
 def create_app(service: Service) -> ASGIApp:
     """The application: FastAPI's, behind the door."""
@@ -139,7 +145,9 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return refusal(RequestError(error.status_code, f"{request.method[:10]} {request.url.path[:100]!r}: {error.detail}"))
+    hint = HINTS.get(error.status_code, "")
+    reason = f"{request.method[:10]} {request.url.path[:100]!r}: {error.detail}{hint}"
+    return refusal(RequestError(error.status_code, reason))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

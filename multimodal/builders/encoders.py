@@ -5,6 +5,7 @@ from pathlib import Path
 
 from encoders import create_encoder
 from encoders.base import Encoder
+from encoders.registry import is_registered
 from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Task
 from multimodal.embeddings.pairs import evaluation_views
@@ -39,10 +40,7 @@ def build_encoder(name: str, entry: Input, base: Path) -> Encoder:
         ConfigError: if it cannot be built; begins with the input's place in the config.
     """
     assert entry.encoder is not None
-    encoder_name, weights = entry.encoder, entry.weights
-    family, _, folder = encoder_name.partition("/")
-    if folder and ((base / folder).is_dir() or (family == "wordvectors" and (base / folder).is_file())):
-        encoder_name = f"{family}/{(base / folder).resolve()}"
+    encoder_name, weights = _from_base(entry.encoder, base), entry.weights
     if weights not in (None, "default", "pretrained") and (base / str(weights)).exists():
         weights = str((base / str(weights)).resolve())
     try:
@@ -50,6 +48,15 @@ def build_encoder(name: str, entry: Input, base: Path) -> Encoder:
     except (LookupError, ValueError, TypeError, OSError) as error:
         message = error.args[0] if isinstance(error, LookupError) else error  # a LookupError shows its text quoted
         raise ConfigError(f"inputs.{name}: {message}") from error
+
+
+def _from_base(name: str, base: Path) -> str:
+    """The name; a path seen from ``base`` that it ends in is written in full. `compact/audio` is never ./audio."""
+    family, _, path = name.partition("/")
+    if not path or family == "timm" or is_registered(name):
+        return name  # of a model, never of a path
+    is_path = (base / path).is_dir() or (family == "wordvectors" and (base / path).is_file())
+    return f"{family}/{(base / path).resolve()}" if is_path else name
 
 
 def has_random_weights(encoder: Encoder) -> bool:

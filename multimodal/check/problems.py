@@ -1,5 +1,7 @@
 """What `multimodal check` finds, and the tables that it looks at. Never imports torch."""
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,3 +48,26 @@ class Split:
     def problem(self, severity: Severity, message: str, column: str | None = None, row: int | None = None) -> Problem:
         """A problem of this table; ``row`` counts from 0 here."""
         return Problem(severity, self.file, None if row is None else row + 1, column, message)
+
+
+def first_of_each(problems: Sequence[Problem], most: int) -> Iterator[Problem]:
+    """The first problems of each column, and in the place of the others how many they are.
+
+    >>> column = [Problem("error", "train.csv", row, "image", "does not exist") for row in (1, 2, 3, 4)]
+    >>> [(problem.row, problem.message) for problem in first_of_each(column, 2)]
+    [(1, 'does not exist'), (2, 'does not exist'), (None, 'and 2 more of this column; --all shows them')]
+    """
+
+    def place(problem: Problem) -> tuple[Severity, str, str | None]:
+        return problem.severity, problem.file, problem.column
+
+    counts, seen = Counter(map(place, problems)), Counter[tuple[Severity, str, str | None]]()
+    for problem in problems:
+        seen[place(problem)] += 1
+        rest = counts[place(problem)] - most
+        if rest <= 1 or seen[place(problem)] <= most:
+            yield problem
+        elif seen[place(problem)] == most + 1:
+            whose = "this table" if problem.column is None else "this column"
+            message = f"and {rest} more of {whose}; --all shows them"
+            yield Problem(problem.severity, problem.file, None, problem.column, message)

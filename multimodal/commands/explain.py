@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, Table
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, Table
 from multimodal.console import complain, say
 
 
@@ -19,6 +19,7 @@ def explain(
         Path | None, typer.Option(metavar="FILE", help="Where neighbours are looked for; a run knows its own.")
     ] = None,
     neighbors: Annotated[int, typer.Option(min=0, help="Nearest training records named; 0: none.")] = 3,
+    allow_outside: AllowOutside = False,
 ) -> None:
     """What each input, region, word and second contributed to the answers, and the nearest training records."""
     from export import Predictor
@@ -27,14 +28,14 @@ def explain(
     from multimodal.explain.report import explain_table
     from multimodal.records import read_records
 
-    training, allow_outside = None if train is None else read_records(train), False
+    training = None if train is None else read_records(train, allow_outside=allow_outside)
     if (model / BUNDLE_FILE).is_file():
         box = Predictor.load(model).black_box()
     else:
         from multimodal.run import Run
 
         run = Run(model)
-        box, allow_outside = run.black_box(), run.task.data.allow_outside
+        box, allow_outside = run.black_box(), allow_outside or run.task.data.allow_outside
         if training is None and neighbors:
             training = run.training_records()
     records = read_records(data, allow_outside=allow_outside)

@@ -10,8 +10,14 @@ EXIT_NOTHING_DONE, EXIT_USAGE, EXIT_SOME_FAILED = 1, 2, 3
 Config = Annotated[Path, typer.Argument(help="YAML description of the job.", show_default=False)]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training run.", show_default=False)]
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of an exported bundle.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Changes a value of the config.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Changes a value of the config; may be repeated.")
+]
 Table = Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")]
+
+AllowOutside = Annotated[
+    bool, typer.Option("--allow-outside", help="Media may lie outside the table's folder, as data.allow_outside does.")
+]
 
 
 def _device(value: str) -> str:

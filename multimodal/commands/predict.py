@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder, Device
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, BundleFolder, Device
 from multimodal.console import complain, progress_bar, say, show_table
+from multimodal.records import RecordError
 
 
 def predict(
@@ -15,7 +16,9 @@ def predict(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Takes one line a record: .csv, .jsonl or .parquet.")
     ] = None,
-    inputs: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input; may be repeated.")
+    ] = None,
     image: Annotated[str | None, typer.Option(help="The only image input's file.")] = None,
     text: Annotated[str | None, typer.Option(help="The only text input's text.")] = None,
     audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
@@ -25,6 +28,7 @@ def predict(
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Goes on where a killed process stopped.")] = False,
+    allow_outside: AllowOutside = False,
 ) -> None:
     """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export import Predictor
@@ -48,6 +52,7 @@ def predict(
                 task=task,
                 batch_size=batch_size,
                 complain=complain,
+                allow_outside=allow_outside,
                 resume=resume,
                 advance=advance,
             )
@@ -89,7 +94,9 @@ def one_record(predictor: Any, inputs: list[str], single: dict[str, str | None])
 
 
 def _predict_one(predictor: Any, record: dict[str, str]) -> None:
-    answers = predictor.predict([record])[0]
+    answers = predictor.predict([record], on_error="return")[0]
+    if isinstance(answers, RecordError):  # the only record: its number says nothing
+        raise ValueError(answers.reason if answers.input is None else f"{answers.input}: {answers.reason}")
     rows = []
     for task in predictor.tasks:  # the embedding, which is no task, has no line
         prediction = answers[task]

@@ -9,6 +9,9 @@ import typer
 from multimodal.commands.options import EXIT_NOTHING_DONE, Config, Overrides, RunFolder, Table
 from multimodal.console import say, show_folds, show_metrics, show_table
 
+SHOWN = 3
+"""Problems of one column of one table that `check` shows."""
+
 
 def demo(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Takes data, runs and bundle.")] = Path("demo"),
@@ -19,16 +22,24 @@ def demo(
     run_demo(out, say=say)
 
 
-def check(config: Config, overrides: Overrides = None) -> None:
+def check(
+    config: Config,
+    overrides: Overrides = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help=f"Shows every problem, not only the first {SHOWN} of a column.")
+    ] = False,
+) -> None:
     """Validates a config and every file of its data before training. Exit code 1 on errors, 0 with warnings."""
     from multimodal.check.job import check_task
+    from multimodal.check.problems import first_of_each
     from multimodal.config import load_task
 
     task = load_task(config, overrides or ())
     problems = check_task(task, config.resolve().parent)
     if problems:
+        listed = problems if everything else first_of_each(problems, SHOWN)
         columns = ("severity", "file", "row", "column", "problem")
-        shown = [(p.severity, p.file, p.row or "", p.column or "", p.message) for p in problems]
+        shown = [(p.severity, p.file, p.row or "", p.column or "", p.message) for p in listed]
         show_table(columns, shown)
     errors = sum(problem.severity == "error" for problem in problems)
     say(f"{config}: {errors} errors, {len(problems) - errors} warnings")

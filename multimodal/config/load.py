@@ -1,7 +1,9 @@
 """Reading a job description from YAML, with changes from the command line."""
 
 import copy
-from collections.abc import Sequence
+import difflib
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +47,20 @@ def parse_task(values: dict[str, Any], overrides: Sequence[str] = (), *, source:
         lines = []
         for problem in error.errors():
             place = ".".join(str(part) for part in problem["loc"])
-            message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{source}: {place + ': ' if place else ''}{message}")
+            lines.append(f"{source}: {place + ': ' if place else ''}{_reason(problem)}")
         raise ConfigError("\n".join(lines)) from error
+
+
+def _reason(problem: Mapping[str, Any]) -> str:
+    """What is wrong with a value: our own words as they are, the validator's with the value and the nearest choice."""
+    message, given = str(problem["msg"]), problem["input"]
+    if message.startswith("Value error, "):
+        return message.removeprefix("Value error, ")
+    if not isinstance(given, str | int | float | None):
+        return message
+    choices = re.findall("'([^']+)'", message) if problem["type"] == "literal_error" else []
+    near = difflib.get_close_matches(str(given), choices, n=1)
+    return f"is {given!r}; {message[0].lower()}{message[1:]}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

@@ -78,6 +78,14 @@ def test_a_folder_without_bundle_json_is_no_bundle(tmp_path: Path) -> None:
         read_bundle(tmp_path)
 
 
+def test_what_lies_in_the_place_of_a_bundle_is_named(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="absent is no folder; give that of a bundle"):
+        read_bundle(tmp_path / "absent")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(BundleError, match=r"is a run; make a bundle of it with `multimodal export .* --out BUNDLE`"):
+        read_bundle(tmp_path)
+
+
 def test_a_damaged_file_is_refused(copied: Path) -> None:
     content = bytearray((copied / "model.onnx").read_bytes())
     content[len(content) // 2] ^= 1

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -5,8 +6,15 @@ import numpy as np
 import pytest
 
 from encoders import find_encoder
-from multimodal.builders import build_encoders, build_model, build_strategy, head_arguments, sampling_weights
-from multimodal.config import ConfigError, Target, Task, parse_task
+from multimodal.builders import (
+    build_encoder,
+    build_encoders,
+    build_model,
+    build_strategy,
+    head_arguments,
+    sampling_weights,
+)
+from multimodal.config import ConfigError, Input, Target, Task, parse_task
 from multimodal.records import RecordError, read_records
 from multimodal.transfer import Partial
 
@@ -158,3 +166,15 @@ def test_partial_begins_at_the_last_depth_group_unless_the_job_says_another():
         strategy = build_strategy(job, model)
         assert isinstance(strategy, Partial)
         assert strategy.unfreeze_from == start
+
+
+@pytest.mark.parametrize("name", ["compact/audio", "torchvision/resnet18", "timm/test_vit3"])
+def test_a_folder_of_data_that_is_called_like_an_encoder_is_not_taken_for_it(name, tmp_path):
+    (tmp_path / name.partition("/")[2]).mkdir()
+    assert build_encoder("x", Input(encoder=name, weights=None), tmp_path).name == name
+
+
+def test_a_family_takes_the_folder_beside_the_job(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path / 'mine'}")):
+        build_encoder("x", Input(encoder="transformers/mine"), tmp_path)

@@ -371,3 +371,18 @@ def test_a_balanced_sampler_and_adjusted_logits_exclude_each_other_across_tasks(
 )
 def test_settings_of_transfer_out_of_range_are_refused_with_their_place(key, value):
     refused(job(**{key: value}), rf"^config: {key}: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (["train.epochs=two"], "train.epochs: is 'two'; input should be a valid integer"),
+        (["train.epochs=-2"], "train.epochs: is -2; input should be greater than 0"),
+        (["tasks.k.type=clasification"], "tasks.k.type: is 'clasification'; input should be 'classification', "),
+        (["tasks.k.type=clasification"], "; did you mean 'classification'?"),
+        (["tasks.k.type=[a]"], "tasks.k.type: Input should be 'classification', "),
+    ],
+)
+def test_a_wrong_value_is_quoted_beside_what_is_allowed(changes, reason):
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        parse_task({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"k": {}}}, changes)

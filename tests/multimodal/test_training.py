@@ -309,6 +309,20 @@ def test_one_record_is_answered_from_its_inputs(bundle, media):
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["task", "color", "price"]
     assert re.search(r"^price\t[-\d.]+ EUR\t$", done.stdout, re.MULTILINE)
     assert command("predict", bundle, "--input", "text=blue", torch_free=True).returncode == 0
+    refused = command("predict", bundle, "--image", "absent.png", torch_free=True)
+    assert (refused.returncode, "error: image: 'absent.png' does not exist, seen from " in refused.stderr) == (1, True)
+    refused = command("predict", bundle, "--input", "txt=blue", torch_free=True)
+    assert "error: has the key 'txt', which is no input; did you mean 'text'?" in refused.stderr
+
+
+def test_media_outside_the_table_s_folder_are_read_only_where_that_is_allowed(bundle, media, tmp_path):
+    (tmp_path / "far.csv").write_text(f"image,text\n{media / '0.png'},blue\n")
+    arguments = [bundle, "--data", tmp_path / "far.csv", "--out"]
+    refused = command("predict", *arguments, tmp_path / "preds.csv", torch_free=True)
+    assert (refused.returncode, "of predict and explain --allow-outside" in refused.stderr) == (1, True)
+    for name, out in (("predict", "preds.csv"), ("explain", "why")):
+        done = command(name, *arguments, tmp_path / out, "--allow-outside", torch_free=True)
+        assert done.returncode == 0, done.stderr
 
 
 def test_a_bad_record_leaves_the_others_answered_and_exits_with_3(bundle, media, tmp_path):

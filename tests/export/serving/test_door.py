@@ -60,8 +60,11 @@ def test_pages_of_other_sites_and_other_names_are_kept_out(client: TestClient) -
 
 
 def test_what_is_not_there_is_told_as_json(client: TestClient) -> None:
-    assert client.get("/nothing").json() == {"error": "GET '/nothing': Not Found"}
-    assert client.get("/predict").json() == {"error": "GET '/predict': Method Not Allowed"}
+    nowhere, unasked = client.get("/nothing").json()["error"], client.get("/predict").json()["error"]
+    assert nowhere.startswith("GET '/nothing': Not Found; /openapi.json lists what there is")
+    assert unasked.startswith("GET '/predict': Method Not Allowed; /openapi.json lists")
+    assert unasked.endswith("such as POST for /predict")
+    assert {"/predict", "/model"} < client.get("/openapi.json").json()["paths"].keys()
 
 
 def test_metrics_count_requests_batches_and_the_queue(client: TestClient) -> None:

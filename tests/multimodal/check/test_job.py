@@ -12,6 +12,7 @@ import soundfile
 from PIL import Image
 
 from multimodal.check.job import Problem, check_task
+from multimodal.check.problems import first_of_each
 from multimodal.config import Task, parse_task
 
 IMAGE_JOB = {
@@ -429,3 +430,18 @@ def test_a_table_that_no_method_reads_is_an_error(tmp_path):
     (problem,) = check_task(job(data={**IMAGE_JOB["data"], "unlabelled": "test.csv"}), tmp_path)
     assert (problem.severity, problem.file) == ("error", "config")
     assert problem.message.startswith("data.unlabelled is read by transfer.adapt")
+
+
+def test_many_problems_of_one_column_do_not_hide_those_of_another():
+    unreadable = [Problem("error", "train.csv", row, "image", "does not exist") for row in range(1, 241)]
+    other = [Problem("error", "train.csv", 7, "audio", "is empty"), Problem("warning", "val.csv", 1, "image", "same")]
+    shown = list(first_of_each([*unreadable, *other], 3))
+    rest = Problem("error", "train.csv", None, "image", "and 237 more of this column; --all shows them")
+    assert shown == [*unreadable[:3], rest, *other]
+
+
+def test_one_problem_more_than_are_shown_is_shown_rather_than_counted():
+    problems = [Problem("error", "config", None, None, f"{number}") for number in range(4)]
+    assert list(first_of_each(problems, 3)) == problems
+    *_, rest = first_of_each([*problems, problems[0]], 3)
+    assert rest.message == "and 2 more of this table; --all shows them"

@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from multimodal import __version__
+from multimodal.cli import app
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, arguments)
+    return done.exit_code, done.stdout
+
+
+def test_version_is_shown_without_a_command():
+    assert run("--version") == (0, f"multimodal-transfer {__version__}\n")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    rows = "".join(f"absent{number}.png,{'ab'[number % 2]}\n" for number in range(9))
+    (tmp_path / "train.csv").write_text(f"image,kind\n{rows}")
+    job = "data: {train: train.csv}\ninputs: {image: {encoder: compact/image}}\ntasks: {kind: {}}\n"
+    (tmp_path / "job.yaml").write_text(job)
+    return tmp_path / "job.yaml"
+
+
+def test_check_counts_what_repeats_and_shows_it_with_all(config: Path):
+    code, shown = run("check", str(config))
+    lines = shown.splitlines()
+    assert (code, len(lines)) == (1, 6)  # the header, three problems, how many there are more, the sum
+    assert lines[4] == "error\ttrain.csv\t\timage\tand 6 more of this column; --all shows them"
+    assert lines[5] == f"{config}: 9 errors, 0 warnings"
+    code, shown = run("check", str(config), "--all")
+    assert (code, len(shown.splitlines())) == (1, 11)
