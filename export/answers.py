@@ -22,7 +22,7 @@ from export.batching import LOOK_AHEAD, Answer
 from export.bundle import BUNDLE_FILE
 from export.vectors import vector_output
 from multimodal.decoding import Prediction
-from multimodal.records import RecordError, Records, read_records
+from multimodal.records import RecordError, Records, is_missing, read_records
 
 if TYPE_CHECKING:
     from export.predictor import Predictor
@@ -33,6 +33,7 @@ def write_predictions(
     data: Any,
     out: str | Path,
     *,
+    keep: Sequence[str] = (),
     embeddings: str | Path | None = None,
     task: str | None = None,
     batch_size: int = 32,
@@ -51,6 +52,7 @@ def write_predictions(
     Args:
         data: a manifest's path, ``Records`` or a DataFrame.
         out: ``.csv``, ``.jsonl`` or ``.parquet``.
+        keep: columns of the table that come before the answers, as text; an identifier, say.
         embeddings: takes vectors of length 1 as float32 ``[n d]`` (.npy), NaN where a record was not answered.
         task: whose vectors, as ``vector_output`` chooses them.
         complain: is told of each record that was not answered: where, and why.
@@ -66,7 +68,8 @@ def write_predictions(
         ManifestError: if the table cannot be read.
         ResumeError: if the answers were begun with another bundle, table, precision, embeddings or task.
         LookupError, ValueError: if embeddings are asked of a bundle without them, as ``vector_output`` raises them.
-        ValueError: if the file has another suffix, or a table that is no file shall be resumed.
+        ValueError: if the file has another suffix, a table that is no file shall be resumed, or a column to keep is
+            not in the table or called like one of the answers.
     """
     out, vectors = Path(out), None if embeddings is None else Path(embeddings)
     check_format(out)
@@ -74,14 +77,15 @@ def write_predictions(
     if resume and not isinstance(data, str | Path):
         raise ValueError("only the answers to a manifest can be resumed; give the path of one, or leave resume out")
     table = read_records(data, root=root, allow_outside=allow_outside)
-    progress = Progress(out, _job(predictor, data, vectors, output))
+    _check_kept(keep, table, prediction_columns(predictor.tasks))
+    progress = Progress(out, {**_job(predictor, data, vectors, output), "keep": list(keep)})
     if resume:
         progress.restore()
     with ExitStack() as stack:
         files = [
             stack.enter_context(growing(path, progress, keep=resume)) for path in (out, vectors) if path is not None
         ]
-        writer = _Writer(predictor, out, files, progress, output)
+        writer = _Writer(predictor, out, files, progress, output, keep)
         rest = table.subset(range(progress.rows, len(table))) if progress.rows else table
         batches = predictor.predict_batches(rest, batch_size=batch_size, on_error="return", look_ahead=LOOK_AHEAD)
         for batch in batches:
@@ -91,7 +95,7 @@ def write_predictions(
         writer.close()
     if vectors is not None:
         partial_of(vectors).replace(vectors)
-    finish(out, _column_types(predictor.tasks))
+    finish(out, {**dict.fromkeys(keep, "string"), **_column_types(predictor.tasks)})
     progress.forget()
     return progress.failed, progress.rows
 
@@ -100,12 +104,19 @@ class _Writer:
     """Appends batches of answers to the file of lines and, where there is one, that of vectors."""
 
     def __init__(
-        self, predictor: "Predictor", out: Path, files: Sequence[BinaryIO], progress: Progress, output: str | None
+        self,
+        predictor: "Predictor",
+        out: Path,
+        files: Sequence[BinaryIO],
+        progress: Progress,
+        output: str | None,
+        kept: Sequence[str],
     ) -> None:
         self.tasks, self.progress, self.output = predictor.tasks, progress, output
         self.width = 0 if output is None else predictor.output_width(output)
         self.columns = {name: entry.column for name, entry in predictor.inputs.items()}
-        self.is_csv, self.names = out.suffix.lower() == ".csv", prediction_columns(self.tasks)
+        self.kept, self.names = kept, [*kept, *prediction_columns(self.tasks)]
+        self.is_csv = out.suffix.lower() == ".csv"
         self.lines, self.vectors = files[0], files[1:]
         self.files = files
         self.begin = progress.rows
@@ -117,12 +128,14 @@ class _Writer:
 
     def write(self, batch: Sequence[Answer], table: Records, complain: Callable[[str], None] | None) -> None:
         """One batch; ``table`` holds the records from the first one that this process answers."""
-        self.lines.writelines(self._line(answer) for answer in batch)
+        first = self.progress.rows - self.begin
+        for row, answer in enumerate(batch, first):
+            self.lines.write(self._line([_text(table[row].get(name)) for name in self.kept], answer))
         for file in self.vectors:
             vectors = [_vector(answer, self.output, self.width) for answer in batch]
             file.write(np.stack(vectors).astype("<f4").tobytes())
         failed = 0
-        for row, answer in enumerate(batch, self.progress.rows - self.begin):
+        for row, answer in enumerate(batch, first):
             if isinstance(answer, RecordError):
                 failed += 1
                 if complain is not None:
@@ -130,10 +143,10 @@ class _Writer:
                     complain(f"{table.place(row, column)}: {answer.reason}")
         self.progress.note(len(batch), failed, self.files)
 
-    def _line(self, answer: Answer) -> bytes:
+    def _line(self, kept: Sequence[str | None], answer: Answer) -> bytes:
         if self.is_csv:
-            return csv_line(prediction_cells(self.tasks, answer))
-        return json_line(self.names, prediction_values(self.tasks, answer))
+            return csv_line([*(cell or "" for cell in kept), *prediction_cells(self.tasks, answer)])
+        return json_line(self.names, [*kept, *prediction_values(self.tasks, answer)])
 
     def close(self) -> None:
         """Says in the array's header how many rows there are; every header has the same length."""
@@ -185,6 +198,18 @@ def label_text(prediction: Prediction) -> str:
     'new;sale'
     """
     return ";".join(prediction.labels) if prediction.label is None else prediction.label
+
+
+def _check_kept(keep: Sequence[str], table: Records, answers: Sequence[str]) -> None:
+    for name in keep:
+        if name not in table.columns:
+            raise ValueError(f"{name!r} cannot be kept: {table.source} has the columns {', '.join(table.columns)}")
+        if name in answers or list(keep).count(name) > 1:
+            raise ValueError(f"{name!r} cannot be kept: a column of that name is there already; rename it in the table")
+
+
+def _text(cell: Any) -> str | None:
+    return None if is_missing(cell) else str(cell)
 
 
 def _column_types(tasks: Mapping[str, str]) -> dict[str, str]:

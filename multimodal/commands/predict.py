@@ -16,6 +16,10 @@ def predict(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Takes one line a record: .csv, .jsonl or .parquet.")
     ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="COLUMN", help="A column of FILE to put before its answers; may be repeated."),
+    ] = None,
     inputs: Annotated[
         list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input; may be repeated.")
     ] = None,
@@ -48,6 +52,7 @@ def predict(
                 predictor,
                 data,
                 out,
+                keep=keep or (),
                 embeddings=embeddings,
                 task=task,
                 batch_size=batch_size,

@@ -100,3 +100,39 @@ def test_a_multilabel_answer_without_labels_has_empty_cells() -> None:
     assert prediction_cells(tasks, {"tags": Prediction()}) == ["", "", ""]
     both = Prediction(labels=("new", "sale"), probability=0.7)
     assert prediction_cells(tasks, {"tags": both}) == ["new;sale", "0.7", ""]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_columns_of_the_table_come_before_the_answers(
+    predictor: Predictor, media: Path, tmp_path: Path, suffix: str
+) -> None:
+    (media / "ids.csv").write_text("image,text,id,shelf\n0.png,red,007,\nno.png,red,8,\n1.png,,9,top\n")
+    out = tmp_path / f"out.{suffix}"
+    assert write_predictions(predictor, media / "ids.csv", out, keep=["shelf", "id"], batch_size=2) == (1, 3)
+    found = read_records(out)
+    assert found.columns[:3] == ("shelf", "id", "color")
+    assert [str(row["id"]) for row in found.rows] == ["007", "8", "9"]
+    assert [row["shelf"] or None for row in found.rows] == [None, None, "top"]
+    assert [bool(row["error"]) for row in found.rows] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        (["idd"], r"'idd' cannot be kept: records has the columns text, id"),
+        (["id", "id"], r"'id' cannot be kept: a column of that name is there already; rename it in the table"),
+        (["color"], r"'color' cannot be kept: records has the columns"),
+    ],
+)
+def test_a_column_that_cannot_be_kept_is_refused(
+    predictor: Predictor, tmp_path: Path, keep: list[str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        write_predictions(predictor, read_records([{"text": "red", "id": 1}]), tmp_path / "out.csv", keep=keep)
+
+
+def test_a_column_called_like_an_answer_is_not_kept(predictor: Predictor, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'color' cannot be kept: a column of that name is there already"):
+        write_predictions(
+            predictor, read_records([{"text": "red", "color": "red"}]), tmp_path / "o.csv", keep=["color"]
+        )
