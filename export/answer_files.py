@@ -36,15 +36,23 @@ class Progress:
         """Takes up what an earlier process has noted, if there is anything.
 
         Raises:
-            ResumeError: if that was another job.
+            ResumeError: if that was another job, or cannot be read.
         """
         if not self.path.is_file():
             return
-        noted = json.loads(self.path.read_text(encoding="utf-8"))
-        if noted["job"] != self.job:
-            changed = ", ".join(key for key in self.job if noted["job"].get(key) != self.job[key])
+        try:
+            noted = json.loads(self.path.read_text(encoding="utf-8"))
+            job, state = dict(noted["job"]), (int(noted["rows"]), int(noted["failed"]), dict(noted["sizes"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ResumeError(f"{self.path} is damaged ({error!r}); run without resuming, from the start") from error
+        if job != self.job:
+            changed = ", ".join(key for key in self.job if job.get(key) != self.job[key])
             raise ResumeError(f"{self.path} was begun with another {changed}; run it as before, or without resuming")
-        self.rows, self.failed, self.sizes = noted["rows"], noted["failed"], noted["sizes"]
+        self.rows, self.failed, self.sizes = state
+        for name, size in self.sizes.items():
+            part = self.path.with_name(name)
+            if not part.is_file() or part.stat().st_size < size:
+                raise ResumeError(f"{part} lacks answers that {self.path} counts; run without resuming, from the start")
 
     def note(self, rows: int, failed: int, files: Sequence[BinaryIO]) -> None:
         """Another batch is written."""

@@ -1,5 +1,6 @@
 """How a server is set up, and what it takes at most."""
 
+import math
 from dataclasses import dataclass
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -64,14 +65,17 @@ class Settings:
     def __post_init__(self) -> None:
         least = {"max_batch": 1, "max_wait_ms": 0, "max_queue": 1, "drain_seconds": 0, "port": 0}
         for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise ValueError(f"{name} is {getattr(self, name)}; give at least {smallest}")
-        if self.timeout_seconds <= 0:
+            if not smallest <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}; give at least {smallest}, and a finite number")
+        if not 0 < self.timeout_seconds < math.inf:
             raise ValueError(f"timeout_seconds is {self.timeout_seconds}; give seconds above 0, for example 10")
-        if self.token is not None and (len(self.token) < 16 or not self.token.isascii() or self.token.split() == []):
+        # white space at its end would be no part of it in a header, so that no request could match it
+        if self.token is not None and (
+            len(self.token) < 16 or not self.token.isascii() or self.token != self.token.strip()
+        ):
             raise ValueError(
-                f"the token has {len(self.token)} characters; give at least 16 of ASCII, for example the output of: "
-                "openssl rand -hex 32"
+                f"the token has {len(self.token)} characters; give at least 16 of ASCII without white space around "
+                "them, for example the output of: openssl rand -hex 32"
             )
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, BundleFolder, Device, Table
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, BundleFolder, Device, Table
 from multimodal.commands.predict import check_source, one_record
 from multimodal.console import complain, say, show_table
 from multimodal.intervals import wilson_interval
@@ -28,9 +28,10 @@ def add(
     task: VectorTask = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     device: Device = "auto",
+    allow_outside: AllowOutside = False,
 ) -> None:
     """Enrols the records of a table; makes the gallery where there is none."""
-    opened, table = _open(folder, bundle, device, task=task, create=True), _read(data)
+    opened, table = _open(folder, bundle, device, task=task, create=True), _read(data, allow_outside)
     done = opened.add(table, label, batch_size=batch_size, on_error="return")
     _complain_of(done.errors, table, opened)
     say(
@@ -76,6 +77,7 @@ def search(
     index: Annotated[Literal["exact", "faiss"], typer.Option(help="faiss: for hundreds of thousands.")] = "exact",
     batch_size: Annotated[int, typer.Option(min=1)] = 32,
     device: Device = "auto",
+    allow_outside: AllowOutside = False,
 ) -> None:
     """The nearest products: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export.gallery.answers import write_found
@@ -89,7 +91,7 @@ def search(
         say(f"answer: {'(unknown product)' if found.label is None else found.label}")
         return
     assert out is not None
-    table = _read(data)
+    table = _read(data, allow_outside)
     answers = opened.search(table, k=top, batch_size=batch_size, on_error="return")
     write_found(out, answers, top)
     errors = [answer for answer in answers if isinstance(answer, RecordError)]
@@ -107,12 +109,13 @@ def calibrate(
     label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Names the product.")] = None,
     accept: Annotated[float, typer.Option(help="Share of the known records to be accepted.")] = 0.95,
     device: Device = "auto",
+    allow_outside: AllowOutside = False,
 ) -> None:
     """Sets the similarity below which a record is of no enrolled product; without --data by the gallery itself."""
     if (data is None) != (label is None):
         raise typer.BadParameter("give --data and --label together, or neither")
     opened = _open(folder, bundle, device)
-    table = None if data is None else _read(data)
+    table = None if data is None else _read(data, allow_outside)
     done = opened.calibrate(table, label, accept=accept, on_error="return")
     if table is not None:
         _complain_of(done.errors, table, opened)
@@ -157,10 +160,10 @@ def _open(folder: Path, bundle: Path, device: str, **options: Any) -> Any:
     return Gallery.open(folder, Predictor.load(bundle, device=device, precision="fp32"), **{"create": False, **options})
 
 
-def _read(data: Path) -> Records:
+def _read(data: Path, allow_outside: bool) -> Records:
     from multimodal.records import read_records
 
-    return read_records(data)
+    return read_records(data, allow_outside=allow_outside)
 
 
 def _complain_of(errors: Iterable[RecordError], table: Records, opened: Any) -> None:

@@ -109,6 +109,36 @@ def test_another_job_is_not_gone_on_with(
     assert write_predictions(predictor, thirty, tmp_path / "o.csv") == (1, 31)  # starts anew
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        (".o.csv.progress.json", "{", r"is damaged \(JSONDecodeError.*; run without resuming, from the start"),
+        (".o.csv.progress.json", "[]", r"is damaged \(TypeError"),
+        (".o.csv.partial", "", r"\.o\.csv\.partial lacks answers that .*progress\.json counts; run without resuming"),
+        (".o.csv.partial", None, r"\.o\.csv\.partial lacks answers"),
+    ],
+)
+def test_what_was_noted_wrongly_is_not_gone_on_with(
+    predictor: Predictor,
+    thirty: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: str,
+    content: str | None,
+    message: str,
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_after(predictor, 1, patch)
+        with pytest.raises(KilledError):
+            write_predictions(predictor, thirty, tmp_path / "o.csv", batch_size=4)
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_text(content)
+    with pytest.raises(ResumeError, match=message):
+        write_predictions(predictor, thirty, tmp_path / "o.csv", resume=True)
+
+
 def test_resuming_nothing_starts(predictor: Predictor, thirty: Path, tmp_path: Path) -> None:
     assert write_predictions(predictor, thirty, tmp_path / "o.csv", resume=True) == (1, 30)
 

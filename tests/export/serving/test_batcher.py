@@ -188,7 +188,10 @@ def test_more_records_than_are_ever_taken_are_told_so() -> None:
         ({"max_batch": 0}, "max_batch is 0; give at least 1"),
         ({"max_wait_ms": -1.0}, "max_wait_ms is -1.0; give at least 0"),
         ({"timeout_seconds": 0.0}, "timeout_seconds is 0.0; give seconds above 0"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds is nan; give seconds above 0"),
+        ({"drain_seconds": float("inf")}, "drain_seconds is inf; give at least 0, and a finite number"),
         ({"token": "short"}, "the token has 5 characters; give at least 16 of ASCII"),
+        ({"token": "sixteen and more\n"}, "the token has 17 characters; .* without white space around them"),
     ],
 )
 def test_settings_out_of_range_are_refused(changes: dict[str, object], message: str) -> None:
