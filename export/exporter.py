@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from encoders.preprocessing import save_preprocessor
-from export.bundle import MODEL_FILES, PARITY_FILE, Bundle, BundleInput, new_bundle, seal_bundle
+from export.bundle import MODEL_FILES, PARITY_FILE, Bundle, BundleInput
+from export.bundle_folder import new_bundle, seal_bundle
 from export.card import model_card
 from export.golden import write_golden
 from export.golden_media import write_media

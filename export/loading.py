@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime as ort
 
 from encoders.preprocessing import Preprocessor, load_preprocessor
-from export.bundle import Bundle, BundleError, check_hashes
+from export.bundle import Bundle, BundleError
+from export.bundle_folder import check_hashes
 from export.cpu import int8_instructions
 from export.onnx_file import check_onnx_file
 from export.session import DeviceError, open_session, planned_device, session_device

@@ -12,7 +12,8 @@ import onnxruntime as ort
 from encoders.preprocessing import Arrays, Preprocessor
 from export.acceleration import Acceleration, Buckets, accelerated_run, run_bound, session_options
 from export.batching import LOOK_AHEAD, Answer, OnError, answer_batches
-from export.bundle import Bundle, BundleInput, read_bundle
+from export.bundle import Bundle, BundleInput
+from export.bundle_folder import read_bundle
 from export.loading import load_decoding, load_input, open_model
 from export.session import release_memory, run_session, session_device
 from export.sources import RecordSource, Sample, open_source

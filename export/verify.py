@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from encoders.preprocessing import Preprocessor
-from export.bundle import PARITY_FILE, Bundle, BundleError, read_bundle
+from export.bundle import PARITY_FILE, Bundle, BundleError
+from export.bundle_folder import read_bundle
 from export.golden import golden_answers, read_golden, read_golden_outputs
 from export.golden_media import media_problems
 from export.loading import load_decoding, load_input, load_session

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from export.bundle import read_bundle, seal_bundle
+from export.bundle_folder import read_bundle, seal_bundle
 
 
 def rewrite(folder: Path, name: str, content: Any) -> None:

@@ -24,8 +24,15 @@ class Admission:
     max_bytes: int
     records: int = 0
     bytes: int = 0
+    on_their_way: int = 0
+    """Requests that the door has let pass and ``let_in`` has not counted yet."""
     seconds_a_record: float = 0.0
     """Of late, from the batches; 0 where there were none."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another request may pass the door: what is on its way takes a record's room."""
+        return self.records + self.on_their_way < self.max_records
 
     @contextmanager
     def let_in(self, size: int) -> Iterator["Pass"]:

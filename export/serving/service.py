@@ -59,7 +59,6 @@ class Service:
         self.on_end: Callable[[], None] = lambda: None
         """Is called where the bundle cannot be served."""
         self.admission = Admission(settings.max_queue, settings.limits.max_bodies_bytes)
-        self._on_their_way = 0
         self.metrics.follow_queue(lambda: self.admission.records)
         self._load = load
         self._predictor: Predictor | None = None
@@ -111,8 +110,8 @@ class Service:
 
         Who passes is counted until ``passed`` is called: of many that arrive at once, all would else see the same room.
         """
-        if self.admission.records + self._on_their_way < self.admission.max_records or self.state != "ready":
-            self._on_their_way += 1
+        if self.admission.has_room or self.state != "ready":
+            self.admission.on_their_way += 1
             return None
         self.metrics.requests.labels("refused", 429).inc()
         error = self.admission.full()
@@ -125,7 +124,7 @@ class Service:
 
     def passed(self) -> None:
         """One of those that ``refusal`` let pass is counted by ``request`` by now, or will never be."""
-        self._on_their_way -= 1
+        self.admission.on_their_way -= 1
 
     @asynccontextmanager
     async def request(self, size: int) -> AsyncIterator[Pass]:

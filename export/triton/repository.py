@@ -5,7 +5,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from export.bundle import Bundle, new_bundle, read_bundle
+from export.bundle import Bundle
+from export.bundle_folder import new_bundle, read_bundle
 from export.loading import choose_precision, load_session
 from export.triton.configs import Message, answer_config, ensemble_config, graph_config, preprocess_config
 from export.triton.pbtxt import to_pbtxt

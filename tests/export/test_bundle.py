@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from export import Bundle, BundleError, Predictor
-from export.bundle import new_bundle, read_bundle
+from export.bundle_folder import new_bundle, read_bundle
 
 
 def test_a_bundle_holds_what_it_should(bundle: Bundle) -> None:

@@ -12,7 +12,7 @@ from bundle_edit import rewrite
 from exported import StubRun
 
 from export import Bundle, BundleError, ParityError, Predictor, export_bundle, exporter, gate, loading, verify_bundle
-from export.bundle import read_bundle
+from export.bundle_folder import read_bundle
 from export.cpu import int8_instructions
 from export.gate import LIMITS, _same_answers, report_lines
 from export.loading import choose_precision

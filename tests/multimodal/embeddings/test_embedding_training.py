@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import multimodal as mm
 from export import write_predictions
 from export.answer_files import ResumeError
-from export.bundle import read_bundle
+from export.bundle_folder import read_bundle
 from export.serving.answers import answer_json
 from export.triton import write_triton_repository
 from export.triton.stages import Answering

@@ -1,0 +1,153 @@
+"""The bundle on disk: a folder of JSON, ONNX and tokenizer.json, whole or refused. Never imports torch.
+
+``bundle.json`` lists every other file with its size and sha256 and is written last: where it is, the bundle is
+whole. ``SHA256SUMS`` lists the same files and ``bundle.json``, for ``sha256sum --check``. Hashes find damage, not a
+forger, who would write them anew.
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from export.bundle import (
+    BUNDLE_FILE,
+    SUMS_FILE,
+    Bundle,
+    BundleError,
+    FileEntry,
+    bundle_from_json,
+    bundle_to_json,
+    parse_json,
+)
+
+
+@contextmanager
+def new_bundle(folder: Path) -> Iterator[Path]:
+    """A folder beside ``folder`` to write into; takes its name when the block ends well, and vanishes otherwise.
+
+    Raises:
+        BundleError: if ``folder`` exists and is not an empty folder.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
+        raise BundleError(f"{folder} exists and is not an empty folder; name another one, or remove it first")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
+    staging.mkdir()
+    try:
+        yield staging
+        if folder.is_dir():
+            folder.rmdir()
+        staging.rename(folder)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def seal_bundle(bundle: Bundle) -> Bundle:
+    """Lists and hashes what is in the bundle's folder, and writes ``SHA256SUMS`` and, last, ``bundle.json``."""
+    files = {name: FileEntry(size, _sha256(bundle.folder / name)) for name, size in _listing(bundle.folder).items()}
+    bundle = replace(bundle, files=files)
+    content = bundle_to_json(bundle)
+    (bundle.folder / SUMS_FILE).write_text(_sums(files, content), encoding="utf-8")
+    with (bundle.folder / BUNDLE_FILE).open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return bundle
+
+
+def read_bundle(folder: str | Path, *, hash_models: bool = True) -> Bundle:
+    """Reads a bundle after checking every file of it: names, kinds, sizes and hashes.
+
+    Args:
+        hash_models: False leaves the hashes of the models, nearly all of its bytes, to ``check_hashes``.
+
+    Raises:
+        BundleError: if it has no ``bundle.json``, has another schema, or is not as it was written.
+    """
+    folder = Path(folder)
+    if not (folder / BUNDLE_FILE).is_file():
+        if not folder.is_dir():
+            raise BundleError(f"{folder} is no folder; give that of a bundle, as `multimodal export` writes it")
+        if (folder / "model.safetensors").is_file():
+            raise BundleError(f"{folder} is a run; make a bundle of it with `multimodal export {folder} --out BUNDLE`")
+        raise BundleError(
+            f"{folder} is not a bundle: it has no {BUNDLE_FILE}, which an export writes last; export it again"
+        )
+    found = _listing(folder)
+    content = (folder / BUNDLE_FILE).read_bytes()
+    bundle = bundle_from_json(parse_json(folder / BUNDLE_FILE), folder)
+    _check_files(bundle, found)
+    check_hashes(bundle, bundle.files.keys() - (set() if hash_models else set(bundle.models.values())))
+    if (folder / SUMS_FILE).read_text(encoding="utf-8", errors="replace") != _sums(bundle.files, content):
+        raise BundleError(
+            f"{folder}: {SUMS_FILE} and {BUNDLE_FILE} do not agree, so one of them was changed; copy the bundle again"
+        )
+    return bundle
+
+
+def check_hashes(bundle: Bundle, names: Iterable[str]) -> None:
+    """Reads these files, two at a time.
+
+    Raises:
+        BundleError: if one is not as it was written.
+    """
+    names = sorted(names)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        digests = pool.map(lambda name: _sha256(bundle.path(name)), names)
+        for name, digest in zip(names, digests, strict=True):
+            if digest != bundle.files[name].sha256:
+                raise BundleError(f"{bundle.folder}: {name} is damaged: its sha256 differs; copy the bundle again")
+
+
+def _check_files(bundle: Bundle, found: Mapping[str, int]) -> None:
+    for name in sorted(found.keys() - bundle.files.keys()):
+        raise BundleError(f"{bundle.folder}: {name} is not listed in {BUNDLE_FILE}; remove it")
+    for model in bundle.models.values():
+        bundle.path(model)
+    for name in sorted(bundle.files.keys() - found.keys()):
+        raise BundleError(f"{bundle.folder}: {name} is missing; copy the bundle again")
+    for name, entry in bundle.files.items():
+        if found[name] != entry.size:
+            raise BundleError(
+                f"{bundle.folder}: {name} has {found[name]} bytes, and {entry.size} were written; copy the bundle again"
+            )
+
+
+def _listing(folder: Path) -> dict[str, int]:
+    """Size of every file but the two that list the others; refuses whatever is neither file nor folder."""
+    found: dict[str, int] = {}
+    pending = [folder]
+    while pending:
+        with os.scandir(pending.pop()) as opened:
+            entries = list(opened)
+        for entry in entries:
+            name = Path(entry.path).relative_to(folder).as_posix()
+            if entry.is_symlink():
+                raise BundleError(f"{folder}: {name} is a link; copy the bundle with what its links point to")
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(Path(entry.path))
+            elif entry.is_file(follow_symlinks=False):
+                found[name] = entry.stat(follow_symlinks=False).st_size
+            else:
+                raise BundleError(f"{folder}: {name} is neither a file nor a folder; remove it")
+    if SUMS_FILE not in found and BUNDLE_FILE in found:
+        raise BundleError(f"{folder}: {SUMS_FILE} is missing; copy the bundle again")
+    return {name: found[name] for name in sorted(found) if name not in (BUNDLE_FILE, SUMS_FILE)}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sums(files: Mapping[str, FileEntry], bundle_json: bytes) -> str:
+    digests = {name: entry.sha256 for name, entry in files.items()}
+    digests[BUNDLE_FILE] = hashlib.sha256(bundle_json).hexdigest()
+    return "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
