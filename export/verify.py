@@ -27,7 +27,7 @@ def verify_bundle(folder: str | Path, *, threads: int | None = None) -> list[str
     preprocessed again. No plug-in is loaded.
 
     >>> verify_bundle("no/such/folder")
-    ['no/such/folder is not a bundle: it has no bundle.json, which an export writes last; export it again']
+    ['no/such/folder is no folder; give that of a bundle, as `multimodal export` writes it']
     """
     try:
         bundle = read_bundle(folder)
