@@ -17,11 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from inference_cold import cold_processes
 from inference_cuda import cuda_contenders
-from inference_model import train_retail, write_records
+from inference_model import prepared, train_retail, write_records
 
 from export import Predictor, export_bundle
 from export.cpu import int8_instructions
@@ -29,7 +28,7 @@ from export.parity import ParityError
 from export.predictor import flat_feed
 from export.session import open_session, planned_device
 from multimodal.console import say, show_table
-from multimodal.records import InputReader, read_records, stack_inputs
+from multimodal.records import read_records
 from multimodal.run import Run
 from multimodal.run_torch import run_torch
 from multimodal.threads import available_cores
@@ -95,12 +94,8 @@ def whole_records(run: Run, manifest: Path, batch: int) -> list[dict[str, str]]:
 
 def on_cpu(run: Run, bundle: Path, records: list[dict[str, str]]) -> Contenders:
     """Models on arrays that are prepared, and the whole way from files to answers."""
-    readers = {name: InputReader(name, name, reader.preprocessor) for name, reader in run.readers.items()}
-
-    def prepared() -> dict[str, dict[str, np.ndarray]]:
-        return stack_inputs(readers, [{name: reader.read(row) for name, reader in readers.items()} for row in records])
-
-    stacked = prepared()
+    preprocessors = {name: reader.preprocessor for name, reader in run.readers.items()}
+    stacked = prepared(preprocessors, records)
     feed = flat_feed(stacked)
     torch.compiler.reset()  # what was compiled for another batch would count against its limit of shapes
     compiled = torch.compile(run.model, dynamic=False)
@@ -117,7 +112,9 @@ def on_cpu(run: Run, bundle: Path, records: list[dict[str, str]]) -> Contenders:
     found: Contenders = {"torch eager": lambda: run_torch(run.model, stacked), "torch.compile": run_compiled}
     for name, session in sessions.items():
         found[f"onnxruntime {name}"] = lambda session=session: session.run(None, feed)
-    found["files: preprocessing + session.run"] = lambda: sessions["fp32"].run(None, flat_feed(prepared()))
+    found["files: preprocessing + session.run"] = lambda: sessions["fp32"].run(
+        None, flat_feed(prepared(preprocessors, records))
+    )
     found["files: Predictor"] = lambda: predictor.predict(records, batch_size=len(records))
     return found
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from inference_model import prepared
 
 from export import Predictor
 from export.predictor import flat_feed
 from multimodal.console import say, show_table
-from multimodal.records import InputReader, stack_inputs
 
 _MEMORY = """
 line = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
@@ -44,8 +44,7 @@ def cold_processes(bundle: Path, record: dict[str, str], repeats: int) -> dict[s
     """
     predictor = Predictor.load(bundle, device="cpu")
     models = {name: file for name, file in predictor.bundle.models.items() if name != "fp16"}
-    readers = {name: InputReader(name, name, entry) for name, entry in predictor.preprocessors.items()}
-    feed = flat_feed(stack_inputs(readers, [{name: reader.read(record) for name, reader in readers.items()}]))
+    feed = flat_feed(prepared(predictor.preprocessors, [record]))
     with tempfile.TemporaryDirectory(prefix="multimodal.cold.") as folder:
         arrays = Path(folder) / "feed.npz"
         np.savez(arrays, **feed)

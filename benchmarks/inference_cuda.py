@@ -6,18 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from inference_model import prepared
 
 from export import Predictor
 from export.predictor import flat_feed
-from multimodal.records import InputReader, stack_inputs
 from multimodal.run import Run
 
 
 def cuda_contenders(run: Run, bundle: Path, records: list[dict[str, str]]) -> dict[str, Callable[[], object]]:
     """Each takes arrays that lie on the host and leaves its answers there."""
-    readers = {name: InputReader(name, name, reader.preprocessor) for name, reader in run.readers.items()}
-    samples = [{name: reader.read(row) for name, reader in readers.items()} for row in records]
-    stacked = stack_inputs(readers, samples)
+    stacked = prepared({name: reader.preprocessor for name, reader in run.readers.items()}, records)
     feed = flat_feed(stacked)
     found: dict[str, Callable[[], object]] = {}
     for precision in ("fp32", "fp16"):

@@ -1,7 +1,7 @@
 """The retail model at its production size, and records to ask it: what `benchmarks/inference.py` measures."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import soundfile
 from PIL import Image
 
 import multimodal as mm
+from encoders.preprocessing import Arrays, Preprocessor
+from multimodal.records import InputReader, stack_inputs
 
 PICTURE_SIDE, SAMPLE_RATE = 160, 16_000
 _WORDS = ["ripe", "red", "sweet", "crisp", "milk", "juice", "apple", "pear", "carton", "of", "one", "from", "north"]
@@ -58,3 +60,9 @@ def train_retail(data: Path, out: Path, *, text_encoder: str, epochs: int) -> No
         train=mm.Train(epochs=epochs, batch_size=16, learning_rate=1e-3),
     )
     mm.fit(task, out=out)
+
+
+def prepared(preprocessors: Mapping[str, Preprocessor], records: list[dict[str, str]]) -> dict[str, Arrays]:
+    """The arrays of some records, by input."""
+    readers = {name: InputReader(name, name, preprocessor) for name, preprocessor in preprocessors.items()}
+    return stack_inputs(readers, [{name: reader.read(row) for name, reader in readers.items()} for row in records])
