@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from multimodal.commands.options import BundleFolder
+from multimodal.commands.options import BundleFolder, Precision
 from multimodal.console import say, show_table
 
 
@@ -15,7 +15,7 @@ def bench(
     bundle: BundleFolder,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Takes the same as JSON.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")] = "auto",
+    precision: Precision = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Of one operator on the CPU.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Of each measurement.")] = 2.0,
 ) -> None:

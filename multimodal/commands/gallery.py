@@ -6,7 +6,19 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, BundleFolder, Device, Table
+from multimodal.commands.options import (
+    EXIT_NOTHING_DONE,
+    EXIT_SOME_FAILED,
+    AllowOutside,
+    AudioFile,
+    BatchSize,
+    BundleFolder,
+    Device,
+    ImageFile,
+    InputValues,
+    Table,
+    TextValue,
+)
 from multimodal.commands.predict import check_source, one_record
 from multimodal.console import complain, say, show_table
 from multimodal.intervals import wilson_interval
@@ -26,7 +38,7 @@ def add(
     data: Table,
     label: LabelColumn,
     task: VectorTask = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    batch_size: BatchSize = 32,
     device: Device = "auto",
     allow_outside: AllowOutside = False,
 ) -> None:
@@ -69,13 +81,13 @@ def search(
     folder: Folder,
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Takes one line a record.")] = None,
-    inputs: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input.")] = None,
-    image: Annotated[str | None, typer.Option(help="The only image input's file.")] = None,
-    text: Annotated[str | None, typer.Option(help="The only text input's text.")] = None,
-    audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
+    inputs: InputValues = None,
+    image: ImageFile = None,
+    text: TextValue = None,
+    audio: AudioFile = None,
     top: Annotated[int, typer.Option(min=1, help="Products shown for each record.")] = 5,
     index: Annotated[Literal["exact", "faiss"], typer.Option(help="faiss: for hundreds of thousands.")] = "exact",
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    batch_size: BatchSize = 32,
     device: Device = "auto",
     allow_outside: AllowOutside = False,
 ) -> None:

@@ -31,4 +31,14 @@ def _device(value: str) -> str:
     return value
 
 
+Precision = Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")]
+BatchSize = Annotated[int, typer.Option(min=1)]
+
+# of one record
+InputValues = Annotated[
+    list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input; may be repeated.")
+]
+ImageFile = Annotated[str | None, typer.Option(help="The only image input's file.")]
+TextValue = Annotated[str | None, typer.Option(help="The only text input's text.")]
+AudioFile = Annotated[str | None, typer.Option(help="The only audio input's file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=_device)]

@@ -5,7 +5,19 @@ from typing import Annotated, Any
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, BundleFolder, Device
+from multimodal.commands.options import (
+    EXIT_NOTHING_DONE,
+    EXIT_SOME_FAILED,
+    AllowOutside,
+    AudioFile,
+    BatchSize,
+    BundleFolder,
+    Device,
+    ImageFile,
+    InputValues,
+    Precision,
+    TextValue,
+)
 from multimodal.console import complain, progress_bar, say, show_table
 from multimodal.records import RecordError
 
@@ -20,17 +32,15 @@ def predict(
         list[str] | None,
         typer.Option("--keep", metavar="COLUMN", help="A column of FILE to put before its answers; may be repeated."),
     ] = None,
-    inputs: Annotated[
-        list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input; may be repeated.")
-    ] = None,
-    image: Annotated[str | None, typer.Option(help="The only image input's file.")] = None,
-    text: Annotated[str | None, typer.Option(help="The only text input's text.")] = None,
-    audio: Annotated[str | None, typer.Option(help="The only audio input's file.")] = None,
+    inputs: InputValues = None,
+    image: ImageFile = None,
+    text: TextValue = None,
+    audio: AudioFile = None,
     embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
     task: Annotated[str | None, typer.Option(metavar="NAME", help="Whose embeddings, where there are several.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    batch_size: BatchSize = 32,
     device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")] = "auto",
+    precision: Precision = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Goes on where a killed process stopped.")] = False,
     allow_outside: AllowOutside = False,
 ) -> None:

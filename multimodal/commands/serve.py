@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from multimodal.commands.options import BundleFolder, Device
+from multimodal.commands.options import BundleFolder, Device, Precision
 from multimodal.console import complain, say
 
 TOKEN_VARIABLE = "MULTIMODAL_TOKEN"
@@ -16,7 +16,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: from everywhere.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
     device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")] = "auto",
+    precision: Precision = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Of one operator; all cores, if left out.")] = None,
     max_batch: Annotated[int, typer.Option(min=1, help="Records answered at once; 1: no batching.")] = 32,
     max_wait_ms: Annotated[float, typer.Option(min=0, help="Longest wait for others that have arrived.")] = 5.0,
