@@ -71,11 +71,10 @@ class PrecisionMaker:
             )
         self.folder = folder
         self.graph = onnx.load(folder / MODEL_FILES["fp32"])
-        self.calibrating = None if calibrating is None else spread_rows(readers, calibrating, CALIBRATION_ROWS)
+        self.calibrating = calibrating
+        self.readers = readers
         rows = spread_rows(readers, judging, GATE_ROWS)
         self.judge = Judge.open(folder / MODEL_FILES["fp32"], rows, decodings, targets)
-        self._calibrated: dict[str, Any] = {}
-        """What the precision that is being made was calibrated on, for its report."""
 
     def add(self, precision: str) -> dict[str, Any]:
         """Writes the graph in that precision and its golden answers; gives the gate's report.
@@ -85,9 +84,8 @@ class PrecisionMaker:
             ValueError: if it cannot be made of this graph, or int8 has no records to calibrate it on.
         """
         attempts: list[dict[str, Any]] = []
-        for recipe, content in self._candidates(precision):
-            report = {"recipe": recipe, **self._calibrated, **self.judge.report(precision, content)}
-            self._calibrated = {}
+        for recipe, content, calibration in self._candidates(precision):
+            report = {"recipe": recipe, **calibration, **self.judge.report(precision, content)}
             if report["passed"]:
                 self._write(precision, content)
                 digest = hashlib.sha256(content).hexdigest()
@@ -100,9 +98,10 @@ class PrecisionMaker:
             {"attempts": attempts},
         )
 
-    def _candidates(self, precision: str) -> Iterator[tuple[str, bytes]]:
+    def _candidates(self, precision: str) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
+        """Recipe, graph, and what it was calibrated on, for its report."""
         if precision == "fp16":
-            yield "all but wide ranges", to_half(self.graph).SerializeToString(deterministic=True)
+            yield "all but wide ranges", to_half(self.graph).SerializeToString(deterministic=True), {}
             return
         recipes = applicable_recipes(self.graph)
         if not recipes:
@@ -111,30 +110,42 @@ class PrecisionMaker:
                 "export fp32"
             )
         for recipe in recipes:
-            yield recipe.name, to_int8(self.graph, recipe, self._feeds())
-
-    def _feeds(self) -> Iterator[dict[str, np.ndarray]]:
-        """What gives int8 its ranges; graphs without convolutions ask for none."""
-        if self.calibrating is None:
-            raise ValueError(
-                "int8 takes the ranges of its activations from training records, and the run's training table is not "
-                "as it was, or never was a file; give ordinary records (calibration=, --calibration FILE), or export "
-                "fp32 or fp16"
-            )
-        count = 0
-        for places, batch in self.calibrating.batches(16):
-            count += len(places)
-            yield flat_feed(batch)
-        source = self.calibrating.records.source
-        if not count:
-            raise ValueError(
-                f"none of the calibration records ({source}) can be read as the inputs "
-                f"{input_columns(self.calibrating.readers)}; give others"
-            )
-        self._calibrated = {"calibration": {"source": source, "count": count}}
+            feeds = _Feeds(self.readers, self.calibrating)
+            content = to_int8(self.graph, recipe, feeds)
+            yield recipe.name, content, feeds.report()
 
     def _write(self, precision: str, content: bytes) -> None:
         (self.folder / MODEL_FILES[precision]).write_bytes(content)
         files = (self.folder / "golden" / "inputs").glob("*.npy")
         feed = {file.name.removesuffix(".npy"): np.load(file, allow_pickle=False) for file in files}
         write_golden_outputs(self.folder / "golden", precision, run_session(open_session(content, device="cpu"), feed))
+
+
+class _Feeds:
+    """What gives int8 its ranges, batch by batch; graphs without convolutions ask for none."""
+
+    def __init__(self, readers: Mapping[str, InputReader], records: Records | None) -> None:
+        self.readers, self.records, self.count = readers, records, 0
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        if self.records is None:
+            raise ValueError(
+                "int8 takes the ranges of its activations from training records, and the run's training table is not "
+                "as it was, or never was a file; give ordinary records (calibration=, --calibration FILE), or export "
+                "fp32 or fp16"
+            )
+        self.count = 0
+        for places, batch in spread_rows(self.readers, self.records, CALIBRATION_ROWS).batches(16):
+            self.count += len(places)
+            yield flat_feed(batch)
+        if not self.count:
+            raise ValueError(
+                f"none of the calibration records ({self.records.source}) can be read as the inputs "
+                f"{input_columns(self.readers)}; give others"
+            )
+
+    def report(self) -> dict[str, Any]:
+        """How many records there were, where any were asked for."""
+        if self.records is None or not self.count:
+            return {}
+        return {"calibration": {"source": self.records.source, "count": self.count}}
