@@ -1,6 +1,5 @@
 """Answers as files: one line of CSV, JSON or Parquet a record, and embeddings as one array. Never imports torch."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +21,7 @@ from export.batching import LOOK_AHEAD, Answer
 from export.bundle import BUNDLE_FILE
 from export.vectors import vector_output
 from multimodal.decoding import Prediction
+from multimodal.files import sha256_of
 from multimodal.records import RecordError, Records, is_missing, read_records
 
 if TYPE_CHECKING:
@@ -224,17 +224,12 @@ def _job(predictor: "Predictor", data: Any, vectors: Path | None, output: str | 
     """What another process must have in common to go on."""
     is_file = isinstance(data, str | Path) and Path(data).is_file()
     return {
-        "bundle": _digest(predictor.bundle.folder / BUNDLE_FILE),
-        "table": _digest(Path(data)) if is_file else None,
+        "bundle": sha256_of(predictor.bundle.folder / BUNDLE_FILE),
+        "table": sha256_of(Path(data)) if is_file else None,
         "precision": predictor.precision,
         "embeddings": None if vectors is None else vectors.name,
         "task": output,
     }
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _vector(answer: Answer, output: str | None, width: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal
 
+from export.session import reason_of
 from export.sources import RecordSource, Sample
 from multimodal.decoding import Prediction
 from multimodal.records import RecordError
@@ -18,7 +19,6 @@ OnError = Literal["raise", "return"]
 LOOK_AHEAD = 3
 """Batches that are read ahead where all of a table is answered."""
 _MOST_READERS = 8
-_MAX_REASON = 500  # characters of what onnxruntime says
 
 
 def answer_batches(
@@ -94,7 +94,7 @@ def _answer_batch(
         return list(answer([sample for _, sample in batch]))
     except Exception as error:  # onnxruntime's own have no base class in common
         if len(batch) == 1:
-            problem = RecordError(batch[0][0], None, f"cannot be answered: {str(error)[:_MAX_REASON]}")
+            problem = RecordError(batch[0][0], None, f"cannot be answered: {reason_of(error)}")
             problem.__cause__ = error
             return [problem]
         alone = [_answer_batch([entry], answer)[0] for entry in batch]

@@ -25,6 +25,7 @@ from export.bundle import (
     bundle_to_json,
     parse_json,
 )
+from multimodal.files import sha256_of
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def new_bundle(folder: Path) -> Iterator[Path]:
 
 def seal_bundle(bundle: Bundle) -> Bundle:
     """Lists and hashes what is in the bundle's folder, and writes ``SHA256SUMS`` and, last, ``bundle.json``."""
-    files = {name: FileEntry(size, _sha256(bundle.folder / name)) for name, size in _listing(bundle.folder).items()}
+    files = {name: FileEntry(size, sha256_of(bundle.folder / name)) for name, size in _listing(bundle.folder).items()}
     bundle = replace(bundle, files=files)
     content = bundle_to_json(bundle)
     (bundle.folder / SUMS_FILE).write_text(_sums(files, content), encoding="utf-8")
@@ -100,7 +101,7 @@ def check_hashes(bundle: Bundle, names: Iterable[str]) -> None:
     """
     names = sorted(names)
     with ThreadPoolExecutor(max_workers=2) as pool:
-        digests = pool.map(lambda name: _sha256(bundle.path(name)), names)
+        digests = pool.map(lambda name: sha256_of(bundle.path(name)), names)
         for name, digest in zip(names, digests, strict=True):
             if digest != bundle.files[name].sha256:
                 raise BundleError(f"{bundle.folder}: {name} is damaged: its sha256 differs; copy the bundle again")
@@ -140,11 +141,6 @@ def _listing(folder: Path) -> dict[str, int]:
     if SUMS_FILE not in found and BUNDLE_FILE in found:
         raise BundleError(f"{folder}: {SUMS_FILE} is missing; copy the bundle again")
     return {name: found[name] for name in sorted(found) if name not in (BUNDLE_FILE, SUMS_FILE)}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sums(files: Mapping[str, FileEntry], bundle_json: bytes) -> str:

@@ -13,10 +13,9 @@ from export.bundle import Bundle, BundleError
 from export.bundle_folder import check_hashes
 from export.cpu import int8_instructions
 from export.onnx_file import check_onnx_file
-from export.session import DeviceError, open_session, planned_device, session_device
+from export.session import DeviceError, open_session, planned_device, reason_of, session_device
 from multimodal.decoding import EMBEDDING, Decoding, decoding_from_config
 
-_MAX_REASON = 500  # characters of what onnxruntime says
 _ONNX_TYPES = {"float32": "float", "float64": "double"}  # the others have the same name
 
 
@@ -120,8 +119,7 @@ def load_session(bundle: Bundle, model: Path, **options: Any) -> ort.InferenceSe
     except (DeviceError, ValueError):
         raise
     except Exception as error:  # onnxruntime's own have no base class in common
-        reason = str(error).strip()[:_MAX_REASON]
-        raise BundleError(f"{model}: onnxruntime refuses it ({reason}); export it again") from error
+        raise BundleError(f"{model}: onnxruntime refuses it ({reason_of(error)}); export it again") from error
     check_signature(bundle, session)
     return session
 

@@ -232,9 +232,14 @@ class Predictor:
 
     def _answer(self, samples: list[Sample], source: RecordSource) -> list[dict[str, Prediction]]:
         outputs = self.run(flat_feed(stack_inputs(source.readers, samples)))
-        if not all(np.isfinite(values).all() for values in outputs.values()):
+        if not all_finite(outputs):
             raise FloatingPointError("no finite answer; its values are beyond what the model can take")
         return self.answers(samples, outputs)
+
+
+def all_finite(outputs: Mapping[str, np.ndarray]) -> bool:
+    """Whether every number of every output is one."""
+    return all(bool(np.isfinite(values).all()) for values in outputs.values())
 
 
 def flat_feed(stacked: Mapping[str, Arrays]) -> dict[str, np.ndarray]:

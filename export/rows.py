@@ -7,10 +7,8 @@ from itertools import islice, pairwise
 import numpy as np
 
 from encoders.preprocessing import Arrays, UnreadableValueError
+from export.sources import Sample
 from multimodal.records import InputReader, Records, stack_inputs
-
-Sample = Mapping[str, tuple[Arrays, bool]]
-"""Input -> its arrays, and whether the record has it."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""Predictions as JSON."""
+"""Predictions as JSON, and answers of the server in it."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
+
+from starlette.responses import Response
 
 from multimodal.decoding import EMBEDDING, Decoding, Destandardize, Prediction, Sigmoid, Softmax
 
@@ -44,3 +46,8 @@ def _vector(prediction: Prediction) -> dict[str, Any]:
 def to_bytes(content: Any) -> bytes:
     """JSON in ASCII: what was sent may hold halves of surrogate pairs, which no UTF-8 can."""
     return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """What is sent."""
+    return Response(to_bytes(content), status, headers, "application/json")

@@ -1,8 +1,9 @@
 """The addresses of a server."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Query
@@ -13,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from export.serving.admission import Pass
-from export.serving.answers import answer_json, to_bytes
+from export.serving.answers import answer_json, json_response
 from export.serving.body import announced_bytes, read_body, stream_body
 from export.serving.door import FAILURE, Door, refusal
 from export.serving.errors import RequestError
@@ -71,7 +72,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
             "inputs": predictor.modalities,
             "tasks": predictor.tasks,
         }
-        return _json(content)
+        return json_response(content)
 
 
 def _add_predict(app: FastAPI, service: Service) -> None:
@@ -97,7 +98,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
             if explain:
                 for task, shares in (await service.explain(samples[0])).items():
                     content[0][task]["contributions"] = shares
-            return _json({"model": predictor.bundle.name, "predictions": content})
+            return json_response({"model": predictor.bundle.name, "predictions": content})
 
 
 async def _samples(request: Request, service: Service, ticket: Pass, deadline: float) -> list[Sample]:
@@ -112,30 +113,23 @@ async def _samples(request: Request, service: Service, ticket: Pass, deadline: f
         raise RequestError(415, f"the Content-Type has {parameters.strip()[:60]!r}; send UTF-8")
     if kind.strip() == "application/json":
         body = await read_body(request, limits.max_body_bytes)
-        ticket.is_read = True
-
-        def read() -> list[Sample]:
-            records = records_of_json(body, modalities, limits)
-            check_values(records, modalities, limits)
-            return service.read(records, deadline)
-
-        return await service.in_reader(read)
-    if kind.strip() == "multipart/form-data":
+        parse: Callable[[], list[dict[str, Any]]] = partial(records_of_json, body, modalities, limits)
+    elif kind.strip() == "multipart/form-data":
         record = await record_of_form(request, stream_body(request, limits.max_body_bytes), modalities, limits)
-        ticket.is_read = True
+        parse = partial(list, [record])
+    else:
+        raise RequestError(
+            415,
+            f"the Content-Type is {kind.strip()[:60] or 'not given'!r}; send application/json or multipart/form-data",
+        )
+    ticket.is_read = True
 
-        def read_form() -> list[Sample]:
-            check_values([record], modalities, limits)
-            return service.read([record], deadline)
+    def read() -> list[Sample]:
+        records = parse()
+        check_values(records, modalities, limits)
+        return service.read(records, deadline)
 
-        return await service.in_reader(read_form)
-    raise RequestError(
-        415, f"the Content-Type is {kind.strip()[:60] or 'not given'!r}; send application/json or multipart/form-data"
-    )
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(to_bytes(content), status, media_type="application/json")
+    return await service.in_reader(read)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

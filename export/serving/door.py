@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from export.serving.answers import to_bytes
+from export.serving.answers import json_response
 from export.serving.errors import RequestError
 from export.serving.service import Service
 
@@ -82,7 +82,7 @@ def refusal(error: RequestError) -> Response:
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
-    return Response(to_bytes(error.content()), error.status, headers, "application/json")
+    return json_response(error.content(), error.status, headers)
 
 
 def route_of(path: str) -> str:

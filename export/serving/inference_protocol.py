@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from export.serving.admission import Pass
-from export.serving.answers import to_bytes
+from export.serving.answers import json_response
 from export.serving.body import announced_bytes, parse_json, read_body
 from export.serving.errors import RequestError
 from export.serving.openapi import ERRORS
@@ -49,7 +49,7 @@ def add_inference_protocol(app: FastAPI, service: Service) -> None:
     @app.get(f"{model}/versions/{{version}}", include_in_schema=False, response_class=Response)
     async def metadata(name: str, version: str = _VERSION) -> Response:
         _check_name(service, name, version)
-        return _json({"name": name, "versions": [_VERSION], **tensor_metadata(service.predictor)})
+        return json_response({"name": name, "versions": [_VERSION], **tensor_metadata(service.predictor)})
 
     @app.post(f"{model}/infer", summary="Tensors in, tensors out", response_class=Response, responses=ERRORS,
               openapi_extra=INFER)  # fmt: skip
@@ -65,7 +65,7 @@ def add_inference_protocol(app: FastAPI, service: Service) -> None:
             wanted = _wanted(content, service)
             answers = await _answers(service, samples, ticket)
             reply = {"model_name": name, "model_version": _VERSION, "outputs": output_tensors(answers, wanted)}
-            return _json(reply | ({"id": content["id"]} if "id" in content else {}))
+            return json_response(reply | ({"id": content["id"]} if "id" in content else {}))
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
@@ -73,11 +73,13 @@ def _add_health(app: FastAPI, service: Service) -> None:
     async def server() -> Response:
         from importlib.metadata import version
 
-        return _json({"name": "multimodal-transfer", "version": version("multimodal-transfer"), "extensions": []})
+        return json_response(
+            {"name": "multimodal-transfer", "version": version("multimodal-transfer"), "extensions": []}
+        )
 
     @app.get("/v2/health/live", summary="Whether the server runs", response_class=Response)
     async def live() -> Response:
-        return _json({"live": True})
+        return json_response({"live": True})
 
     @app.get("/v2/health/ready", summary="Whether requests should be sent", response_class=Response)
     async def ready() -> Response:
@@ -91,7 +93,7 @@ def _add_health(app: FastAPI, service: Service) -> None:
 
 def _ready(service: Service) -> Response:
     is_ready = service.state == "ready"
-    return _json({"ready": is_ready, "state": service.state}, 200 if is_ready else 503)
+    return json_response({"ready": is_ready, "state": service.state}, 200 if is_ready else 503)
 
 
 def _check_name(service: Service, name: str, version: str) -> None:
@@ -134,7 +136,3 @@ async def _answers(service: Service, samples: list[Sample], ticket: Pass) -> lis
         raise RequestError(
             400, f"the model cannot take these tensors ({error}); compare them with its inputs"
         ) from error
-
-
-def _json(content: Any, status: int = 200) -> Response:
-    return Response(to_bytes(content), status, media_type="application/json")

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from export.predictor import Predictor
+from export.predictor import Predictor, all_finite
 from export.serving.admission import Admission, Pass
 from export.serving.answers import to_bytes
 from export.serving.batcher import MicroBatcher
@@ -186,7 +186,7 @@ class Service:
             for future in waiting:
                 future.cancel()
         for row, answer in enumerate(answers):
-            if not all(np.isfinite(values).all() for values in answer.outputs.values()):
+            if not all_finite(answer.outputs):
                 raise RequestError(
                     422, "has no finite answer: its values are beyond what the model can take", record=row
                 )
