@@ -2,6 +2,8 @@
 
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +20,7 @@ from multimodal.commands.predict import predict
 from multimodal.commands.serve import serve
 from multimodal.commands.train import check, demo, evaluate, train
 from multimodal.commands.transfer import rank, transfer_check
-from multimodal.console import complain, say
+from multimodal.console import complain, open_streams, say
 from multimodal.records import RecordError
 from multimodal.threads import share_cores
 
@@ -84,11 +86,18 @@ def _check_packages() -> None:
 def main() -> None:
     """Runs a command; its errors are one message, and with ``--debug`` a traceback."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
     share_cores()
-    try:
+    with errors_as_messages(debug=len(arguments) < len(sys.argv) - 1):
         _check_packages()
         app(args=arguments, prog_name="multimodal")
+
+
+@contextmanager
+def errors_as_messages(*, debug: bool) -> Iterator[None]:
+    """Ends the process with one message for an error, or with its traceback; prepares stdout and stderr."""
+    open_streams()
+    try:
+        yield
     except Exception as error:
         if debug:
             raise

@@ -1,41 +1,81 @@
 """What commands show: tables and lines for people on a terminal, tab-separated lines for everything else."""
 
+import io
+import os
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 _BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # tab, and where str.splitlines splits
+_NARROWEST = 8  # columns of a terminal for one of a table, of which its frame takes three
+
+
+def open_streams() -> None:
+    """Has stdout and stderr escape what their encoding lacks, and opens those that the process began without."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who started the process, or pythonw
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, open as long as the process
+        _escaping(getattr(sys, name))
 
 
 def say(line: str = "") -> None:
     """One line on stdout, as it is."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    _write(sys.stdout, line)
 
 
 def complain(line: str) -> None:
     """One line on stderr."""
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()
+    _write(sys.stderr, line)
+
+
+def _write(stream: TextIO, line: str) -> None:
+    """Writes at once; ends the process quietly where the reader of a pipe, such as ``head``, has gone.
+
+    Raises:
+        OSError: if the line cannot be written; names the stream.
+    """
+    try:
+        _escaping(stream).write(f"{line}\n")
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what is still buffered is flushed at the end
+        sys.exit(1)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, getattr(stream, "name", "the output")) from error
+
+
+def _escaping(stream: TextIO) -> TextIO:
+    """The stream, which from now on writes a character that its encoding lacks as an escape."""
+    if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
+        stream.reconfigure(errors="backslashreplace")
+    return stream
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
-    """A table on a terminal; elsewhere one tab-separated line a row, nothing wrapped, truncated or coloured."""
-    if not sys.stdout.isatty():
+    """A table on a terminal; elsewhere, and on one too narrow, one tab-separated line a row, never truncated."""
+    if not sys.stdout.isatty() or not _draw_table(columns, rows, title):
         for row in (columns, *rows):
             say("\t".join(_on_one_line(str(cell)) for cell in row))
-        return
+
+
+def _draw_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str) -> bool:
+    """Whether the terminal has room for the table, which is then drawn."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    table = Table(*columns, title=title or None, title_justify="left")
+    console = Console(file=_escaping(sys.stdout))
+    if console.width < _NARROWEST * len(columns):
+        return False
+    headers = (Column(Text(column), overflow="fold") for column in columns)
+    table = Table(*headers, title=title or None, title_justify="left")
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)
+    console.print(table)
+    return True
 
 
 @contextmanager
@@ -45,7 +85,7 @@ def progress_bar(label: str, *, every_seconds: float = 10.0) -> Iterator[Callabl
         from rich.console import Console
         from rich.progress import Progress
 
-        with Progress(console=Console(stderr=True)) as bar:
+        with Progress(console=Console(file=_escaping(sys.stderr))) as bar:
             job = bar.add_task(label)
             yield lambda done, total: bar.update(job, completed=done, total=total)
         return

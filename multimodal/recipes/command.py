@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from multimodal.cli import describe
+from multimodal.cli import errors_as_messages
 from multimodal.config import Task, parse_task
-from multimodal.console import complain, say, show_metrics
+from multimodal.console import open_streams, say, show_metrics
 
 
 def run_recipe(
@@ -31,15 +31,11 @@ def run_recipe(
     parser.add_argument("--debug", action="store_true", help="shows the traceback of an error")
     for name, values in (choices or {}).items():
         parser.add_argument(f"--{name}", choices=values, default=values[0])
+    open_streams()
     given = parser.parse_args(arguments)
     chosen = {name: getattr(given, name) for name in choices or {}}
-    try:
+    with errors_as_messages(debug=given.debug):
         _train(build(given.data.resolve(), **chosen), given)
-    except Exception as error:
-        if given.debug:
-            raise
-        complain(f"error: {describe(error)}")
-        sys.exit(1)
 
 
 def _module_name(build: Callable[..., Task]) -> str:

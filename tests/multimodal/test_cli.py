@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +36,13 @@ def test_check_counts_what_repeats_and_shows_it_with_all(config: Path):
     assert lines[5] == f"{config}: 9 errors, 0 warnings"
     code, shown = run("check", str(config), "--all")
     assert (code, len(shown.splitlines())) == (1, 11)
+
+
+@pytest.mark.parametrize("encoding", ["ascii:strict", "latin-1"])
+def test_an_error_with_any_character_is_shown_in_any_encoding(tmp_path: Path, encoding: str):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "multimodal", "encoders", "compact/Żurek"]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 1
+    assert b"compact/\\u017burek" in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -1,8 +1,13 @@
+import io
+import logging
+import os
 import sys
+from collections.abc import Callable, Iterator
+from typing import TextIO
 
 import pytest
 
-from multimodal.console import complain, say, show_metrics, show_table
+from multimodal.console import complain, open_streams, progress_bar, say, show_metrics, show_table
 
 LONG = "word " * 100 + "end"
 
@@ -41,6 +46,133 @@ def test_on_a_terminal_a_table_is_drawn_and_cells_are_not_markup(capsys, monkeyp
     assert "Title" in out
     assert "[red]x[/red]" in out
     assert "\t" not in out
+
+
+@pytest.mark.parametrize("columns", [1, 7, 15])
+def test_on_a_terminal_without_room_for_a_table_a_row_is_a_line_and_nothing_is_cut(capsys, monkeypatch, columns):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    show_table(("name", "value"), [(LONG, 0.5)], title="Title")
+    assert capsys.readouterr().out == f"name\tvalue\n{LONG}\t0.5\n"
+
+
+def test_on_a_terminal_a_long_word_is_folded_not_cut(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "30")
+    show_table(("name", "value"), [("x" * 100, 0.5)])
+    assert capsys.readouterr().out.count("x") == 100
+
+
+ENCODINGS = ["latin-1", "cp437", "koi8-r", "shift_jis", "cp1250", "ascii", "utf-8"]
+TEXTS = ["Ελιές", "crème brûlée", "パン", "🍞 bread", "caf\udce9.png"]  # the last is a file name that is not UTF-8
+
+
+def narrow(encoding: str) -> io.TextIOWrapper:
+    """A stream as Python opens it for a file or a pipe in such a locale."""
+    return io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict")
+
+
+def written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    assert isinstance(stream.buffer, io.BytesIO)
+    return stream.buffer.getvalue().decode(stream.encoding)
+
+
+def shown(text: str, encoding: str) -> str:
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("text", TEXTS)
+def test_what_the_encoding_lacks_is_escaped_and_the_rest_is_as_it_is(monkeypatch, encoding, text):
+    for name, write in {"stdout": say, "stderr": complain}.items():
+        stream = narrow(encoding)
+        monkeypatch.setattr(sys, name, stream)
+        write(f"{text}, 0.5")
+        assert written(stream) == f"{shown(text, encoding)}, 0.5\n"
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_table_shows_every_cell_in_any_encoding(monkeypatch, encoding, is_terminal):
+    stream = narrow(encoding)
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    show_table(("task", TEXTS[0]), [("label", text) for text in TEXTS], title=TEXTS[1])
+    for text in TEXTS[0], *TEXTS[2:]:
+        assert shown(text, encoding) in written(stream)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_progress_bar_does_not_stop_the_work_in_any_encoding(monkeypatch, encoding, is_terminal):
+    stream = narrow(encoding)
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal, raising=False)
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress_bar("パン", every_seconds=0.0) as advance:
+        advance(1, 2)
+    assert shown("パン", encoding) in written(stream)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_logs_and_other_people_s_lines_are_escaped_too_once_the_streams_are_open(monkeypatch, encoding):
+    stream = narrow(encoding)
+    monkeypatch.setattr(sys, "stderr", stream)
+    open_streams()
+    logger, handler = logging.Logger("any"), logging.StreamHandler(sys.stderr)
+    logger.addHandler(handler)
+    for text in TEXTS:
+        logger.warning(text)
+    assert written(stream).splitlines() == [shown(text, encoding) for text in TEXTS]
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_process_without_a_stream_says_its_lines_to_nobody(monkeypatch, closed):
+    monkeypatch.setattr(sys, closed, None)
+    open_streams()
+    say("a")
+    complain("b")
+    show_table(("c",), [("d",)])
+    getattr(sys, closed).close()
+
+
+@pytest.fixture
+def broken_pipe() -> Iterator[TextIO]:
+    """The end of a pipe whose reader has gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
+        yield stream
+
+
+WRITES: dict[str, Callable[[], None]] = {
+    "a line": lambda: say("a"),
+    "a table": lambda: show_table(("a",), [("b",)]),
+    "metrics": lambda: show_metrics(metrics()),
+    "a complaint": lambda: complain("a"),
+    "more than a buffer": lambda: say("a" * 1_000_000),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_where_the_reader_has_gone_the_process_ends_quietly(monkeypatch, broken_pipe, what):
+    monkeypatch.setattr(sys, "stdout", broken_pipe)
+    monkeypatch.setattr(sys, "stderr", broken_pipe)
+    with pytest.raises(SystemExit, match="1"):
+        WRITES[what]()
+    broken_pipe.write("what Python flushes at its end goes nowhere")
+    broken_pipe.flush()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_a_stream_that_cannot_be_written_is_named(monkeypatch):
+    with open("/dev/full", "wb", buffering=0) as full:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(full, write_through=True))
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+            say("a")
 
 
 def metrics() -> dict:
