@@ -97,12 +97,20 @@ def errors_as_messages(*, debug: bool) -> Iterator[None]:
     """Ends the process with one message for an error, or with its traceback; prepares stdout and stderr."""
     open_streams()
     try:
+        _check_working_folder()
         yield
     except Exception as error:
         if debug:
             raise
         complain(f"error: {describe(error)}")
         sys.exit(EXIT_NOTHING_DONE)
+
+
+def _check_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:  # torch's own libraries would end the process without a reason
+        raise OSError(f"the working directory cannot be used ({error.strerror}); change to another folder") from error
 
 
 def describe(error: Exception) -> str:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from multimodal import __version__
-from multimodal.cli import app
+from multimodal.cli import app, errors_as_messages
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -46,3 +46,17 @@ def test_an_error_with_any_character_is_shown_in_any_encoding(tmp_path: Path, en
     assert done.returncode == 1
     assert b"compact/\\u017burek" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_working_directory_that_is_gone_is_said(tmp_path: Path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SystemExit, match="1"), errors_as_messages(debug=False):
+        pytest.fail("not reached")
+    assert capsys.readouterr().err == (
+        "error: the working directory cannot be used (No such file or directory); change to another folder\n"
+    )
+    with pytest.raises(OSError, match="the working directory cannot be used"), errors_as_messages(debug=True):
+        pytest.fail("not reached")
