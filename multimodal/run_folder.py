@@ -2,14 +2,17 @@
 
 import importlib.metadata
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.config import Task, load_task
+from multimodal.domains.settings import TABLES
 from multimodal.files import write_atomically
 from multimodal.job import Job
 from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RunError, write_architecture
-from multimodal.tables import Tables
+
+TABLE_NAMES = {"train": "training", "valid": "validation", "source_valid": "source validation"}
 
 
 def free_folder(folder: Path) -> Path:
@@ -43,14 +46,21 @@ def is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
     return (folder / METRICS_FILE).is_file()
 
 
-def refuse_other_data(folder: Path, tables: Tables) -> None:
-    """A run that was begun on other training records would go on as neither."""
+def refuse_other_data(folder: Path, hashes: Mapping[str, str], left_out: Sequence[int] = ()) -> None:
+    """Refuses tables that the run was not begun on: it would be of neither.
+
+    Args:
+        hashes: sha256 of the tables that are compared, by their key in ``data``.
+        left_out: rows of the training table that are held out as a fold.
+
+    Raises:
+        RunError: names the first that differs.
+    """
     if not (folder / MODEL_FILE).is_file():
         return
     begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["provenance"]
-    names = {"train": "training", "source": "source", "unlabelled": "unlabelled"}
-    other = [name for key, name in names.items() if begun["data"].get(key) != tables.hashes.get(key)]
-    if other or begun.get("left_out", []) != list(tables.left_out):
+    other = [TABLE_NAMES.get(key, key) for key in TABLES if key in hashes and begun["data"].get(key) != hashes[key]]
+    if other or begun.get("left_out", []) != list(left_out):
         which = f"another {other[0]} table (its sha256 differs)" if other else "another fold of the training table"
         raise RunError(
             f"{folder} was begun on {which}; put that table back to go on with --resume, or train the new one in "

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.config import ConfigError, Task, load_task
+from multimodal.config import ConfigError, Task, load_task, override_task
 from multimodal.domains.settings import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
 from multimodal.files import sha256_of
 from multimodal.groups import held_out_rows, record_groups
@@ -65,10 +65,12 @@ def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping
         tables: those that stand in the place of ``task.data``, None where there is none.
 
     Raises:
-        ConfigError: if the YAML describes no job.
+        ConfigError: if the YAML, or what the overrides make of it, describes no job.
     """
     base = Path.cwd()
-    if not isinstance(task, Task):
+    if isinstance(task, Task):
+        task = override_task(task, overrides)
+    else:
         base = Path(task).resolve().parent
         task = load_task(task, overrides)
     return _with_absolute_paths(task, base, tables), base
@@ -148,8 +150,13 @@ def read_whole_tables(
             raise ConfigError(f"the {name} table has no record; leave data.{name} out, or add records")
     if "unlabelled" in tables:  # here and nowhere else: what was never kept cannot be looked at
         tables["unlabelled"] = tables["unlabelled"].without(task.label_columns().values())
-    hashes = {name: sha256_of(Path(source)) for name, source in sources.items() if isinstance(source, str | Path)}
-    return tables, hashes
+    return tables, file_hashes(sources)
+
+
+def file_hashes(sources: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 of those of these tables that are files and there, by name."""
+    files = {name: Path(source) for name, source in sources.items() if isinstance(source, str | Path)}
+    return {name: sha256_of(path) for name, path in files.items() if path.is_file()}
 
 
 def _learned_from(tables: Mapping[str, Records]) -> tuple[str, str]:

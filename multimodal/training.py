@@ -11,6 +11,7 @@ from multimodal.choosing.ranking import RANKING_FILE, run_rankings, with_choices
 from multimodal.config import Task
 from multimodal.device import choose_device
 from multimodal.distributed import Processes, processes
+from multimodal.domains.settings import TABLES
 from multimodal.domains.source_weights import weigh_source
 from multimodal.frozen.fitted_maps import fit_source_maps
 from multimodal.job import Job
@@ -25,7 +26,7 @@ from multimodal.run_folder import (
     refuse_other_weights,
     write_description,
 )
-from multimodal.tables import Tables, open_task, read_tables
+from multimodal.tables import Tables, file_hashes, open_task, read_tables
 from multimodal.train_job import train_job
 
 
@@ -54,7 +55,7 @@ def fit(
             path, a DataFrame or a list of dicts.
         out: folder of the run; left out: ``runs/NAME``, numbered where that is taken.
         root: folder of the media, for tables that are not files; left out: the working directory.
-        overrides: "a.b=c" each, for a YAML.
+        overrides: "a.b=c" each, changes to the job; the value is read as YAML.
         encoder: "auto" takes the best candidate of every input that has ``candidates``; see ``rank``.
         resume: goes on with the run in ``out``; a missing or empty one is started.
         cache: keeps the tokens of frozen encoders on disk, for later runs; False keeps them for this one only.
@@ -77,6 +78,7 @@ def fit(
             rankings = run_rankings(folder, task, read_tables(task, **given, root=root), base, group, kept, say)
             task = with_choices(task, base, rankings)
         if is_finished(folder, task, resume=resume):
+            refuse_other_data(folder, file_hashes(task.data.model_dump(include=set(TABLES))))
             say(f"{folder} holds this run, finished; nothing to do")
             return Run(folder)
         tables = read_tables(task, **given, root=root)
@@ -104,7 +106,8 @@ def fit_tables(
     job = Job.build(task, tables, base)
     device = choose_device(job.task.train.device, group)
     options = job.trainer_options(device)
-    refuse_other_data(folder, tables)
+    compared = {name: sha256 for name, sha256 in tables.hashes.items() if name != "test"}  # read once trained
+    refuse_other_data(folder, compared, tables.left_out)
     refuse_other_weights(folder, job)
     announce(job, say)
     job = fit_source_maps(job, device, cache=cache, say=say)

@@ -20,7 +20,7 @@ from multimodal.groups import record_groups
 from multimodal.progress import Say, log_line, silence
 from multimodal.records import Records, class_label, is_missing
 from multimodal.run import Run, RunError, write_json
-from multimodal.run_folder import is_finished
+from multimodal.run_folder import is_finished, refuse_other_data
 from multimodal.tables import Tables, hold_out, open_task, read_whole_tables
 from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
@@ -85,6 +85,7 @@ def cross_validate(
             say(f"fold {number + 1} of {folds}: {int((parts == number).sum())} records held out")
             tables_of_fold = fold_tables(task, tables, hashes, parts == number)
             if is_finished(place, task, resume=True):
+                refuse_other_data(place, tables_of_fold.hashes, tables_of_fold.left_out)
                 say(f"{place} is finished; kept")
             else:
                 kept = cache_folder() if cache else None

@@ -4,7 +4,7 @@ from multimodal.config.data import Data
 from multimodal.config.domains import Adapt, Source
 from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Augment, Candidate, Input
-from multimodal.config.load import load_task, parse_task
+from multimodal.config.load import load_task, override_task, parse_task
 from multimodal.config.section import ConfigError
 from multimodal.config.target import METRICS, Target
 from multimodal.config.task import NAME_PATTERN, Task
@@ -31,5 +31,6 @@ __all__ = [
     "Transfer",
     "ZeroShot",
     "load_task",
+    "override_task",
     "parse_task",
 ]

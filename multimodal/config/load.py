@@ -51,6 +51,15 @@ def parse_task(values: dict[str, Any], overrides: Sequence[str] = (), *, source:
         raise ConfigError("\n".join(lines)) from error
 
 
+def override_task(task: Task, overrides: Sequence[str]) -> Task:
+    """The job with changes, "a.b=c" each, validated again; itself where there are none.
+
+    Raises:
+        ConfigError: if what comes out describes no job.
+    """
+    return parse_task(task.model_dump(mode="json"), overrides, source=task.name) if overrides else task
+
+
 def _reason(problem: Mapping[str, Any]) -> str:
     """What is wrong with a value: our own words as they are, the validator's with the value and the nearest choice."""
     message, given = str(problem["msg"]), problem["input"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from multimodal.cli import errors_as_messages
-from multimodal.config import Task, parse_task
+from multimodal.config import Task
 from multimodal.console import open_streams, say, show_metrics
 
 
@@ -47,7 +47,6 @@ def _module_name(build: Callable[..., Task]) -> str:
 def _train(task: Task, given: argparse.Namespace) -> None:
     from multimodal.training import fit
 
-    task = parse_task(task.model_dump(mode="json"), given.set, source=task.name)
-    run = fit(task, out=given.out, resume=given.resume, say=say)
+    run = fit(task, overrides=given.set, out=given.out, resume=given.resume, say=say)
     if run.metrics:
         show_metrics(run.metrics)

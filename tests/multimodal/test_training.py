@@ -19,6 +19,7 @@ import multimodal as mm
 from multimodal.cli import describe
 from multimodal.config import ConfigError
 from multimodal.run import Run, RunError
+from multimodal.tables import open_task
 from multimodal.training import fit
 
 
@@ -242,6 +243,66 @@ def test_a_run_begun_on_another_training_table_is_not_resumed(media, tmp_path):
     rows.head(12).to_csv(table, index=False)
     with pytest.raises(RunError, match="was begun on another training table"):
         fit(task, out=tmp_path / "run", resume=True)
+
+
+FINISHED = ("train", "valid", "test")
+
+
+@pytest.mark.parametrize("key", FINISHED)
+def test_a_finished_run_is_not_taken_for_one_on_a_table_that_changed_since(media, tmp_path, key):
+    rows = pd.read_csv(media / "train.csv").drop(columns="image")
+    tables = {name: tmp_path / f"{name}.csv" for name in FINISHED}
+    for path in tables.values():
+        rows.to_csv(path, index=False)
+    task = small_task(inputs={"text": {"encoder": "compact/text"}}, train={"epochs": 1}, transfer={"guard": "off"})
+    run = fit(task, **tables, out=tmp_path / "run")
+    tables[key].unlink()  # what is gone cannot differ
+    fit(task, **tables, out=run.folder, resume=True)
+    rows.head(12).to_csv(tables[key], index=False)
+    with pytest.raises(RunError, match=r"was begun on another \w+ table \(its sha256 differs\); put that table back"):
+        fit(task, **tables, out=run.folder, resume=True)
+
+
+def test_an_unfinished_run_goes_on_with_another_test_table_but_no_other_validation_table(media, tmp_path):
+    rows = pd.read_csv(media / "train.csv").drop(columns="image")
+    tables = {name: tmp_path / f"{name}.csv" for name in FINISHED}
+    for path in tables.values():
+        rows.to_csv(path, index=False)
+    task = small_task(inputs={"text": {"encoder": "compact/text"}}, train={"epochs": 1}, transfer={"guard": "off"})
+    run = fit(task, **tables, out=tmp_path / "run")
+    (run.folder / "metrics.json").unlink()  # as if it had been killed before its end
+    rows.head(7).to_csv(tables["test"], index=False)
+    assert fit(task, **tables, out=run.folder, resume=True).metrics["tasks"]["color"]["n"] == 7
+    (run.folder / "metrics.json").unlink()
+    rows.head(12).to_csv(tables["valid"], index=False)
+    with pytest.raises(RunError, match="was begun on another validation table"):
+        fit(task, **tables, out=run.folder, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("override", "place", "value"),
+    [
+        ("train.epochs=3", "train.epochs", 3),
+        ("name=other", "name", "other"),
+        ("tasks.color.weight=0.5", "tasks.color.weight", 0.5),
+        ("inputs.text.frozen=true", "inputs.text.frozen", True),
+        ("transfer={strategy: linear_probe}", "transfer.strategy", "linear_probe"),
+        ("data.train=other.csv", "data.train", str(Path("other.csv").resolve())),
+    ],
+)
+def test_overrides_change_a_job_that_is_an_object_too(override, place, value):
+    task = small_task()
+    changed, _ = open_task(task, [override], {})
+    found = changed.model_dump()
+    for key in place.split("."):
+        found = found[key]
+    assert found == value
+    assert task == small_task()
+
+
+def test_an_override_that_an_object_cannot_take_is_refused():
+    with pytest.raises(ConfigError, match="small: train: unknown key 'epcohs'; did you mean 'epochs'"):
+        fit(small_task(), overrides=["train.epcohs=3"])
 
 
 def test_a_folder_with_only_half_written_files_is_empty(media, tmp_path):

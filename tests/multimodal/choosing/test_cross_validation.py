@@ -117,18 +117,12 @@ def test_finished_folds_are_kept_and_the_others_trained(table, tmp_path):
     assert again == first
     assert f"{tmp_path / 'cv' / 'fold-1'} is finished; kept" in lines
     with pytest.raises(RunError, match="was begun on another fold of the training table"):
-        mm.cross_validate(
-            job(data={"train": str(table), "workers": 0}),
-            3,
-            out=_without_metrics(tmp_path / "cv", "fold-1"),
-            cache=False,
-            resume=True,
-        )
-
-
-def _without_metrics(folder: Path, fold: str) -> Path:
-    (folder / fold / "metrics.json").unlink()
-    return folder
+        mm.cross_validate(task, 3, out=tmp_path / "cv", cache=False, resume=True)
+    with pytest.raises(RunError, match="was begun on another fold of the training table"):
+        mm.fit(task, out=tmp_path / "cv" / "fold-1", resume=True)
+    pd.DataFrame(color_rows(30)).to_csv(table, index=False)
+    with pytest.raises(RunError, match="was begun on another training table"):
+        mm.cross_validate(task, 2, out=tmp_path / "cv", cache=False, resume=True)
 
 
 def test_a_class_that_a_fold_lacks_leaves_it_without_auc_and_is_listed(tmp_path):
