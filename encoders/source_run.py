@@ -55,9 +55,10 @@ class SourceRun:
         path = Path(weights)
         if (path / MODEL_FILE).is_file():
             return cls._choose(path, name, wanted=None)
-        run = path.parent.parent
-        if path.parent.name == INPUTS and (run / MODEL_FILE).is_file():
-            return cls._choose(run, name, wanted=path.name)
+        for place in (path, path.resolve()):  # also a link to RUN/inputs/INPUT
+            run = place.parent.parent
+            if place.parent.name == INPUTS and (run / MODEL_FILE).is_file():
+                return cls._choose(run, name, wanted=place.name)
         return None
 
     @classmethod

@@ -136,7 +136,7 @@ def _add_precisions(
 
 
 def _table(run: TrainedRun, records: Any) -> Records:
-    table = read_records(records, allow_outside=run.task.data.allow_outside)
+    table = read_records(records, allow_outside=run.task.data.outside)
     check_manifest(table, {name: reader.column for name, reader in run.readers.items()})
     return table
 

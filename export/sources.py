@@ -9,6 +9,7 @@ from typing import Any
 
 from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError
 from export.bundle import BundleInput
+from multimodal.media import Outside
 from multimodal.records import InputReader, ManifestError, RecordError, Records, read_records
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class RecordSource:
     rows: Iterable[Any]
     readers: dict[str, InputReader]
     root: Path | None
-    allow_outside: bool
+    allow_outside: Outside
     strict_keys: bool
     """Whether a key that is no input is an error; a manifest has further columns, such as labels."""
 

@@ -71,11 +71,11 @@ app.add_typer(gallery, name="gallery")
 
 def _check_packages() -> None:
     """``encoders``, ``fusion`` and ``export`` are common words: names the file that shadows one of them."""
-    home = Path(__file__).resolve().parent.parent
+    home = Path(__file__).parent.parent.resolve()  # of the folder: single files may be links, into a cache
     for name in ("encoders", "fusion", "export"):
         spec = importlib.util.find_spec(name)
-        origin = Path(spec.origin).resolve() if spec is not None and spec.origin is not None else None
-        if origin is None or origin.parent.parent != home:
+        origin = Path(spec.origin) if spec is not None and spec.origin is not None else None
+        if origin is None or origin.parent.parent.resolve() != home:
             found = "nothing" if origin is None else str(origin)
             raise ImportError(
                 f"`import {name}` finds {found}, not this package's {home / name}; rename or remove it, or run from "

@@ -21,7 +21,7 @@ from multimodal.engines.choice import EngineChooser
 from multimodal.files import sha256_of
 from multimodal.frozen.token_store import TokenStore
 from multimodal.frozen.views import Views
-from multimodal.media import media_path
+from multimodal.media import Outside, media_path
 from multimodal.progress import Say, format_seconds
 from multimodal.records import InputReader, Records, is_missing
 
@@ -84,7 +84,7 @@ class FeatureReader(InputReader):
     """Of the training values."""
 
     def read(
-        self, row: Mapping[str, Any], root: Path | None = None, allow_outside: bool = False, augment: Any = None
+        self, row: Mapping[str, Any], root: Path | None = None, allow_outside: Outside = False, augment: Any = None
     ) -> tuple[Arrays, bool]:
         """Tokens of this input, and whether the record has it.
 
@@ -103,7 +103,7 @@ class FeatureReader(InputReader):
         return self.preprocessor(self.store[key]), True
 
 
-def content_key(reader: InputReader, row: Mapping[str, Any], root: Path | None, allow_outside: bool) -> str | None:
+def content_key(reader: InputReader, row: Mapping[str, Any], root: Path | None, allow_outside: Outside) -> str | None:
     """Hex digest of a value's content, whatever its place; None where it is missing.
 
     Raises:

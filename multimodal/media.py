@@ -4,8 +4,16 @@ import itertools
 import os
 import stat
 from pathlib import Path, PureWindowsPath
+from typing import Literal
 
 from encoders.preprocessing import UnreadableValueError
+
+Outside = bool | Literal["links"]
+"""Which media may lie outside their table's folder: none (False), those that a link leads to, or any (True).
+
+Jobs and runs follow links: who names a table there has laid out its folders. A bundle does not: the table may be a
+stranger's, and a link in a stranger's archive leads wherever it likes.
+"""
 
 MAX_QUOTED = 200
 """Characters of a value that an error message repeats."""
@@ -24,12 +32,13 @@ def quote(value: object) -> str:
     return quoted if text == cut else f"{quoted}... ({len(text)} characters)"
 
 
-def media_path(value: str | Path, root: Path | None, *, allow_outside: bool = False) -> Path:
+def media_path(value: str | Path, root: Path | None, *, allow_outside: Outside = False) -> Path:
     """The file that a cell means.
 
     Args:
         root: folder that relative paths start from. None: the working directory, and any file may be named.
-        allow_outside: whether the file may lie outside ``root``: ``..``, absolute paths, links that lead out.
+        allow_outside: whether the file may lie outside ``root``: ``..``, absolute paths, links that lead out, or
+            the last alone ("links").
 
     Raises:
         UnreadableValueError: if the path leaves ``root``, or is not that of a file; quotes ``value``.
@@ -39,7 +48,7 @@ def media_path(value: str | Path, root: Path | None, *, allow_outside: bool = Fa
         raise UnreadableValueError(f"{quote(value)} holds a NUL character, which no path does; correct the cell")
     if "://" in text:
         raise UnreadableValueError(f"{quote(value)} is a web address; download the file and give its path")
-    if root is not None and not allow_outside:
+    if root is not None and allow_outside is not True:
         _refuse_leaving(text)
     path = Path(text) if root is None else root / text
     try:
@@ -69,6 +78,9 @@ def _require_file(text: str, path: Path) -> None:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink():
+            reason = "is a link to a file that is not there; fetch that file, or mount its disk"
+            raise UnreadableValueError(f"{quote(text)} {reason}") from error
         hint = "; write it with / instead of \\" if "\\" in text and os.sep == "/" else ""
         folder = "the working directory" if path == Path(text) else "the manifest's folder"
         raise UnreadableValueError(f"{quote(text)} does not exist, seen from {folder}{hint}") from error
@@ -83,6 +95,7 @@ def _refuse_link_out(text: str, path: Path, root: Path) -> None:
         return  # the common case: 50 microseconds a path, where following it from the root of the disk takes 120
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise UnreadableValueError(
-            f"{quote(text)} leads through a link to a file outside the manifest's folder; copy the file into "
-            f"it, or {_ALLOWED}"
+            f"{quote(text)} leads through a link to a file outside the manifest's folder; a job or run follows links "
+            "of its own tables, a bundle does not, for its table may be a stranger's; if the link is yours, allow it "
+            "with allow_outside (of predict, explain and gallery --allow-outside), or copy the file into the folder"
         )

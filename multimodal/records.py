@@ -11,7 +11,7 @@ import numpy as np
 from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError
 from multimodal.cells import class_label, is_missing, label_set
 from multimodal.manifests import ManifestError, check_columns, read_manifest, union_of_keys
-from multimodal.media import media_path, quote
+from multimodal.media import Outside, media_path, quote
 
 __all__ = [
     "InputReader",
@@ -62,8 +62,8 @@ class Records:
     """The manifest's file name, "DataFrame" or "records"."""
     root: Path | None = None
     """Folder that media paths start from; None: the working directory, and any file may be named."""
-    allow_outside: bool = False
-    """Whether media may lie outside ``root``."""
+    allow_outside: Outside = False
+    """Whether media may lie outside ``root``; "links": where a link leads there."""
     numbers: Sequence[int] | None = None
     """Where these are part of a larger table: the row of each in it, from 0."""
 
@@ -110,7 +110,7 @@ class Records:
                 )
 
 
-def read_records(source: Any, *, root: str | Path | None = None, allow_outside: bool = False) -> Records:
+def read_records(source: Any, *, root: str | Path | None = None, allow_outside: Outside = False) -> Records:
     """Reads a table of records.
 
     Args:
@@ -118,7 +118,7 @@ def read_records(source: Any, *, root: str | Path | None = None, allow_outside: 
             are returned as they are.
         root: folder of the media; left out: the manifest's folder, or for records that are Python objects the
             working directory, without limits.
-        allow_outside: whether media may lie outside that folder.
+        allow_outside: whether media may lie outside that folder, or where a link leads outside ("links").
 
     >>> read_records([{"text": "red"}]).columns
     ('text',)
@@ -166,7 +166,7 @@ class InputReader:
         self,
         row: Mapping[str, Any],
         root: Path | None = None,
-        allow_outside: bool = False,
+        allow_outside: Outside = False,
         augment: Callable[[Any], Any] | None = None,
     ) -> tuple[Arrays, bool]:
         """Arrays of this input, and whether the record has it; blank arrays where it does not.

@@ -170,7 +170,7 @@ class Run:
             ManifestError: if the table cannot be read, has no record, or lacks the column of an input or task.
             RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
         """
-        records = read_records(data, root=root, allow_outside=self.task.data.allow_outside)
+        records = read_records(data, root=root, allow_outside=self.task.data.outside)
         if not len(records):
             raise ManifestError(records.source, "has no record, so there is nothing to evaluate; add records")
         records.require([*(reader.column for reader in self.readers.values()), *self.task.label_columns().values()])
@@ -232,7 +232,7 @@ class Run:
         source, hashes = getattr(self.task.data, split), self._description["provenance"]["data"]
         if source is None or not Path(source).is_file() or sha256_of(Path(source)) != hashes.get(split):
             return None
-        return read_records(source, allow_outside=self.task.data.allow_outside)
+        return read_records(source, allow_outside=self.task.data.outside)
 
     def export(self, folder: str | Path, **options: Any) -> "Bundle":
         """Writes the ONNX bundle; options as ``export_bundle`` takes them."""

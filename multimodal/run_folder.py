@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,12 +39,19 @@ def is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
     config = folder / CONFIG_FILE
     if not config.is_file():
         raise RunError(f"{folder} holds no training run (there is no {CONFIG_FILE}); name another folder")
-    if load_task(config) != task:
+    if _with_followed_links(load_task(config)) != _with_followed_links(task):
         raise RunError(
             f"{folder} holds a run of another config, and --resume only goes on with the same; compare it with "
             f"{config}, or name another folder"
         )
     return (folder / METRICS_FILE).is_file()
+
+
+def _with_followed_links(task: Task) -> Task:
+    """The job with its tables at their last place: one file has many paths."""
+    written = {key: getattr(task.data, key) for key in TABLES}
+    places = {key: os.path.realpath(path) for key, path in written.items() if path is not None}
+    return task.model_copy(update={"data": task.data.model_copy(update=places)})
 
 
 def refuse_other_data(folder: Path, hashes: Mapping[str, str], left_out: Sequence[int] = ()) -> None:

@@ -71,7 +71,7 @@ def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping
     if isinstance(task, Task):
         task = override_task(task, overrides)
     else:
-        base = Path(task).resolve().parent
+        base = Path(task).absolute().parent
         task = load_task(task, overrides)
     return _with_absolute_paths(task, base, tables), base
 
@@ -79,7 +79,8 @@ def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping
 def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Task:
     """The job with the files of the tables that it reads: those given, which start from the working directory, first.
 
-    A table that is given as Python objects has no file.
+    A table that is given as Python objects has no file. Links stay as they are: the name of one, not of what it
+    points to, says the format and where media start.
     """
     files: dict[str, Path | None] = {}
     for key in TABLES:
@@ -88,7 +89,7 @@ def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Ta
             files[key] = Path(table) if isinstance(table, str | Path) else None
         elif written is not None:
             files[key] = base / written
-    absolute = {key: None if path is None else str(path.resolve()) for key, path in files.items()}
+    absolute = {key: None if path is None else str(path.absolute()) for key, path in files.items()}
     return task.model_copy(update={"data": task.data.model_copy(update=absolute)})
 
 
@@ -136,7 +137,7 @@ def read_whole_tables(
     sources = {name: source for name, source in sources.items() if source is not None}
     setting_of(task, sources)  # refuses tables that nothing would read
     tables = {
-        name: read_records(source, root=root, allow_outside=task.data.allow_outside) for name, source in sources.items()
+        name: read_records(source, root=root, allow_outside=task.data.outside) for name, source in sources.items()
     }
     learned, _ = _learned_from(tables)
     count = len(tables[learned]) if learned in tables else 0

@@ -42,7 +42,7 @@ def build_encoder(name: str, entry: Input, base: Path) -> Encoder:
     assert entry.encoder is not None
     encoder_name, weights = _from_base(entry.encoder, base), entry.weights
     if weights not in (None, "default", "pretrained") and (base / str(weights)).exists():
-        weights = str((base / str(weights)).resolve())
+        weights = str((base / str(weights)).absolute())
     try:
         return create_encoder(encoder_name, weights=... if weights == "default" else weights, **entry.options)
     except (LookupError, ValueError, TypeError, OSError) as error:
@@ -56,7 +56,7 @@ def _from_base(name: str, base: Path) -> str:
     if not path or family == "timm" or is_registered(name):
         return name  # of a model, never of a path
     is_path = (base / path).is_dir() or (family == "wordvectors" and (base / path).is_file())
-    return f"{family}/{(base / path).resolve()}" if is_path else name
+    return f"{family}/{(base / path).absolute()}" if is_path else name
 
 
 def has_random_weights(encoder: Encoder) -> bool:

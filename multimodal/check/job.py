@@ -86,7 +86,7 @@ def _modalities(task: Task) -> tuple[dict[str, str], list[Problem]]:
 def _read_split(task: Task, name: str, base: Path) -> tuple[Split | None, list[Problem]]:
     file = getattr(task.data, name)
     try:
-        records = read_records(base / file, allow_outside=task.data.allow_outside)
+        records = read_records(base / file, allow_outside=task.data.outside)
     except ManifestError as error:
         return None, [Problem("error", file, error.row, None, error.reason)]
     problems = []

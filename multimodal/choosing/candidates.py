@@ -68,7 +68,7 @@ def _from_run(name: str, candidate: Candidate, base: Path, task: Task) -> Candid
     if not (folder / MODEL_FILE).is_file():
         weights = candidate.weights
         is_path = weights not in (None, "default", "pretrained") and (base / str(weights)).exists()
-        return candidate.model_copy(update={"weights": str((base / str(weights)).resolve())}) if is_path else candidate
+        return candidate.model_copy(update={"weights": str((base / str(weights)).absolute())}) if is_path else candidate
     inputs = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["inputs"]
     modality = input_modality(task, name)
     own = {entry["encoder"] for entry in inputs.values() if find_encoder(entry["encoder"]).modality == modality}
@@ -77,4 +77,4 @@ def _from_run(name: str, candidate: Candidate, base: Path, task: Task) -> Candid
             f"inputs.{name}: the run {candidate.encoder} has {len(own)} encoders that read {modality} "
             f"({', '.join(sorted(own)) or 'none'}); give ENCODER@{candidate.encoder} with the one that is meant"
         )
-    return Candidate(encoder=own.pop(), weights=str(folder.resolve()))
+    return Candidate(encoder=own.pop(), weights=str(folder.absolute()))

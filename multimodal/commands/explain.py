@@ -7,6 +7,7 @@ import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, Table
 from multimodal.console import complain, say
+from multimodal.media import Outside
 
 
 def explain(
@@ -28,17 +29,18 @@ def explain(
     from multimodal.explain.report import explain_table
     from multimodal.records import read_records
 
-    training = None if train is None else read_records(train, allow_outside=allow_outside)
+    outside: Outside = allow_outside
+    known = None
     if (model / BUNDLE_FILE).is_file():
         box = Predictor.load(model).black_box()
     else:
         from multimodal.run import Run
 
         run = Run(model)
-        box, allow_outside = run.black_box(), allow_outside or run.task.data.allow_outside
-        if training is None and neighbors:
-            training = run.training_records()
-    records = read_records(data, allow_outside=allow_outside)
+        box, outside = run.black_box(), allow_outside or run.task.data.outside
+        known = run.training_records() if train is None and neighbors else None
+    training = known if train is None else read_records(train, allow_outside=outside)
+    records = read_records(data, allow_outside=outside)
     check_manifest(records, {name: reader.column for name, reader in box.readers.items()})
     if training is not None and neighbors:
         say(f"encoding {len(training)} records of {training.source} to find neighbours (--neighbors 0: none)")

@@ -35,7 +35,7 @@ def check(
     from multimodal.config import load_task
 
     task = load_task(config, overrides or ())
-    problems = check_task(task, config.resolve().parent)
+    problems = check_task(task, config.parent)
     if problems:
         listed = problems if everything else first_of_each(problems, SHOWN)
         columns = ("severity", "file", "row", "column", "problem")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from multimodal.config.section import Section
+from multimodal.media import Outside
 
 
 class Data(Section):
@@ -28,6 +29,11 @@ class Data(Section):
     on_error: Literal["raise", "skip"] = "raise"
     """What an unreadable cell does in training: stop, naming it, or leave the record out, counted and listed."""
     allow_outside: bool = False
-    """Whether media may lie outside their manifest's folder."""
+    """Whether cells may name media outside their manifest's folder (``..``, absolute paths); links are followed."""
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Processes that decode beside training; 0 decodes in the training process."""
+
+    @property
+    def outside(self) -> Outside:
+        """Which media of the job's tables may lie outside their folders."""
+        return self.allow_outside or "links"

@@ -90,7 +90,7 @@ def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -
     """Product and category from picture and text, quantity from speech; all encoders with weights, or none."""
     image, others, transfer = None, None, mm.Transfer(strategy="finetune")
     if image_weights is not None:
-        image, others = str(image_weights.resolve()), "pretrained"
+        image, others = str(image_weights.absolute()), "pretrained"
         transfer = mm.Transfer(strategy="probe_then_finetune", probe_epochs=3, encoder_scale=0.5)
     return mm.Task(
         name=name,

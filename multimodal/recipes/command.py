@@ -35,7 +35,7 @@ def run_recipe(
     given = parser.parse_args(arguments)
     chosen = {name: getattr(given, name) for name in choices or {}}
     with errors_as_messages(debug=given.debug):
-        _train(build(given.data.resolve(), **chosen), given)
+        _train(build(given.data.absolute(), **chosen), given)
 
 
 def _module_name(build: Callable[..., Task]) -> str:
