@@ -4,6 +4,7 @@ Both want few shapes: batches and lengths are rounded up to buckets, by records 
 dropped again, and by padding that every mask hides.
 """
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from encoders.preprocessing import Preprocessor
 from export.bundle import Bundle
 from export.lengths import rounded_length
 from export.session import DeviceError, device_index, planned_device
-from multimodal.cache import cache_folder
+from multimodal.cache import open_cache
+
+logger = logging.getLogger(__name__)
 
 Acceleration = Literal["none", "cuda_graph", "tensorrt"]
 ACCELERATIONS: tuple[Acceleration, ...] = ("none", "cuda_graph", "tensorrt")
@@ -81,12 +84,11 @@ class Buckets:
         return np.concatenate([array, np.repeat(array[:1], rows - len(array), axis=0)])
 
 
-def tensorrt_options(buckets: Buckets, cache: Path) -> dict[str, str]:
-    """What TensorRT's provider is told: an engine for every shape up to the largest, kept in ``cache``."""
+def tensorrt_options(buckets: Buckets, cache: Path | None) -> dict[str, str]:
+    """What TensorRT's provider is told: an engine for every shape up to the largest, kept where there is a cache."""
+    kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache), "trt_timing_cache_enable": "1"}
     return {
-        "trt_engine_cache_enable": "1",
-        "trt_engine_cache_path": str(cache),
-        "trt_timing_cache_enable": "1",
+        **({} if cache is None else kept),
         "trt_profile_min_shapes": buckets.profile(1, 0.0),
         "trt_profile_opt_shapes": buckets.profile(8, 0.25),
         "trt_profile_max_shapes": buckets.profile(MOST_RECORDS, 1.0),
@@ -110,8 +112,7 @@ def session_options(acceleration: Acceleration, device: str, buckets: Buckets, b
         )
     if acceleration == "cuda_graph":
         return {"cuda_graph": True}
-    cache = cache_folder() / "tensorrt" / bundle.files[bundle.models["fp32"]].sha256[:16]
-    cache.mkdir(parents=True, exist_ok=True)
+    cache = open_cache(logger.warning, "tensorrt", bundle.files[bundle.models["fp32"]].sha256[:16])
     return {"tensorrt": tensorrt_options(buckets, cache)}
 
 

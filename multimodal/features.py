@@ -145,7 +145,6 @@ def feature_reader(
     cache: Path | None,
     workers: int = 0,
     say: Say,
-    compute: bool = True,
     views: Views | None = None,
     training: Sequence[Records] = (),
 ) -> FeatureReader:
@@ -157,7 +156,6 @@ def feature_reader(
         pooled: keeps the mean token alone, which is all that some fusions use.
         cache: folder that keeps tokens between runs; None keeps them in memory.
         workers: processes that decode.
-        compute: False where another process encodes: what it kept is only opened.
         views: of the values of ``training``, which are some of the tables; None: the values as they are.
     """
     key = encoder_key(encoder, pooled=pooled)
@@ -165,12 +163,15 @@ def feature_reader(
     began, before = time.monotonic(), len(store)
     views = Views() if views is None else views
     values = _Values(reader, list(tables), store, views, training)
-    if compute:
-        chooser = EngineChooser(encoder, values=len(values), cache=cache, key=key)
-        for chunk in _chunks(values, workers):
+    chooser = EngineChooser(encoder, values=len(values), cache=cache, key=key)
+    for chunk in _chunks(values, workers):
+        store.add(_encode(encoder, chooser, chunk, pooled=pooled))
+        if store.failure is not None and chooser.settle_for_eager():
             store.add(_encode(encoder, chooser, chunk, pooled=pooled))
-        if chooser.choice is not None:
-            say(f"{reader.name}: encoded by {chooser.choice}")
+    if chooser.choice is not None:
+        say(f"{reader.name}: encoded by {chooser.choice}")
+    if store.failure is not None:
+        say(f"warning: {reader.name}: tokens are kept in memory alone from here on: {store.failure}")
     new = len(store) - before
     place = "in memory" if store.folder is None else f"in {store.folder}"
     took = f"{new} new in {format_seconds(time.monotonic() - began)}" if new else "none new"

@@ -115,12 +115,12 @@ class Job:
             data = [RememberedRecords(part, self.task.transfer.views) for part in data]
         return data[0] if len(data) == 1 else JoinedDataset(data)
 
-    def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, compute: bool, say: Say) -> "Job":
+    def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, say: Say) -> "Job":
         """The job with tokens in the place of the values of inputs whose encoders never train.
 
         Args:
             trained: names of the parameters that train at some time.
-            cache, compute, say: as ``feature_reader`` takes them.
+            cache, say: as ``feature_reader`` takes them.
 
         Raises:
             ConfigError: if a contrastive task compares views of such an input, which would be equal, or more views are
@@ -143,7 +143,6 @@ class Job:
                     cache=cache,
                     workers=self.workers,
                     say=say,
-                    compute=compute,
                     views=views[name],
                     training=[records for _, records in self.tables.training()],
                 )

@@ -135,10 +135,11 @@ def _train(
 def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, group: Processes, say: Say) -> Job:
     """Encodes what frozen encoders read: in the main process for all where they share a disk, else in each."""
     trained = {name for phase in phases for part in phase.groups for name in part.params}
-    if cache is None or group.is_main:
-        job = job.with_kept_tokens(trained, cache=cache, compute=True, say=say)
+    first = cache is None or group.is_main
+    if first:
+        job = job.with_kept_tokens(trained, cache=cache, say=say)
     group.wait()
-    return job if cache is None or group.is_main else job.with_kept_tokens(trained, cache=cache, compute=False, say=say)
+    return job if first else job.with_kept_tokens(trained, cache=cache, say=say)  # opens what the main process kept
 
 
 def _summary(state: TrainerState, model: MultimodalModel) -> dict[str, Any]:

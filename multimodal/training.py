@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multimodal.announce import announce
-from multimodal.cache import cache_folder
+from multimodal.cache import open_cache
 from multimodal.choosing.guard import guard_run
 from multimodal.choosing.ranking import RANKING_FILE, run_rankings, with_choices
 from multimodal.config import Task
@@ -73,7 +73,7 @@ def fit(
     folder = Path(out) if out is not None else free_folder(Path("runs") / task.name)
     with processes() as group:
         say = say if group.is_main else silence
-        kept, rankings = cache_folder() if cache else None, None
+        kept, rankings = open_cache(say) if cache else None, None
         if encoder == "auto" and (resume or not is_taken(folder)):
             rankings = run_rankings(folder, task, read_tables(task, **given, root=root), base, group, kept, say)
             task = with_choices(task, base, rankings)

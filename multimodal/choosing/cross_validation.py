@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.cache import cache_folder
+from multimodal.cache import open_cache
 from multimodal.config import ConfigError, Task
 from multimodal.data import RecordDataset
 from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
@@ -80,6 +80,7 @@ def cross_validate(
     runs = []
     with processes() as group:
         say = say if group.is_main else silence
+        kept = open_cache(say) if cache else None
         for number in range(folds):
             place = folder / f"fold-{number + 1}"
             say(f"fold {number + 1} of {folds}: {int((parts == number).sum())} records held out")
@@ -88,7 +89,6 @@ def cross_validate(
                 refuse_other_data(place, tables_of_fold.hashes, tables_of_fold.left_out)
                 say(f"{place} is finished; kept")
             else:
-                kept = cache_folder() if cache else None
                 fit_tables(task, tables_of_fold, base, place, group, resume=True, cache=kept, say=say)
             runs.append((Run(place), tables_of_fold))
         result = {

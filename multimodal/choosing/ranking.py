@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from multimodal.builders import build_target, task_arguments
-from multimodal.cache import cache_folder
+from multimodal.cache import open_cache
 from multimodal.choosing.candidate_scores import add_source_scores, candidate_json, measure
 from multimodal.choosing.candidates import find_candidates, with_candidate
 from multimodal.choosing.labelled import Labelled, labelled_records
@@ -67,7 +67,7 @@ def rank(
     name = _chosen_input(task, input)
     candidates = find_candidates(task, name, base, encoders)
     records = read_tables(task, train=train, valid=valid, root=root).train
-    result = rank_candidates(task, name, candidates, records, base, cache=cache_folder() if cache else None, say=say)
+    result = rank_candidates(task, name, candidates, records, base, cache=open_cache(say) if cache else None, say=say)
     if out is not None:
         write_json(Path(out), result)
     return result

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.announce import describe_weights
-from multimodal.cache import cache_folder
+from multimodal.cache import open_cache
 from multimodal.choosing.scratch import scratch_gaps
 from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured
 from multimodal.config import Task
@@ -52,7 +52,7 @@ def transfer_check(
     task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
     tables = read_tables(task, train=train, valid=valid, root=root).without(SOURCE, UNLABELLED)
     job = Job.build(task, tables, base)
-    kept = cache_folder() if cache else None
+    kept = open_cache(say) if cache else None
     labelled, reasons = measurable(job)
     tasks = {name: not_measured(reason) for name, reason in reasons.items()}
     tasks = {name: tasks.get(name, {}) for name in task.tasks} | compare_tasks(job, labelled, MOST_ROWS, kept, say)

@@ -130,6 +130,13 @@ class EngineChooser:
         self._compared |= {_sizes(batch) for batch in ends}
         return self.choice.engine
 
+    def settle_for_eager(self) -> bool:
+        """Takes no other engine than torch eager from now on, as what is not kept must come out the same when it is
+        computed again; says whether another one was taken."""
+        was_other = self.choice is not None and self.choice.engine is not self._eager
+        self.choice = Choice(self._eager)
+        return was_other
+
 
 def agrees(engine: Engine, eager: Engine, batches: Sequence[Batch]) -> bool:
     """Whether it answers these batches as torch eager does."""

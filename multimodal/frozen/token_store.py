@@ -27,6 +27,8 @@ class TokenStore:
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
+        self.failure: OSError | None = None
+        """What kept it from writing; from then on it adds to its memory."""
         self._tokens: dict[str, Tokens] = {}
         self._known_shards: set[str] = set()
         self.refresh()
@@ -53,16 +55,22 @@ class TokenStore:
 
     def add(self, tokens: Mapping[str, Tokens]) -> None:
         """Keeps what a batch of values gave."""
-        if self.folder is None or not tokens:
-            self._tokens.update(tokens)
-            return
+        if self.folder is not None and tokens:
+            try:
+                self._write(self.folder, tokens)
+                return
+            except OSError as error:  # the disk is full, say: what is computed is still of use
+                self.folder, self.failure = None, error
+        self._tokens.update(tokens)
+
+    def _write(self, folder: Path, tokens: Mapping[str, Tokens]) -> None:
         ends = np.cumsum([len(value) for value in tokens.values()])
         index = {key: [int(end) - len(tokens[key]), int(end)] for key, end in zip(tokens, ends, strict=True)}
         joined = np.concatenate(list(tokens.values()))
         name = hashlib.sha256("\n".join(tokens).encode()).hexdigest()[:32]
-        write_atomically(self.folder / f"{name}.npy", _npy(joined))
-        write_atomically(self.folder / f"{name}.json", json.dumps(index).encode())
-        self._open(self.folder / f"{name}.json")
+        write_atomically(folder / f"{name}.npy", _npy(joined))
+        write_atomically(folder / f"{name}.json", json.dumps(index).encode())
+        self._open(folder / f"{name}.json")
 
     def _open(self, path: Path) -> None:
         self._known_shards.add(path.stem)

@@ -85,6 +85,18 @@ def test_what_a_session_is_told(bundle: Bundle, buckets: Buckets, monkeypatch: p
     assert engines.parent == cache_folder() / "tensorrt"
 
 
+def test_engines_are_not_kept_where_nothing_can_be_written(
+    bundle: Bundle, buckets: Buckets, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("export.acceleration.planned_device", lambda device: "cuda")
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("MULTIMODAL_CACHE", str(tmp_path / "file"))
+    options = session_options("tensorrt", "cuda", buckets, bundle)["tensorrt"]
+    assert {name for name in options if "cache" in name} == set()
+    assert "trt_profile_max_shapes" in options
+    assert caplog.text.count("cannot be written") == 1
+
+
 def test_tensorrt_that_is_not_there_is_an_error(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     class Session:
         def get_providers(self) -> list[str]:

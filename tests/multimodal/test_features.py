@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import assert_close
+from helpers import assert_close, full_disk
 from tiny import TinyImage, TinyText, make_rows
 from torch import Tensor
 
@@ -14,6 +14,8 @@ import multimodal as mm
 from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
 from fusion.pooling import masked_mean
+from multimodal.engines.choice import Choice, EngineChooser
+from multimodal.engines.eager import EagerEngine, Engine
 from multimodal.features import content_key, encoder_key, feature_reader
 from multimodal.frozen.token_store import TokenStore
 from multimodal.job import Job
@@ -21,6 +23,7 @@ from multimodal.records import InputReader, Records, read_records
 from multimodal.training import fit
 
 SAID: list[str] = []
+ENGINES: list[str] = []
 
 
 class Counting(TinyText):
@@ -83,7 +86,7 @@ def test_each_content_is_encoded_once_wherever_it_stands(tmp_path):
     assert encoder.encoded == 2
     keep(encoder, table("blue", "green"), tmp_path)
     assert encoder.encoded == 3
-    keep(encoder, table("blue", "green", "red"), tmp_path, compute=False)
+    keep(encoder, table("blue", "green", "red"), tmp_path)
     assert encoder.encoded == 3
     assert "frozen; tokens of 3 values (none new)" in SAID[-1]
 
@@ -151,6 +154,41 @@ def test_a_value_that_changed_meanwhile_is_refused():
         read(kept, table("blue"), 0)
 
 
+class SettlingChooser(EngineChooser):
+    """Has taken another engine than torch eager, as one that is faster."""
+
+    def __init__(self, encoder: Encoder, **kwargs: Any) -> None:
+        super().__init__(encoder, **kwargs)
+        self.choice = Choice(EagerEngine(encoder, "faster"))
+
+    def engine(self, batches: Any) -> Engine:
+        chosen = super().engine(batches)
+        ENGINES.append(chosen.name)
+        return chosen
+
+
+def test_where_the_disk_becomes_full_tokens_stay_in_memory_by_torch_with_one_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr("multimodal.features.EngineChooser", SettlingChooser)
+    monkeypatch.setattr("multimodal.features.CHUNK", 2)
+    monkeypatch.setattr("multimodal.features.BATCH_SIZE", 2)
+    lines: list[str] = []
+    encoder, records = TinyText(), table("red", "blue", "green", "a round thing", "more")
+    ENGINES.clear()
+    with full_disk():
+        reader = feature_reader(
+            text_reader(encoder), encoder, [records], pooled=False, cache=tmp_path, workers=0, say=lines.append
+        )
+    assert ENGINES == ["faster", "torch eager", "torch eager", "torch eager"]
+    assert [line for line in lines if line.startswith("warning")] == [lines[1]]
+    assert lines[1].startswith("warning: text: tokens are kept in memory alone from here on: ")
+    assert "frozen; tokens of 5 values" in lines[2]
+    assert lines[2].endswith("MB in memory")
+    plain = keep(encoder, records)
+    for row in range(len(records)):
+        assert_close(read(reader, records, row)[0]["tokens"], read(plain, records, row)[0]["tokens"])
+    assert not list((tmp_path / "tokens").rglob("*.json"))
+
+
 # --- through a training run ---
 
 
@@ -200,6 +238,19 @@ def test_a_second_run_encodes_nothing_and_ends_the_same(media, tmp_path):
     assert "(none new)" in said[1]
     assert "MB in memory" in said[2]
     assert files[0] == files[1] == files[2]
+
+
+def test_a_run_without_a_place_for_its_cache_ends_the_same_with_one_warning(media, tmp_path, monkeypatch):
+    files = []
+    for name, cache in (("a", True), ("b", False)):
+        (tmp_path / "file").write_text("no folder")
+        monkeypatch.setenv("MULTIMODAL_CACHE", str(tmp_path / "file"))
+        lines: list[str] = []
+        run = fit(job(frozen=True), train=media / "train.csv", out=tmp_path / name, cache=cache, say=lines.append)
+        files.append((run.folder / "model.safetensors").read_bytes())
+        assert sum(line.startswith("warning: ") for line in lines) == cache
+        assert any(line.endswith("MB in memory") for line in lines)
+    assert files[0] == files[1]
 
 
 def test_a_store_in_memory_writes_nothing(monkeypatch, tmp_path):

@@ -61,7 +61,7 @@ def kept(task: mm.Task, media: Path, train: Any = None) -> Job:
     train = media / "train.csv" if train is None else train
     found = read_tables(task, train=train, valid=media / "valid.csv", root=media)
     built = Job.build(task, found, Path())
-    return built.with_kept_tokens(set(), cache=None, compute=True, say=lambda line: None)
+    return built.with_kept_tokens(set(), cache=None, say=lambda line: None)
 
 
 @pytest.mark.parametrize("head", KINDS)

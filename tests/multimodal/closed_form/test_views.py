@@ -125,7 +125,7 @@ def labelled(task: mm.Task, media: Path, monkeypatch: pytest.MonkeyPatch) -> clo
         lambda *args: found.append(original(*args)) or found[-1],  # type: ignore[func-returns-value]
     )
     tables = read_tables(task, train=media / "train.csv")
-    built = Job.build(task, tables, Path()).with_kept_tokens(set(), cache=None, compute=True, say=lambda line: None)
+    built = Job.build(task, tables, Path()).with_kept_tokens(set(), cache=None, say=lambda line: None)
     fit_heads(task, built.model, built.training_data(), views=task.transfer.views, say=lambda line: None)
     return found[0]
 
@@ -156,7 +156,7 @@ def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch):
 
     for made_by in (original, scattered):
         monkeypatch.setattr(closed_form_fit, "_labelled", made_by)
-        built = Job.build(task, tables, Path()).with_kept_tokens(set(), cache=None, compute=True, say=lambda line: None)
+        built = Job.build(task, tables, Path()).with_kept_tokens(set(), cache=None, say=lambda line: None)
         fit_heads(task, built.model, built.training_data(), views=4, say=said.append)
     honest, leaking = (float(line.rpartition(" ")[2]) for line in said)
     assert honest < np.log(0.45)

@@ -127,7 +127,7 @@ def test_it_sees_all_training_tables_and_each_of_attention_s_tokens_is_mapped():
     changes = {"inputs.text.map": {"method": "standardise"}, "fusion": {"name": "attention", "dim": 8}}
     chosen = task(**changes, **{"transfer.source": {"weight": 1.0}})
     job = Job.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    job = job.with_kept_tokens([], cache=None, compute=True, say=silent)
+    job = job.with_kept_tokens([], cache=None, say=silent)
     fit_input_maps(job, say=silent)
     both = np.concatenate([VECTORS, VECTORS * STRETCH + SHIFT])
     mapped = job.model.maps["text"](torch.from_numpy(both).float()[:, None])[:, 0]
@@ -263,7 +263,7 @@ def test_the_choice_of_the_weight_sees_the_source_moved():
 
 def test_beside_target_labels_the_source_trains_moved_and_target_records_stay():
     job = inductive(rows("b"), "standardise")
-    data = job.with_kept_tokens([], cache=None, compute=True, say=silent).training_data()
+    data = job.with_kept_tokens([], cache=None, say=silent).training_data()
     target, source = (data[0, row].inputs["text"][0]["tokens"][0] for row in (0, 20))
     assert_close(target, VECTORS[0].astype(np.float32))
     there, here = VECTORS * STRETCH + SHIFT, VECTORS[:20]

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import full_disk
 
 from multimodal.frozen.token_store import TokenStore
 
@@ -73,3 +74,20 @@ def test_an_array_that_would_run_code_is_not_opened(tmp_path):
     TokenStore(tmp_path).add({"a": tokens(3)})
     np.save(next(tmp_path.glob("*.npy")), np.array([[print]], dtype=object), allow_pickle=True)
     assert len(TokenStore(tmp_path)) == 0
+
+
+@pytest.mark.parametrize("room", [0, 100, 150, 800, 1100])
+def test_what_finds_no_room_on_disk_stays_in_memory(tmp_path, room):
+    """Of 144 and 1088 bytes for the arrays, and some for where each value's tokens are."""
+    store = TokenStore(tmp_path)
+    store.add({"a": tokens(1)})
+    with full_disk(room):
+        store.add({"b": tokens(60, seed=1)})
+    store.add({"c": tokens(2, seed=2)})
+    assert np.array_equal(store["a"], tokens(1))
+    assert np.array_equal(store["b"], tokens(60, seed=1))
+    assert np.array_equal(store["c"], tokens(2, seed=2))
+    assert (store.failure is None) == (room == 1100)
+    found = TokenStore(tmp_path)
+    assert len(found) == (3 if room == 1100 else 1)
+    assert np.array_equal(found["a"], tokens(1))
