@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from multimodal.config.maps import FeatureMap
 from multimodal.config.section import Section
@@ -51,7 +51,7 @@ class Candidate(Section):
     """Registered name, or an earlier run's folder."""
     weights: str | None = "default"
     """As in the input."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
     """Passed to the encoder's builder."""
 
     @model_validator(mode="before")
@@ -96,7 +96,7 @@ class Input(Section):
     """Keeps this encoder as it is, whatever the strategy."""
     learning_rate_scale: float | None = Field(default=None, gt=0)
     """Factor on the learning rate for this encoder; left out: 1 with random weights, else transfer.encoder_scale."""
-    options: dict[str, Any] = Field(default_factory=dict)
+    options: dict[str, JsonValue] = Field(default_factory=dict)
     """Passed to the encoder's builder, e.g. {image_size: 96}."""
     candidates: list[Candidate] = Field(default_factory=list)
     """Encoders that `multimodal rank` compares, of which `multimodal train --encoder auto` takes the best."""

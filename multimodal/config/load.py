@@ -12,21 +12,22 @@ from pydantic import ValidationError
 
 from multimodal.config.section import ConfigError
 from multimodal.config.task import Task
+from multimodal.config.yaml_core import read_yaml
 
 
 def load_task(path: str | Path, overrides: Sequence[str] = ()) -> Task:
     """Reads a job description.
 
     Args:
-        path: YAML file.
+        path: YAML 1.2 file, so that off, 010 and 1:30 are what they look like.
         overrides: "a.b=c" each; the value is read as YAML.
 
     Raises:
-        ConfigError: if the file is missing, is not YAML, or describes no job.
+        ConfigError: if the file is missing, is not YAML, has a key twice, or describes no job.
     """
     path = Path(path)
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = read_yaml(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML config") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -39,8 +40,8 @@ def load_task(path: str | Path, overrides: Sequence[str] = ()) -> Task:
 def parse_task(values: dict[str, Any], overrides: Sequence[str] = (), *, source: str = "config") -> Task:
     """Validates a job description that is already a dict; ``source`` begins the error messages."""
     values = copy.deepcopy(values)
-    for override in overrides:
-        _apply_override(values, override)
+    for index, override in enumerate(overrides):
+        _apply_override(values, override, overrides[:index])
     try:
         return Task.model_validate(values)
     except ValidationError as error:
@@ -69,10 +70,14 @@ def _reason(problem: Mapping[str, Any]) -> str:
         return message
     choices = re.findall("'([^']+)'", message) if problem["type"] == "literal_error" else []
     near = difflib.get_close_matches(str(given), choices, n=1)
-    return f"is {given!r}; {message[0].lower()}{message[1:]}" + (f"; did you mean {near[0]!r}?" if near else "")
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    if problem["type"] == "string_type":
+        hint = "; put quotes around a text"
+    return f"is {given!r}; {message[0].lower()}{message[1:]}{hint}"
 
 
-def _apply_override(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: dict[str, Any], override: str, earlier: Sequence[str]) -> None:
+    """Changes a value; refuses to change what an earlier override gives, or a section that it gives a part of."""
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"--set {override!r} is not of the form a.b=c, for example train.epochs=3")
@@ -83,7 +88,11 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"--set {override!r}: {parent!r} is a single value and has no parts")
         node = child
+    for other in earlier:
+        given = other.partition("=")[0] + "."
+        if given.startswith(f"{key}.") or (f"{key}.".startswith(given) and last in node):
+            raise ConfigError(f"--set {override!r} replaces what --set {other!r} gives; keep one of them")
     try:
-        node[last] = yaml.safe_load(text)
+        node[last] = read_yaml(text, f"--set {override!r}")
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override!r}: {text!r} is not valid YAML; put quotes around a text") from error

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -12,7 +12,13 @@ class ConfigError(ValueError):
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        coerce_numbers_to_str=True,  # a label or a column that is a number, as it was written
+        allow_inf_nan=False,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -23,4 +29,11 @@ class Section(BaseModel):
                     near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
                     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(cls.model_fields)}"
                     raise ValueError(f"unknown key {key!r}; {hint}")
+                if isinstance(data[key], bool) and _is_number(cls.model_fields[key].annotation):
+                    raise ValueError(f"{key} is {str(data[key]).lower()}, and a number is needed; give one")
         return data
+
+
+def _is_number(annotation: Any) -> bool:
+    """Whether a field takes numbers, of which Python's booleans are some."""
+    return annotation in (int, float) or any(map(_is_number, get_args(annotation)))

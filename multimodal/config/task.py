@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
 from pydantic import field_validator, model_validator
 
 from multimodal.closed_form.rules import check_closed_form
@@ -16,6 +15,7 @@ from multimodal.config.section import Section
 from multimodal.config.target import METRICS, Target
 from multimodal.config.train import Train
 from multimodal.config.transfer import Transfer
+from multimodal.config.yaml_core import write_yaml
 from multimodal.embeddings.label_order import check_label_groups
 from multimodal.embeddings.pairs import check_pair
 from multimodal.frozen.map_rules import check_maps
@@ -154,4 +154,4 @@ class Task(Section):
 
     def to_yaml(self) -> str:
         """YAML that ``load_task`` reads back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return write_yaml(self.model_dump(mode="json"))
