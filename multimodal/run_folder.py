@@ -1,18 +1,35 @@
 """The folder of a run before it is one: free, begun, or finished; and what a resumed run must have in common."""
 
+import errno
 import importlib.metadata
 import json
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
 
+from encoders.preprocessing.base import CONFIG_FILE as PREPROCESSOR_FILE
+from multimodal.choosing.guard import GUARD_FILE
+from multimodal.choosing.ranking import RANKING_FILE
 from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.config import Task, load_task
 from multimodal.domains.settings import TABLES
 from multimodal.files import write_atomically
 from multimodal.job import Job
-from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, RunError, write_architecture
+from multimodal.progress import Say
+from multimodal.results import PICTURES
+from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, WEIGHTS_FILE, RunError, write_architecture
+from multimodal.trainer import CHECKPOINTS, HISTORY_FILE
 
+WRITTEN = (
+    *(CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, METRICS_FILE, HISTORY_FILE, GUARD_FILE, RANKING_FILE),
+    *(f"{CHECKPOINTS}/*.safetensors", f"{PICTURES}/*.png"),
+)
+"""Patterns of the files of a run, beside ``inputs/NAME/``."""
+LOCK_FILE = ".lock"
+SHOWN = 5
+"""Files of others that a message names."""
 TABLE_NAMES = {"train": "training", "valid": "validation", "source_valid": "source validation"}
 
 
@@ -25,20 +42,63 @@ def free_folder(folder: Path) -> Path:
     return candidate
 
 
-def is_taken(folder: Path) -> bool:
-    """Whether the folder holds anything."""
-    return folder.exists() and not (folder.is_dir() and all(path.suffix == ".partial" for path in folder.iterdir()))
+def is_free(folder: Path) -> bool:
+    """Whether a training may begin here: there is nothing, or a run that came to no checkpoint, and nothing else."""
+    if not folder.exists():
+        return True
+    if not folder.is_dir():
+        return False
+    ours = {folder / LOCK_FILE, *run_files(folder)}
+    if any(_is_work(path) for path in ours) or any(path not in ours for path in folder.rglob("*") if not path.is_dir()):
+        return False
+    return is_run(folder) or all(path.suffix == ".partial" or path.name == LOCK_FILE for path in ours)
 
 
-def is_finished(folder: Path, task: Task, *, resume: bool) -> bool:
-    """Whether the run is done; refuses a folder that holds something else."""
-    if not is_taken(folder):
+def is_run(folder: Path) -> bool:
+    """Whether the folder is that of a run, begun or finished: what tells it from one in which somebody keeps a job."""
+    try:
+        if "provenance" in json.loads((folder / MODEL_FILE).read_text(encoding="utf-8")):
+            return True
+    except (OSError, ValueError, TypeError):
+        pass  # a run that was killed in its first moments has its config alone, as we write it
+    try:
+        return (folder / CONFIG_FILE).read_text(encoding="utf-8") == load_task(folder / CONFIG_FILE).to_yaml()
+    except (OSError, ValueError):
+        return False
+
+
+def run_files(folder: Path) -> list[Path]:
+    """The files of a run, and nothing that somebody else put beside them."""
+    partial = [str(PurePosixPath(pattern).with_name(f".{PurePosixPath(pattern).name}.partial")) for pattern in WRITTEN]
+    found = [path for pattern in (*WRITTEN, *partial) for path in folder.glob(pattern)]
+    for described in folder.glob(f"inputs/*/{PREPROCESSOR_FILE}"):
+        found += described.parent.iterdir()  # and what its preprocessor needs
+    return [path for path in found if path.is_file()]
+
+
+def _is_work(path: Path) -> bool:
+    """Whether the file took training to make."""
+    return path.suffix == ".safetensors" or path.name == METRICS_FILE
+
+
+def is_finished(folder: Path, task: Task, *, resume: bool, overwrite: bool = False) -> bool:
+    """Whether the run is done; refuses a folder that holds something else.
+
+    Raises:
+        RunError: says what it holds.
+    """
+    if is_free(folder):
+        return False
+    if not is_run(folder):
+        raise RunError(f"{folder} is not empty and holds no training run; name another folder")
+    if overwrite:
         return False
     if not resume:
-        raise RunError(f"{folder} is not empty; add --resume to go on with the run in it, or name another folder")
+        raise RunError(
+            f"{folder} is not empty; add --resume to go on with the run in it, --overwrite to replace it, or name "
+            "another folder"
+        )
     config = folder / CONFIG_FILE
-    if not config.is_file():
-        raise RunError(f"{folder} holds no training run (there is no {CONFIG_FILE}); name another folder")
     if _with_followed_links(load_task(config)) != _with_followed_links(task):
         raise RunError(
             f"{folder} holds a run of another config, and --resume only goes on with the same; compare it with "
@@ -52,6 +112,50 @@ def _with_followed_links(task: Task) -> Task:
     written = {key: getattr(task.data, key) for key in TABLES}
     places = {key: os.path.realpath(path) for key, path in written.items() if path is not None}
     return task.model_copy(update={"data": task.data.model_copy(update=places)})
+
+
+@contextmanager
+def writing(folder: Path, *, resume: bool, overwrite: bool, say: Say) -> Iterator[None]:
+    """Makes the folder this process's own inside the block, without the run that it replaces.
+
+    Raises:
+        RunError: if another process trains in it, or did since ``is_finished`` looked.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK_FILE).open("ab") as file:
+        _lock(file, folder)
+        if not (resume or overwrite or is_free(folder)):
+            raise RunError(f"{folder} was trained in meanwhile; name another folder")
+        if not resume:
+            remove_run(folder, say)
+        yield
+
+
+def _lock(file: IO[bytes], folder: Path) -> None:
+    """Taken until the process ends; of a system without file locks nothing is asked."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # not flock: decoding processes would hold it on
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise RunError(f"another process trains in {folder}; wait until it ends, or name another folder") from error
+        # a file system without locks
+
+
+def remove_run(folder: Path, say: Say) -> None:
+    """Removes the files of a run, and no others."""
+    for path in run_files(folder):
+        path.unlink()
+    for path in (*folder.glob("inputs/*"), *(folder / name for name in ("inputs", CHECKPOINTS, PICTURES))):
+        if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+            path.rmdir()
+    left = sorted(path.name for path in folder.iterdir() if path.name != LOCK_FILE)
+    if left:
+        listed = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
+        say(f"warning: {folder} holds what no run writes, which is left as it is: {listed}")
 
 
 def refuse_other_data(folder: Path, hashes: Mapping[str, str], left_out: Sequence[int] = ()) -> None:

@@ -46,7 +46,7 @@ MAX_NON_FINITE = 3
 """Steps in a row with a non-finite loss until training stops."""
 CHECKPOINTS = "checkpoints"
 """Folder of a run."""
-BEST_FILE = "best.safetensors"
+BEST_FILE, HISTORY_FILE = "best.safetensors", "history.csv"
 
 
 class TrainingError(RuntimeError):
@@ -85,7 +85,7 @@ class Trainer:
         self.processes = processes if processes is not None else Processes()
         self.data, self.order, self.task_weights = data, order, task_weights
         self.model = self.processes.synchronise(model)
-        self.checkpoints, self.history_file = folder / CHECKPOINTS, folder / "history.csv"
+        self.checkpoints, self.history_file = folder / CHECKPOINTS, folder / HISTORY_FILE
         self.options, self.evaluate, self.say = options, evaluate, say
         self.onlooker = Onlooker() if onlooker is None else onlooker
         self.device = next(model.parameters()).device

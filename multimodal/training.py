@@ -1,6 +1,7 @@
 """From a job description to a trained run."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,10 +22,12 @@ from multimodal.run import Run, write_json
 from multimodal.run_folder import (
     free_folder,
     is_finished,
-    is_taken,
+    is_free,
+    is_run,
     refuse_other_data,
     refuse_other_weights,
     write_description,
+    writing,
 )
 from multimodal.tables import Tables, file_hashes, open_task, read_tables
 from multimodal.train_job import train_job
@@ -44,6 +47,7 @@ def fit(
     overrides: Sequence[str] = (),
     encoder: Literal["auto"] | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     cache: bool = True,
     say: Say = log_line,
 ) -> Run:
@@ -57,16 +61,19 @@ def fit(
         root: folder of the media, for tables that are not files; left out: the working directory.
         overrides: "a.b=c" each, changes to the job; the value is read as YAML.
         encoder: "auto" takes the best candidate of every input that has ``candidates``; see ``rank``.
-        resume: goes on with the run in ``out``; a missing or empty one is started.
+        resume: goes on with the run in ``out``; where there is none, or one without a checkpoint, one is started.
+        overwrite: replaces the run in ``out`` once the new one can begin; files that no run writes are left.
         cache: keeps the tokens of frozen encoders on disk, for later runs; False keeps them for this one only.
         say: takes lines of progress.
 
     Raises:
         ConfigError: if the job cannot be built.
-        RunError: if ``out`` holds something else.
+        RunError: if ``out`` holds something else, or another process trains in it.
         RecordError: for a record that cannot be read, with ``data.on_error: raise``.
         TrainingError: if the loss stays non-finite.
     """
+    if resume and overwrite:
+        raise ValueError("resume goes on with a run and overwrite replaces it; give one of them")
     given = {"train": train, "valid": valid, "test": test}
     given |= {"source": source, "source_valid": source_valid, "unlabelled": unlabelled}
     task, base = open_task(task, overrides, given)
@@ -74,15 +81,18 @@ def fit(
     with processes() as group:
         say = say if group.is_main else silence
         kept, rankings = open_cache(say) if cache else None, None
-        if encoder == "auto" and (resume or not is_taken(folder)):
-            rankings = run_rankings(folder, task, read_tables(task, **given, root=root), base, group, kept, say)
+        fresh = is_free(folder) or (overwrite and is_run(folder))
+        if encoder == "auto" and (resume or fresh):
+            begun = None if fresh else folder
+            rankings = run_rankings(begun, task, read_tables(task, **given, root=root), base, group, kept, say)
             task = with_choices(task, base, rankings)
-        if is_finished(folder, task, resume=resume):
+        if is_finished(folder, task, resume=resume, overwrite=overwrite):
             refuse_other_data(folder, file_hashes(task.data.model_dump(include=set(TABLES))))
             say(f"{folder} holds this run, finished; nothing to do")
             return Run(folder)
         tables = read_tables(task, **given, root=root)
-        fit_tables(task, tables, base, folder, group, rankings=rankings, resume=resume, cache=kept, say=say)
+        options: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
+        fit_tables(task, tables, base, folder, group, rankings=rankings, **options, cache=kept, say=say)
     return Run(folder)
 
 
@@ -95,6 +105,7 @@ def fit_tables(
     *,
     rankings: Mapping[str, Any] | None = None,
     resume: bool,
+    overwrite: bool = False,
     cache: Path | None,
     say: Say,
 ) -> None:
@@ -107,18 +118,21 @@ def fit_tables(
     device = choose_device(job.task.train.device, group)
     options = job.trainer_options(device)
     compared = {name: sha256 for name, sha256 in tables.hashes.items() if name != "test"}  # read once trained
-    refuse_other_data(folder, compared, tables.left_out)
-    refuse_other_weights(folder, job)
+    resume = resume and not is_free(folder)
+    if resume:
+        refuse_other_data(folder, compared, tables.left_out)
+        refuse_other_weights(folder, job)
     announce(job, say)
     job = fit_source_maps(job, device, cache=cache, say=say)
     job = weigh_source(job, base, device, cache=cache, say=say)
     group.wait()  # nobody writes before everybody has looked at the folder
-    if group.is_main:
-        write_description(folder, job)
-        if rankings is not None:
-            write_json(folder / RANKING_FILE, rankings)
-    job, summary = train_job(job, folder, device, options, group, resume=resume, cache=cache, say=say)
-    if group.is_main:
-        guard_run(job, base, folder, cache=cache, say=say)
-        write_results(job, folder, summary, say)
-        say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
+    with writing(folder, resume=resume, overwrite=overwrite, say=say) if group.is_main else nullcontext():
+        if group.is_main:
+            write_description(folder, job)
+            if rankings is not None:
+                write_json(folder / RANKING_FILE, rankings)
+        job, summary = train_job(job, folder, device, options, group, resume=resume, cache=cache, say=say)
+        if group.is_main:
+            guard_run(job, base, folder, cache=cache, say=say)
+            write_results(job, folder, summary, say)
+            say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from multimodal.groups import record_groups
 from multimodal.progress import Say, log_line, silence
 from multimodal.records import Records, class_label, is_missing
 from multimodal.run import Run, RunError, write_json
-from multimodal.run_folder import is_finished, refuse_other_data
+from multimodal.run_folder import LOCK_FILE, is_finished, is_free, is_run, refuse_other_data, remove_run
 from multimodal.tables import Tables, hold_out, open_task, read_whole_tables
 from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
@@ -29,6 +30,8 @@ from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.intervals import corrected_t_interval
 
 FOLDS_FILE, ANSWERS_FILE = "folds.json", "out_of_fold.csv"
+FOLD = re.compile(r"fold-[1-9]\d*")
+"""Folder of a fold's run."""
 SHARES = (
     *("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "auc", "top1", "coverage", "answered_accuracy"),
     *("recall_at_1", "recall_at_5", "map"),
@@ -45,6 +48,7 @@ def cross_validate(
     root: str | Path | None = None,
     overrides: Sequence[str] = (),
     resume: bool = False,
+    overwrite: bool = False,
     cache: bool = True,
     say: Say = log_line,
 ) -> dict[str, Any]:
@@ -62,6 +66,7 @@ def cross_validate(
         out: takes ``fold-1`` to ``fold-K``, ordinary runs, ``folds.json`` and ``out_of_fold.csv``; left out:
             ``runs/NAME-folds``.
         resume: keeps the folds that are finished and goes on with the others.
+        overwrite: replaces the folds in ``out``.
 
     Raises:
         ConfigError: if the table allows no so many folds.
@@ -70,8 +75,10 @@ def cross_validate(
     task, base = open_task(task, overrides, {"train": train})
     task = task.model_copy(update={"data": task.data.model_copy(update={"valid": None, "test": None})})
     folder = Path(out) if out is not None else Path("runs") / f"{task.name}-folds"
-    if not resume and folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder} is not empty; add --resume to go on with the folds in it, or name another folder")
+    if resume and overwrite:
+        raise ValueError("resume goes on with folds and overwrite replaces them; give one of them")
+    if not resume:
+        _refuse_taken(folder, overwrite=overwrite)
     tables, hashes = read_whole_tables(task, {"train": train}, root=root)
     if "train" not in tables:
         raise ConfigError(f"--folds {folds}: folds are held out of target labels, and data.train names no table")
@@ -80,16 +87,20 @@ def cross_validate(
     runs = []
     with processes() as group:
         say = say if group.is_main else silence
+        group.wait()  # nobody removes before everybody has looked at the folder
+        if group.is_main and not resume:
+            _remove_other_folds(folder, folds, say)
         kept = open_cache(say) if cache else None
         for number in range(folds):
             place = folder / f"fold-{number + 1}"
             say(f"fold {number + 1} of {folds}: {int((parts == number).sum())} records held out")
             tables_of_fold = fold_tables(task, tables, hashes, parts == number)
-            if is_finished(place, task, resume=True):
+            if is_finished(place, task, resume=not overwrite, overwrite=overwrite):
                 refuse_other_data(place, tables_of_fold.hashes, tables_of_fold.left_out)
                 say(f"{place} is finished; kept")
             else:
-                fit_tables(task, tables_of_fold, base, place, group, resume=True, cache=kept, say=say)
+                options: dict[str, Any] = {"resume": not overwrite, "overwrite": overwrite}
+                fit_tables(task, tables_of_fold, base, place, group, **options, cache=kept, say=say)
             runs.append((Run(place), tables_of_fold))
         result = {
             **_summary(runs),
@@ -104,6 +115,32 @@ def cross_validate(
             write_atomically(folder / ANSWERS_FILE, _answers_csv(task, parts, runs))
             say(f"{folder / FOLDS_FILE}: scores; {folder / ANSWERS_FILE}: answers to every record, out of fold")
     return result
+
+
+def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
+    """Refuses a folder that holds folds with a checkpoint or a result, or anything else."""
+    found = {path.name: path for path in folder.iterdir()} if folder.exists() else {}
+    folds = {name: path for name, path in found.items() if FOLD.fullmatch(name)}
+    others = found.keys() - folds.keys() - {FOLDS_FILE, ANSWERS_FILE}
+    if others or not all(is_free(path) or is_run(path) for path in folds.values()):
+        raise RunError(f"{folder} is not empty and holds more than folds; name another folder")
+    if not overwrite and (found.keys() - folds.keys() or not all(map(is_free, folds.values()))):
+        raise RunError(
+            f"{folder} is not empty; add --resume to go on with the folds in it, --overwrite to replace them, or name "
+            "another folder"
+        )
+
+
+def _remove_other_folds(folder: Path, folds: int, say: Say) -> None:
+    """Removes what is of earlier folds and no fold will replace."""
+    for name in (FOLDS_FILE, ANSWERS_FILE):
+        (folder / name).unlink(missing_ok=True)
+    for path in folder.glob("fold-*"):
+        if int(path.name.removeprefix("fold-")) > folds:
+            remove_run(path, say)
+            (path / LOCK_FILE).unlink(missing_ok=True)
+            if not any(path.iterdir()):
+                path.rmdir()
 
 
 def split_folds(task: Task, records: Records, folds: int) -> tuple[np.ndarray, str | None]:

@@ -96,10 +96,10 @@ def choose_encoders(
 
 
 def run_rankings(
-    folder: Path, task: Task, tables: Tables, base: Path, group: Processes, cache: Path | None, say: Say
+    folder: Path | None, task: Task, tables: Tables, base: Path, group: Processes, cache: Path | None, say: Say
 ) -> dict[str, Any]:
     """Of every input that has candidates: as the run in the folder has it, else by the main process for all."""
-    if (folder / RANKING_FILE).is_file():
+    if folder is not None and (folder / RANKING_FILE).is_file():
         return dict(json.loads((folder / RANKING_FILE).read_text(encoding="utf-8")))
     found = choose_encoders(task, tables.train, base, cache=cache, say=say) if group.is_main else {}
     return dict(json.loads(group.gather(json.dumps(found), choose_device(task.train.device, group))[0]))

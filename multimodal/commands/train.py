@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -52,6 +52,7 @@ def train(
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Folder of the run.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Goes on with the run in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replaces the run in --out.")] = False,
     folds: Annotated[
         int | None, typer.Option("--folds", metavar="K", min=2, help="Cross-validates in K folds.")
     ] = None,
@@ -68,23 +69,25 @@ def train(
 
     if resume and out is None:
         raise typer.BadParameter("name the run to go on with, for example --out runs/retail", param_hint="--resume")
+    if overwrite and (resume or out is None):
+        message = "leave --resume out" if resume else "name the run to replace, for example --out runs/retail"
+        raise typer.BadParameter(message, param_hint="--overwrite")
     if folds is not None:
         if encoder is not None:
             message = "choose the encoders first, with `multimodal rank`: the folds must not choose what they judge"
             raise typer.BadParameter(message, param_hint="--encoder")
-        _cross_validate(config, overrides or (), folds, out, resume=resume, cache=cache)
+        _cross_validate(config, overrides or (), folds, out, resume=resume, overwrite=overwrite, cache=cache)
         return
-    run = fit(config, overrides=overrides or (), out=out, encoder=encoder, resume=resume, cache=cache, say=say)
+    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "cache": cache}
+    run = fit(config, overrides=overrides or (), out=out, encoder=encoder, **options, say=say)
     if run.metrics:
         show_metrics(run.metrics)
 
 
-def _cross_validate(
-    config: Path, overrides: Sequence[str], folds: int, out: Path | None, *, resume: bool, cache: bool
-) -> None:
+def _cross_validate(config: Path, overrides: Sequence[str], folds: int, out: Path | None, **options: Any) -> None:
     from multimodal.choosing.cross_validation import cross_validate
 
-    show_folds(cross_validate(config, folds, overrides=overrides, out=out, resume=resume, cache=cache, say=say))
+    show_folds(cross_validate(config, folds, overrides=overrides, out=out, **options, say=say))
 
 
 def evaluate(

@@ -28,6 +28,7 @@ def run_recipe(
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="takes the run")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="changes a value of the task")
     parser.add_argument("--resume", action="store_true", help="goes on with the run in --out")
+    parser.add_argument("--overwrite", action="store_true", help="replaces the run in --out")
     parser.add_argument("--debug", action="store_true", help="shows the traceback of an error")
     for name, values in (choices or {}).items():
         parser.add_argument(f"--{name}", choices=values, default=values[0])
@@ -47,6 +48,6 @@ def _module_name(build: Callable[..., Task]) -> str:
 def _train(task: Task, given: argparse.Namespace) -> None:
     from multimodal.training import fit
 
-    run = fit(task, overrides=given.set, out=given.out, resume=given.resume, say=say)
+    run = fit(task, overrides=given.set, out=given.out, resume=given.resume, overwrite=given.overwrite, say=say)
     if run.metrics:
         show_metrics(run.metrics)

@@ -105,6 +105,35 @@ def test_answers_out_of_fold_are_those_of_the_run_that_did_not_see_the_record(ta
         assert np.mean(right) == pytest.approx(found["tasks"]["color"]["accuracy"]["folds"][number - 1])
 
 
+def test_overwrite_replaces_the_folds_and_removes_those_that_are_too_many(table, tmp_path):
+    task, out = job(data={"train": str(table), "workers": 0}), tmp_path / "cv"
+    mm.cross_validate(task, 3, out=out, cache=False)
+    found = mm.cross_validate(task, 2, out=out, cache=False, overwrite=True)
+    assert {path.name for path in out.iterdir()} == {"fold-1", "fold-2", "folds.json", "out_of_fold.csv"}
+    assert found["folds"] == 2
+
+
+def test_folds_that_came_to_no_checkpoint_do_not_block_their_folder(table, tmp_path):
+    task, out = job(data={"train": str(table), "workers": 0}), tmp_path / "cv"
+    mm.cross_validate(task, 2, out=out, cache=False)
+    for path in [*out.glob("fold-*/model.safetensors"), *out.glob("fold-*/metrics.json"), *out.glob("*.*")]:
+        path.unlink()
+    for path in out.glob("fold-*/checkpoints/*"):
+        path.unlink()
+    assert mm.cross_validate(task, 2, out=out, cache=False)["folds"] == 2
+
+
+@pytest.mark.parametrize("stranger", ["notes.txt", "fold-1/notes.txt", "fold-0/model.json"])
+def test_a_folder_that_holds_more_than_folds_is_refused_and_left(table, tmp_path, stranger):
+    path = tmp_path / "cv" / stranger
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    for options in ({}, {"overwrite": True}):
+        with pytest.raises(RunError, match="is not empty and holds more than folds; name another folder"):
+            mm.cross_validate(job(data={"train": str(table), "workers": 0}), 2, out=tmp_path / "cv", **options)
+    assert path.read_text() == "mine"
+
+
 def test_finished_folds_are_kept_and_the_others_trained(table, tmp_path):
     task = job(data={"train": str(table), "workers": 0})
     first = mm.cross_validate(task, 2, out=tmp_path / "cv", cache=False)
