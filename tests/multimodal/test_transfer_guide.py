@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from tiny import COLORS, make_rows
 
-from multimodal.config import load_task
 from multimodal.run import Run
 from multimodal.training import fit
 
@@ -40,7 +39,3 @@ def test_the_guide_s_jobs_run_one_after_the_other(folder):
     labels = run(folder, "labels")
     assert labels.metrics["tasks"].keys() == {"color", "match"}
     assert (labels.folder / "history.csv").read_text().splitlines()[0].count("gradient_cosine.color.match") == 1
-
-
-def test_every_yaml_of_the_section_is_a_job(folder):
-    assert {load_task(path).name for path in folder.glob("*.yaml")} == {"align", "names", "labels"}
