@@ -44,16 +44,16 @@ class Answering:
 def answer_table(bundle: Path, data: Path, out: Path, *, workers: int, batch_size: int = 256, threads: int = 1) -> Any:
     """Writes the answers as Parquet files; the table may be CSV, JSON Lines or Parquet, or a folder of such."""
     readers = {".csv": ray.data.read_csv, ".jsonl": ray.data.read_json, ".parquet": ray.data.read_parquet}
-    table = readers.get(data.suffix, ray.data.read_parquet)(str(data.resolve()))
+    table = readers.get(data.suffix, ray.data.read_parquet)(str(data.absolute()))
     root = data.parent if data.suffix else data
     answered = table.map_batches(
         Answering,
-        fn_constructor_args=(str(bundle.resolve()), str(root.resolve()), threads),
+        fn_constructor_args=(str(bundle.absolute()), str(root.absolute()), threads),
         batch_size=batch_size,
         concurrency=workers,
         num_cpus=threads,
     )
-    answered.write_parquet(str(out.resolve()))
+    answered.write_parquet(str(out.absolute()))
 
 
 def main() -> None:

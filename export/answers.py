@@ -21,7 +21,7 @@ from export.batching import LOOK_AHEAD, Answer
 from export.bundle import BUNDLE_FILE
 from export.vectors import vector_output
 from multimodal.decoding import Prediction
-from multimodal.files import sha256_of
+from multimodal.files import refuse_overwriting, sha256_of
 from multimodal.records import RecordError, Records, is_missing, read_records
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def write_predictions(
 
     Raises:
         ManifestError: if the table cannot be read.
+        OverwriteError: if a file of answers is the table, one of its media or the other one, or lies in the bundle.
         ResumeError: if the answers were begun with another bundle, table, precision, embeddings or task.
         LookupError, ValueError: if embeddings are asked of a bundle without them, as ``vector_output`` raises them.
         ValueError: if the file has another suffix, a table that is no file shall be resumed, or a column to keep is
@@ -78,6 +79,7 @@ def write_predictions(
         raise ValueError("only the answers to a manifest can be resumed; give the path of one, or leave resume out")
     table = read_records(data, root=root, allow_outside=allow_outside)
     _check_kept(keep, table, prediction_columns(predictor.tasks))
+    _check_outputs(predictor, data, table, out, vectors)
     progress = Progress(out, {**_job(predictor, data, vectors, output), "keep": list(keep)})
     if resume:
         progress.restore()
@@ -198,6 +200,16 @@ def label_text(prediction: Prediction) -> str:
     'new;sale'
     """
     return ";".join(prediction.labels) if prediction.label is None else prediction.label
+
+
+def _check_outputs(predictor: "Predictor", data: Any, table: Records, out: Path, vectors: Path | None) -> None:
+    read: list[tuple[str, str | Path]] = [("the bundle", predictor.bundle.folder)]
+    read += [("the table", data)] if isinstance(data, str | Path) else []
+    columns = [entry.column for entry in predictor.inputs.values()]
+    refuse_overwriting("--out", out, read, table.media(columns))
+    if vectors is not None:
+        refuse_overwriting("--embeddings", vectors, read, table.media(columns))
+        refuse_overwriting("--embeddings", vectors, [("--out", out)])
 
 
 def _check_kept(keep: Sequence[str], table: Records, answers: Sequence[str]) -> None:

@@ -1,8 +1,63 @@
-"""Writing files so that a reader never sees half of one. Never imports torch."""
+"""Writing files: whole or not at all, and never over what is read. Never imports torch."""
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+
+class OverwriteError(ValueError):
+    """An output that is also an input."""
+
+
+def refuse_overwriting(
+    option: str,
+    out: str | Path,
+    read: Iterable[tuple[str, str | Path]],
+    media: Iterable[Path] = (),
+) -> None:
+    """Checks that an output is none of the inputs by whatever path, link or hard link, and in no folder that is read.
+
+    Args:
+        option: that names the output.
+        out: a file or folder, there already or not.
+        read: what each file or folder is, for the message, and its path.
+        media: of records; looked at only where ``out`` is there already.
+
+    Raises:
+        OverwriteError: for the first that it is; names both.
+    """
+    own = _identity(out)
+    for what, path in read:
+        if own == _identity(path):
+            raise OverwriteError(
+                f"{option} {out} is the same file as {what} {path}, which would be lost; name another file"
+            )
+        if _lies_in(out, path):
+            raise OverwriteError(
+                f"{option} {out} lies in {what} {path}, which must stay as it is; name a place outside of it"
+            )
+    for path in media if os.path.exists(out) else ():
+        if own == _identity(path):
+            raise OverwriteError(f"{option} {out} is the same file as {path}, which a record names; name another file")
+
+
+def _identity(path: str | Path) -> tuple[int, int] | str:
+    """Device and inode, which all paths to a file share; where there is none, its last place."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return os.path.realpath(path)
+    except ValueError:  # a cell that is no path, whose record says so
+        return str(path)
+    return status.st_dev, status.st_ino
+
+
+def _lies_in(out: str | Path, folder: str | Path) -> bool:
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(folder)):
+        return True
+    has_other_names = os.path.isfile(out) and os.stat(out).st_nlink > 1
+    return has_other_names and _identity(out) in map(_identity, Path(folder).rglob("*"))
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,7 +1,7 @@
 """Records: tables of raw values and labels, and reading one record's inputs as arrays. Never imports torch."""
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,13 @@ class Records:
         dropped = set(columns)
         rows = [{key: value for key, value in row.items() if key not in dropped} for row in self.rows]
         return replace(self, columns=tuple(name for name in self.columns if name not in dropped), rows=rows)
+
+    def media(self, columns: Iterable[str]) -> Iterator[Path]:
+        """What the texts in these columns would be as paths, whether or not there is such a file."""
+        for row in self.rows:
+            for value in map(row.get, columns):
+                if isinstance(value, str | Path):
+                    yield Path(value) if self.root is None else self.root / value
 
     def require(self, columns: Iterable[str]) -> None:
         """Checks that there are these columns.

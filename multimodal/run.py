@@ -20,7 +20,7 @@ from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding, decoding_from_config
 from multimodal.evaluation import evaluate
 from multimodal.explain.black_box import BlackBox
-from multimodal.files import sha256_of, write_atomically
+from multimodal.files import refuse_overwriting, sha256_of, write_atomically
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, ManifestError, Records, read_records
 from multimodal.run_torch import run_torch
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from export import Bundle
 
 FORMAT = 1
+OWN_FILES = (
+    *("config.yaml", "model.json", "model.safetensors", "metrics.json", "history.csv", "transfer.json", "ranking.json"),
+    *("inputs", "checkpoints", "reliability"),
+)
+"""Files and folders that a training may leave in a run's folder; others are the user's."""
 CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, METRICS_FILE = "config.yaml", "model.json", "model.safetensors", "metrics.json"
 
 
@@ -77,6 +82,11 @@ def write_decodings(folder: Path, decodings: Mapping[str, Decoding]) -> None:
     for name, decoding in decodings.items():
         description["tasks"][name]["decoding"] = decoding.to_config()
     write_json(folder / MODEL_FILE, description)
+
+
+def own_files(folder: Path) -> list[tuple[str, Path]]:
+    """What belongs to a run, whether or not it is there, in the terms of ``refuse_overwriting``."""
+    return [("a file of the run", folder / name) for name in OWN_FILES]
 
 
 class Run:
@@ -168,9 +178,13 @@ class Run:
 
         Raises:
             ManifestError: if the table cannot be read, has no record, or lacks the column of an input or task.
+            OverwriteError: if ``out`` is the table, one of its media, or a file of the run.
             RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
         """
         records = read_records(data, root=root, allow_outside=self.task.data.outside)
+        if out is not None:
+            read = [*own_files(self.folder), *([("the table", data)] if isinstance(data, str | Path) else [])]
+            refuse_overwriting("--out", out, read, records.media([*map(self.task.input_column, self.task.inputs)]))
         if not len(records):
             raise ManifestError(records.source, "has no record, so there is nothing to evaluate; add records")
         records.require([*(reader.column for reader in self.readers.values()), *self.task.label_columns().values()])

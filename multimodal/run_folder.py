@@ -15,11 +15,12 @@ from multimodal.choosing.ranking import RANKING_FILE
 from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.config import Task, load_task
 from multimodal.domains.settings import TABLES
-from multimodal.files import write_atomically
+from multimodal.files import refuse_overwriting, write_atomically
 from multimodal.job import Job
+from multimodal.job_files import job_files
 from multimodal.progress import Say
 from multimodal.results import PICTURES
-from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, WEIGHTS_FILE, RunError, write_architecture
+from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, OWN_FILES, WEIGHTS_FILE, RunError, write_architecture
 from multimodal.trainer import CHECKPOINTS, HISTORY_FILE
 
 WRITTEN = (
@@ -193,10 +194,24 @@ def refuse_other_weights(folder: Path, job: Job) -> None:
             )
 
 
+def refuse_overwriting_inputs(folder: Path, task: Task, base: Path) -> None:
+    """Refuses a folder in which a run would be written over a table or weights of its job.
+
+    Its config may be the run's own, to go on with, and stays as it is.
+
+    Args:
+        base: folder that relative weights start from.
+    """
+    read = list(job_files(task, task, base))
+    for path in (folder, *(folder / name for name in OWN_FILES), *run_files(folder)):
+        refuse_overwriting("--out", path, read)
+
+
 def write_description(folder: Path, job: Job) -> None:
     """Writes what the run was told, before it is trained."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / CONFIG_FILE, job.task.to_yaml().encode())  # first: it marks the folder as this run's
+    if not (folder / CONFIG_FILE).is_file():  # else of the same job, maybe in the user's own hand
+        write_atomically(folder / CONFIG_FILE, job.task.to_yaml().encode())  # first: it marks the folder as this run's
     provenance = {
         "data": job.tables.hashes,
         "held_out": job.tables.held_out,

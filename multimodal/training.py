@@ -26,6 +26,7 @@ from multimodal.run_folder import (
     is_run,
     refuse_other_data,
     refuse_other_weights,
+    refuse_overwriting_inputs,
     write_description,
     writing,
 )
@@ -69,6 +70,7 @@ def fit(
     Raises:
         ConfigError: if the job cannot be built.
         RunError: if ``out`` holds something else, or another process trains in it.
+        OverwriteError: if a table or weights lie where the run is written.
         RecordError: for a record that cannot be read, with ``data.on_error: raise``.
         TrainingError: if the loss stays non-finite.
     """
@@ -78,6 +80,7 @@ def fit(
     given |= {"source": source, "source_valid": source_valid, "unlabelled": unlabelled}
     task, base = open_task(task, overrides, given)
     folder = Path(out) if out is not None else free_folder(Path("runs") / task.name)
+    refuse_overwriting_inputs(folder, task, base)
     with processes() as group:
         say = say if group.is_main else silence
         kept, rankings = open_cache(say) if cache else None, None

@@ -48,6 +48,11 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def own_files(folder: Path) -> list[tuple[str, Path]]:
+    """What belongs to a gallery, in the terms of ``refuse_overwriting``."""
+    return [("a file of the gallery", path) for path in [folder / GALLERY_FILE, *folder.glob("vectors-*.npy")]]
+
+
 def read_contents(folder: Path) -> Contents:
     """The newest state.
 

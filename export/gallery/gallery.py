@@ -16,6 +16,7 @@ from export.gallery.refusal import Refusal, choose_refusal
 from export.gallery.source import GalleryError, check_source, source_of
 from export.predictor import Predictor
 from export.vectors import vector_digest
+from multimodal.files import refuse_overwriting
 from multimodal.records import RecordError, read_records
 
 OnError = Literal["raise", "return"]
@@ -87,9 +88,12 @@ class Gallery:
         Raises:
             GalleryError: if there is no gallery, it is damaged, or holds vectors of another bundle or precision.
             LookupError, ValueError: if the bundle gives no such vectors.
+            OverwriteError: if the folder lies in the bundle.
         """
         folder = Path(folder)
         predictor = Predictor.load(bundle, precision="fp32") if isinstance(bundle, str | Path) else bundle
+        if predictor is not None:
+            refuse_overwriting("--gallery", folder, [("the bundle", predictor.bundle.folder)])
         is_read = predictor is None or not create or (folder / GALLERY_FILE).is_file()
         contents = read_contents(folder) if is_read else None
         if predictor is not None:

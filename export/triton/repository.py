@@ -11,6 +11,7 @@ from export.loading import choose_precision, load_session
 from export.triton.configs import Message, answer_config, ensemble_config, graph_config, preprocess_config
 from export.triton.pbtxt import to_pbtxt
 from export.triton.stages import Preprocessing
+from multimodal.files import refuse_overwriting
 
 VERSION = "1"
 _MODEL = '''"""{title} of {bundle}, by the installed package multimodal-transfer."""
@@ -46,6 +47,7 @@ def write_triton_repository(
         Part ("ensemble", "preprocess", "graph", "answer") -> name of its model.
 
     Raises:
+        OverwriteError: if ``folder`` lies in the bundle.
         BundleError: if the bundle is not whole, or ``folder`` is not empty.
         LookupError: if the bundle wants a preprocessor that is not allowed or not installed.
         ValueError: if an argument is out of range, or the bundle lacks the precision.
@@ -54,6 +56,7 @@ def write_triton_repository(
         if value < 1:
             raise ValueError(f"{name} is {value}; give at least 1")
     bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
+    refuse_overwriting("--triton", folder, [("the bundle", bundle.folder)])
     model = bundle.path(bundle.models[choose_precision(bundle, precision, "cpu")])
     widths = {output.name: int(output.shape[-1]) for output in load_session(bundle, model, device="cpu").get_outputs()}
     blank = Preprocessing(bundle.folder, allow_plugins).blank_shapes()

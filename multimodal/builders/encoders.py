@@ -40,9 +40,8 @@ def build_encoder(name: str, entry: Input, base: Path) -> Encoder:
         ConfigError: if it cannot be built; begins with the input's place in the config.
     """
     assert entry.encoder is not None
-    encoder_name, weights = _from_base(entry.encoder, base), entry.weights
-    if weights not in (None, "default", "pretrained") and (base / str(weights)).exists():
-        weights = str((base / str(weights)).absolute())
+    path, weights = encoder_path(entry.encoder, base), full_weights(entry.weights, base)
+    encoder_name = entry.encoder if path is None else f"{entry.encoder.partition('/')[0]}/{path}"
     try:
         return create_encoder(encoder_name, weights=... if weights == "default" else weights, **entry.options)
     except (LookupError, ValueError, TypeError, OSError) as error:
@@ -50,13 +49,26 @@ def build_encoder(name: str, entry: Input, base: Path) -> Encoder:
         raise ConfigError(f"inputs.{name}: {message}") from error
 
 
-def _from_base(name: str, base: Path) -> str:
-    """The name; a path seen from ``base`` that it ends in is written in full. `compact/audio` is never ./audio."""
+def encoder_path(name: str, base: Path) -> Path | None:
+    """The folder or file, seen from ``base``, that an encoder's name ends in. `compact/audio` is never ./audio."""
     family, _, path = name.partition("/")
     if not path or family == "timm" or is_registered(name):
-        return name  # of a model, never of a path
+        return None  # a model's name
     is_path = (base / path).is_dir() or (family == "wordvectors" and (base / path).is_file())
-    return f"{family}/{(base / path).absolute()}" if is_path else name
+    return (base / path).absolute() if is_path else None
+
+
+def weights_path(weights: str | None, base: Path) -> Path | None:
+    """The file or folder, seen from ``base``, that weights are read from; None where they are no path."""
+    if weights is None or weights in ("default", "pretrained") or not (base / weights).exists():
+        return None
+    return (base / weights).absolute()
+
+
+def full_weights(weights: str | None, base: Path) -> str | None:
+    """The weights; a path seen from ``base`` is written in full."""
+    path = weights_path(weights, base)
+    return weights if path is None else str(path)
 
 
 def has_random_weights(encoder: Encoder) -> bool:

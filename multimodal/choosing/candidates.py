@@ -7,6 +7,7 @@ from pathlib import Path
 from encoders import find_encoder, list_encoders
 from encoders.local import has_local_weights
 from encoders.source_run import MODEL_FILE
+from multimodal.builders.encoders import full_weights
 from multimodal.config import Candidate, ConfigError, Input, Task
 
 
@@ -66,9 +67,7 @@ def _from_run(name: str, candidate: Candidate, base: Path, task: Task) -> Candid
     """A run's folder becomes the encoder of this modality that the run has; others stay, their paths absolute."""
     folder = base / candidate.encoder
     if not (folder / MODEL_FILE).is_file():
-        weights = candidate.weights
-        is_path = weights not in (None, "default", "pretrained") and (base / str(weights)).exists()
-        return candidate.model_copy(update={"weights": str((base / str(weights)).absolute())}) if is_path else candidate
+        return candidate.model_copy(update={"weights": full_weights(candidate.weights, base)})
     inputs = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["inputs"]
     modality = input_modality(task, name)
     own = {entry["encoder"] for entry in inputs.values() if find_encoder(entry["encoder"]).modality == modality}

@@ -16,12 +16,21 @@ from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Predictio
 from multimodal.distributed import processes
 from multimodal.domains.settings import setting_of
 from multimodal.evaluation import answer
-from multimodal.files import write_atomically
+from multimodal.files import refuse_overwriting, write_atomically
 from multimodal.groups import record_groups
+from multimodal.job_files import job_files
 from multimodal.progress import Say, log_line, silence
 from multimodal.records import Records, class_label, is_missing
 from multimodal.run import Run, RunError, write_json
-from multimodal.run_folder import LOCK_FILE, is_finished, is_free, is_run, refuse_other_data, remove_run
+from multimodal.run_folder import (
+    LOCK_FILE,
+    is_finished,
+    is_free,
+    is_run,
+    refuse_other_data,
+    refuse_overwriting_inputs,
+    remove_run,
+)
 from multimodal.tables import Tables, hold_out, open_task, read_whole_tables
 from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
@@ -71,12 +80,14 @@ def cross_validate(
     Raises:
         ConfigError: if the table allows no so many folds.
         RunError: if ``out`` holds something else.
+        OverwriteError: if a table or weights lie where the folds are written.
     """
     task, base = open_task(task, overrides, {"train": train})
     task = task.model_copy(update={"data": task.data.model_copy(update={"valid": None, "test": None})})
     folder = Path(out) if out is not None else Path("runs") / f"{task.name}-folds"
     if resume and overwrite:
         raise ValueError("resume goes on with folds and overwrite replaces them; give one of them")
+    _refuse_overwriting(folder, folds, task, base)
     if not resume:
         _refuse_taken(folder, overwrite=overwrite)
     tables, hashes = read_whole_tables(task, {"train": train}, root=root)
@@ -115,6 +126,14 @@ def cross_validate(
             write_atomically(folder / ANSWERS_FILE, _answers_csv(task, parts, runs))
             say(f"{folder / FOLDS_FILE}: scores; {folder / ANSWERS_FILE}: answers to every record, out of fold")
     return result
+
+
+def _refuse_overwriting(folder: Path, folds: int, task: Task, base: Path) -> None:
+    """Refuses a folder in which folds would be written over, or older ones removed with, what the job reads."""
+    for path in (folder, folder / FOLDS_FILE, folder / ANSWERS_FILE):
+        refuse_overwriting("--out", path, job_files(task, task, base))
+    for place in {*folder.glob("fold-*"), *(folder / f"fold-{number + 1}" for number in range(folds))}:
+        refuse_overwriting_inputs(place, task, base)
 
 
 def _refuse_taken(folder: Path, *, overwrite: bool) -> None:

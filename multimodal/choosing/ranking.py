@@ -15,6 +15,8 @@ from multimodal.choosing.labelled import Labelled, labelled_records
 from multimodal.config import Candidate, ConfigError, Task
 from multimodal.device import choose_device
 from multimodal.distributed import Processes
+from multimodal.files import refuse_overwriting
+from multimodal.job_files import encoder_files, job_files
 from multimodal.progress import Say, log_line
 from multimodal.records import Records
 from multimodal.run import write_json
@@ -61,12 +63,17 @@ def rank(
     Raises:
         ConfigError: if there is no such input, no classification task uses it, or a candidate cannot be built.
         RecordError: for a record that cannot be read, with ``data.on_error: raise``.
+        OverwriteError: if ``out`` is a file of the job: its config, a table, weights.
     """
+    given = task
     task, base = open_task(task, overrides, {"train": train, "valid": valid})
-    task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
     name = _chosen_input(task, input)
     candidates = find_candidates(task, name, base, encoders)
+    read = [*job_files(given, task, base), *encoder_files(candidates, Path.cwd())]
+    task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
     records = read_tables(task, train=train, valid=valid, root=root).train
+    if out is not None:
+        refuse_overwriting("--out", out, read, records.media([task.input_column(name)]))
     result = rank_candidates(task, name, candidates, records, base, cache=open_cache(say) if cache else None, say=say)
     if out is not None:
         write_json(Path(out), result)

@@ -10,7 +10,9 @@ from multimodal.choosing.scratch import scratch_gaps
 from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured
 from multimodal.config import Task
 from multimodal.domains.settings import SOURCE, UNLABELLED
+from multimodal.files import refuse_overwriting
 from multimodal.job import Job
+from multimodal.job_files import job_files
 from multimodal.progress import Say, log_line
 from multimodal.run import write_json
 from multimodal.tables import open_task, read_tables
@@ -47,10 +49,16 @@ def transfer_check(
     Raises:
         ConfigError: if the job cannot be built.
         RecordError: for a record that cannot be read, with ``data.on_error: raise``.
+        OverwriteError: if ``out`` is a file of the job: its config, a table, weights, one of its media.
     """
+    given = task
     task, base = open_task(task, overrides, {"train": train, "valid": valid})
+    read = list(job_files(given, task, base))
     task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
     tables = read_tables(task, train=train, valid=valid, root=root).without(SOURCE, UNLABELLED)
+    if out is not None:
+        media = (path for table in tables.all() for path in table.media([*map(task.input_column, task.inputs)]))
+        refuse_overwriting("--out", out, read, media)
     job = Job.build(task, tables, base)
     kept = open_cache(say) if cache else None
     labelled, reasons = measurable(job)

@@ -9,6 +9,7 @@ import typer
 
 from multimodal.commands.options import BundleFolder, Precision
 from multimodal.console import say, show_table
+from multimodal.files import refuse_overwriting
 
 
 def bench(
@@ -24,6 +25,8 @@ def bench(
     from export.bench import bench as measure
     from export.bench import bench_rows
 
+    if out is not None:
+        refuse_overwriting("--out", out, [("the bundle", bundle)])
     predictor = Predictor.load(bundle, device=device, precision=precision, threads=threads)
     with TemporaryDirectory(prefix="multimodal.bench.") as folder:
         result = measure(predictor, device=device, seconds=seconds, folder=Path(folder))

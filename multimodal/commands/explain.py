@@ -7,6 +7,7 @@ import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, Table
 from multimodal.console import complain, say
+from multimodal.files import refuse_overwriting
 from multimodal.media import Outside
 
 
@@ -32,6 +33,7 @@ def explain(
     outside: Outside = allow_outside
     known = None
     if (model / BUNDLE_FILE).is_file():
+        refuse_overwriting("--out", out, [("the bundle", model)])
         box = Predictor.load(model).black_box()
     else:
         from multimodal.run import Run

@@ -7,6 +7,7 @@ import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, BundleFolder, RunFolder
 from multimodal.console import complain, say
+from multimodal.files import refuse_overwriting
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -70,6 +71,8 @@ def export(
             f"--triton-precision is {triton_precision!r}, and the bundle is to hold {', '.join(precisions)}; "
             f"give one of these, or also --precision {triton_precision}"
         )
+    if triton is not None:
+        refuse_overwriting("--triton", triton, [("the bundle", out)])
     trained = Run(run)
     if vocabulary is not None:
         trained = trained.with_vocabulary(vocabulary.read_text(encoding="utf-8-sig").split())

@@ -21,6 +21,7 @@ from multimodal.commands.options import (
 )
 from multimodal.commands.predict import check_source, one_record
 from multimodal.console import complain, say, show_table
+from multimodal.files import refuse_overwriting
 from multimodal.intervals import wilson_interval
 from multimodal.records import RecordError, Records
 
@@ -93,6 +94,7 @@ def search(
 ) -> None:
     """The nearest products: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export.gallery.answers import write_found
+    from export.gallery.folder import own_files
 
     single = {"image": image, "text": text, "audio": audio}
     check_source(data, out, inputs, single, example="found.csv")
@@ -104,6 +106,8 @@ def search(
         return
     assert out is not None
     table = _read(data, allow_outside)
+    read = [("the table", data), ("the bundle", bundle), *own_files(folder)]
+    refuse_overwriting("--out", out, read, table.media([entry.column for entry in opened.predictor.inputs.values()]))
     answers = opened.search(table, k=top, batch_size=batch_size, on_error="return")
     write_found(out, answers, top)
     errors = [answer for answer in answers if isinstance(answer, RecordError)]

@@ -27,7 +27,9 @@ from encoders.compact.build_tokenizer import corpus
 from encoders.compact.text import CompactText
 from encoders.preprocessing.text import TextPreprocessor
 from fusion.pooling import masked_mean
+from multimodal.builders.encoders import encoder_path
 from multimodal.console import say
+from multimodal.files import refuse_overwriting
 from multimodal.optimization import learning_rate_factor
 
 BATCH_SIZE = 64
@@ -117,6 +119,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    teacher_path = encoder_path(given.teacher, Path.cwd())
+    if teacher_path is not None:
+        refuse_overwriting("--out", given.out, [("the teacher", teacher_path)])
     torch.manual_seed(given.seed)
     teacher, student = create_encoder(given.teacher).eval(), CompactText()
     initialise(student, teacher)

@@ -1,11 +1,12 @@
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from multimodal.files import sha256_of, write_atomically
+from multimodal.files import OverwriteError, refuse_overwriting, sha256_of, write_atomically
 
 
 def test_a_file_is_written_and_replaced_and_nothing_is_left_beside_it(tmp_path):
@@ -63,3 +64,74 @@ def test_sha256_is_that_of_the_content(tmp_path):
     content = bytes(range(256)) * 5000
     (tmp_path / "a").write_bytes(content)
     assert sha256_of(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A table with other names: a link, a hard link, a link to the folder that it lies in."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "table.csv").write_text("text\nred\n")
+    (tmp_path / "data" / "link.csv").symlink_to("table.csv")
+    (tmp_path / "data" / "chain.csv").symlink_to("link.csv")
+    (tmp_path / "hard.csv").hardlink_to(tmp_path / "data" / "table.csv")
+    (tmp_path / "current").symlink_to("data")
+    (tmp_path / "nowhere.csv").symlink_to("data/new.csv")
+    return tmp_path
+
+
+NAMES = (
+    "data/table.csv",
+    "./data/../data/table.csv",
+    "{}/data/table.csv",
+    "data/link.csv",
+    "data/chain.csv",
+    "hard.csv",
+    "current/table.csv",
+    "current/link.csv",
+)
+
+
+@pytest.mark.parametrize("out", NAMES)
+@pytest.mark.parametrize("read", ["data/table.csv", "hard.csv", "current/chain.csv"])
+def test_an_output_that_is_an_input_is_refused_by_whatever_name(folder, monkeypatch, out, read):
+    monkeypatch.chdir(folder)
+    out = out.format(folder)
+    with pytest.raises(OverwriteError, match="is the same file as") as error:
+        refuse_overwriting("--out", out, [("the config", "absent.yaml"), ("the table", Path(read))])
+    assert (
+        str(error.value) == f"--out {out} is the same file as the table {read}, which would be lost; name another file"
+    )
+
+
+@pytest.mark.parametrize("out", NAMES)
+def test_an_output_that_a_record_names_is_refused(folder, monkeypatch, out):
+    monkeypatch.chdir(folder)
+    media = [Path("absent.png"), Path("a\0.png"), Path("a" * 5000), Path("data/table.csv")]
+    with pytest.raises(OverwriteError, match=r"is the same file as data/table.csv, which a record names"):
+        refuse_overwriting("--out", out.format(folder), [], media)
+
+
+@pytest.mark.parametrize("out", ["data/new.csv", "nowhere.csv", "current/new/deep.csv", "hard.csv", "data"])
+def test_an_output_in_a_folder_that_is_read_is_refused(folder, monkeypatch, out):
+    monkeypatch.chdir(folder)
+    with pytest.raises(OverwriteError, match=f"--out {out} (lies in|is the same file as) the bundle current, which "):
+        refuse_overwriting("--out", out, [("the bundle", Path("current"))])
+
+
+@pytest.mark.parametrize("out", ["new.csv", "data/new.csv", "data2/table.csv", "other.csv", "copy.csv", "nowhere.csv"])
+def test_other_outputs_pass_and_records_are_looked_at_only_where_there_is_a_file(folder, monkeypatch, out):
+    monkeypatch.chdir(folder)
+    (folder / "copy.csv").write_text("text\nred\n")  # the same content in another file
+    (folder / "data2").mkdir()
+
+    def media() -> Iterator[Path]:
+        assert (folder / out).exists()
+        yield Path("data/table.csv")
+
+    refuse_overwriting("--out", out, [("the table", "data/table.csv"), ("the weights", "absent")], media())
+
+
+def test_two_outputs_of_one_name_are_refused_before_there_is_a_file(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    with pytest.raises(OverwriteError, match=r"--embeddings current/a.npy is the same file as --out data/a.npy"):
+        refuse_overwriting("--embeddings", "current/a.npy", [("--out", "data/a.npy")])

@@ -11,6 +11,8 @@ from tiny import make_rows
 
 from encoders import create_encoder
 from multimodal.config import Task, load_task
+from multimodal.files import OverwriteError
+from multimodal.recipes import distil_text
 from multimodal.recipes.command import run_recipe
 from multimodal.run import Run
 
@@ -95,3 +97,18 @@ def test_an_error_of_a_recipe_is_a_message(tmp_path, capsys):
         run_recipe(shop, arguments=["--data", str(tmp_path), "--out", str(tmp_path / "run")])
     assert stop.value.code == 1
     assert "main.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", ["teacher/model.safetensors", "teacher/new.safetensors", "teacher", "hard", "link"])
+def test_a_student_is_not_written_over_its_teacher(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "teacher").mkdir()
+    weights = tmp_path / "teacher" / "model.safetensors"
+    weights.write_bytes(b"weights")
+    (tmp_path / "hard").hardlink_to(weights)
+    (tmp_path / "link").symlink_to(weights)
+    arguments = ["distil_text", "--teacher", "transformers/teacher", "--out", out]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(OverwriteError, match=f"--out {out} .* the teacher"):
+        distil_text.main()
+    assert weights.read_bytes() == b"weights"

@@ -1,0 +1,58 @@
+"""The files that a job reads, before anything is written: its config, tables, models and weights."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from encoders.source_run import MODEL_FILE
+from multimodal.builders.encoders import encoder_path, weights_path
+from multimodal.config import Candidate, Input, Task
+from multimodal.domains.settings import TABLES
+from multimodal.run import own_files
+
+Files = Iterator[tuple[str, Path]]
+"""What each is, and its path, in the terms of ``refuse_overwriting``."""
+
+
+def job_files(job: Task | str | Path, task: Task, base: Path) -> Files:
+    """Those of a job, media aside.
+
+    Args:
+        job: as it was given; a path is that of the config.
+        task: the same, as ``open_task`` gives it.
+        base: folder that its weights start from.
+    """
+    if not isinstance(job, Task):
+        yield "the config", Path(job)
+    for key in TABLES:
+        table = getattr(task.data, key)
+        if table is not None:
+            yield f"the table data.{key}", Path(table)
+    for name, entry in task.inputs.items():
+        for place, path in encoder_files([entry, *entry.candidates], base):
+            yield f"{place} of inputs.{name}", path
+    for name, target in task.tasks.items():
+        source = weights_path(target.zero_shot.source, base)
+        if source is not None:
+            yield from _weights_files(f"tasks.{name}.zero_shot.source", source)
+
+
+def encoder_files(entries: Iterable[Input | Candidate], base: Path) -> Files:
+    """Models and weights that are files, folders or runs, seen from ``base``."""
+    for entry in entries:
+        model = None if entry.encoder is None else encoder_path(entry.encoder, base)
+        weights = weights_path(entry.weights, base)
+        if model is not None:
+            yield "the model", model
+        if weights is not None:
+            yield from _weights_files("the weights", weights)
+        if entry.encoder is not None and (base / entry.encoder / MODEL_FILE).is_file():  # a run as a candidate
+            yield from _weights_files("the weights", base / entry.encoder)
+
+
+def _weights_files(what: str, path: Path) -> Files:
+    """A file or folder; of a run, in whose folder other things may be written, what is its own."""
+    run = path if (path / MODEL_FILE).is_file() else path.resolve().parent.parent  # RUN, or RUN/inputs/INPUT
+    if (run / MODEL_FILE).is_file():
+        yield from ((what, file) for _, file in own_files(run))
+    else:
+        yield what, path
