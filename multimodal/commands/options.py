@@ -16,7 +16,7 @@ Overrides = Annotated[
 Table = Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")]
 
 AllowOutside = Annotated[
-    bool, typer.Option("--allow-outside", help="Media may lie outside the table's folder, as data.allow_outside does.")
+    bool, typer.Option("--allow-outside", help="Media may lie outside the table's folder, also behind links.")
 ]
 
 
