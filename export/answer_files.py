@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from multimodal.files import naming, replacing
+
 FORMATS = (".csv", ".jsonl", ".parquet")
 _ROWS_A_GROUP = 10_000  # of a Parquet file
 
@@ -58,12 +60,12 @@ class Progress:
         """Another batch is written."""
         self.rows, self.failed = self.rows + rows, self.failed + failed
         for file in files:
-            file.flush()
+            with naming(Path(file.name)):
+                file.flush()
         sizes = {Path(file.name).name: file.tell() for file in files}
         content = {"job": self.job, "rows": self.rows, "failed": self.failed, "sizes": sizes}
-        beside = self.path.with_suffix(".new")
-        beside.write_text(json.dumps(content), encoding="utf-8")
-        beside.replace(self.path)
+        with replacing(self.path) as beside:  # not written through to the disk: once a batch, that would take long
+            beside.write_text(json.dumps(content), encoding="utf-8")
 
     def forget(self) -> None:
         """The job is done, or given up."""
@@ -76,14 +78,19 @@ def growing(path: Path, progress: Progress, *, keep: bool) -> Iterator[BinaryIO]
 
     It stays where the process is killed or interrupted; after an error only with ``keep``.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_of(path)
-    size = progress.sizes.get(partial_of(path).name, 0)
+    size = progress.sizes.get(partial.name, 0)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = partial.open("r+b" if size else "w+b")
     try:
-        with partial.open("r+b" if size else "w+b") as file:
+        try:
             file.truncate(size)
             file.seek(size)
             yield file
+        finally:
+            with naming(path):
+                file.close()
     except Exception:
         if not keep:
             partial.unlink(missing_ok=True)
@@ -104,12 +111,14 @@ def finish(path: Path, columns: Mapping[str, str]) -> None:
     """
     partial = partial_of(path)
     if path.suffix.lower() != ".parquet":
-        partial.replace(path)
+        with naming(path):
+            partial.replace(path)
         return
     table = partial.with_suffix(".table")
     try:
-        _to_parquet(partial, table, columns)
-        table.replace(path)
+        with naming(path):
+            _to_parquet(partial, table, columns)
+            table.replace(path)
     finally:
         table.unlink(missing_ok=True)
     partial.unlink()  # not before: where the disk is full, the answers stay, to be gone on with

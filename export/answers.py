@@ -21,7 +21,7 @@ from export.batching import LOOK_AHEAD, Answer
 from export.bundle import BUNDLE_FILE
 from export.vectors import vector_output
 from multimodal.decoding import Prediction
-from multimodal.files import refuse_overwriting, sha256_of
+from multimodal.files import naming, refuse_overwriting, sha256_of
 from multimodal.records import RecordError, Records, is_missing, read_records
 
 if TYPE_CHECKING:
@@ -96,7 +96,8 @@ def write_predictions(
                 advance(progress.rows, len(table))
         writer.close()
     if vectors is not None:
-        partial_of(vectors).replace(vectors)
+        with naming(vectors):
+            partial_of(vectors).replace(vectors)
     finish(out, {**dict.fromkeys(keep, "string"), **_column_types(predictor.tasks)})
     progress.forget()
     return progress.failed, progress.rows
@@ -124,18 +125,18 @@ class _Writer:
         self.begin = progress.rows
         if progress.rows == 0:
             if self.is_csv:
-                self.lines.write(csv_line(self.names))
+                _append(self.lines, csv_line(self.names))
             for file in self.vectors:
-                file.write(npy_header(0, self.width))
+                _append(file, npy_header(0, self.width))
 
     def write(self, batch: Sequence[Answer], table: Records, complain: Callable[[str], None] | None) -> None:
         """One batch; ``table`` holds the records from the first one that this process answers."""
         first = self.progress.rows - self.begin
         for row, answer in enumerate(batch, first):
-            self.lines.write(self._line([_text(table[row].get(name)) for name in self.kept], answer))
+            _append(self.lines, self._line([_text(table[row].get(name)) for name in self.kept], answer))
         for file in self.vectors:
             vectors = [_vector(answer, self.output, self.width) for answer in batch]
-            file.write(np.stack(vectors).astype("<f4").tobytes())
+            _append(file, np.stack(vectors).astype("<f4").tobytes())
         failed = 0
         for row, answer in enumerate(batch, first):
             if isinstance(answer, RecordError):
@@ -154,7 +155,12 @@ class _Writer:
         """Says in the array's header how many rows there are; every header has the same length."""
         for file in self.vectors:
             file.seek(0)
-            file.write(npy_header(self.progress.rows, self.width))
+            _append(file, npy_header(self.progress.rows, self.width))
+
+
+def _append(file: BinaryIO, content: bytes) -> None:
+    with naming(Path(file.name)):
+        file.write(content)
 
 
 def prediction_columns(tasks: Mapping[str, str]) -> list[str]:

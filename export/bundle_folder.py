@@ -25,7 +25,7 @@ from export.bundle import (
     bundle_to_json,
     parse_json,
 )
-from multimodal.files import sha256_of
+from multimodal.files import naming, sha256_of, write_atomically
 
 
 @contextmanager
@@ -37,9 +37,9 @@ def new_bundle(folder: Path) -> Iterator[Path]:
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
         raise BundleError(f"{folder} exists and is not an empty folder; name another one, or remove it first")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     staging = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
-    staging.mkdir()
+    with naming(folder):
+        staging.mkdir(parents=True)
     try:
         yield staging
         if folder.is_dir():
@@ -55,11 +55,8 @@ def seal_bundle(bundle: Bundle) -> Bundle:
     files = {name: FileEntry(size, sha256_of(bundle.folder / name)) for name, size in _listing(bundle.folder).items()}
     bundle = replace(bundle, files=files)
     content = bundle_to_json(bundle)
-    (bundle.folder / SUMS_FILE).write_text(_sums(files, content), encoding="utf-8")
-    with (bundle.folder / BUNDLE_FILE).open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    write_atomically(bundle.folder / SUMS_FILE, _sums(files, content).encode())
+    write_atomically(bundle.folder / BUNDLE_FILE, content)
     return bundle
 
 

@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import importlib.metadata
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from export.sources import check_manifest
 from export.to_onnx import to_onnx
 from export.trained_run import TrainedRun
 from multimodal.decoding import Decoding, PairedEmbeddings
+from multimodal.files import write_atomically, write_json
 from multimodal.model import MultimodalModel
 from multimodal.records import Records, read_records, stack_inputs
 from multimodal.run_torch import run_torch
@@ -93,14 +93,14 @@ def export_bundle(
     with new_bundle(Path(folder)) as staging:
         real = _real_records(run, table, given=records is not None)
         graph = to_onnx(model, opset=opset, embedding=embedding)
-        (staging / MODEL_FILE).write_bytes(graph)
+        write_atomically(staging / MODEL_FILE, graph)
         batch = None if real is None else stack_inputs(run.readers, real.samples)
         parity = check_parity(model, staging / MODEL_FILE, embedding=embedding, records=batch)
         parity["sha256"] = hashlib.sha256(graph).hexdigest()
         source = "validation" if records is None else "given"
         chosen = _write_golden(staging, run, model, decodings, real, source, embedding=embedding)
         smaller = _add_precisions(staging, run, decodings, precisions[1:], table, ranges)
-        _write_json(staging / PARITY_FILE, {"models": {MODEL_FILE: parity, **smaller}})
+        write_json(staging / PARITY_FILE, {"models": {MODEL_FILE: parity, **smaller}})
         if golden_media:
             _write_media(staging, run, real, chosen)
         _write_description(staging, run, decodings)
@@ -114,7 +114,7 @@ def export_bundle(
             libraries=library_versions(),
             embedding=embedding,
         )
-        (staging / "README.md").write_text(model_card(bundle, run.metrics, _provenance(run)), encoding="utf-8")
+        write_atomically(staging / "README.md", model_card(bundle, run.metrics, _provenance(run)).encode())
         bundle = seal_bundle(bundle)
     return bundle.at(Path(folder))
 
@@ -213,9 +213,9 @@ def _write_description(staging: Path, run: TrainedRun, decodings: Mapping[str, D
         save_preprocessor(reader.preprocessor, staging / "inputs" / name)
     for name, decoding in decodings.items():
         target = run.task.tasks[name]
-        _write_json(staging / "tasks" / f"{name}.json", {"type": target.type, "decoding": decoding.to_config()})
-    _write_json(staging / "metrics.json", run.metrics)
-    _write_json(staging / "provenance.json", _provenance(run))
+        write_json(staging / "tasks" / f"{name}.json", {"type": target.type, "decoding": decoding.to_config()})
+    write_json(staging / "metrics.json", run.metrics)
+    write_json(staging / "provenance.json", _provenance(run))
 
 
 def _provenance(run: TrainedRun) -> Any:
@@ -245,8 +245,3 @@ def _on_cpu(model: MultimodalModel) -> MultimodalModel:
     if all(parameter.device.type == "cpu" for parameter in model.parameters()):
         return model
     return copy.deepcopy(model).to(torch.device("cpu"))
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

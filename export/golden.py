@@ -1,6 +1,5 @@
 """Golden records: preprocessed arrays, the model's outputs for them and what they mean. Never imports torch."""
 
-import json
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from encoders.preprocessing import Arrays
 from export.bundle import Bundle, BundleError
 from multimodal.decoding import Decoding, Prediction
+from multimodal.files import replacing, write_json
 
 INPUTS, OUTPUTS, ANSWERS_FILE = "inputs", "outputs", "answers.json"
 
@@ -37,9 +37,7 @@ def write_golden(
     for name, array in outputs.items():
         _save(folder / OUTPUTS / f"{name}.npy", array)
     answers = {task: golden_answers(decoding, outputs[task]) for task, decoding in decodings.items()}
-    content = {"source": source, "rows": rows, "answers": answers}
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    (folder / ANSWERS_FILE).write_text(text + "\n", encoding="utf-8")
+    write_json(folder / ANSWERS_FILE, {"source": source, "rows": rows, "answers": answers})
 
 
 def write_golden_outputs(folder: Path, precision: str, outputs: Mapping[str, np.ndarray]) -> None:
@@ -118,5 +116,5 @@ def _load(path: Path) -> np.ndarray:
 
 
 def _save(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, array, allow_pickle=False)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

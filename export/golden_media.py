@@ -12,6 +12,7 @@ import numpy as np
 
 from encoders.preprocessing import Preprocessor, UnreadableValueError
 from export.bundle import Bundle
+from multimodal.files import write_atomically
 from multimodal.media import media_path
 from multimodal.records import InputReader, Records, is_missing
 
@@ -34,8 +35,7 @@ def write_media(staging: Path, readers: Mapping[str, InputReader], records: Reco
                 continue
             content, suffix = _raw(value, reader, records, row)
             path = staging / FOLDER / f"{number}.{name}{suffix}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            write_atomically(path, content)
 
 
 def _raw(value: Any, reader: InputReader, records: Records, row: int) -> tuple[bytes, str]:

@@ -18,6 +18,7 @@ from export.quantize import applicable_recipes, to_int8
 from export.rows import input_columns, spread_rows
 from export.session import open_session, run_session
 from multimodal.decoding import Decoding
+from multimodal.files import write_atomically
 from multimodal.records import InputReader, Records
 from multimodal.targets import TargetReader
 
@@ -115,7 +116,7 @@ class PrecisionMaker:
             yield recipe.name, content, feeds.report()
 
     def _write(self, precision: str, content: bytes) -> None:
-        (self.folder / MODEL_FILES[precision]).write_bytes(content)
+        write_atomically(self.folder / MODEL_FILES[precision], content)
         files = (self.folder / "golden" / "inputs").glob("*.npy")
         feed = {file.name.removesuffix(".npy"): np.load(file, allow_pickle=False) for file in files}
         write_golden_outputs(self.folder / "golden", precision, run_session(open_session(content, device="cpu"), feed))

@@ -19,6 +19,7 @@ from onnxruntime.quantization import (
 )
 
 from export.graph import ancestors_of, strip
+from multimodal.files import write_atomically
 
 _PRODUCTS = ("MatMul", "Gemm")
 _BETWEEN = ("Relu", "Clip", "Add", "MaxPool")  # kept in 8 bits where they stand between convolutions
@@ -65,7 +66,7 @@ def to_int8(model: onnx.ModelProto, recipe: Recipe, calibration: Iterable[Mappin
     """
     with tempfile.TemporaryDirectory(prefix="multimodal.int8.") as folder, _quiet():
         file = Path(folder) / "model.onnx"
-        onnx.save(model, file)
+        write_atomically(file, model.SerializeToString())
         convolutions = _convolutions(model.graph, recipe)
         if convolutions:
             _static(file, convolutions, calibration)

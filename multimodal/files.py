@@ -1,9 +1,24 @@
 """Writing files: whole or not at all, and never over what is read. Never imports torch."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from encoders.preprocessing.writing import UnwritableFileError, naming, replacing, write_atomically
+
+__all__ = [
+    "OverwriteError",
+    "UnwritableFileError",
+    "naming",
+    "refuse_overwriting",
+    "replacing",
+    "sha256_of",
+    "write_atomically",
+    "write_json",
+]
 
 
 class OverwriteError(ValueError):
@@ -60,18 +75,10 @@ def _lies_in(out: str | Path, folder: str | Path) -> bool:
     return has_other_names and _identity(out) in map(_identity, Path(folder).rglob("*"))
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes beside ``path`` and renames: after a crash the file is either the old or the new one.
-
-    Its folder is made where there is none.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+def write_json(path: Path, content: Any) -> None:
+    """JSON, written atomically; half a surrogate pair, which UTF-8 lacks, as JSON's own escape."""
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))
 
 
 def sha256_of(path: Path) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from multimodal.calibration import BINS
 from multimodal.drawing import AGAINST, FAINT, FOR, INK, blended, font, new_picture
+from multimodal.files import replacing
 
 _SIDE, _LEFT, _TOP, _BOTTOM = 360, 56, 100, 168
 _COUNTS_HEIGHT = 60
@@ -39,8 +40,8 @@ def draw_reliability(measured: Mapping[str, Any], title: str, file: Path) -> Non
             draw.ellipse((x - 4, y - 4, x + 4, y + 4), outline=FOR, width=2)
     _axes(draw, bottom)
     _counts(draw, after["bins"]["counts"], bottom + 58)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    image.save(file, format="PNG")
+    with replacing(file) as partial:
+        image.save(partial, format="PNG")
 
 
 def _line(name: str, measured: Mapping[str, Any]) -> str:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.choosing.unlabelled_selection import describe_selection, unlabelled_selection
+from multimodal.files import write_json
 from multimodal.input_heads.trusts import fitted_trusts
 from multimodal.job import Job
 from multimodal.progress import Say
 from multimodal.reliability_picture import draw_reliability
-from multimodal.run import METRICS_FILE, write_decodings, write_json
+from multimodal.run import METRICS_FILE, write_decodings
 
 PICTURES = "reliability"
 """Folder of a run, with ``<task>.png``."""

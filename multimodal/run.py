@@ -20,7 +20,7 @@ from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding, decoding_from_config
 from multimodal.evaluation import evaluate
 from multimodal.explain.black_box import BlackBox
-from multimodal.files import refuse_overwriting, sha256_of, write_atomically
+from multimodal.files import refuse_overwriting, sha256_of, write_json
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, ManifestError, Records, read_records
 from multimodal.run_torch import run_torch
@@ -40,11 +40,6 @@ CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, METRICS_FILE = "config.yaml", "model.json
 
 class RunError(ValueError):
     """A run folder that cannot be used."""
-
-
-def write_json(path: Path, content: Any) -> None:
-    """JSON, written atomically."""
-    write_atomically(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def write_architecture(

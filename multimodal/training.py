@@ -14,11 +14,12 @@ from multimodal.device import choose_device
 from multimodal.distributed import Processes, processes
 from multimodal.domains.settings import TABLES
 from multimodal.domains.source_weights import weigh_source
+from multimodal.files import write_json
 from multimodal.frozen.fitted_maps import fit_source_maps
 from multimodal.job import Job
 from multimodal.progress import Say, format_seconds, log_line, silence
 from multimodal.results import write_results
-from multimodal.run import Run, write_json
+from multimodal.run import Run
 from multimodal.run_folder import (
     free_folder,
     is_finished,

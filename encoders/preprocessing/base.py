@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from encoders.preprocessing.writing import write_atomically
+
 Arrays = dict[str, np.ndarray]
 CONFIG_FILE = "preprocess.json"
 PLUGIN_GROUP = "multimodal.preprocessors"
@@ -232,9 +234,8 @@ def save_preprocessor(preprocessor: Preprocessor, folder: Path) -> None:
         if not name or name in files or name != Path(name).name:
             raise ValueError(f"the asset name {name!r} cannot be used; give a plain file name, not {CONFIG_FILE}")
         files[name] = text
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        write_atomically(folder / name, text.encode())
 
 
 def load_preprocessor(folder: Path, *, allow_plugins: Collection[str] | None = None) -> Preprocessor:

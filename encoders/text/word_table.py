@@ -53,7 +53,7 @@ class WordTable:
         Raises:
             FileNotFoundError: if there is no such file.
             ValueError: if it is damaged.
-            PermissionError: if nothing can be written there.
+            OSError: if nothing can be written there.
         """
         if not source.is_file():
             VectorFile.inspect(source)
@@ -62,10 +62,10 @@ class WordTable:
         if table is None or table["source"] != _state_of(source):
             try:
                 table = _convert(source, folder)
-            except PermissionError as error:
-                raise PermissionError(
-                    f"{source} has to be converted once, and {folder} cannot be written ({error.strerror}); give a "
-                    "folder of your own as the option cache"
+            except OSError as error:
+                raise type(error)(
+                    f"{source} has to be converted once, and {folder} cannot be written ({error.strerror or error}); "
+                    "give a folder of your own as the option cache"
                 ) from error
         with (folder / KEYS).open("rb") as file:
             keys = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

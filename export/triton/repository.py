@@ -11,7 +11,7 @@ from export.loading import choose_precision, load_session
 from export.triton.configs import Message, answer_config, ensemble_config, graph_config, preprocess_config
 from export.triton.pbtxt import to_pbtxt
 from export.triton.stages import Preprocessing
-from multimodal.files import refuse_overwriting
+from multimodal.files import naming, refuse_overwriting, write_atomically
 
 VERSION = "1"
 _MODEL = '''"""{title} of {bundle}, by the installed package multimodal-transfer."""
@@ -70,11 +70,13 @@ def write_triton_repository(
     }
     with new_bundle(Path(folder)) as staging:
         versions = {part: _write_model(staging, names[part], config) for part, config in configs.items()}
-        shutil.copyfile(model, versions["graph"] / "model.onnx")
+        with naming(versions["graph"] / "model.onnx"):
+            shutil.copyfile(model, versions["graph"] / "model.onnx")
         for part, title, parts in (("preprocess", "Preprocessing", "inputs"), ("answer", "Answers", "tasks")):
-            shutil.copytree(bundle.folder / parts, versions[part] / parts)
+            with naming(versions[part] / parts):
+                shutil.copytree(bundle.folder / parts, versions[part] / parts)
             code = _MODEL.format(title=title, bundle=own, name=f"{part.capitalize()}Model")
-            (versions[part] / "model.py").write_text(code, encoding="utf-8")
+            write_atomically(versions[part] / "model.py", code.encode())
     return names
 
 
@@ -82,5 +84,5 @@ def _write_model(repository: Path, name: str, config: Message) -> Path:
     """The folder of its only version."""
     version = repository / name / VERSION
     version.mkdir(parents=True)
-    (repository / name / "config.pbtxt").write_text(to_pbtxt(config), encoding="utf-8")
+    write_atomically(repository / name / "config.pbtxt", to_pbtxt(config).encode())
     return version

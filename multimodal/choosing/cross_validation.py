@@ -16,12 +16,12 @@ from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Predictio
 from multimodal.distributed import processes
 from multimodal.domains.settings import setting_of
 from multimodal.evaluation import answer
-from multimodal.files import refuse_overwriting, write_atomically
+from multimodal.files import refuse_overwriting, write_atomically, write_json
 from multimodal.groups import record_groups
 from multimodal.job_files import job_files
 from multimodal.progress import Say, log_line, silence
 from multimodal.records import Records, class_label, is_missing
-from multimodal.run import Run, RunError, write_json
+from multimodal.run import Run, RunError
 from multimodal.run_folder import (
     LOCK_FILE,
     is_finished,

@@ -15,11 +15,10 @@ from multimodal.choosing.labelled import Labelled, labelled_records
 from multimodal.config import Candidate, ConfigError, Task
 from multimodal.device import choose_device
 from multimodal.distributed import Processes
-from multimodal.files import refuse_overwriting
+from multimodal.files import refuse_overwriting, write_json
 from multimodal.job_files import encoder_files, job_files
 from multimodal.progress import Say, log_line
 from multimodal.records import Records
-from multimodal.run import write_json
 from multimodal.tables import Tables, open_task, read_tables
 from multimodal.transfer.folds import most_repeated_folds
 from multimodal.transfer.guard.held_out import L2

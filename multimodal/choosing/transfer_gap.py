@@ -10,11 +10,10 @@ from multimodal.choosing.scratch import scratch_gaps
 from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured
 from multimodal.config import Task
 from multimodal.domains.settings import SOURCE, UNLABELLED
-from multimodal.files import refuse_overwriting
+from multimodal.files import refuse_overwriting, write_json
 from multimodal.job import Job
 from multimodal.job_files import job_files
 from multimodal.progress import Say, log_line
-from multimodal.run import write_json
 from multimodal.tables import open_task, read_tables
 
 MOST_ROWS = 1000

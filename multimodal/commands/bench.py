@@ -1,6 +1,5 @@
 """Measuring a bundle."""
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -9,7 +8,7 @@ import typer
 
 from multimodal.commands.options import BundleFolder, Precision
 from multimodal.console import say, show_table
-from multimodal.files import refuse_overwriting
+from multimodal.files import refuse_overwriting, write_json
 
 
 def bench(
@@ -34,5 +33,4 @@ def bench(
     say(f"{predictor.precision} on {predictor.device}, {result['cores']} cores, 8-bit instructions: {flags}")
     show_table(("measured", "value", "unit"), bench_rows(result), title=predictor.bundle.name)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_json(out, result)

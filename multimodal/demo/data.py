@@ -20,6 +20,7 @@ from multimodal.demo.objects import THINGS
 from multimodal.demo.pictures import PATTERNS, PICTURE_SIZE, draw_picture
 from multimodal.demo.speech import SAMPLE_RATE, Voice, say_digit
 from multimodal.demo.texts import write_line
+from multimodal.files import naming, replacing
 
 SOURCE_COLUMNS = ("image", "object", "pattern")
 SHOP_COLUMNS = ("image", "text", "audio", "product", "category", "quantity")
@@ -147,13 +148,14 @@ def _rng(seed: int, split: Split, what: Literal["order", "voice", "record"], num
 
 def _write_picture(folder: Path, split: Split, row: int, thing: str, pattern: str, rng: np.random.Generator) -> str:
     path = f"images/{split.name}_{row:04d}.jpg"
-    draw_picture(thing, pattern, rng).save(folder / path, quality=90)
+    with naming(folder / path):
+        draw_picture(thing, pattern, rng).save(folder / path, quality=90)
     return path
 
 
 def _write_manifest(folder: Path, name: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Path:
     path = folder / f"{name}.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)

@@ -11,6 +11,7 @@ from typing import Any
 import multimodal as mm
 from multimodal.console import show_metrics, show_table
 from multimodal.demo.data import DemoData, write_demo_data
+from multimodal.files import replacing
 from multimodal.intervals import Interval, difference_interval
 from multimodal.progress import Say, format_seconds
 
@@ -118,7 +119,7 @@ def answer_without_torch(data: DemoData, bundle: Path) -> list[tuple[str, str, s
     with data.test.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))[:NEW_RECORDS]
     new = data.folder / "new.csv"
-    with new.open("w", encoding="utf-8", newline="") as file:
+    with replacing(new) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, ("image", "text", "audio"), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)

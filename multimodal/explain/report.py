@@ -1,7 +1,6 @@
 """A table explained into a folder: one JSON and some pictures a record, and a page that shows them all."""
 
 import html
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 from multimodal.explain.black_box import BlackBox
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.record import Explanation, explain_record
+from multimodal.files import replacing, write_atomically, write_json
 from multimodal.records import RecordError, Records
 
 PAGE = "index.html"
@@ -72,7 +72,7 @@ def explain_table(
                 complain(error.reason)
             continue
         sections.append(_section(explained, _write(explained, folder, f"{row + 1:04d}")))
-    (folder / PAGE).write_text(_HEAD + "".join(sections) + "</body></html>\n", encoding="utf-8")
+    write_atomically(folder / PAGE, (_HEAD + "".join(sections) + "</body></html>\n").encode())
     return failed, total
 
 
@@ -80,10 +80,10 @@ def _write(explained: Explanation, folder: Path, stem: str) -> list[str]:
     """Writes one record; gives the names of its files, the JSON first."""
     files = {f"{stem}-{name}.png": picture for name, picture in explained.pictures.items()}
     for file, picture in files.items():
-        picture.save(folder / file, format="PNG")
+        with replacing(folder / file) as partial:
+            picture.save(partial, format="PNG")
     content = {**explained.content, "pictures": list(files)}
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    (folder / f"{stem}.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    write_json(folder / f"{stem}.json", content)
     return [f"{stem}.json", *files]
 
 

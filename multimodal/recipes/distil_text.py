@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from encoders import create_encoder
@@ -29,7 +29,7 @@ from encoders.preprocessing.text import TextPreprocessor
 from fusion.pooling import masked_mean
 from multimodal.builders.encoders import encoder_path
 from multimodal.console import say
-from multimodal.files import refuse_overwriting
+from multimodal.files import refuse_overwriting, write_atomically
 from multimodal.optimization import learning_rate_factor
 
 BATCH_SIZE = 64
@@ -130,8 +130,7 @@ def main() -> None:
     texts = sentences(corpus(), given.texts) + random_texts(words, given.texts, rng)
     say(f"{len(texts)} texts; the teacher reads them")
     distil(student, texts, embed_all(teacher, texts), epochs=given.epochs, seed=given.seed)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in student.state_dict().items()}, given.out)
+    write_atomically(given.out, save({name: tensor.contiguous() for name, tensor in student.state_dict().items()}))
     say(f"{given.out}: weights for compact/text")
 
 

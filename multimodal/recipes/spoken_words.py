@@ -21,6 +21,7 @@ import soundfile
 import soxr
 
 from multimodal.console import complain, say
+from multimodal.files import replacing
 
 WORDS = re.findall(
     r"\w+",
@@ -118,9 +119,10 @@ def main() -> None:
         ("train", [clip for clip in clips if clip.voice not in held_out]),
         ("val", [clip for clip in clips if clip.voice in held_out]),
     ):
-        with (given.out / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+        table = given.out / f"{name}.csv"
+        with replacing(table) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("audio", "label"), *((clip.path, clip.word) for clip in rows)])
-        say(f"{given.out / name}.csv: {len(rows)} clips of {len(WORDS)} words")
+        say(f"{table}: {len(rows)} clips of {len(WORDS)} words")
 
 
 if __name__ == "__main__":

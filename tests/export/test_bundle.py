@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import full_disk
 
 from export import Bundle, BundleError, Predictor
-from export.bundle_folder import new_bundle, read_bundle
+from export.bundle_folder import new_bundle, read_bundle, seal_bundle
+from multimodal.files import UnwritableFileError
 
 
 def test_a_bundle_holds_what_it_should(bundle: Bundle) -> None:
@@ -205,6 +207,23 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="on purpose"):
         fail()
     assert list((tmp_path / "deep").iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [0, 100])
+def test_a_bundle_that_cannot_be_sealed_names_the_file(copied: Path, room: int) -> None:
+    bundle = read_bundle(copied)
+    for name in ("bundle.json", "SHA256SUMS"):
+        (copied / name).unlink()
+    with full_disk(room), pytest.raises(UnwritableFileError, match=r"SHA256SUMS cannot be written"):
+        seal_bundle(bundle)
+    with pytest.raises(BundleError, match=r"is not a bundle: it has no bundle\.json, which an export writes last"):
+        read_bundle(copied)
+
+
+def test_a_place_where_no_bundle_can_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UnwritableFileError, match=r"file/new cannot be written \("), new_bundle(tmp_path / "file/new"):
+        pass
 
 
 def test_a_folder_that_is_not_empty_is_refused(bundle: Bundle) -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from exported import CONFIG, StubRun, make_three_input_model
+from helpers import full_disk
 
 from export import Bundle, BundleError, ParityError, export_bundle, exporter
 from export.card import is_non_commercial, model_card
 from multimodal.config import Task
+from multimodal.files import UnwritableFileError
 from multimodal.records import ManifestError, read_records
 
 
@@ -133,6 +135,13 @@ def test_what_fails_parity_is_not_written(
     with pytest.raises(ParityError, match="the ONNX graph does not answer as the model does"):
         export_bundle(other, tmp_path / "new", embedding=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_full_disk_names_the_file_and_leaves_no_bundle(run: StubRun, tmp_path: Path) -> None:
+    with full_disk(10_000), pytest.raises(UnwritableFileError, match=r"model\.onnx cannot be written"):
+        export_bundle(run, tmp_path / "bundle")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("precision", ["float", ["fp16", "bf16"]])

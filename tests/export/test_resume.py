@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import assert_close, full_disk
 
 from export import Bundle, Predictor, answer_files, answers, write_predictions
 from export.answer_files import ResumeError
+from multimodal.files import UnwritableFileError
 from multimodal.records import ManifestError
 
 
@@ -172,6 +174,29 @@ def test_answers_outlive_a_table_that_cannot_be_written(
     assert write_predictions(predictor, thirty, tmp_path / "o.parquet", resume=True) == (1, 30)
     assert len(pd.read_parquet(tmp_path / "o.parquet")) == 30
     assert [path.name for path in tmp_path.iterdir()] == ["o.parquet"]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("room", [0, 10, 700])
+def test_a_full_disk_names_the_file_and_what_is_answered_is_gone_on_with(
+    predictor: Predictor, thirty: Path, tmp_path: Path, suffix: str, room: int
+) -> None:
+    out, vectors = tmp_path / f"o{suffix}", tmp_path / "o.npy"
+    paths = {"out": out, "embeddings": vectors, "task": "embedding"}
+    with (
+        full_disk(room),
+        pytest.raises(UnwritableFileError, match=r"o\.(csv|jsonl|parquet|npy).* cannot be written \("),
+    ):
+        write_predictions(predictor, thirty, batch_size=4, **paths)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+    with full_disk(room), pytest.raises(UnwritableFileError, match="cannot be written"):
+        write_predictions(predictor, thirty, batch_size=4, resume=True, **paths)  # type: ignore[arg-type]
+    assert not out.exists()
+    assert not vectors.exists()
+    assert write_predictions(predictor, thirty, batch_size=4, resume=True, **paths) == (1, 30)  # type: ignore[arg-type]
+    write_predictions(predictor, thirty, tmp_path / f"whole{suffix}", embeddings=tmp_path / "whole.npy", batch_size=4)
+    assert_close(np.load(vectors), np.load(tmp_path / "whole.npy"), "onnx")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_what_cannot_be_resumed_or_written_is_refused(predictor: Predictor, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import full_disk
 from safetensors.torch import load as load_safetensors
 from tiny import make_model
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from multimodal.checkpoint import (
     save_tensors,
     unpack_optimizer,
 )
+from multimodal.files import UnwritableFileError
 from multimodal.optimization import build_optimizer
 from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.plan import parameter_names
@@ -203,6 +205,19 @@ def test_a_half_written_file_beside_the_checkpoints_is_not_looked_at(tmp_path):
     newest = load_newest_checkpoint(tmp_path)
     assert newest is not None
     assert newest.step == 1
+
+
+@pytest.mark.parametrize("room", [0, 1, 50, 100, 200])
+def test_a_checkpoint_that_finds_no_room_leaves_the_earlier_ones(tmp_path, room):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, checkpoint(step))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with full_disk(room), pytest.raises(UnwritableFileError, match=r"step-000000003\.safetensors cannot be written"):
+        save_checkpoint(tmp_path, checkpoint(3))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    newest = load_newest_checkpoint(tmp_path)
+    assert newest is not None
+    assert newest.step == 2
 
 
 # --- the optimizer -----------------------------------------------------------------------------------------------

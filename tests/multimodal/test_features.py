@@ -17,6 +17,7 @@ from fusion.pooling import masked_mean
 from multimodal.engines.choice import Choice, EngineChooser
 from multimodal.engines.eager import EagerEngine, Engine
 from multimodal.features import content_key, encoder_key, feature_reader
+from multimodal.files import UnwritableFileError
 from multimodal.frozen.token_store import TokenStore
 from multimodal.job import Job
 from multimodal.records import InputReader, Records, read_records
@@ -251,6 +252,16 @@ def test_a_run_without_a_place_for_its_cache_ends_the_same_with_one_warning(medi
         assert sum(line.startswith("warning: ") for line in lines) == cache
         assert any(line.endswith("MB in memory") for line in lines)
     assert files[0] == files[1]
+
+
+def test_a_run_on_a_full_disk_names_the_file_and_is_gone_on_with(media, tmp_path):
+    stopped = {100: "config.yaml", 3000: "tokenizer.json", 1_000_000: "best.safetensors"}
+    for room, name in stopped.items():
+        with full_disk(room), pytest.raises(UnwritableFileError, match=rf"{name} cannot be written \(File too large"):
+            fit(job(frozen=True), train=media / "train.csv", out=tmp_path / "full", cache=False, resume=True)
+    run = fit(job(frozen=True), train=media / "train.csv", out=tmp_path / "full", cache=False, resume=True)
+    whole = fit(job(frozen=True), train=media / "train.csv", out=tmp_path / "whole", cache=False)
+    assert (run.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
 
 
 def test_a_store_in_memory_writes_nothing(monkeypatch, tmp_path):

@@ -1,12 +1,36 @@
+import ast
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from helpers import full_disk
 
-from multimodal.files import OverwriteError, refuse_overwriting, sha256_of, write_atomically
+from encoders.preprocessing import save_preprocessor
+from encoders.preprocessing.image import ImagePreprocessor
+from export.answer_files import Progress
+from export.gallery.contents import Contents
+from export.gallery.folder import write_contents
+from export.gallery.source import Source
+from export.golden import write_golden_outputs
+from multimodal.checkpoint import save_tensors
+from multimodal.files import (
+    OverwriteError,
+    UnwritableFileError,
+    naming,
+    refuse_overwriting,
+    replacing,
+    sha256_of,
+    write_atomically,
+    write_json,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_a_file_is_written_and_replaced_and_nothing_is_left_beside_it(tmp_path):
@@ -135,3 +159,143 @@ def test_two_outputs_of_one_name_are_refused_before_there_is_a_file(folder, monk
     monkeypatch.chdir(folder)
     with pytest.raises(OverwriteError, match=r"--embeddings current/a.npy is the same file as --out data/a.npy"):
         refuse_overwriting("--embeddings", "current/a.npy", [("--out", "data/a.npy")])
+
+
+# --- a place that cannot be written ------------------------------------------------------------------------------
+
+
+def below_a_file(folder: Path) -> Path:
+    (folder / "file").write_text("no folder")
+    return folder / "file" / "a.json"
+
+
+def a_folder(folder: Path) -> Path:
+    (folder / "a.json" / "something").mkdir(parents=True)
+    return folder / "a.json"
+
+
+def a_loop(folder: Path) -> Path:
+    (folder / "loop").symlink_to(folder / "loop")
+    return folder / "loop" / "a.json"
+
+
+def below_a_dangling_link(folder: Path) -> Path:
+    (folder / "link").symlink_to(folder / "nowhere")
+    return folder / "link" / "a.json"
+
+
+UNWRITABLE: dict[str, tuple[Callable[[Path], Path], int]] = {
+    "below a file": (below_a_file, errno.EEXIST),
+    "a folder": (a_folder, errno.EISDIR),
+    "a loop of links": (a_loop, errno.EEXIST),
+    "below a dangling link": (below_a_dangling_link, errno.EEXIST),
+    "a name that is too long": (lambda folder: folder / ("x" * 250 + ".json"), errno.ENAMETOOLONG),
+}
+
+
+@pytest.mark.parametrize("what", UNWRITABLE)
+def test_a_place_that_cannot_be_written_is_named_with_the_reason(tmp_path, what):
+    make, reason = UNWRITABLE[what]
+    path = make(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UnwritableFileError, match="make room there, or name another folder") as caught:
+        write_atomically(path, b"content")
+    assert str(caught.value).startswith(f"{path} cannot be written (")
+    assert caught.value.errno == reason
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_is_read_only_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(UnwritableFileError, match=r"a\.json cannot be written \(Permission denied\)"):
+        write_json(tmp_path / "a.json", {})
+
+
+def golden(folder: Path) -> None:
+    write_golden_outputs(folder, "int8", {"color": np.zeros((9, 3), np.float32)})
+
+
+def gallery(folder: Path) -> None:
+    write_contents(folder, Contents.empty(Source("shop", "0" * 64, "product", 8)))
+
+
+WRITERS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "JSON": (lambda folder: write_json(folder / "metrics.json", {"accuracy": 0.5}), "metrics.json"),
+    "weights": (
+        lambda folder: save_tensors(folder / "model.safetensors", {"weight": torch.zeros(9)}),
+        "model.safetensors",
+    ),
+    "a preprocessor": (lambda folder: save_preprocessor(ImagePreprocessor(32), folder / "image"), "preprocess.json"),
+    "golden outputs": (golden, "color.npy"),
+    "a gallery": (gallery, "vectors-0.npy"),
+    "progress": (lambda folder: Progress(folder / "a.csv", {"bundle": "b"}).note(1, 0, []), ".a.csv.progress.json"),
+}
+
+
+@pytest.mark.parametrize("what", WRITERS)
+@pytest.mark.parametrize("room", [0, 1, 10])
+def test_a_full_disk_names_the_file_and_leaves_none(tmp_path, what, room):
+    write, name = WRITERS[what]
+    with full_disk(room), pytest.raises(UnwritableFileError) as caught:
+        write(tmp_path)
+    assert f"{name} cannot be written (File too large)" in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("room", [0, 5])
+def test_a_full_disk_leaves_the_file_that_was_there(tmp_path, room):
+    write_json(tmp_path / "a.json", {"old": 1})
+    with full_disk(room), pytest.raises(UnwritableFileError, match=r"a\.json cannot be written"):
+        write_json(tmp_path / "a.json", {"new": 2})
+    assert (tmp_path / "a.json").read_bytes() == b'{\n "old": 1\n}\n'
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_another_error_in_the_block_leaves_no_file_and_stays_what_it_is(tmp_path):
+    with pytest.raises(ValueError, match="invalid literal"), replacing(tmp_path / "a.png") as partial:
+        partial.write_bytes(bytes(int(number) for number in ("1", "half")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failure_is_named_once_by_the_innermost_file(tmp_path):
+    with pytest.raises(UnwritableFileError) as caught, naming(tmp_path / "outer"), naming(tmp_path / "inner"):
+        raise OSError("no number")
+    assert str(caught.value) == (
+        f"{tmp_path / 'inner'} cannot be written (no number); make room there, or name another folder"
+    )
+
+
+def test_half_a_surrogate_pair_becomes_the_escape_of_json(tmp_path):
+    write_json(tmp_path / "a.json", {"label": "caf\udce9"})
+    assert (tmp_path / "a.json").read_bytes() == b'{\n "label": "caf\\udce9"\n}\n'
+
+
+WRITTEN_OTHERWISE = {
+    "encoders/text/word_table.py": "a folder that takes its name when it is whole",
+    "export/gallery/folder.py": "a lock without content",
+    "multimodal/console.py": "nowhere",
+    "multimodal/run_folder.py": "a lock without content",
+}
+
+
+def writes(path: Path) -> Iterator[int]:
+    """Lines that write a file under the name that it keeps: not what ``replacing`` gives, which is called partial."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+        owner = getattr(called.value, "id", "") if isinstance(called, ast.Attribute) else ""
+        modes = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+        opens = name == "open" and any(isinstance(mode, str) and set(mode) & set("wax+") for mode in modes)
+        if owner not in ("partial", "beside") and (opens or name in ("write_text", "write_bytes", "save_file")):
+            yield node.lineno
+
+
+@pytest.mark.parametrize("package", ["encoders", "export", "fusion", "multimodal"])
+def test_files_are_written_in_one_place(package):
+    found = {path: list(writes(path)) for path in (ROOT / package).rglob("*.py")}
+    names = {str(path.relative_to(ROOT)) for path, lines in found.items() if lines}
+    assert names == {name for name in WRITTEN_OTHERWISE if name.startswith(f"{package}/")}
