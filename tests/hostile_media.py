@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from audio_bytes import flac_claiming, without_length
 from PIL import Image
 
 
@@ -147,8 +148,25 @@ _BOMBS: list[tuple[str, str, Callable[[], bytes]]] = [
     ("sound", "an hour", lambda: wav(rate=8_000, data=bytes(8_000 * 3600 // 2))),
     ("sound", "an hour of FLAC", lambda: sound("FLAC", samples=np.zeros(8000 * 3600, np.int16))),
     ("sound", "half an hour of MP3", lambda: sound("MP3", samples=np.zeros(8000 * 1800))),
+    ("sound", "half an hour of MP3 that does not say so", lambda: _stream(8000 * 1800)),
+    ("sound", "8 channels of FLAC that say a second", lambda: flac_claiming(_wide_flac(), 192_000)),
+    ("sound", "8 channels of FLAC that say nothing", lambda: flac_claiming(_wide_flac(), 0)),
+    ("sound", "1,000 links of OGG", lambda: sound("OGG", samples=np.zeros(80)) * 1000),
+    ("sound", "a million pages of OGG", lambda: sound("OGG", samples=np.zeros(80)) + (b"OggS" + bytes(23)) * 1_000_000),
+    ("sound", "a million chunks", lambda: b"RIFF\0\0\0\0WAVE" + b"JUNK\0\0\0\0" * 1_000_000),
+    ("sound", "a million tags", lambda: b"ID3\4\0\0\0\0\0\0" * 1_000_000),
+    ("sound", "a million tags in an MP3", lambda: _stream(3000) + b"ID3\4\0\0\0\0\0\0" * 1_000_000),
+    ("sound", "a million beginnings of MP3", lambda: _stream(3000) + b"\xff\xfb\x90\0" * 1_000_000),
 ]  # fmt: skip
 _made: dict[str, bytes] = {}
+
+
+def _stream(samples: int) -> bytes:
+    return without_length(sound("MP3", samples=np.zeros(samples)))
+
+
+def _wide_flac() -> bytes:
+    return sound("FLAC", samples=np.zeros((192_000 * 50, 8), np.int16), rate=192_000)
 
 
 def _packed(kind: bytes) -> bytes:

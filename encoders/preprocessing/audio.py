@@ -1,15 +1,13 @@
 """Sounds: from a file or an array to one channel at one sample rate. Never imports torch."""
 
 import logging
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import soundfile
 import soxr
 
+from encoders.preprocessing.audio_files import MAX_RATE, MAX_SECONDS, MIN_RATE, check_form, check_length, read_audio
 from encoders.preprocessing.base import (
     Arrays,
     TensorSpec,
@@ -20,15 +18,6 @@ from encoders.preprocessing.base import (
 )
 from encoders.preprocessing.files import file_name, is_file_value, open_file
 
-FORMATS = ("WAV", "WAVEX", "FLAC", "OGG", "MP3")
-MAX_SECONDS = 60
-MAX_CHANNELS = 8
-MIN_RATE, MAX_RATE = 8_000, 192_000
-
-_BLOCK = 65_536  # samples decoded at a time, so that only one channel is ever held whole
-_UNKNOWN_LENGTH = 0x7FFF_F000  # programs that write into a pipe put this or more for the length (sox, ffmpeg)
-_LAST_PAGE = 0x04  # flag of an Ogg stream's last page, RFC 3533 section 6
-
 logger = logging.getLogger(__name__)
 
 
@@ -37,7 +26,8 @@ def decode_audio(raw: Any) -> tuple[np.ndarray, int]:
 
     Files are wav, flac, ogg or mp3. A waveform is ``[s]`` or ``[s, channels]``, floats in -1..1 or integers,
     which are scaled by the range of their dtype. Channels are averaged. At most 60 s, 8 channels, 8 to 192 kHz,
-    which is checked before decoding. An mp3 without a Xing header does not say its length: what is there is read.
+    which is checked before decoding as far as the header says it, and again while decoding: a file is read to its
+    end also where its header does not know, or only guesses, where that is.
 
     >>> waveform, rate = decode_audio((np.array([0, 16384], np.int16), 8000))
     >>> waveform.tolist(), rate
@@ -52,25 +42,16 @@ def decode_audio(raw: Any) -> tuple[np.ndarray, int]:
     elif is_file_value(raw):
         name = file_name(raw)
         with open_file(raw) as file:
-            waveform, rate = _from_file(file, name)
+            waveform, rate = read_audio(file, name)
     else:
         raise UnreadableValueError(
             f"audio cannot be a {type(raw).__name__}; give a path, bytes, or (waveform [s] or [s, channels], rate)"
         )
+    if not len(waveform):
+        raise UnreadableValueError(f"{name}: holds no samples; leave the cell empty where there is no sound")
     if not np.isfinite(waveform).all():
         raise UnreadableValueError(f"{name}: holds NaN or infinite samples; repair it or leave the record out")
     return waveform, rate
-
-
-def sound_size(data: bytes) -> tuple[int, int]:
-    """Samples and channels of a sound's file, as its header says; nothing is decoded.
-
-    Raises:
-        UnreadableValueError: if it is no wav, flac, ogg or mp3 file.
-    """
-    name = file_name(data)
-    with open_file(data) as file, _opened(file, name) as sound:
-        return sound.frames, sound.channels
 
 
 def _from_array(raw: tuple[Any, ...], name: str) -> tuple[np.ndarray, int]:
@@ -83,7 +64,8 @@ def _from_array(raw: tuple[Any, ...], name: str) -> tuple[np.ndarray, int]:
         raise UnreadableValueError(f"{name}: cannot be made an array ({error}); give numpy [s]") from error
     if values.ndim not in (1, 2):
         raise UnreadableValueError(f"{name}: has the shape {list(values.shape)}; give [s] or [s, channels]")
-    _check_limits(len(values), 1 if values.ndim == 1 else values.shape[1], rate, name)
+    check_form(1 if values.ndim == 1 else values.shape[1], rate, name)
+    check_length(len(values), rate, name)
     samples = _scaled(values, name)
     return samples if samples.ndim == 1 else samples.mean(axis=1), rate
 
@@ -109,71 +91,6 @@ def _scaled(values: np.ndarray, name: str) -> np.ndarray:
     half = 2.0 ** (8 * values.dtype.itemsize - 1)
     middle = half if values.dtype.kind == "u" else 0.0
     return ((values.astype(np.float64) - middle) / half).astype(np.float32)
-
-
-def _from_file(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
-    with _opened(file, name) as sound:
-        _check_limits(sound.frames, sound.channels, sound.samplerate, name)
-        waveform = _read(sound, name)
-        if len(waveform) < sound.frames or _is_cut(sound, file):
-            raise UnreadableValueError(f"{name}: ends before its header says; it is truncated, copy it again")
-        return waveform, sound.samplerate
-
-
-@contextmanager
-def _opened(file: BinaryIO, name: str) -> Iterator[soundfile.SoundFile]:
-    """The file's header; what reading it raises becomes one error."""
-    try:
-        with soundfile.SoundFile(file) as sound:
-            if sound.format not in FORMATS:
-                raise UnreadableValueError(f"{name}: is a {sound.format} file; convert it to wav, flac, ogg or mp3")
-            yield sound
-    except UnreadableValueError:
-        raise
-    except Exception as error:  # soundfile's own, and what reading a damaged file raises in its callbacks
-        reason = getattr(error, "error_string", error)
-        raise UnreadableValueError(
-            f"{name}: is not a readable wav, flac, ogg or mp3 file ({reason}); copy it again or convert it"
-        ) from error
-
-
-def _read(sound: soundfile.SoundFile, name: str) -> np.ndarray:
-    """The average of its channels; not by ``blocks()``, which returns old memory where a file ends too early."""
-    blocks, length = [], 0
-    while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)) > 0:
-        blocks.append(block.mean(axis=1))
-        length += len(block)
-        if length > sound.frames + _BLOCK:  # the header is not believed: what it allows is what is decoded
-            raise UnreadableValueError(f"{name}: goes on after its header says that it ends; convert it to wav")
-    return np.concatenate(blocks)
-
-
-def _is_cut(sound: soundfile.SoundFile, file: BinaryIO) -> bool:
-    """Whether the file is shorter than its own structure says, where libsndfile reads the rest without a word."""
-    if sound.format == "OGG":
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 66_000))  # a page has at most 65,307 bytes
-        tail = file.read()
-        page = tail.rfind(b"OggS")
-        head = tail[page : page + 27]
-        lengths = tail[page + 27 : page + 27 + (head[26] if len(head) == 27 else 0)]
-        return len(head) < 27 or not head[5] & _LAST_PAGE or page + 27 + len(lengths) + sum(lengths) > len(tail)
-    claimed = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
-    return claimed is not None and int(claimed[2]) < int(claimed[1]) < _UNKNOWN_LENGTH
-
-
-def _check_limits(frames: int, channels: int, rate: int, name: str) -> None:
-    if not MIN_RATE <= rate <= MAX_RATE:
-        raise UnreadableValueError(f"{name}: has {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are read, resample it first")
-    if not 1 <= channels <= MAX_CHANNELS:
-        raise UnreadableValueError(
-            f"{name}: has {channels} channels; 1 to {MAX_CHANNELS} are read (an array is [s, channels]), mix it down"
-        )
-    if frames == 0:
-        raise UnreadableValueError(f"{name}: holds no samples; leave the cell empty where there is no sound")
-    if frames > MAX_SECONDS * rate:
-        length = "does not say how long it is" if frames == 2**63 - 1 else f"lasts {frames / rate:.1f} s"
-        raise UnreadableValueError(f"{name}: {length}; at most {MAX_SECONDS} s are read, cut it into parts")
 
 
 class AudioPreprocessor:

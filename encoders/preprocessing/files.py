@@ -56,3 +56,52 @@ def open_file(raw: Any) -> Iterator[BinaryIO]:
         raise UnreadableValueError(f"{raw}: is not a regular file; give the path of a file, not of a folder")
     with file:
         yield file
+
+
+class FileView(io.RawIOBase):
+    """A stretch of a file, whose first bytes may be others, and which may claim to be longer than it is."""
+
+    def __init__(self, file: "Stream", start: int, stop: int, head: bytes = b"", claimed: int = 0) -> None:
+        self._file, self._head, self._offset = file, head, start
+        self._size = len(head) + max(0, stop - start - len(head))
+        self._claimed = self._size + claimed
+        self._place, self._file_place = 0, -1
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._place = max(0, offset + (0, self._place, self._claimed)[whence])
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        start, view = self._place, memoryview(buffer).cast("B")
+        if start < len(self._head):
+            part = self._head[start : start + len(view)]
+            view[: len(part)] = part
+            self._place, view = start + len(part), view[len(part) :]
+        if (count := min(len(view), self._size - self._place)) > 0:
+            if self._file_place != self._place:
+                self._file.seek(self._offset + self._place)
+            self._place += self._file.readinto(view[:count])  # type: ignore[union-attr]
+            self._file_place = self._place
+        elif self._size < self._claimed and self._place >= self._claimed - 128:  # where a decoder looks for a tag
+            count = min(len(view), self._claimed - self._place)
+            view[:count] = bytes(count)
+            self._place += count
+        return self._place - start
+
+
+Stream = BinaryIO | FileView
+
+
+def read_at(file: Stream, place: int, count: int) -> bytes:
+    """As many bytes from there on, or those that there are."""
+    file.seek(place)
+    return file.read(count)

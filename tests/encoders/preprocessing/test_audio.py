@@ -163,14 +163,6 @@ def test_limits_are_checked_before_decoding(monkeypatch):
         decode_audio(data)
 
 
-def test_a_flac_without_its_length_is_refused_with_the_reason():
-    data = bytearray(encoded(tone(), format="FLAC"))
-    data[21] &= 0xF0  # total samples: the last 36 bits before the checksum, in STREAMINFO
-    data[22:26] = bytes(4)
-    with pytest.raises(UnreadableValueError, match="does not say how long it is"):
-        decode_audio(bytes(data))
-
-
 @formats
 @pytest.mark.parametrize("share", [0.001, 0.2, 0.5, 0.8, 0.99])
 def test_a_truncated_file_is_refused(format, subtype, share):
