@@ -1,17 +1,13 @@
 """What a training says of its job before it begins."""
 
-from collections.abc import Sequence
-
 from encoders.base import Encoder
 from multimodal.domains.settings import DESCRIPTIONS
 from multimodal.job import Job
 from multimodal.progress import Say
-from multimodal.tables import unseen_labels
-from multimodal.targets import nearest_label
 
 
 def announce(job: Job, say: Say) -> None:
-    """Says what was understood: records, weights of every encoder, labels that cannot be right."""
+    """Says what was understood: records, weights of every encoder."""
     tables = job.tables
     say(f"setting: {tables.setting} ({DESCRIPTIONS[tables.setting]})")
     held_out = " (held out of train)" if tables.held_out is not None else ""
@@ -23,15 +19,6 @@ def announce(job: Job, say: Say) -> None:
         owner = job.model.encoder_of[name]
         shared = f", shared with {owner}" if owner != name else ""
         say(f"{name}: {encoder.name}, weights {describe_weights(encoder)}, {count(encoder)} parameters{shared}")
-    for records in filter(None, (tables.valid, tables.test)):
-        for task, labels in unseen_labels(records, job.targets).items():
-            listed = _with_hints(labels, job.heads[task]["labels"])
-            say(f"warning: {records.source}: {task} has labels that train lacks, counted as wrong: {listed}")
-
-
-def _with_hints(labels: Sequence[str], known: Sequence[str]) -> str:
-    near = {label: nearest_label(label, known) for label in labels}
-    return ", ".join(label + (f" ({near[label]}?)" if near[label] is not None else "") for label in labels)
 
 
 def describe_weights(encoder: Encoder) -> str:

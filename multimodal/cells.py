@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,12 +30,14 @@ def is_missing(value: Any) -> bool:
 
 
 def class_label(value: Any) -> str:
-    """The class that a cell names, as text, without spaces around it.
+    """The class that a cell names, as text in Unicode's composed form (NFC), without spaces around it.
 
     Whole floats lose their ``.0``: pandas turns a column of whole numbers with gaps into floats.
 
     >>> [class_label(value) for value in (" Apple ", 3, 3.0, 2.5, True)]
     ['Apple', '3', '3', '2.5', 'True']
+    >>> class_label("cafe\u0301") == "caf\u00e9"
+    True
 
     Raises:
         UnreadableValueError: if it is not a single value.
@@ -46,7 +49,10 @@ def class_label(value: Any) -> str:
         )
     if isinstance(value, float | np.floating) and math.isfinite(value) and float(value).is_integer():
         return str(int(value))
-    return str(value).strip()
+    try:
+        return unicodedata.normalize("NFC", str(value).strip())
+    except ValueError as error:  # of a whole number, more than Python writes out
+        raise UnreadableValueError(f"is a whole number of too many digits ({error}); give it as text") from error
 
 
 def label_set(value: Any) -> tuple[str, ...]:

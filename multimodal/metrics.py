@@ -148,6 +148,9 @@ def _regression(scores: np.ndarray, targets: np.ndarray) -> Metrics:
         return {"n": 0, **{name: _undefined() for name in names}}
     truth = targets.reshape(n).astype(np.float64)
     errors, centred = scores.reshape(n) - truth, truth - truth.mean()  # centred: the variance keeps its digits
+    # divided by a power of two, which changes no digit: the squares of 1e200 and 1e-200 are no floats
+    exponent = int(np.frexp(np.abs(centred).max() or np.abs(errors).max())[1])
+    errors, centred = np.ldexp(errors, -exponent), np.ldexp(centred, -exponent)
     terms = np.stack([errors**2, np.abs(errors), centred, centred**2], axis=1)
 
     def values(draws: np.ndarray) -> np.ndarray:
@@ -156,7 +159,8 @@ def _regression(scores: np.ndarray, targets: np.ndarray) -> Metrics:
         return np.stack([np.sqrt(squared), absolute, unexplained], axis=1)
 
     rows = np.ones(n, np.int64)
-    (rmse, mae, unexplained), spread = values(rows[None])[0], bootstrap_errors(rows, values)
+    units = np.array([exponent, exponent, 0])
+    (rmse, mae, unexplained), spread = np.ldexp([values(rows[None])[0], bootstrap_errors(rows, values)], units)
     r2 = _undefined()
     if np.isfinite(unexplained):
         low, high = positive_interval(unexplained, spread[2])

@@ -194,6 +194,19 @@ def refuse_other_weights(folder: Path, job: Job) -> None:
             )
 
 
+def refuse_other_labels(folder: Path, job: Job) -> None:
+    """Checkpoints hold an output for each label, in their order."""
+    if not (folder / MODEL_FILE).is_file():
+        return
+    begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["tasks"]
+    for name, arguments in job.heads.items():
+        if list(begun[name]["head"].get("labels", ())) != list(arguments.get("labels", ())):
+            raise RunError(
+                f"{folder} was begun with other labels of tasks.{name}, or in another order; put the records back to "
+                "go on with --resume, or train in another folder"
+            )
+
+
 def refuse_overwriting_inputs(folder: Path, task: Task, base: Path) -> None:
     """Refuses a folder in which a run would be written over a table or weights of its job.
 

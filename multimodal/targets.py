@@ -1,6 +1,5 @@
 """Label columns: what the training records say about them, and turning a cell into a target."""
 
-import difflib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,9 @@ from encoders.preprocessing import UnreadableValueError
 from multimodal.content import content_number
 from multimodal.records import Records, class_label, is_missing, label_set
 
+LARGEST_FLOAT = f"at most {np.finfo(np.float64).max:.2g}"
+MOST = 1e300
+"""Largest regression target: answers may miss it by far, and the differences must be floats."""
 Cell = np.ndarray | np.generic
 """One record's target."""
 
@@ -50,7 +52,7 @@ class ClassTarget:
     index: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "index", {label: index for index, label in enumerate(self.labels)})
+        object.__setattr__(self, "index", label_index(self.labels))
 
     @property
     def placeholder(self) -> Cell:
@@ -69,6 +71,12 @@ class ClassTarget:
         return () if is_missing(value) or class_label(value) in self.index else (class_label(value),)
 
 
+def label_index(labels: Sequence[str]) -> dict[str, int]:
+    """Label, as ``class_label`` gives it, -> its place; of older runs labels may be decomposed (NFD)."""
+    places = {label: place for place, label in enumerate(labels)}
+    return {class_label(label): place for label, place in places.items()} | places
+
+
 def class_readers(targets: Mapping[str, TargetReader]) -> dict[str, ClassTarget]:
     """Those of tasks that tell the classes of training apart: classification."""
     return {name: reader for name, reader in targets.items() if isinstance(reader, ClassTarget) and not reader.open_set}
@@ -80,6 +88,10 @@ class LabelSetTarget:
 
     column: str
     labels: tuple[str, ...]
+    index: dict[str, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "index", label_index(self.labels))
 
     @property
     def placeholder(self) -> Cell:
@@ -91,13 +103,15 @@ class LabelSetTarget:
         value = row.get(self.column)
         if is_missing(value):
             return None
-        given = set(label_set(value))
-        return np.array([label in given for label in self.labels], np.float32)
+        places = [self.index[label] for label in label_set(value) if label in self.index]
+        target = np.zeros(len(self.labels), np.float32)
+        target[places] = 1
+        return target
 
     def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """The labels that training did not have."""
         value = row.get(self.column)
-        return () if is_missing(value) else tuple(label for label in label_set(value) if label not in self.labels)
+        return () if is_missing(value) else tuple(label for label in label_set(value) if label not in self.index)
 
 
 @dataclass(frozen=True)
@@ -164,11 +178,50 @@ def parse_number(value: Any) -> float | None:
         number = float(value)
     except (TypeError, ValueError):
         number = math.nan
+    except OverflowError as error:
+        raise UnreadableValueError(
+            f"a number of {int(math.log10(abs(int(value)))) + 1} digits is not a finite number as floats "
+            f"have them ({LARGEST_FLOAT}); write it in a larger unit, or empty the cell"
+        ) from error
     if not math.isfinite(number):
         raise UnreadableValueError(
             f"{value!r} is not a finite number; this task is a regression: correct the cell or empty it"
         )
     return number
+
+
+def mean_and_deviation(numbers: Sequence[float]) -> tuple[float, float]:
+    """Mean and standard deviation of regression targets; of ordinary ones those of NumPy, to the last bit.
+
+    They are computed of the numbers divided by a power of two, which changes no digit: the squares of 1e200 and 1e-200
+    are no floats.
+
+    >>> mean_and_deviation([2.0**-1000, 2.0**-999]) == (1.5 * 2.0**-1000, 0.5 * 2.0**-1000)
+    True
+
+    Raises:
+        ValueError: if nothing can be learned of them; says why, as what a column has.
+    """
+    distinct = sorted(set(numbers))
+    if len(distinct) < 2:
+        found = ", ".join(map(repr, distinct)) or "none"
+        raise ValueError(f"has {len(distinct)} distinct numbers ({found}); regression needs at least two")
+    values = np.array(numbers, np.float64)
+    largest = values[np.abs(values).argmax()]
+    if abs(largest) > MOST:
+        raise ValueError(
+            f"has the number {largest:g}, and beyond {MOST:g} floats ({LARGEST_FLOAT}) leave no room to compute with; "
+            "write the column in a larger unit, or correct the cell"
+        )
+    exponent = int(np.frexp(largest)[1])
+    scaled = np.ldexp(values, -exponent)
+    mean, deviation = np.ldexp([scaled.mean(), scaled.std()], exponent).tolist()
+    if deviation < np.finfo(np.float64).tiny:
+        raise ValueError(
+            f"has numbers from {distinct[0]:g} to {distinct[-1]:g}, which differ by less than floats can divide by "
+            f"({np.finfo(np.float64).tiny:g}); write the column in a smaller unit"
+        )
+    return mean, deviation
 
 
 def read_labels(value: Any, kind: str) -> tuple[Any, ...]:
@@ -185,25 +238,6 @@ def read_labels(value: Any, kind: str) -> tuple[Any, ...]:
     if kind == "regression":
         return (parse_number(value),)
     return label_set(value) if kind == "multilabel" else (class_label(value),)
-
-
-def nearest_label(label: str, known: Iterable[str]) -> str | None:
-    """The label that was probably meant: the same number written in another way, or nearly the same letters.
-
-    >>> nearest_label("1.0", ["1", "2"]), nearest_label("Appel", ["Apple", "Pear"]), nearest_label("Fig", ["Pear"])
-    ('1', 'Apple', None)
-    """
-    known = list(known)
-    same = [other for other in known if _as_number(other) == _as_number(label) is not None]
-    near = same or difflib.get_close_matches(label, known, n=1, cutoff=0.8)
-    return near[0] if near else None
-
-
-def _as_number(label: str) -> float | None:
-    try:
-        return float(label)
-    except ValueError:
-        return None
 
 
 def class_counts(values: Iterable[Any]) -> Counter[str]:

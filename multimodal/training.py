@@ -15,6 +15,7 @@ from multimodal.distributed import Processes, processes
 from multimodal.domains.settings import TABLES
 from multimodal.domains.source_weights import weigh_source
 from multimodal.files import write_json
+from multimodal.first_look import look_first
 from multimodal.frozen.fitted_maps import fit_source_maps
 from multimodal.job import Job
 from multimodal.progress import Say, format_seconds, log_line, silence
@@ -26,6 +27,7 @@ from multimodal.run_folder import (
     is_free,
     is_run,
     refuse_other_data,
+    refuse_other_labels,
     refuse_other_weights,
     refuse_overwriting_inputs,
     write_description,
@@ -126,7 +128,9 @@ def fit_tables(
     if resume:
         refuse_other_data(folder, compared, tables.left_out)
         refuse_other_weights(folder, job)
+        refuse_other_labels(folder, job)
     announce(job, say)
+    look_first(job, say)
     job = fit_source_maps(job, device, cache=cache, say=say)
     job = weigh_source(job, base, device, cache=cache, say=say)
     group.wait()  # nobody writes before everybody has looked at the folder

@@ -25,6 +25,7 @@ class Nearness(NamedTuple):
 def nearness_of_records(index: ExactIndex, labels: Sequence[str], vectors: np.ndarray) -> Nearness:
     """Of labelled records; where none is of an unknown product, the known ones with their own product hidden."""
     contents = index.contents
+    labels = contents.as_enrolled(labels)
     enrolled, places = contents.by_product, {label: place for place, label in enumerate(contents.labels)}
     is_new = np.array(
         [label not in enrolled or not holds(enrolled[label], one) for label, one in zip(labels, vectors, strict=True)],

@@ -1,12 +1,13 @@
 """What a gallery holds: vectors by product, where they come from, and when a record is refused. Never imports torch."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from export.gallery.refusal import Refusal
 from export.gallery.source import Source
+from multimodal.records import class_label
 
 SAME = 1e-5
 """Largest difference of two vectors' numbers that rounding may make: in another batch it is some 1e-7. Cosines tell
@@ -63,7 +64,7 @@ class Contents:
         if len(labels) != len(vectors):
             raise ValueError(f"there are {len(labels)} labels for {len(vectors)} vectors; give one a vector")
         kept = {label: [own] for label, own in self.by_product.items()}
-        for label, vector in zip(labels, vectors, strict=True):
+        for label, vector in zip(self.as_enrolled(labels), vectors, strict=True):
             own = kept.setdefault(label, [])
             if not any(holds(part, vector) for part in own):
                 own.append(vector[None])
@@ -71,7 +72,13 @@ class Contents:
 
     def without(self, labels: Collection[str]) -> "Contents":
         """Without these products; those that are not enrolled change nothing."""
-        return self._with({label: [own] for label, own in self.by_product.items() if label not in labels})
+        dropped = {*labels, *self.as_enrolled(labels)}
+        return self._with({label: [own] for label, own in self.by_product.items() if label not in dropped})
+
+    def as_enrolled(self, labels: Iterable[str]) -> list[str]:
+        """The labels, those of products as these were enrolled: older galleries may hold decomposed ones (NFD)."""
+        names = {class_label(own): own for own in self.labels} | {own: own for own in self.labels}
+        return [names.get(label, names.get(class_label(label), label)) for label in labels]
 
     def _with(self, parts: dict[str, list[np.ndarray]]) -> "Contents":
         joined = {label: np.concatenate(own) for label, own in parts.items()}

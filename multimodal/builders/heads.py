@@ -25,6 +25,7 @@ from multimodal.targets import (
     balanced_weights,
     class_counts,
     label_counts,
+    mean_and_deviation,
     parse_number,
     read_labels,
 )
@@ -87,12 +88,11 @@ def head_arguments(
     values = [cell for table in (records, *beside) for cell in label_cells(name, target, column, table, on_error)]
     if target.type == "regression":
         numbers = [number for number in map(parse_number, values) if number is not None]
-        if len(numbers) < 2 or np.std(numbers) == 0:
-            raise ConfigError(
-                f"tasks.{name}: column {column!r} of {records.source} has {len(set(numbers))} distinct numbers; "
-                "regression needs at least two"
-            )
-        return {"mean": float(np.mean(numbers)), "std": float(np.std(numbers)), "unit": target.unit}
+        try:
+            mean, deviation = mean_and_deviation(numbers)
+        except ValueError as error:
+            raise ConfigError(f"tasks.{name}: column {column!r} of {records.source} {error}") from error
+        return {"mean": mean, "std": deviation, "unit": target.unit}
     counts = label_counts(values) if target.type == "multilabel" else class_counts(values)
     labels = sorted(counts) if target.zero_shot.labels is None else target.zero_shot.labels
     fewest = 1 if target.type == "multilabel" else 2

@@ -1,5 +1,6 @@
 """What is wrong with label columns. Never imports torch."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -8,11 +9,16 @@ from typing import Any
 from encoders.preprocessing import UnreadableValueError
 from multimodal.check.problems import Problem, Split
 from multimodal.config import Task
-from multimodal.records import is_missing
-from multimodal.targets import nearest_label, read_labels
+from multimodal.media import quote
+from multimodal.records import class_label, is_missing
+from multimodal.spellings import look_alikes, nearest_labels, told_apart
+from multimodal.targets import mean_and_deviation, read_labels
 
 LEARNED = ("train", "source")
 """Tables whose labels are those that a model knows."""
+HELD_OUT = "held_out"
+"""Records of train that validate: written by the same hands, so their spellings count as train's."""
+FOREIGN_SEPARATORS = ",|/\t"
 
 
 @dataclass(frozen=True)
@@ -22,23 +28,29 @@ class _Column:
     split: Split
     name: str
     counts: Counter[Any] = field(default_factory=Counter)
+    decomposed: Counter[str] = field(default_factory=Counter)
+    """Of these, how many write the label in Unicode's decomposed form, as files from a Mac do."""
     problems: list[Problem] = field(default_factory=list)
 
 
-def label_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
-    """Cells that cannot be read, columns that nothing can be learned of, labels that train lacks or has once."""
+def label_problems(task: Task, splits: Sequence[Split]) -> Iterator[Problem]:
+    """Cells that cannot be read, columns that nothing can be learned of, labels that train lacks, has once, or spells
+    in several ways."""
     for name, column in task.label_columns().items():
         target = task.tasks[name]
         read = {split.name: _read(split, column, target.type) for split in splits if split.has(column)}
         learned = [read[split] for split in LEARNED if split in read]
+        given = target.zero_shot.labels  # then it learns no classes from the table
+        known = _known(learned) if given is None else Counter(given)
+        source = f"record of {' or '.join(labels.split.file for labels in learned)}"
+        source = source if given is None else f"label of tasks.{name}.zero_shot"
+        written = [labels for split, labels in read.items() if split in (*LEARNED, HELD_OUT)]
         for labels in read.values():
             yield from labels.problems
-            if target.zero_shot.labels is not None:
-                continue  # it learns no classes from the table
-            if labels is (learned[0] if learned else None):
-                yield from _learning_problems(labels, _known(learned), name, target.type)
+            if given is None and labels is (learned[0] if learned else None):
+                yield from _learning_problems(labels, written, name, target.type)
             elif labels.split.name not in LEARNED:
-                yield from _evaluation_problems(labels, name, target.type, learned)
+                yield from _evaluation_problems(labels, name, target.type, known, source)
 
 
 def _known(learned: Sequence[_Column]) -> Counter[Any]:
@@ -51,44 +63,127 @@ def _read(split: Split, column: str, kind: str) -> _Column:
     for row, value in enumerate(split.values(column)):
         try:
             labels.counts.update(read_labels(value, kind))
+            labels.decomposed.update(_decomposed(value, kind))
         except UnreadableValueError as error:
             labels.problems.append(split.problem("error", str(error), column, row))
     return labels
 
 
-def _learning_problems(labels: _Column, known: Counter[Any], name: str, kind: str) -> Iterator[Problem]:
-    """As the heads need them: two classes, one label of a set, two numbers."""
+def _decomposed(value: Any, kind: str) -> list[str]:
+    """The labels of a cell that ``class_label`` composes."""
+    if not isinstance(value, str | list | tuple | set | frozenset):
+        return []
+    parts = value.split(";") if isinstance(value, str) and kind == "multilabel" else value
+    texts = [parts] if isinstance(parts, str) else [part for part in parts if isinstance(part, str)]
+    return [class_label(text) for text in texts if not unicodedata.is_normalized("NFC", text)]
+
+
+def _learning_problems(labels: _Column, written: Sequence[_Column], name: str, kind: str) -> Iterator[Problem]:
+    """As the heads need them: two classes, one label of a set, two numbers; then labels that are probably mistakes.
+
+    Args:
+        written: all columns that train, or validate in the place of records of train.
+    """
+    known = _known(written)
+    if kind == "regression":
+        try:
+            mean_and_deviation(list(known.elements()))
+        except ValueError as error:
+            yield labels.split.problem("error", str(error), labels.name)
+        return
     fewest = 1 if kind == "multilabel" else 2
     if len(known) < fewest:
         found = ", ".join(map(repr, known)) or "none"
-        what = "numbers" if kind == "regression" else "labels"
-        message = f"has {len(known)} distinct {what} ({found}); {name} needs at least {fewest} to learn from"
+        message = f"has {len(known)} distinct labels ({found}); {name} needs at least {fewest} to learn from"
         yield labels.split.problem("error", message, labels.name)
-    if kind == "regression":
-        return
-    for label in sorted(label for label, count in known.items() if count == 1):
-        message = f"a single training record has the label {label!r}; add records, or join it with another label"
-        yield labels.split.problem("warning", message, labels.name)
+    yield from _form_problems(labels, known, sum((column.decomposed for column in written), Counter()))
+    yield from _spelling_problems(labels, known)
+    yield from _separator_problems(labels, known, kind)
 
 
-def _evaluation_problems(labels: _Column, name: str, kind: str, learned: Sequence[_Column]) -> Iterator[Problem]:
+def _form_problems(labels: _Column, known: Counter[str], decomposed: Counter[str]) -> Iterator[Problem]:
+    for label, count in sorted(decomposed.items()):
+        if count < known[label]:
+            composed, other = told_apart(label, unicodedata.normalize("NFD", label))
+            message = (
+                f"{composed} ({_records(known[label] - count)}) and {other} ({_records(count)}) are one label here"
+            )
+            message += ": the same characters to Unicode, composed and decomposed"
+            yield labels.split.problem("warning", message, labels.name, kind="form")
+
+
+def _spelling_problems(labels: _Column, known: Counter[str]) -> Iterator[Problem]:
+    """Labels that read the same, then those of a single record, first the ones that are near a frequent label."""
+    alike = look_alikes(known)
+    for group in alike:
+        counts = [_records(known[label]) for label in group]
+        first, *others = (f"{quoted} ({count})" for quoted, count in zip(told_apart(*group), counts, strict=True))
+        message = (
+            f"{first} reads the same as {' and '.join(others)}, but they are labels of their own; write them alike"
+        )
+        yield labels.split.problem("warning", message, labels.name, kind="spelling")
+    told = {label for group in alike for label in group}
+    single = sorted(label for label, count in known.items() if count == 1 and label not in told)
+    near = nearest_labels(single, [label for label, count in known.items() if count > 1])
+    for label in sorted(single, key=lambda label: label not in near):
+        message, kind = f"a single training record has the label {label!r}", "single"
+        if label in near:
+            kind = "near"
+            message += f", and {_have(known[near[label]])} {near[label]!r}: if that was meant, correct the cell"
+        else:
+            message += "; add records, or join it with another label"
+        yield labels.split.problem("warning", message, labels.name, kind=kind)
+
+
+def _records(count: int) -> str:
+    return f"{count} record{'s' * (count != 1)}"
+
+
+def _have(count: int) -> str:
+    return f"{count} have" if count != 1 else "1 has"
+
+
+def _separator_problems(labels: _Column, known: Counter[str], kind: str) -> Iterator[Problem]:
+    """Labels that are probably several: nothing separates them but ``;``, and nothing does in a classification."""
+    if kind == "multilabel":
+        signs, hint = FOREIGN_SEPARATORS, "the labels of a record are separated by ';' alone"
+    else:
+        signs, hint = ";", "for several labels a record set type: multilabel"
+    lists = [label for label in known if label[:1] + label[-1:] in ("[]", "{}")]
+    for sign in signs:
+        joined = [label for label in known if sign in label and label not in lists]
+        if joined:
+            what = f"{len(joined)} label{'s hold' if len(joined) > 1 else ' holds'} {sign!r}"
+            yield _joined_problem(labels, joined, known, what, hint)
+    if lists:
+        yield _joined_problem(labels, lists, known, "a list that is written as text is one label", hint)
+
+
+def _joined_problem(labels: _Column, joined: Sequence[str], known: Counter[str], what: str, hint: str) -> Problem:
+    count = sum(known[label] for label in joined)
+    message = f"{what}, such as {quote(joined[0])} ({_records(count)} in all); {hint}"
+    return labels.split.problem("warning", message, labels.name, kind="separator")
+
+
+def _evaluation_problems(labels: _Column, name: str, kind: str, known: Counter[Any], source: str) -> Iterator[Problem]:
     if all(map(is_missing, labels.split.values(labels.name))):
         message = f"is empty in every record; {name} is not evaluated here"
         yield labels.split.problem("warning", message, labels.name)
-    if not learned or kind == "regression":
+    if not known or kind == "regression":
         return
     if kind == "embedding":  # labels that training lacks are what it is for
         if labels.counts and max(labels.counts.values()) < 2:
             message = f"has no label twice, so no record of it has another to find; {name} is not evaluated here"
             yield labels.split.problem("warning", message, labels.name)
         return
-    known, files = _known(learned), " or ".join(column.split.file for column in learned)
-    for label in sorted(labels.counts.keys() - known.keys()):
+    lacking = sorted(labels.counts.keys() - known.keys())
+    near = nearest_labels(lacking, known)
+    for label in sorted(lacking, key=lambda label: label not in near):
+        quoted, *meant = told_apart(label, near[label]) if label in near else [quote(label)]
+        hint = f", or did you mean {meant[0]}?" if meant else ""
         count = labels.counts[label]
-        near = nearest_label(label, known)
-        hint = "" if near is None else f", or did you mean {near!r}?"
         message = (
-            f"{count} record{'s have' if count > 1 else ' has'} the label {label!r}, which no record of "
-            f"{files} has; it is counted as wrong{hint}"
+            f"{_records(count)} {'has' if count == 1 else 'have'} the label {quoted}, which no {source} has; it is "
+            f"counted as wrong{hint}"
         )
         yield labels.split.problem("warning", message, labels.name)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from multimodal.records import Records
@@ -25,6 +25,8 @@ class Problem:
     """Counts from 1, the first record; None where it is the table or the column as a whole."""
     column: str | None
     message: str
+    kind: str = field(default="", compare=False)
+    """Of problems of one column that are listed apart: many of one kind hide none of another."""
 
 
 @dataclass(frozen=True)
@@ -45,23 +47,25 @@ class Split:
         """The cells of a column; None where a record lacks it."""
         return [row.get(column) for row in self.records.rows]
 
-    def problem(self, severity: Severity, message: str, column: str | None = None, row: int | None = None) -> Problem:
+    def problem(
+        self, severity: Severity, message: str, column: str | None = None, row: int | None = None, *, kind: str = ""
+    ) -> Problem:
         """A problem of this table; ``row`` counts from 0 here."""
-        return Problem(severity, self.file, None if row is None else row + 1, column, message)
+        return Problem(severity, self.file, None if row is None else row + 1, column, message, kind)
 
 
 def first_of_each(problems: Sequence[Problem], most: int) -> Iterator[Problem]:
-    """The first problems of each column, and in the place of the others how many they are.
+    """The first problems of each kind of each column, and in the place of the others how many they are.
 
     >>> column = [Problem("error", "train.csv", row, "image", "does not exist") for row in (1, 2, 3, 4)]
     >>> [(problem.row, problem.message) for problem in first_of_each(column, 2)]
     [(1, 'does not exist'), (2, 'does not exist'), (None, 'and 2 more of this column; --all shows them')]
     """
 
-    def place(problem: Problem) -> tuple[Severity, str, str | None]:
-        return problem.severity, problem.file, problem.column
+    def place(problem: Problem) -> tuple[Severity, str, str | None, str]:
+        return problem.severity, problem.file, problem.column, problem.kind
 
-    counts, seen = Counter(map(place, problems)), Counter[tuple[Severity, str, str | None]]()
+    counts, seen = Counter(map(place, problems)), Counter[tuple[Severity, str, str | None, str]]()
     for problem in problems:
         seen[place(problem)] += 1
         rest = counts[place(problem)] - most

@@ -298,6 +298,23 @@ def test_the_lock_keeps_a_second_one_out(gallery):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@pytest.mark.parametrize(
+    ("enrolled", "again"),
+    [
+        ("café", "cafe\u0301"),
+        ("cafe\u0301", "café"),
+        ("Mu\u0308sli", "Müsli"),
+        ("한", "\u1112\u1161\u11ab"),
+        ("Å", "\u212b"),
+    ],
+)
+def test_a_product_is_one_in_either_form_of_unicode(enrolled, again):
+    contents = Contents.empty(SOURCE).with_vectors([enrolled, "tea"], unit(2))
+    more = contents.with_vectors([again, "fig"], unit(2, seed=1))
+    assert more.products == {enrolled: 2, "tea": 1, "fig": 1}
+    assert set(more.without([again]).products) == {"tea", "fig"}
+
+
 def test_labels_of_any_script_come_back(tmp_path):
     contents = Contents.empty(SOURCE).with_vectors(["Äpfel 🍎", "\ud800"], unit(2))
     tmp_path.mkdir(exist_ok=True)

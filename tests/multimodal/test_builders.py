@@ -84,7 +84,7 @@ def test_a_regression_learns_mean_and_deviation_of_the_known_numbers():
     [
         ("classification", ["a", "a", None], r"has 1 distinct labels \(\['a'\]\); classification needs at least 2"),
         ("multilabel", ["", ";"], r"has 0 distinct labels \(\[\]\); multilabel needs at least 1"),
-        ("regression", ["2", "2.0", None], "has 1 distinct numbers; regression needs at least two"),
+        ("regression", ["2", "2.0", None], "has 1 distinct numbers \\(2.0\\); regression needs at least two"),
         ("regression", [None], "has 0 distinct numbers"),
     ],
 )

@@ -417,3 +417,14 @@ def test_top1_stands_for_its_task_in_the_mean():
     metrics = {"match": pairs, "price": {"rmse": {"value": 2.0}, "r2": {"value": 0.5}}}
     assert_close(selection_score(metrics, "mean"), (pairs["top1"]["value"] + 0.5) / 2, "float64")
     assert selection_score(metrics, "match.top1") == pairs["top1"]["value"]
+
+
+@pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e-160, 1e160, 1e200, 1e299])
+def test_errors_of_any_size_are_scored_as_those_of_the_same_numbers_in_another_unit(unit):
+    rng = np.random.default_rng(0)
+    targets, outputs = rng.normal(size=40), rng.normal(size=(40, 1))
+    plain = task_metrics(Destandardize(0.0, 1.0), outputs, targets)
+    scaled = task_metrics(Destandardize(0.0, unit), outputs, targets * unit)
+    for name, factor in (("rmse", unit), ("mae", unit), ("r2", 1.0)):
+        for part in ("value", "low", "high"):
+            assert_close(scaled[name][part] / factor, plain[name][part], "float64")

@@ -247,6 +247,16 @@ def test_overwrite_replaces_a_run_and_only_once_the_new_one_can_begin(tmp_path):
     assert len(list((out / "checkpoints").glob("step-*"))) <= 2
 
 
+def test_a_run_begun_with_labels_in_another_form_is_not_gone_on_with(tmp_path):
+    out, options = tmp_path / "run", {"train": rows(20), "valid": rows(4)}
+    mm.fit(job(), **options, out=out)
+    (out / "metrics.json").unlink()  # as if it had been killed before its end
+    content = (out / "model.json").read_text()
+    (out / "model.json").write_text(content.replace('"blue"', '"cafe\\u0301"'))
+    with pytest.raises(RunError, match=r"was begun with other labels of tasks.color, or in another order; put the rec"):
+        mm.fit(job(), **options, out=out, resume=True)
+
+
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
     with pytest.raises(ValueError, match="resume goes on with a run and overwrite replaces it; give one of them"):
         mm.fit(job(), train=rows(20), out=tmp_path, resume=True, overwrite=True)

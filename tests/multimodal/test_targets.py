@@ -1,7 +1,9 @@
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
+from helpers import assert_close
 from sklearn.utils.class_weight import compute_class_weight
 
 from encoders.preprocessing import UnreadableValueError
@@ -16,6 +18,7 @@ from multimodal.targets import (
     class_counts,
     class_readers,
     label_counts,
+    mean_and_deviation,
     parse_number,
     read_truth,
 )
@@ -49,6 +52,25 @@ def test_a_set_of_labels_is_a_row_of_zeros_and_ones(cell, expected):
 @pytest.mark.parametrize("row", [{}, {"tags": ""}, {"tags": None}])
 def test_a_missing_set_of_labels_is_not_known(row):
     assert LabelSetTarget("tags", LABELS).read(row) is None
+
+
+@pytest.mark.parametrize("target", [ClassTarget, LabelSetTarget])
+@pytest.mark.parametrize(
+    ("stored", "cell", "place"),
+    [
+        (("caf\u00e9", "tea"), "cafe\u0301", 0),
+        (("cafe\u0301", "tea"), "caf\u00e9", 0),  # of a run that was trained before labels were composed
+        (("cafe\u0301", "tea"), "cafe\u0301", 0),
+        (("cafe\u0301", "caf\u00e9"), "caf\u00e9", 1),
+        (("tea", "Mu\u0308sli"), " Müsli ", 1),
+    ],
+)
+def test_labels_are_found_in_either_form_of_unicode(target, stored, cell, place):
+    reader = target("x", stored)
+    found = reader.read({"x": cell})
+    assert found is not None
+    assert int(found if target is ClassTarget else found.argmax()) == place
+    assert reader.unseen({"x": cell}) == ()
 
 
 def test_a_large_number_keeps_all_its_digits():
@@ -87,6 +109,61 @@ def test_a_cell_that_is_no_finite_number_is_refused_and_quoted(cell):
     with pytest.raises(UnreadableValueError, match="is not a finite number; this task is a regression") as caught:
         NumberTarget("price").read({"price": cell})
     assert repr(cell) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("base", "power", "sign"), [(10, 309, 1), (10, 400, -1), (10, 5000, 1), (2, 1024, 1), (7, 999, 1)]
+)
+@pytest.mark.parametrize("number", [int, Fraction])
+def test_a_number_that_no_float_holds_is_refused_with_its_size(number, base, power, sign):
+    digits = int(power * math.log10(base)) + 1
+    message = rf"a number of {digits} digits is not a finite number as floats have them \(at most 1.8e\+308\)"
+    with pytest.raises(UnreadableValueError, match=message):
+        NumberTarget("price").read({"price": number(sign * base**power)})
+
+
+def test_a_whole_number_that_python_does_not_write_out_is_no_label():
+    with pytest.raises(UnreadableValueError, match=r"is a whole number of too many digits .*; give it as text"):
+        class_counts([10**5000])
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        [0.1, 0.2, 0.7],
+        [1e30, 2e30, -5e30],
+        [1.7e9, 1.7e9 + 1, 1.7e9 + 2],
+        list(np.random.default_rng(0).normal(size=1000) * 1e5),
+        [1e-30, 3e-30],
+        [3, 3, 4],
+    ],
+)
+def test_mean_and_deviation_of_ordinary_numbers_are_those_of_numpy_to_the_last_bit(numbers):
+    assert mean_and_deviation(numbers) == (float(np.mean(numbers)), float(np.std(numbers)))
+
+
+@pytest.mark.parametrize("unit", [1e-305, 1e-300, 1e-200, 1e200, 1e250, 1e299])
+def test_mean_and_deviation_do_not_leave_the_floats(unit):
+    mean, deviation = mean_and_deviation([1 * unit, 2 * unit, 6 * unit])
+    assert_close(mean / unit, 3.0, "float64")
+    assert_close(deviation / unit, float(np.std([1, 2, 6])), "float64")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "reason"),
+    [
+        ([], r"has 0 distinct numbers \(none\); regression needs at least two"),
+        ([2.0, 2.0], r"has 1 distinct numbers \(2.0\); regression needs at least two"),
+        ([1e-320, 1e-320], r"has 1 distinct numbers \(1e-320\)"),
+        ([1.7e308, 1.0], r"has the number 1.7e\+308, and beyond 1e\+300 floats .* write the column in a larger unit"),
+        ([1.0, -2e301], r"has the number -2e\+301, and beyond"),
+        ([5e-324, 1e-323], r"has numbers from 4.94066e-324 to 9.88131e-324, which differ by less than floats can div"),
+        ([1e-310, 2e-310], "write the column in a smaller unit"),
+    ],
+)
+def test_numbers_of_which_nothing_can_be_learned_are_refused_with_the_true_reason(numbers, reason):
+    with pytest.raises(ValueError, match=reason):
+        mean_and_deviation(numbers)
 
 
 def test_counts_leave_out_empty_cells_and_count_a_label_once_a_record():

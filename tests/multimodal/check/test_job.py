@@ -297,7 +297,7 @@ def test_labels_with_a_single_training_record(tmp_path):
         ("classification", ["a", "a", ""], "has 1 distinct labels ('a'); product needs at least 2"),
         ("classification", ["", "", ""], "has 0 distinct labels (none); product needs at least 2"),
         ("multilabel", [";", ";", ""], "has 0 distinct labels (none); product needs at least 1"),
-        ("regression", ["2", "2.0", ""], "has 1 distinct numbers (2.0); product needs at least 2"),
+        ("regression", ["2", "2.0", ""], "has 1 distinct numbers (2.0); regression needs at least two"),
     ],
 )
 def test_a_column_that_nothing_can_be_learned_of_is_an_error(tmp_path, kind, cells, message):

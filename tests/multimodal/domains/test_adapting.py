@@ -111,16 +111,17 @@ def test_a_killed_adaptation_resumes_to_the_same_weights_and_history(run, tables
 
 
 def test_a_run_begun_on_other_target_inputs_is_not_resumed(tables, tmp_path, monkeypatch):
+    task = job(DANN, train={"epochs": 2, "batch_size": 6, "checkpoint_steps": 1})
     with monkeypatch.context() as patched:
         kill_at(patched, 2)
         with pytest.raises(KilledError):
-            fit(job(DANN), **tables, out=tmp_path / "run")
+            fit(task, **tables, out=tmp_path / "run")
     begun = tmp_path / "run" / "model.json"
     content = json.loads(begun.read_text())
     content["provenance"]["data"]["unlabelled"] = "0" * 64
     begun.write_text(json.dumps(content))
     with pytest.raises(RunError, match="begun on another unlabelled table"):
-        fit(job(DANN), **tables, out=tmp_path / "run", resume=True)
+        fit(task, **tables, out=tmp_path / "run", resume=True)
 
 
 def test_tables_of_a_yaml_start_from_its_folder(tables, tmp_path):

@@ -1,0 +1,93 @@
+"""What would spoil a training and is found in a moment: files that are not there, first records, labels."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from encoders.preprocessing import UnreadableValueError
+from multimodal.check.labels import HELD_OUT, label_problems
+from multimodal.check.problems import Problem, Split, first_of_each
+from multimodal.job import Job
+from multimodal.media import media_path
+from multimodal.progress import Say
+from multimodal.records import InputReader, RecordError, Records, is_missing
+
+FIRST = 16
+"""Records of each table that are read whole, if a batch is not smaller."""
+SHOWN = 3
+"""Warnings of one kind about one column."""
+
+
+def look_first(job: Job, say: Say) -> None:
+    """Looks for every file, reads the first records of every table, and warns of labels as ``check`` does.
+
+    Raises:
+        RecordError: for the first record that cannot be used, with ``data.on_error: raise``; else they are counted.
+    """
+    splits = _splits(job)
+    found = list(label_problems(job.task, [split for split in splits if split.name != "unlabelled"]))
+    errors = {split.name: sorted(_errors(job, split, found), key=lambda error: error.row) for split in splits}
+    for problem in first_of_each([problem for problem in found if problem.severity == "warning"], SHOWN):
+        say(f"warning: {problem.file}: {problem.column}: {problem.message}")
+    for split in splits:
+        rows = len({error.row for error in errors[split.name]})
+        if not rows:
+            continue
+        first = errors[split.name][0]
+        if job.task.data.on_error == "raise":
+            more = (
+                f"; {rows - 1} more of {split.file} cannot be used: `multimodal check` lists them" if rows > 1 else ""
+            )
+            raise RecordError(first.row, first.input, first.reason + more)
+        count = f"{rows} record{'s' * (rows != 1)} cannot be used and will be left out"
+        say(f"warning: {split.file}: {count} (data.on_error: skip), first {first.reason}")
+
+
+def _splits(job: Job) -> list[Split]:
+    """The job's tables as ``check`` takes them, each under a name of its own."""
+    tables = job.tables
+    learned, chosen = ("source", "source_valid") if tables.setting == "transductive" else ("train", "valid")
+    named: dict[str, Records | None] = {
+        learned: tables.train,
+        chosen if tables.held_out is None else HELD_OUT: tables.valid,
+    }
+    named |= {"test": tables.test, "source": tables.source, "unlabelled": tables.unlabelled}
+    splits: list[Split] = []
+    for name, records in named.items():
+        if records is not None:
+            taken = any(split.file == records.source for split in splits)
+            splits.append(Split(name, f"{records.source} ({name})" if taken else records.source, records))
+    return splits
+
+
+def _errors(job: Job, split: Split, found: list[Problem]) -> Iterator[RecordError]:
+    """Of one table; of a record perhaps several."""
+    records = split.records
+    for problem in found:
+        if problem.severity == "error" and problem.file == split.file and problem.row is not None:
+            place = records.place(problem.row - 1, problem.column)
+            yield RecordError(problem.row - 1, problem.column, f"{place}: {problem.message}")
+    for reader in job.readers.values():
+        if reader.reads_paths:
+            yield from _missing_files(records, reader)
+    data = job.dataset(records)
+    for row in range(min(len(records), FIRST, job.task.train.batch_size)):
+        error = data[0, row].error
+        if error is not None:
+            yield error
+
+
+def _missing_files(records: Records, reader: InputReader) -> Iterator[RecordError]:
+    reasons: dict[str, str | None] = {}
+    for row, record in enumerate(records.rows):
+        value = record.get(reader.column)
+        if is_missing(value) or not isinstance(value, str | Path):
+            continue
+        path = str(value)
+        if path not in reasons:
+            try:
+                media_path(path, records.root, allow_outside=records.allow_outside)
+                reasons[path] = None
+            except UnreadableValueError as error:
+                reasons[path] = str(error)
+        if reasons[path] is not None:
+            yield RecordError(row, reader.name, f"{records.place(row, reader.column)}: {reasons[path]}")
