@@ -5,16 +5,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Task, load_task, override_task
 from multimodal.domains.settings import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
 from multimodal.files import sha256_of
-from multimodal.groups import held_out_rows, record_groups
+from multimodal.held_out import hold_out, undefined
 from multimodal.records import Records, read_records
-from multimodal.targets import ClassTarget, TargetReader
-
-HELD_OUT = 10
-"""Without a validation table, one row of train in so many is held out."""
 
 
 @dataclass(frozen=True)
@@ -100,16 +95,20 @@ def read_tables(task: Task, *, root: str | Path | None = None, **given: Any) -> 
         given: tables by their key in ``data``, each in the place of the one that ``task.data`` names; None: that one.
 
     Raises:
-        ConfigError: if there are too few training records, another table is empty, or one does not fit the methods.
+        ConfigError: if there are too few training records, another table is empty, one does not fit the methods, or
+            the validation records do not define the metric that chooses the best weights.
         ManifestError: if a table cannot be read.
     """
     tables, hashes = read_whole_tables(task, given, root=root)
     learned, chosen = _learned_from(tables)
     train, valid, held_out = tables[learned], tables.get(chosen), None
+    beside = [tables["source"]] if learned == "train" and "source" in tables else []
     if valid is None:
-        held_out = hold_out(train, task)
+        held_out = hold_out(train, task, beside)
         rest = sorted(set(range(len(train))) - set(held_out))
         train, valid = train.subset(rest), train.subset(held_out)
+    elif (why := undefined(task, [train, *beside], valid)) is not None:
+        raise ConfigError(why)
     return Tables(
         train,
         valid,
@@ -163,32 +162,3 @@ def file_hashes(sources: Mapping[str, Any]) -> dict[str, str]:
 def _learned_from(tables: Mapping[str, Records]) -> tuple[str, str]:
     """Names of the table that is learned from and of the one that chooses the checkpoint."""
     return ("source", "source_valid") if "train" not in tables and "source" in tables else ("train", "valid")
-
-
-def hold_out(records: Records, task: Task) -> tuple[int, ...]:
-    """Rows (from 0) that validate where there is no validation table: a tenth, drawn with the seed, by whole groups.
-
-    Raises:
-        ConfigError: if all records are of one group.
-    """
-    count = len(records)
-    cut = max(min(2, count - 1), count // HELD_OUT)  # of one number alone there is no R2
-    groups = record_groups(records, task.data.group)
-    return tuple(held_out_rows(count, cut, groups=groups, seed=task.train.seed))
-
-
-def unseen_labels(records: Records, targets: Mapping[str, TargetReader]) -> dict[str, list[str]]:
-    """Task -> labels in a table that training did not have; they will count as wrong, so those of open sets do not."""
-    unseen = {
-        task: sorted({label for row in records.rows for label in _unseen(reader, row)})
-        for task, reader in targets.items()
-        if not (isinstance(reader, ClassTarget) and reader.open_set)
-    }
-    return {task: labels for task, labels in unseen.items() if labels}
-
-
-def _unseen(reader: TargetReader, row: Mapping[str, Any]) -> tuple[str, ...]:
-    try:
-        return reader.unseen(row)
-    except UnreadableValueError:  # named where the record is read
-        return ()

@@ -9,9 +9,10 @@ from encoders.preprocessing import UnreadableValueError
 from multimodal.check.labels import label_problems
 from multimodal.check.media import DECODERS, media_problems
 from multimodal.check.problems import Problem, Split
-from multimodal.config import Task
+from multimodal.config import ConfigError, Task
 from multimodal.domains.settings import TABLES, table_problems
-from multimodal.records import ManifestError, class_label, is_missing, label_set, read_records
+from multimodal.held_out import hold_out, undefined
+from multimodal.records import ManifestError, RecordError, class_label, is_missing, label_set, read_records
 from multimodal.targets import PairTarget
 
 __all__ = ["Problem", "check_task"]
@@ -55,6 +56,7 @@ def check_task(task: Task, base: Path) -> list[Problem]:
     problems += _group_problems(task, splits)
     problems += _pair_problems(task, splits)
     problems += label_problems(task, splits)
+    problems += _choice_problems(task, splits)
     problems += media_problems(task, splits, modalities)
     files = [CONFIG, *(getattr(task.data, name) for name in TABLES)]
     return sorted(problems, key=lambda found: (found.severity != "error", files.index(found.file), found.row or 0))
@@ -158,6 +160,25 @@ def _pair_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
             if count < 2:
                 message = f"{count} records have both {first} and {second}; {name} needs at least two"
                 yield split.problem("error" if split.name == "train" else "warning", message)
+
+
+def _choice_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
+    """Validation records, held out where there is no table of them, that cannot choose the best weights."""
+    tables = {split.name: split for split in splits}
+    learned, chosen = ("train", "valid") if "train" in tables else ("source", "source_valid")
+    if learned not in tables or len(tables[learned].records) < 2:
+        return
+    beside = [tables["source"].records] if learned == "train" and "source" in tables else []
+    records = tables[learned].records
+    if chosen in tables:
+        why = undefined(task, [records, *beside], tables[chosen].records)
+        if why is not None and len(tables[chosen].records):
+            yield tables[chosen].problem("error", why)
+    elif getattr(task.data, chosen) is None and task.data.group in (None, *records.columns):
+        try:
+            hold_out(records, task, beside)
+        except (ConfigError, RecordError) as error:
+            yield tables[learned].problem("error", str(error))
 
 
 def _equal(split: Split, column: str, label_column: str) -> bool:

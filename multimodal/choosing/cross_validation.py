@@ -18,6 +18,7 @@ from multimodal.domains.settings import setting_of
 from multimodal.evaluation import answer
 from multimodal.files import refuse_overwriting, write_atomically, write_json
 from multimodal.groups import record_groups
+from multimodal.held_out import hold_out
 from multimodal.job_files import job_files
 from multimodal.progress import Say, log_line, silence
 from multimodal.records import Records, class_label, is_missing
@@ -31,7 +32,7 @@ from multimodal.run_folder import (
     refuse_overwriting_inputs,
     remove_run,
 )
-from multimodal.tables import Tables, hold_out, open_task, read_whole_tables
+from multimodal.tables import Tables, open_task, read_whole_tables
 from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import estimate
@@ -191,7 +192,7 @@ def fold_tables(task: Task, tables: Mapping[str, Records], hashes: Mapping[str, 
     whole = tables["train"]
     rest, fold = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     inside = whole.subset(rest)
-    chosen = np.array(hold_out(inside, task))
+    chosen = np.array(hold_out(inside, task, [tables["source"]] if "source" in tables else []))
     return Tables(
         inside.subset(np.setdiff1d(np.arange(len(rest)), chosen)),
         inside.subset(chosen),

@@ -14,7 +14,8 @@ class Data(Section):
     train: str | None = None
     """CSV, JSON Lines or Parquet."""
     valid: str | None = None
-    """Chooses the best checkpoint; without it a tenth of train, drawn with the seed, is held out."""
+    """Chooses the best checkpoint; without it a tenth of train, drawn with the seed so that it defines the metric that
+    chooses, is held out."""
     test: str | None = None
     """Evaluated once, after training."""
     source: str | None = None

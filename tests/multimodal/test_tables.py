@@ -5,9 +5,7 @@ from typing import Any
 import pytest
 
 from multimodal.config import ConfigError, Task, parse_task
-from multimodal.records import read_records
-from multimodal.tables import read_tables, unseen_labels
-from multimodal.targets import ClassTarget, NumberTarget, TargetReader
+from multimodal.tables import read_tables
 
 
 def task(seed: int = 0, **data: Any) -> Task:
@@ -88,15 +86,3 @@ def test_too_few_training_records_are_refused(train):
 def test_a_table_without_a_record_is_refused_before_training(split):
     with pytest.raises(ConfigError, match=f"the {split} table has no record; leave data.{split} out, or add records"):
         read_tables(task(), **{"train": rows(4), split: []})  # type: ignore[arg-type]
-
-
-def test_labels_that_train_lacks_are_listed_once_and_sorted():
-    records = read_records([{"product": cell, "price": "9"} for cell in ("b", "z", " c ", None, "a", "z")])
-    targets: dict[str, TargetReader] = {"product": ClassTarget("product", ("a", "b")), "price": NumberTarget("price")}
-    assert unseen_labels(records, targets) == {"product": ["c", "z"]}
-    assert unseen_labels(records.subset([0, 4]), targets) == {}
-
-
-def test_a_label_that_cannot_be_used_is_no_unseen_label():
-    records = read_records([{"product": ["x"]}, {"product": "z"}])
-    assert unseen_labels(records, {"product": ClassTarget("product", ("a",))}) == {"product": ["z"]}

@@ -166,8 +166,9 @@ def test_check_finds_nothing_wrong_with_new_products_but_warns_where_none_is_the
     assert check_task(parse_task(job), shop) == []
     write_table(shop / "single.csv", make_photos(shop, OLD, 1, seed=2))
     problems = check_task(parse_task(changed(job, {"data.valid": str(shop / "single.csv")})), shop)
-    assert [problem.severity for problem in problems] == ["warning"]
-    assert "has no label twice" in problems[0].message
+    assert [problem.severity for problem in problems] == ["error", "warning"]
+    assert "do not define product.map (no two have the same label)" in problems[0].message
+    assert "has no label twice" in problems[1].message
 
 
 def test_the_transfer_gap_of_an_embedding_task_is_not_measured(shop):
