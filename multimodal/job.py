@@ -20,6 +20,7 @@ from multimodal.builders import (
     build_readers,
     build_target,
     build_views,
+    check_augmentations,
     sampling_weights,
     task_arguments,
 )
@@ -89,6 +90,7 @@ class Job:
             records.require([*inputs, *labels])
         torch.manual_seed(task.train.seed)
         encoders = build_encoders(task.inputs, base)
+        check_augmentations(task, encoders)
         learned, *beside = tables.labelled()
         heads = {name: task_arguments(task, name, learned, beside) for name in task.tasks}
         targets = {name: build_target(task, name, heads[name]) for name in heads}

@@ -102,7 +102,7 @@ class Run:
                 f"{self.folder} is not a finished training run: it has no {', '.join(missing)}; "
                 "make one with `multimodal train`, or finish it with --resume"
             )
-        self.task: Task = load_task(self.folder / CONFIG_FILE)
+        self.task: Task = load_task(self.folder / CONFIG_FILE, resolved=True)
         self._description: dict[str, Any] = json.loads((self.folder / MODEL_FILE).read_text(encoding="utf-8"))
         if self._description.get("format") != FORMAT:
             raise RunError(

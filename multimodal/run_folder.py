@@ -100,7 +100,7 @@ def is_finished(folder: Path, task: Task, *, resume: bool, overwrite: bool = Fal
             "another folder"
         )
     config = folder / CONFIG_FILE
-    if _with_followed_links(load_task(config)) != _with_followed_links(task):
+    if _with_followed_links(load_task(config, resolved=True)) != _with_followed_links(task):
         raise RunError(
             f"{folder} holds a run of another config, and --resume only goes on with the same; compare it with "
             f"{config}, or name another folder"

@@ -17,6 +17,7 @@ from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.closed_form.rules import closed_form_tasks
 from multimodal.config import Task
+from multimodal.config.unread import idle_warnings
 from multimodal.distributed import Processes
 from multimodal.domains.adapting import add_adaptation, remove_objectives
 from multimodal.embeddings.label_order import check_label_groups
@@ -55,6 +56,8 @@ def train_job(
     choice, start = choose_transfer(job.task, job.encoders, job.tables.train), Start(job.model)
     say(f"transfer: {choice}")
     task = job.task.model_copy(update={"transfer": choice.transfer})
+    for line in idle_warnings(task):
+        say(f"warning: {line}")
     strategy = build_strategy(task, job.model)
     phases = _plan(job, task, strategy, device, group, say)
     if options.project_conflicts:

@@ -79,6 +79,8 @@ def fit(
     """
     if resume and overwrite:
         raise ValueError("resume goes on with a run and overwrite replaces it; give one of them")
+    if resume and out is None:
+        raise ValueError("resume goes on with the run in a folder; name it with out")
     given = {"train": train, "valid": valid, "test": test}
     given |= {"source": source, "source_valid": source_valid, "unlabelled": unlabelled}
     task, base = open_task(task, overrides, given)

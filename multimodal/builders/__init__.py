@@ -6,6 +6,7 @@ from multimodal.builders.encoders import (
     build_encoders,
     build_readers,
     build_views,
+    check_augmentations,
     has_random_weights,
 )
 from multimodal.builders.heads import (
@@ -42,6 +43,7 @@ __all__ = [
     "build_strategy",
     "build_target",
     "build_views",
+    "check_augmentations",
     "encoder_owners",
     "encoders_to_finetune",
     "has_random_weights",

@@ -71,6 +71,19 @@ def full_weights(weights: str | None, base: Path) -> str | None:
     return weights if path is None else str(path)
 
 
+def check_augmentations(task: Task, encoders: Mapping[str, Encoder]) -> None:
+    """Refuses changes to values that an input has none of.
+
+    Raises:
+        ConfigError: names the first input.
+    """
+    for name, entry in task.inputs.items():
+        try:
+            entry.augment.check_modality(encoders[name].modality)
+        except ValueError as error:
+            raise ConfigError(f"inputs.{name}.{error}") from error
+
+
 def has_random_weights(encoder: Encoder) -> bool:
     """Whether the encoder knows nothing yet."""
     return encoder.provenance.weights == "random"

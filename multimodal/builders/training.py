@@ -52,9 +52,16 @@ def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
         "gradual_unfreezing": lambda: GradualUnfreezing(policy),
         "layerwise_lr_decay": lambda: LayerwiseDecay(policy, transfer.layer_decay),
         "norm_and_bias": lambda: NormAndBias(policy),
-        "lora": lambda: Lora(policy, lora.rank, lora.alpha, lora.dropout, lora.targets),
+        "lora": lambda: Lora(policy, lora.rank, lora.alpha, lora.dropout, _lora_targets(task, model)),
     }
     return strategies[transfer.strategy]()
+
+
+def _lora_targets(task: Task, model: MultimodalModel) -> dict[str, list[str]]:
+    """What is named for each encoder's owner, under the first input that uses it, as the model keeps encoders."""
+    owners = {name: task.inputs[name].share or name for name in model.encoders}
+    targets = task.transfer.lora.targets
+    return {name: targets[owner] for name, owner in owners.items() if owner in targets}
 
 
 def _encoder_policy(task: Task, model: MultimodalModel) -> EncoderPolicy:

@@ -82,6 +82,11 @@ def _modalities(task: Task) -> tuple[dict[str, str], list[Problem]]:
             message = f"inputs.{name}: values of the modality {modalities[name]!r} are not looked at"
             hint = "; say which it is in inputs.*.modality" if modalities[name] == "unknown" else ""
             problems.append(Problem("warning", CONFIG, None, task.input_column(name), message + hint))
+        if modalities[name] != "unknown":
+            try:
+                entry.augment.check_modality(modalities[name])
+            except ValueError as error:
+                problems.append(Problem("error", CONFIG, None, None, f"inputs.{name}.{error}"))
     return modalities, problems
 
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from multimodal.config import Task
+    from multimodal.config import Input, Task
 
 COMPUTED_HEADS = ("softmax", "svm", "class_mean", "knn")
 """Those that are not trained step by step."""
@@ -43,6 +43,12 @@ def check_closed_form(task: "Task") -> None:
                 f"{' and '.join(trained)}; set transfer.strategy: linear_probe or "
                 f"{' and '.join(f'inputs.{entry}.frozen: true' for entry in trained)}, or tasks.{name}.head: {TRAINED}"
             )
+        layered = [entry for entry in task.task_inputs(name) if _has_new_layers(task, entry)]
+        if layered:
+            raise ValueError(
+                f"{place}, which is computed from what frozen encoders say, and inputs.{layered[0]} has new_layers "
+                f"over it, which train; leave new_layers out, or set tasks.{name}.head: {TRAINED}"
+            )
         for key in ("dropout", "modality_dropout", "unimodal_weight"):
             if getattr(fusion, key):
                 raise ValueError(f"{place}, on which fusion.{key} has no effect; leave it out, or train the head")
@@ -56,6 +62,14 @@ def check_closed_form(task: "Task") -> None:
 
 def is_frozen(task: "Task", name: str) -> bool:
     """Whether nothing trains an input's encoder."""
-    owner = task.inputs[name].share
-    entry = task.inputs[name if owner is None else owner]
-    return task.transfer.strategy == "linear_probe" or entry.frozen
+    return task.transfer.strategy == "linear_probe" or _owner(task, name).frozen
+
+
+def _has_new_layers(task: "Task", name: str) -> bool:
+    return _owner(task, name).new_layers > 0
+
+
+def _owner(task: "Task", name: str) -> "Input":
+    """The input whose encoder this one uses."""
+    share = task.inputs[name].share
+    return task.inputs[name if share is None else share]

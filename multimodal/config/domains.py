@@ -28,12 +28,6 @@ class Source(Section):
         """Of subspace alignment."""
         return 20 if self.components is None else self.components
 
-    @model_validator(mode="after")
-    def _components_are_of_a_subspace(self) -> "Source":
-        if self.components is not None and self.map != "subspace_alignment":
-            raise ValueError(f"components belongs to map: subspace_alignment, and map is {self.map}; leave it out")
-        return self
-
 
 class Adapt(Section):
     """A loss beside those of the tasks that needs no target label."""

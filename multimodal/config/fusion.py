@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from multimodal.config.section import Section
 
@@ -24,13 +24,6 @@ class Fusion(Section):
     unimodal_weight: float = Field(default=0.0, ge=0)
     """Of the losses of auxiliary heads that see one input each, relative to their task's; 0 makes none. They keep an
     encoder learning beside a stronger one, and are not exported."""
-
-    @model_validator(mode="after")
-    def _late_stands_alone(self) -> "Fusion":
-        for key in ("dim", "modality_dropout", "unimodal_weight"):
-            if self.name == "late" and getattr(self, key):
-                raise ValueError(f"late fusion trains a head per input, each by itself: leave {key} out")
-        return self
 
     @field_validator("modality_dropout")
     @classmethod

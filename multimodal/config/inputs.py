@@ -6,6 +6,14 @@ from pydantic import Field, JsonValue, model_validator
 
 from multimodal.config.maps import FeatureMap
 from multimodal.config.section import Section
+from multimodal.config.unread import changed
+
+AUGMENTS = {
+    "image": ("crop", "flip", "color", "rotation"),
+    "text": ("token_dropout",),
+    "audio": ("shift", "gain", "noise", "speed", "time_mask", "frequency_mask"),
+}
+"""Modality -> what changes its values."""
 
 
 class Augment(Section):
@@ -38,6 +46,18 @@ class Augment(Section):
     """Audio: largest share of the clip that one time mask of SpecAugment silences."""
     frequency_mask: float = Field(default=0.1, ge=0, lt=1)
     """Audio: largest share of the band that one frequency mask of SpecAugment silences."""
+
+    def check_modality(self, modality: str) -> None:
+        """Refuses changes to values of another modality.
+
+        Raises:
+            ValueError: names them.
+        """
+        own = AUGMENTS.get(modality, ())
+        others = sorted(changed(self) - {"enabled", *own})
+        if others:
+            there = f"there are {', '.join(own)}" if own else "there are none for it"
+            raise ValueError(f"augment: {' and '.join(others)} would change no {modality}; {there}")
 
 
 class Candidate(Section):

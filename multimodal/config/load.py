@@ -10,15 +10,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from multimodal.config.section import ConfigError
+from multimodal.config.section import RESOLVED, ConfigError
 from multimodal.config.task import Task
 from multimodal.config.yaml_core import read_yaml
 
 
-def load_task(path: str | Path, overrides: Sequence[str] = ()) -> Task:
+def load_task(path: str | Path, overrides: Sequence[str] = (), *, resolved: bool = False) -> Task:
     """Reads a job description.
 
     Args:
+        resolved: the file is a run's own, so that settings without effect are no error.
         path: YAML 1.2 file, so that off, 010 and 1:30 are what they look like.
         overrides: "a.b=c" each; the value is read as YAML.
 
@@ -34,16 +35,18 @@ def load_task(path: str | Path, overrides: Sequence[str] = ()) -> Task:
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: holds no job; it needs at least `inputs` and `tasks`")
-    return parse_task(loaded, overrides, source=str(path))
+    return parse_task(loaded, overrides, source=str(path), resolved=resolved)
 
 
-def parse_task(values: dict[str, Any], overrides: Sequence[str] = (), *, source: str = "config") -> Task:
+def parse_task(
+    values: dict[str, Any], overrides: Sequence[str] = (), *, source: str = "config", resolved: bool = False
+) -> Task:
     """Validates a job description that is already a dict; ``source`` begins the error messages."""
     values = copy.deepcopy(values)
     for index, override in enumerate(overrides):
         _apply_override(values, override, overrides[:index])
     try:
-        return Task.model_validate(values)
+        return Task.model_validate(values, context=RESOLVED if resolved else None)
     except ValidationError as error:
         lines = []
         for problem in error.errors():

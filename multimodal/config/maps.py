@@ -21,6 +21,4 @@ class FeatureMap(Section):
     def _components_are_pcas(self) -> "FeatureMap":
         if self.method == "pca" and self.components is None:
             raise ValueError("method pca keeps some components; say how many, such as components: 64")
-        if self.method != "pca" and (self.components is not None or self.whiten):
-            raise ValueError(f"components and whiten belong to method pca, and it is {self.method}; leave them out")
         return self

@@ -2,9 +2,14 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+
+from multimodal.config.unread import unread
+
+RESOLVED = {"written by": "a training"}
+"""Validation context of a run's own config: what had no effect when it was trained is no error now."""
 
 
 class ConfigError(ValueError):
@@ -32,6 +37,13 @@ class Section(BaseModel):
                 if isinstance(data[key], bool) and _is_number(cls.model_fields[key].annotation):
                     raise ValueError(f"{key} is {str(data[key]).lower()}, and a number is needed; give one")
         return data
+
+    @model_validator(mode="after")
+    def _is_read(self, info: ValidationInfo) -> Self:
+        if info.context is not RESOLVED:
+            for problem in unread(self):
+                raise ValueError(problem)
+        return self
 
 
 def _is_number(annotation: Any) -> bool:

@@ -18,9 +18,6 @@ METRICS = {
 """Task type -> what can choose the best weights."""
 
 
-EMBEDDING_KEYS = ("width", "loss", "margin", "temperature", "records_per_label")
-
-
 class Target(Section):
     """One task: a column of answers and how they are learned, or two inputs that find each other without any."""
 
@@ -70,24 +67,15 @@ class Target(Section):
 
     @model_validator(mode="after")
     def _fits_the_type(self) -> "Target":
-        if self.type == "regression" and (self.label_smoothing or self.imbalance != "none"):
-            raise ValueError("a regression task has no classes: leave label_smoothing and imbalance out")
-        if self.type != "classification" and self.min_probability:
+        if self.head in COMPUTED_HEADS:
+            self._check_computed_head()
+        if self.type != "classification" and self.min_probability:  # here, as a finished run's config may change it
             raise ValueError(
                 f"min_probability is for classification, and this task's type is {self.type}: leave it out (multilabel "
                 "has `threshold`)"
             )
-        if self.head == "zero_shot" and (self.type != "classification" or self.tower):
-            raise ValueError("a zero_shot head is a linear layer for classification: leave tower and other types out")
-        if self.head != "zero_shot" and self.zero_shot != ZeroShot():
-            raise ValueError("zero_shot is for head: zero_shot; add that, or leave zero_shot out")
-        if self.type == "contrastive" and self.tower:
-            raise ValueError("a contrastive task has projections of its own: leave tower out")
-        if self.type == "contrastive" and (self.column is not None or self.label_smoothing or self.imbalance != "none"):
-            raise ValueError("a contrastive task has no labels: leave column, label_smoothing and imbalance out")
-        if self.head in COMPUTED_HEADS:
-            self._check_computed_head()
-        check_embedding(self)
+        if self.type == "embedding":
+            check_embedding(self)
         if self.type == "multilabel" and self.imbalance == "balanced_sampler":
             raise ValueError("balanced_sampler needs one class a record; use class_weights for a multilabel task")
         if self.type != "classification" and self.imbalance == "logit_adjustment":
@@ -97,39 +85,22 @@ class Target(Section):
         return self
 
     def _check_computed_head(self) -> None:
-        if self.type != "classification":
+        if self.imbalance in ("balanced_sampler", "logit_adjustment"):
             raise ValueError(
-                f"head {self.head} is for classification, and this task's type is {self.type}: leave it out"
-            )
-        if self.label_smoothing or self.tower or self.imbalance in ("balanced_sampler", "logit_adjustment"):
-            raise ValueError(
-                f"head {self.head} is computed, not trained: leave label_smoothing, tower, balanced_sampler and "
-                "logit_adjustment out, or set head: linear"
+                f"head {self.head} is computed, not trained: leave balanced_sampler and logit_adjustment out, or set "
+                "head: linear"
             )
         if self.imbalance != "none" and self.head not in ("softmax", "svm"):
             raise ValueError(f"head {self.head} knows no class weights: leave imbalance out, or set head: softmax")
 
 
 def check_embedding(target: Target) -> None:
-    """Refuses keys that do not suit an embedding task, and those of one elsewhere.
+    """Refuses what does not suit an embedding task.
 
     Raises:
-        ValueError: says which.
+        ValueError: says what.
     """
-    changed = [key for key in EMBEDDING_KEYS if getattr(target, key) != Target.model_fields[key].default]
-    if target.type != "embedding":
-        if changed:
-            raise ValueError(
-                f"{' and '.join(changed)} are of embedding tasks, and this task's type is {target.type}: leave them "
-                "out, or set type: embedding"
-            )
-        return
-    if target.label_smoothing or target.imbalance == "class_weights":
-        raise ValueError(
-            "an embedding task weighs no classes: leave label_smoothing and class_weights out (balanced_sampler may "
-            "be set)"
-        )
+    if target.imbalance == "class_weights":
+        raise ValueError("an embedding task weighs no classes: leave class_weights out (balanced_sampler may be set)")
     if target.records_per_label is not None and target.imbalance == "balanced_sampler":
         raise ValueError("records_per_label and balanced_sampler both say which records are drawn: leave one out")
-    if target.loss != "arcface" and "margin" in changed:
-        raise ValueError(f"margin is of loss: arcface, and this task's is {target.loss}: leave one of them out")

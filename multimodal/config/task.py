@@ -5,16 +5,17 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
 from multimodal.closed_form.rules import check_closed_form
 from multimodal.config.data import Data
 from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Input
-from multimodal.config.section import Section
+from multimodal.config.section import RESOLVED, Section
 from multimodal.config.target import METRICS, Target
 from multimodal.config.train import Train
 from multimodal.config.transfer import Transfer
+from multimodal.config.unread import idle
 from multimodal.config.yaml_core import write_yaml
 from multimodal.embeddings.label_order import check_label_groups
 from multimodal.embeddings.pairs import check_pair
@@ -48,7 +49,7 @@ class Task(Section):
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Task":
+    def _fits_together(self, info: ValidationInfo) -> "Task":
         dropout = self.fusion.modality_dropout
         self._check_inputs("fusion.modality_dropout", dropout if isinstance(dropout, dict) else ())
         self._check_inputs("transfer.lora.targets", self.transfer.lora.targets)
@@ -79,6 +80,8 @@ class Task(Section):
                 "set head: zero_shot, or take another strategy"
             )
         self._check_metric()
+        for problem in () if info.context is RESOLVED else idle(self):
+            raise ValueError(problem)
         if self.train.task_weighting != "fixed" and len(self.tasks) < 2:
             raise ValueError(
                 f"train.task_weighting is {self.train.task_weighting}, which weighs tasks against each other, and "

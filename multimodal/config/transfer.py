@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from multimodal.config.domains import Adapt, Source
 from multimodal.config.section import Section
@@ -95,13 +95,3 @@ class Transfer(Section):
         if not {0.0, 1.0} <= {*value} or min(value) < 0 or max(value) > 1:
             raise ValueError(f"{value} are no shares from 0 to 1 with both ends; give for example [0, 0.5, 1]")
         return value
-
-    @model_validator(mode="after")
-    def _penalties_have_something_to_hold(self) -> "Transfer":
-        for key, without in (("l2_sp", ("linear_probe", "lora")), ("distill", ("linear_probe",))):
-            if getattr(self, key) and self.strategy in without:
-                raise ValueError(
-                    f"{key} holds encoders that fine-tuning changes near their source, and {self.strategy} leaves "
-                    f"their weights as they are: leave {key} out, or take another strategy"
-                )
-        return self

@@ -1,6 +1,9 @@
 """A classification head that is made of the names of its classes."""
 
-from pydantic import Field, field_validator
+import difflib
+from collections.abc import Collection
+
+from pydantic import Field, field_validator, model_validator
 
 from multimodal.config.section import Section
 
@@ -42,6 +45,24 @@ class ZeroShot(Section):
         if twice:
             raise ValueError(f"the labels {twice} are given twice; give each once")
         return value
+
+    @model_validator(mode="after")
+    def _words_are_of_classes(self) -> "ZeroShot":
+        if self.labels is not None:
+            self.check_words(self.labels)
+        return self
+
+    def check_words(self, labels: Collection[str]) -> None:
+        """Refuses words for what is no class.
+
+        Raises:
+            ValueError: names them, and the nearest class.
+        """
+        for label in self.words:
+            if label not in labels:
+                near = difflib.get_close_matches(label, labels, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(labels)}"
+                raise ValueError(f"words: there is no class {label!r}; {hint}")
 
     def texts(self, label: str) -> list[str]:
         """What the prompts say of a class."""

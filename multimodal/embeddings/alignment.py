@@ -61,6 +61,10 @@ def fill_zero_shot_heads(task: Task, model: MultimodalModel, base: Path) -> None
     """
     for name, head in zero_shot_heads(model).items():
         settings = task.tasks[name].zero_shot
+        try:
+            settings.check_words(head.head.labels)
+        except ValueError as error:
+            raise ConfigError(f"tasks.{name}.zero_shot.{error}") from error
         if settings.source is None:
             aligned = _other_half(task, head.input, model.encoder(head.input), base)
         else:

@@ -124,9 +124,10 @@ def test_without_a_balanced_sampler_rows_have_no_weights():
 
 
 def test_a_shared_encoder_keeps_its_settings_when_the_input_that_shares_it_comes_first():
-    front = {"encoder": "compact/image", "options": {"image_size": 32}, "learning_rate_scale": 0.5}
+    front = {"encoder": "compact/image", "options": {"image_size": 32}}
     for frozen in (False, True):
-        inputs = {"back": {"share": "front"}, "front": {**front, "frozen": frozen}}
+        own = {"frozen": True} if frozen else {"learning_rate_scale": 0.5}
+        inputs = {"back": {"share": "front"}, "front": {**front, **own}}
         transfer = {"strategy": "finetune"}
         job = parse_task({"inputs": inputs, "fusion": {"name": "concat"}, "tasks": {"kind": {}}, "transfer": transfer})
         model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})

@@ -169,7 +169,7 @@ def test_a_share_names_an_input_with_an_encoder_of_its_own(owner):
 
 @pytest.mark.parametrize("change", [{"label_smoothing": 0.1}, {"imbalance": "class_weights"}])
 def test_a_regression_takes_nothing_that_is_about_classes(change):
-    refused(job(**{"tasks.price": {"type": "regression", **change}}), "tasks.price: a regression task has no classes")
+    refused(job(**{"tasks.price": {"type": "regression", **change}}), r"belongs to type: .*, and type is regression")
 
 
 def test_a_balanced_sampler_needs_one_class_a_record():
@@ -335,7 +335,10 @@ def test_a_task_uses_all_inputs_or_those_it_names_in_config_order():
 @pytest.mark.parametrize("override", ["dim=8", "modality_dropout=0.1", "unimodal_weight=1"])
 def test_late_fusion_has_nothing_to_set_that_joins_its_inputs(override):
     key = override.partition("=")[0]
-    with pytest.raises(ConfigError, match=f"fusion: late fusion trains a head per input, .*: leave {key} out"):
+    with pytest.raises(
+        ConfigError,
+        match=f"fusion: {key} belongs to name: concat or .*, and name is late; leave it",
+    ):
         parse_task(JOB, ["fusion.name=late", f"fusion.{override}"])
 
 
@@ -343,8 +346,8 @@ def test_late_fusion_has_nothing_to_set_that_joins_its_inputs(override):
 def test_logits_are_adjusted_for_classifications_only(kind):
     message = {
         "multilabel": "logit_adjustment needs one class a record, and this task's type is multilabel: use class",
-        "regression": "a regression task has no classes: leave label_smoothing and imbalance out",
-        "contrastive": "a contrastive task has no labels: leave column, label_smoothing and imbalance out",
+        "regression": "imbalance belongs to type: .*, and type is regression; leave it out",
+        "contrastive": "imbalance belongs to type: .*, and type is contrastive; leave it out",
     }
     refused(job(**{"tasks.product": {"type": kind, "imbalance": "logit_adjustment"}}), message[kind])
 

@@ -230,9 +230,12 @@ def test_the_head_of_neighbours_is_the_probe():
             "may train image and text; set transfer.strategy: linear_probe or inpu",
         ),
         ({"fusion": {"name": "concat", "modality_dropout": 0.1}}, "on which fusion.modality_dropout has no effect"),
-        ({"tasks": {"color": {"head": "svm", "label_smoothing": 0.1}}}, "is computed, not trained: leave label_smooth"),
+        (
+            {"tasks": {"color": {"head": "svm", "label_smoothing": 0.1}}},
+            "label_smoothing belongs to head: linear",
+        ),
         ({"tasks": {"color": {"head": "knn", "imbalance": "class_weights"}}}, "knn knows no class weights"),
-        ({"tasks": {"price": {"head": "svm", "type": "regression"}}}, "head svm is for classification"),
+        ({"tasks": {"price": {"head": "svm", "type": "regression"}}}, "head belongs to type: classification"),
     ],
 )
 def test_a_job_whose_heads_cannot_be_computed_is_refused(changes, message):

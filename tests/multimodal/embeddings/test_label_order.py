@@ -98,7 +98,7 @@ def test_a_job_trains_on_groups(tmp_path, loss):
         ({"tasks.product.imbalance": "balanced_sampler"}, "records_per_label and balanced_sampler both say which"),
         ({"tasks.other.imbalance": "balanced_sampler"}, "tasks product and other both say which records are drawn"),
         ({"tasks.other": {"type": "embedding", "records_per_label": 2}}, "tasks product and other both say which"),
-        ({"tasks.product": {"records_per_label": 4}}, "records_per_label are of embedding tasks"),
+        ({"tasks.product": {"records_per_label": 4}}, "records_per_label belongs to type: embedding"),
     ],
 )
 def test_what_cannot_be_grouped_is_refused(changes, message):

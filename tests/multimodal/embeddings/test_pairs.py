@@ -73,7 +73,7 @@ def test_its_inputs_are_not_hidden_in_training(dropout, hidden):
 )
 def test_it_has_no_labels(setting):
     changes = {f"tasks.match.{key}": value for key, value in setting.items()}
-    refused("a contrastive task has no labels: leave column, label_smoothing and imbalance out", **changes)
+    refused("belongs to type: .*, and type is contrastive; leave it out", **changes)
 
 
 def test_it_has_no_column():

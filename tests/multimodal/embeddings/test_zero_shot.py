@@ -323,8 +323,14 @@ def test_a_checkpoint_without_a_scale_is_refused(tmp_path, media):
     ("changes", "match"),
     [
         ({"tasks": {"color": {}}}, "transfer.strategy is none, which leaves the head of color with random weights"),
-        ({"tasks": {"color": {"zero_shot": {"labels": ["a", "b"]}}}}, "zero_shot is for head: zero_shot; add that"),
-        ({"tasks": {"color": {"head": "zero_shot", "tower": [4]}}}, "leave tower and other types out"),
+        (
+            {"tasks": {"color": {"zero_shot": {"labels": ["a", "b"]}}}},
+            "zero_shot belongs to head: zero_shot",
+        ),
+        (
+            {"tasks": {"color": {"head": "zero_shot", "tower": [4]}}},
+            "tower belongs to head: linear",
+        ),
         ({"tasks": {"color": {"head": "zero_shot", "zero_shot": {"input": "text"}}}}, "'text' names no one input"),
         (
             {"tasks": {"color": {"head": "zero_shot", "zero_shot": {"prompts": ["a photo"]}}}},

@@ -138,7 +138,7 @@ def test_it_sees_all_training_tables_and_each_of_attention_s_tokens_is_mapped():
     ("changes", "message"),
     [
         ({"inputs.text.map": {"method": "pca"}}, "method pca keeps some components; say how many"),
-        ({"inputs.text.map": {"method": "standardise", "whiten": True}}, "components and whiten belong to method pca"),
+        ({"inputs.text.map": {"method": "standardise", "whiten": True}}, "whiten belongs to method: pca, and"),
         (
             {"inputs.text.map": {"method": "standardise"}, "transfer.strategy": "finetune"},
             r"inputs.text.map: it is fitted before training, .* finetune may train text; set transfer.strategy: lin",

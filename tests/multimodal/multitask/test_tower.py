@@ -62,7 +62,7 @@ def test_a_contrastive_task_has_no_tower():
         "tasks": {"m": {"type": "contrastive"}},
     }
     values["tasks"]["m"]["tower"] = [8]
-    with pytest.raises(ConfigError, match=r"tasks.m: a contrastive task has projections of its own: leave tower out"):
+    with pytest.raises(ConfigError, match=r"tasks.m: tower belongs to type: .*, and type is contrastive; leave it out"):
         parse_task(values)
     values["tasks"] = {"m": {"tower": [0]}}
     with pytest.raises(ConfigError, match=r"tasks.m.tower.0: .*greater than 0"):

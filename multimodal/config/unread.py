@@ -1,0 +1,208 @@
+"""Settings that another one leaves without effect: refused, or warned of where it is the strategy that does it.
+
+A setting at its default is never one of them: a resolved config has every setting.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel
+
+from multimodal.closed_form.rules import COMPUTED_HEADS
+
+if TYPE_CHECKING:
+    from multimodal.config.inputs import Input
+    from multimodal.config.task import Task
+
+
+class Belongs(NamedTuple):
+    """Settings that are read for some values of another setting of their section alone."""
+
+    keys: tuple[str, ...]
+    to: str
+    values: tuple[str, ...]
+
+
+FINETUNES = (
+    *("auto", "finetune", "partial", "probe_then_finetune", "two_phase", "gradual_unfreezing", "layerwise_lr_decay"),
+    "norm_and_bias",
+)
+"""Strategies that change the weights of encoders themselves."""
+
+BELONGS = {
+    "Adapt": (
+        Belongs(("threshold",), "method", ("pseudo_labels",)),
+        Belongs(("hidden_dim",), "method", ("dann", "cdan")),
+    ),
+    "FeatureMap": (Belongs(("components", "whiten"), "method", ("pca",)),),
+    "Fusion": (
+        Belongs(("num_queries", "num_heads"), "name", ("attention",)),
+        Belongs(("dim", "modality_dropout", "unimodal_weight"), "name", ("concat", "attention", "gated")),
+    ),
+    "Source": (Belongs(("components",), "map", ("subspace_alignment",)),),
+    "Target": (
+        Belongs(("column", "tower"), "type", ("classification", "multilabel", "regression", "embedding")),
+        Belongs(("label_smoothing",), "type", ("classification", "multilabel")),
+        Belongs(("imbalance",), "type", ("classification", "multilabel", "embedding")),
+        Belongs(("head",), "type", ("classification",)),
+        Belongs(("threshold",), "type", ("multilabel",)),
+        Belongs(("unit",), "type", ("regression",)),
+        Belongs(("width", "loss", "margin", "temperature", "records_per_label"), "type", ("embedding",)),
+        Belongs(("margin",), "loss", ("arcface",)),
+        Belongs(("tower",), "head", ("linear",)),
+        Belongs(("label_smoothing",), "head", ("linear", "zero_shot")),
+        Belongs(("zero_shot",), "head", ("zero_shot",)),
+    ),
+    "Train": (Belongs(("momentum",), "optimizer", ("sgd",)),),
+    "Transfer": (
+        Belongs(("probe_epochs",), "strategy", ("auto", "probe_then_finetune", "two_phase")),
+        Belongs(("unfreeze_from",), "strategy", FINETUNES),
+        Belongs(("l2_sp",), "strategy", FINETUNES),
+        Belongs(("encoder_scale", "distill"), "strategy", (*FINETUNES, "lora")),
+        Belongs(("source", "adapt", "average", "views"), "strategy", (*FINETUNES, "lora", "linear_probe")),
+        Belongs(("layer_decay",), "strategy", ("layerwise_lr_decay",)),
+        Belongs(("lora",), "strategy", ("lora",)),
+        Belongs(("two_phase",), "strategy", ("two_phase",)),
+        Belongs(("wise_ft_shares",), "average", ("wise_ft",)),
+        Belongs(("soup_size",), "average", ("soup",)),
+        Belongs(("ema_decay",), "average", ("ema",)),
+    ),
+}
+"""Section -> what of it belongs to what."""
+
+
+def changed(section: BaseModel) -> set[str]:
+    """Names of the settings that are not at their defaults."""
+    fields = type(section).model_fields
+    return {key for key in fields if getattr(section, key) != fields[key].get_default(call_default_factory=True)}
+
+
+def unread(section: BaseModel) -> Iterator[str]:
+    """What is wrong with a section by itself, by ``BELONGS``."""
+    given = changed(section)
+    for keys, to, values in BELONGS.get(type(section).__name__, ()):
+        lost = [key for key in keys if key in given]
+        if lost and getattr(section, to) not in values:
+            verb, them = ("belongs", "it") if len(lost) == 1 else ("belong", "them")
+            where = f"{to}: {' or '.join(values)}, and {to} is {getattr(section, to)}"
+            yield f"{' and '.join(lost)} {verb} to {where}; leave {them} out"
+
+
+class Effect(NamedTuple):
+    """A setting, with * for the name of an input or a task, and where it has no effect."""
+
+    place: str
+    is_idle: Callable[["Task", Any], bool]
+    """Takes the job and the name, if any."""
+    reason: str
+
+
+def _frozen(task: "Task", name: str) -> bool:
+    entry = task.inputs[name]
+    return (entry if entry.share is None else task.inputs[entry.share]).frozen
+
+
+def _is_augmented(task: "Task", name: str) -> bool:
+    """If its encoder trains, or has some views."""
+    return task.inputs[name].augment.enabled and task.transfer.views == 1
+
+
+def _has_linear_head(task: "Task") -> bool:
+    return any(target.head == "linear" and target.type != "contrastive" for target in task.tasks.values())
+
+
+def _pretrained(task: "Task") -> "list[Input]":
+    """Those whose encoder may come with weights, and be fine-tuned."""
+    entries = [entry for entry in task.inputs.values() if entry.share is None]
+    return [entry for entry in entries if not entry.frozen and entry.weights is not None]
+
+
+def _all_scaled(task: "Task") -> bool:
+    return all(entry.learning_rate_scale is not None for entry in _pretrained(task))
+
+
+def _all_computed(task: "Task") -> bool:
+    return all(target.head in COMPUTED_HEADS for target in task.tasks.values())
+
+
+def _trains_nothing(task: "Task") -> bool:
+    return task.transfer.strategy == "none" or _all_computed(task)
+
+
+def _keeps_encoders(task: "Task") -> bool:
+    return task.transfer.strategy in ("linear_probe", "none")
+
+
+LOOP = (
+    *("epochs", "accumulate", "learning_rate", "optimizer", "momentum", "weight_decay", "warmup", "clip_norm"),
+    *("patience", "task_weighting", "checkpoint_steps"),
+)
+NO_WEIGHTS = "every encoder is frozen or random"
+
+REFUSED = (
+    Effect("inputs.*.augment", lambda t, n: _frozen(t, n) and _is_augmented(t, n), "its encoder is frozen"),
+    Effect("inputs.*.learning_rate_scale", lambda t, n: _frozen(t, n), "its encoder is frozen"),
+    Effect("fusion.modality_dropout", lambda t, _: len(t.inputs) == 1, "a record never loses its only input"),
+    Effect("fusion.unimodal_weight", lambda t, _: not _has_linear_head(t), "no task has a head to have some beside"),
+    Effect("tasks.*.weight", lambda t, n: t.tasks[n].head in COMPUTED_HEADS, "its head is computed at once"),
+    Effect("transfer.average", lambda t, _: _all_computed(t), "all heads are computed at once"),
+    Effect("transfer.unfreeze_from", lambda t, _: not _pretrained(t), NO_WEIGHTS),
+    Effect("transfer.layer_decay", lambda t, _: not _pretrained(t), NO_WEIGHTS),
+    Effect("transfer.lora", lambda t, _: not _pretrained(t), NO_WEIGHTS),
+    Effect("transfer.encoder_scale", lambda t, _: _all_scaled(t), "every encoder is frozen, is random or has its own"),
+)
+WARNED = (
+    Effect("inputs.*.augment", lambda t, n: _keeps_encoders(t) and _is_augmented(t, n), "no encoder is trained"),
+    Effect("inputs.*.learning_rate_scale", lambda t, _: _keeps_encoders(t), "no encoder is trained"),
+    Effect("inputs.*.new_layers", lambda t, _: t.transfer.strategy == "none", "nothing is trained"),
+    Effect("tasks.*.weight", lambda t, _: t.transfer.strategy == "none", "nothing is trained"),
+    Effect("tasks.*.imbalance", lambda t, _: t.transfer.strategy == "none", "nothing is trained"),
+    Effect("tasks.*.label_smoothing", lambda t, _: t.transfer.strategy == "none", "nothing is trained"),
+    Effect("tasks.*.zero_shot.pull", lambda t, _: t.transfer.strategy == "none", "nothing is trained"),
+    *(Effect(f"train.{key}", lambda t, _: _trains_nothing(t), "nothing is trained") for key in LOOP),
+)
+"""By the strategy, or the heads: an error would be in the way of comparing them on one config."""
+
+
+def idle(task: "Task", effects: Iterable[Effect] = REFUSED) -> Iterator[str]:
+    """The changed settings of a job that have no effect, each with the reason."""
+    for place, is_idle, reason in effects:
+        for name, key, section in _sections(task, place):
+            if key in changed(section) and is_idle(task, name):
+                yield f"{place.replace('*', str(name))} has no effect: {reason}; leave it out"
+    if effects is REFUSED:
+        yield from _idle_targets(task)
+
+
+def _idle_targets(task: "Task") -> Iterator[str]:
+    for name in task.transfer.lora.targets:
+        entry = task.inputs[name]
+        if entry.share is not None:
+            yield f"transfer.lora.targets.{name} has no effect: name {entry.share!r}, whose encoder it shares"
+        elif entry.frozen:
+            yield f"transfer.lora.targets.{name} has no effect: its encoder is frozen; leave it out"
+
+
+def idle_warnings(task: "Task") -> list[str]:
+    """What a training says of its settings, once its strategy is known.
+
+    Args:
+        task: with a strategy that is not auto.
+    """
+    lines = [f"transfer.{line}" for line in unread(task.transfer)] + list(idle(task, WARNED))
+    epochs, probe = task.train.epochs, task.transfer.probe_epochs
+    if probe is not None and probe >= epochs:
+        lines.append(f"transfer.probe_epochs is {probe} of {epochs} epochs: the first phase takes {epochs - 1}")
+    return lines
+
+
+def _sections(task: "Task", place: str) -> Iterator[tuple[str | None, str, BaseModel]]:
+    """Name, key and section of each setting that a place stands for."""
+    first, *middle, key = place.split(".")
+    if not middle:
+        yield None, key, getattr(task, first)
+        return
+    for name, section in getattr(task, first).items():
+        for part in middle[1:]:
+            section = getattr(section, part)
+        yield name, key, section
