@@ -41,7 +41,7 @@ def image_task(weights: str | None, seed: int, *, epochs: int, frozen: bool, bat
         encoder="compact/image",
         weights=weights,
         frozen=frozen,
-        augment=mm.Augment(crop=0.5),
+        augment=mm.Augment() if frozen else mm.Augment(crop=0.5),  # a frozen encoder reads each photo once
         learning_rate_scale=None if frozen else 1.0,
     )
     return mm.Task(
