@@ -15,6 +15,8 @@ def announce(job: Job, say: Say) -> None:
     beside = {"source": tables.source, "unlabelled": tables.unlabelled}
     counts = "".join(f", {len(table)} {name}" for name, table in beside.items() if table is not None)
     say(f"records: {len(tables.train)} train, {len(tables.valid)} valid{held_out}, {test} test{counts}")
+    decoders = f"{job.workers} processes beside training" if job.workers else "in the training process"
+    say(f"decoding: {decoders} (data.workers: {job.task.data.workers})")
     for name, encoder in job.encoders.items():
         owner = job.model.encoder_of[name]
         shared = f", shared with {owner}" if owner != name else ""

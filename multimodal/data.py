@@ -1,8 +1,8 @@
 """From records to batches: augment, preprocess, stack; decoded in worker processes."""
 
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from encoders.preprocessing import Arrays, UnreadableValueError
 from multimodal.domains.settings import TARGET
 from multimodal.order import BLANK, StepSampler
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
 from multimodal.targets import Cell, TargetReader
+from multimodal.workers import in_brief, read_ahead
 
+Key = tuple[int, int]
+"""(epoch, row)."""
 Augmentation = Callable[..., Any]
 """raw, epoch=..., row=... -> raw."""
 
@@ -77,6 +80,10 @@ class SampleDataset(Dataset[Sample]):
     readers: dict[str, InputReader]
     targets: dict[str, TargetReader]
 
+    @abstractmethod
+    def place(self, key: Key) -> str:
+        """Where its record stands, for messages."""
+
 
 class RecordDataset(SampleDataset):
     """Records as samples, by the key (epoch, row): the epoch only steers the augmentation.
@@ -113,7 +120,7 @@ class RecordDataset(SampleDataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
+    def __getitem__(self, key: Key) -> Sample:
         epoch, row = key
         if row == BLANK:
             return self._blank(row)
@@ -126,6 +133,10 @@ class RecordDataset(SampleDataset):
             return Sample(row, inputs, targets, float(self.weights[row]), self.origin)
         except RecordError as error:
             return self._blank(row, error)
+
+    def place(self, key: Key) -> str:
+        """File and row, counted as people do."""
+        return "no record" if key[1] == BLANK else self.records.place(key[1], None)
 
     def read(self, name: str, epoch: int, row: int) -> tuple[Arrays, bool]:
         """Arrays of one input of a record, and whether the record has it.
@@ -175,19 +186,6 @@ def _stack_targets(reader: TargetReader, cells: Sequence[Cell | None]) -> Tensor
     return torch.from_numpy(np.stack([reader.placeholder if cell is None else cell for cell in cells]))
 
 
-@dataclass(frozen=True)
-class _CollateParts:
-    """Cuts a step's samples into parts, each a batch."""
-
-    readers: Mapping[str, InputReader]
-    targets: Mapping[str, TargetReader]
-    parts: int = 1
-
-    def __call__(self, samples: list[Sample]) -> list[Batch]:
-        cuts = np.array_split(np.arange(len(samples)), min(self.parts, len(samples)))
-        return [collate([samples[index] for index in cut], self.readers, self.targets) for cut in cuts]
-
-
 def num_workers(setting: int | str) -> int:
     """How many decoding processes a setting means: "auto" leaves one core to training, and makes at most 8.
 
@@ -200,38 +198,37 @@ def num_workers(setting: int | str) -> int:
 
 
 def training_batches(
-    dataset: SampleDataset, sampler: StepSampler, *, parts: int = 1, workers: int = 0, pin: bool = False
-) -> Iterator[list[Batch]]:
-    """One list of batches a step, decoded ahead of time in ``workers`` processes."""
-    return iter(
-        DataLoader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=_CollateParts(dataset.readers, dataset.targets, parts),
-            pin_memory=pin,
-            **worker_options(workers),
-        )
-    )
+    dataset: SampleDataset,
+    sampler: StepSampler,
+    *,
+    parts: int = 1,
+    workers: int = 0,
+    check: Callable[[], None] = lambda: None,
+) -> Generator[list[Batch]]:
+    """One list of batches a step, decoded ahead of time in ``workers`` processes.
+
+    Args:
+        check: is called while one is waited for; what it raises ends the reading.
+    """
+    read, place = partial(_read_parts, dataset, parts), partial(_places, dataset)
+    return read_ahead(read, sampler, workers=workers, place=place, check=check)
 
 
 def evaluation_batches(dataset: RecordDataset, *, batch_size: int, workers: int = 0) -> Iterator[Batch]:
     """All records once, in order."""
     keys = [(0, row) for row in range(len(dataset))]
     batches = [keys[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-    collate_fn = _CollateParts(dataset.readers, dataset.targets)
-    for parts in DataLoader(dataset, batch_sampler=batches, collate_fn=collate_fn, **worker_options(workers)):
+    read, place = partial(_read_parts, dataset, 1), partial(_places, dataset)
+    for parts in read_ahead(read, batches, workers=workers, place=place):
         yield from parts
 
 
-def worker_options(workers: int) -> dict[str, Any]:
-    """Arguments of a DataLoader with as many decoding processes."""
-    options: dict[str, Any] = {"num_workers": workers, "generator": torch.Generator()}  # leaves torch's own RNG alone
-    if workers:
-        options |= {"prefetch_factor": 4, "worker_init_fn": _start_worker}
-    return options
+def _read_parts(dataset: SampleDataset, parts: int, keys: list[Key]) -> list[Batch]:
+    """Reads the records of a step and cuts them into parts, each a batch."""
+    samples = [dataset[key] for key in keys]
+    cuts = np.array_split(np.arange(len(samples)), min(parts, len(samples)))
+    return [collate([samples[index] for index in cut], dataset.readers, dataset.targets) for cut in cuts]
 
 
-def _start_worker(worker: int) -> None:
-    torch.set_num_threads(1)
-    for number in (signal.SIGTERM, signal.SIGINT):  # the training process decides when to stop
-        signal.signal(number, signal.SIG_IGN)
+def _places(dataset: SampleDataset, keys: list[Key]) -> str:
+    return in_brief([dataset.place(key) for key in keys])

@@ -11,19 +11,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from encoders.base import Encoder
 from encoders.preprocessing import Arrays, TensorSpec, UnreadableValueError, stack_arrays
 from fusion.pooling import masked_mean
-from multimodal.data import worker_options
 from multimodal.engines.choice import EngineChooser
 from multimodal.files import sha256_of
 from multimodal.frozen.token_store import TokenStore
 from multimodal.frozen.views import Views
-from multimodal.media import Outside, media_path
+from multimodal.media import Outside, media_path, quote
 from multimodal.progress import Say, format_seconds
 from multimodal.records import InputReader, Records, is_missing
+from multimodal.workers import in_brief, read_ahead
 
 FORMAT = 1
 """Of what is kept; another number finds nothing of the versions before."""
@@ -240,6 +240,15 @@ class _Values(Dataset[tuple[str, Arrays] | None]):
         except UnreadableValueError:
             return None
 
+    def read(self, indices: Sequence[int]) -> list[tuple[str, Arrays] | None]:
+        """Several of them."""
+        return [self[index] for index in indices]
+
+    def place(self, indices: Sequence[int]) -> str:
+        """What their cells say, for messages."""
+        cells = [self.places[index].row.get(self.reader.column) for index in indices]
+        return in_brief([f"{self.reader.column} {quote(cell)}" for cell in cells])
+
 
 def _chunks(values: _Values, workers: int) -> Iterator[list[tuple[str, Arrays]]]:
     if len(values) <= CHUNK:  # few are read before a process starts
@@ -248,9 +257,9 @@ def _chunks(values: _Values, workers: int) -> Iterator[list[tuple[str, Arrays]]]
         if few:
             yield few
         return
-    loader = DataLoader(values, batch_size=BATCH_SIZE, collate_fn=list, **worker_options(workers))
+    batches = [range(start, min(start + BATCH_SIZE, len(values))) for start in range(0, len(values), BATCH_SIZE)]
     chunk: list[tuple[str, Arrays]] = []
-    for batch in loader:
+    for batch in read_ahead(values.read, batches, workers=workers, place=values.place):
         chunk += [sample for sample in batch if sample is not None]
         if len(chunk) >= CHUNK:
             yield chunk

@@ -6,13 +6,11 @@ import json
 import logging
 import math
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -37,6 +35,7 @@ from multimodal.optimization import build_optimizer, freeze_all_but, learning_ra
 from multimodal.order import StepOrder, StepSampler
 from multimodal.progress import Progress, Say
 from multimodal.step import Step
+from multimodal.stopping import EVALUATION_SECONDS, STEP_SECONDS, Stopped, StopSignals
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer.plan import Phase, check_plan, parameter_names
 
@@ -93,7 +92,7 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
         self.fixed: frozenset[str] = frozenset()
         """Names of tensors that no phase changes, and that checkpoints leave out."""
-        self._terminated = False
+        self._stop = StopSignals(at_once=self.processes.world == 1, say=say)
 
     def fit(self, phases: Sequence[Phase], *, resume: bool = False) -> TrainerState:
         """Trains; with ``resume`` goes on from the newest whole checkpoint, if there is one.
@@ -103,7 +102,8 @@ class Trainer:
         Raises:
             TrainingError: if the loss was not finite three times in a row.
             RecordError: if a record cannot be read and ``on_error`` is "raise".
-            SystemExit: with code 143 after SIGTERM, a checkpoint being written.
+            SystemExit: with code 143 after SIGTERM, a checkpoint being written. A step that does not end then ends the
+                process without one.
         """
         if not phases:
             self._evaluate_only()
@@ -113,7 +113,7 @@ class Trainer:
         checkpoint = load_newest_checkpoint(self.checkpoints) if resume else None
         if checkpoint is not None:
             self._restore(checkpoint)
-        with self._on_sigterm():
+        with self._stop.heard():
             while self.state.phase < len(phases):
                 self._run_phase(phases[self.state.phase], checkpoint)
                 checkpoint = None
@@ -144,21 +144,34 @@ class Trainer:
         self.model.train()
         if self.state.step == self.state.phase_start:
             self.onlooker.begin_phase(self.model, self.state.phase)
+        try:
+            self._run_steps(phase, step, progress, total)
+        except Stopped:
+            self._leave(optimizer)
+        self._end_phase()
+
+    def _run_steps(self, phase: Phase, step: Step, progress: Progress, total: int) -> None:
+        """The steps of a phase that are left.
+
+        Raises:
+            Stopped: on SIGTERM, between two steps.
+        """
+        spec, steps_per_epoch = phase.optimizer or self.options.optimizer, self.order.steps_per_epoch
         for parts in self._batches(total):
             done = self.state.step - self.state.phase_start
             factor = learning_rate_factor(done, total, spec.warmup)
             # the last step of the epoch, so that no checkpoint has to hold the cosines
-            measure = self.options.gradient_cosine and (self.state.step + 1) % self.order.steps_per_epoch == 0
-            loss = step(parts, spec.learning_rate * factor, self._seed(), done / total, measure=measure)
+            measure = self.options.gradient_cosine and (self.state.step + 1) % steps_per_epoch == 0
+            with self._stop.bounded(STEP_SECONDS):
+                loss = step(parts, spec.learning_rate * factor, self._seed(), done / total, measure=measure)
             self._record(loss, parts)
             self.onlooker.after_step(self.model)
             self._note_part_size(step.part_size)
-            epoch_ends = self.state.step % self.order.steps_per_epoch == 0
+            epoch_ends = self.state.step % steps_per_epoch == 0
             progress.advance(self.order.batch_size, f"{phase.name}: step {progress.done} of {total}")
             if epoch_ends and self._end_epoch(phase, spec.learning_rate * factor, progress, step.report()):
                 break
-            self._checkpoint_if_due(optimizer, epoch_ends)
-        self._end_phase()
+            self._checkpoint_if_due(step.optimizer, epoch_ends)
 
     def _warn_of_batch_norms(self, phase: Phase) -> None:
         names = training_batch_norms(self.model)
@@ -171,9 +184,15 @@ class Trainer:
     def _batches(self, total: int) -> Iterator[list[Batch]]:
         world = {"rank": self.processes.rank, "world": self.processes.world}
         sampler = StepSampler(self.order, self.state.step, self.state.phase_start + total, **world)
-        pin = self.device.type == "cuda"
         parts, workers = self.options.accumulate, self.options.workers
-        return training_batches(self.data, sampler, parts=parts, workers=workers, pin=pin)
+        batches = training_batches(self.data, sampler, parts=parts, workers=workers, check=self._stop.check)
+        with closing(batches):
+            while True:
+                with self._stop.bounded(STEP_SECONDS):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                yield batch
 
     def _seed(self) -> int:
         return (self.options.seed * 1_000_003 + self.state.step) * 4_099  # distinct primes; ``Step`` adds the rank
@@ -252,9 +271,11 @@ class Trainer:
         if self.evaluate is None:
             return {}, None
         self.model.eval()
-        metrics, score = self.evaluate() if self.processes.is_main else ({}, 0.0)
-        self.model.train()
-        return metrics, float(self.processes.sum(torch.tensor(score, dtype=torch.float64, device=self.device)))
+        with self._stop.bounded(EVALUATION_SECONDS):
+            metrics, score = self.evaluate() if self.processes.is_main else ({}, 0.0)
+            self.model.train()
+            total = self.processes.sum(torch.tensor(score, dtype=torch.float64, device=self.device))
+        return metrics, float(total)
 
     def _end_phase(self) -> None:
         """Goes back to the best weights; the next phase starts from them."""
@@ -275,12 +296,15 @@ class Trainer:
 
     def _checkpoint_if_due(self, optimizer: torch.optim.Optimizer, epoch_ends: bool) -> None:
         every = self.options.checkpoint_steps
-        terminated = self.processes.any(self._terminated, self.device)
-        if epoch_ends or terminated or (every is not None and self.state.step % every == 0):
+        if self.processes.any(self._stop.asked, self.device):
+            raise Stopped
+        if epoch_ends or (every is not None and self.state.step % every == 0):
             self._save_checkpoint(pack_optimizer(optimizer, parameter_names(self.model)))
-        if terminated:
-            self.say(f"stopped by SIGTERM after step {self.state.step}; go on with --resume")
-            raise SystemExit(128 + signal.SIGTERM)
+
+    def _leave(self, optimizer: torch.optim.Optimizer) -> NoReturn:
+        self._save_checkpoint(pack_optimizer(optimizer, parameter_names(self.model)))
+        self.say(f"stopped by SIGTERM after step {self.state.step}; go on with --resume")
+        raise SystemExit(128 + signal.SIGTERM)
 
     def _save_checkpoint(self, optimizer: dict[str, torch.Tensor]) -> None:
         for skipped in self.processes.gather(json.dumps(self.state.skipped_rows), self.device):
@@ -310,22 +334,6 @@ class Trainer:
     def _load(self, tensors: dict[str, torch.Tensor]) -> None:
         kept = {name: tensor for name, tensor in self.model.state_dict().items() if name in self.fixed}
         self.model.load_state_dict(kept | tensors)
-
-    @contextmanager
-    def _on_sigterm(self) -> Iterator[None]:
-        """Inside the block SIGTERM only raises a flag that the loop sees after its step."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def terminate(number: int, frame: FrameType | None) -> None:
-            self._terminated = True
-
-        before = signal.signal(signal.SIGTERM, terminate)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 def fixed_tensors(model: MultimodalModel, phases: Sequence[Phase]) -> frozenset[str]:

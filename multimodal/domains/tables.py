@@ -33,13 +33,23 @@ class JoinedDataset(SampleDataset):
         epoch, row = key
         if row < 0:
             return self.parts[0][key]
-        place = int(np.searchsorted(self.starts, row, side="right")) - 1
-        start = self.starts[place]
-        sample = self.parts[place][epoch, row - start]
+        part, own = self._part_of(row)
+        sample = part[epoch, own]
         error = sample.error
         if error is not None:
             error = type(error)(row, error.input, error.reason)
         return replace(sample, row=row, error=error)
+
+    def place(self, key: tuple[int, int]) -> str:
+        """Its own table's file and row."""
+        epoch, row = key
+        part, own = self._part_of(max(0, row))
+        return part.place((epoch, own if row >= 0 else row))
+
+    def _part_of(self, row: int) -> tuple[RecordDataset, int]:
+        """The table of a row, and the row in it."""
+        place = int(np.searchsorted(self.starts, row, side="right")) - 1
+        return self.parts[place], row - self.starts[place]
 
 
 @dataclass(frozen=True)

@@ -1,3 +1,4 @@
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import torch
 from tiny import COLORS, make_dataset, make_model, make_rows
 
 from multimodal.data import Batch, RecordDataset, collate, evaluation_batches, num_workers, training_batches
+from multimodal.domains.tables import JoinedDataset
 from multimodal.order import BLANK, Order, StepSampler
+from multimodal.workers import WorkerError
 
 # --- one record --------------------------------------------------------------------------------------------------
 
@@ -183,6 +186,30 @@ def test_workers_change_nothing_in_the_batches(tmp_path):
     assert sum(len(part.errors) for step in beside for part in step) == 2
     evaluated = [list(evaluation_batches(data, batch_size=5, workers=workers)) for workers in (0, 2)]
     assert all(equal(a, b) for a, b in zip(*evaluated, strict=True))
+
+
+def crash_at_7(raw: Any, *, epoch: int, row: int) -> str:
+    if row == 7:
+        os._exit(9)
+    return raw
+
+
+def test_a_process_that_dies_is_told_with_the_records_that_it_read(rows, tmp_path):
+    plain = dataset(rows, tmp_path)
+    data = RecordDataset(plain.records, plain.readers, plain.targets, {"text": crash_at_7})
+    with pytest.raises(WorkerError, match="exit code 9 while it read records, row 6; records, row 7; and 3 more;"):
+        list(evaluation_batches(data, batch_size=5, workers=2))
+
+
+def test_a_record_of_joined_tables_is_named_by_its_own(rows, tmp_path):
+    first = dataset(rows, tmp_path)
+    data = JoinedDataset([first, RecordDataset(first.records.subset([4, 9]), first.readers, first.targets)])
+    assert [data.place((0, row)) for row in (3, 12, 13, BLANK)] == [
+        "records, row 4",
+        "records, row 5",
+        "records, row 10",
+        "no record",
+    ]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
