@@ -14,6 +14,7 @@ from encoders.preprocessing import Arrays, TensorSpec
 from export.graph import rename_values, strip, value_names
 from export.samples import synthetic_samples
 from multimodal.decoding import EMBEDDING
+from multimodal.files import require_temporary_folder
 from multimodal.model import MultimodalModel
 from multimodal.modes import evaluating
 
@@ -79,6 +80,7 @@ def to_onnx(model: MultimodalModel, *, opset: int = 20, embedding: bool = False)
             "without embedding=True"
         )
     _check_size(model)
+    require_temporary_folder()
     outputs = [*model.heads, *([EMBEDDING] if embedding else [])]
     slots = graph_inputs(model)
     program = _trace(_FlatModel(model, embedding=embedding), slots, [_SAFE + name for name in outputs], opset)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ __all__ = [
     "naming",
     "refuse_overwriting",
     "replacing",
+    "require_temporary_folder",
     "sha256_of",
     "write_atomically",
     "write_json",
@@ -79,6 +81,18 @@ def write_json(path: Path, content: Any) -> None:
     """JSON, written atomically; half a surrogate pair, which UTF-8 lacks, as JSON's own escape."""
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     write_atomically(path, text.encode("utf-8", "backslashreplace"))
+
+
+def require_temporary_folder() -> None:
+    """Checks that there is a folder for temporary files, without which torch neither trains nor exports.
+
+    Raises:
+        OSError: if there is none; names those that were tried.
+    """
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise OSError(f"{error.strerror}; set TMPDIR to a folder that can be written") from error
 
 
 def sha256_of(path: Path) -> str:

@@ -14,7 +14,7 @@ from multimodal.device import choose_device
 from multimodal.distributed import Processes, processes
 from multimodal.domains.settings import TABLES
 from multimodal.domains.source_weights import weigh_source
-from multimodal.files import write_json
+from multimodal.files import require_temporary_folder, write_json
 from multimodal.first_look import look_first
 from multimodal.frozen.fitted_maps import fit_source_maps
 from multimodal.job import Job
@@ -122,6 +122,7 @@ def fit_tables(
     Args:
         rankings: what chose the encoders, kept beside the config.
     """
+    require_temporary_folder()
     job = Job.build(task, tables, base)
     device = choose_device(job.task.train.device, group)
     options = job.trainer_options(device)

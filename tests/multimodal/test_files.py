@@ -2,6 +2,7 @@ import ast
 import errno
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from multimodal.files import (
     naming,
     refuse_overwriting,
     replacing,
+    require_temporary_folder,
     sha256_of,
     write_atomically,
     write_json,
@@ -299,3 +301,13 @@ def test_files_are_written_in_one_place(package):
     found = {path: list(writes(path)) for path in (ROOT / package).rglob("*.py")}
     names = {str(path.relative_to(ROOT)) for path, lines in found.items() if lines}
     assert names == {name for name in WRITTEN_OTHERWISE if name.startswith(f"{package}/")}
+
+
+@pytest.mark.parametrize(
+    "tried", [["/dev/null/x"], ["/nowhere/at/all"], ["/proc"], ["/dev/null", "/proc/1"], ["/x" * 3000]]
+)
+def test_without_a_folder_for_temporary_files_the_variable_is_named(monkeypatch, tried):
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: tried)
+    with pytest.raises(OSError, match=r"No usable temporary directory found in .*; set TMPDIR to a folder that can be"):
+        require_temporary_folder()
