@@ -12,7 +12,7 @@ import onnxruntime as ort
 from encoders.preprocessing import Arrays, Preprocessor
 from export.acceleration import Acceleration, Buckets, accelerated_run, run_bound, session_options
 from export.batching import LOOK_AHEAD, Answer, OnError, answer_batches
-from export.bundle import Bundle, BundleInput
+from export.bundle import Bundle, BundleError, BundleInput, FileEntry
 from export.bundle_folder import read_bundle
 from export.loading import load_decoding, load_input, open_model
 from export.session import release_memory, run_session, session_device
@@ -26,6 +26,8 @@ __all__ = ["Answer", "Predictor"]
 
 class Predictor:
     """A bundle, loaded. ``Predictor.load`` makes one; it may be used from several threads.
+
+    A copy of one that was loaded, and one that another process gets pickled, loads its folder again.
 
     Args:
         bundle: as read, its files checked.
@@ -59,6 +61,7 @@ class Predictor:
         }
         plainly = run_bound if self.device == "cuda" else run_session
         self._run = partial(plainly, session) if run is None else run
+        self._load_again: Callable[[], Predictor] | None = None
 
     @classmethod
     def load(
@@ -98,9 +101,27 @@ class Predictor:
         release_memory()
         run = accelerated_run(acceleration, session, buckets, device)
         predictor = cls(bundle, session, preprocessors, precision=chosen, run=run)
+        predictor._load_again = partial(
+            cls.load,
+            Path(folder).absolute(),
+            device=device,
+            precision=precision,
+            strict=strict,
+            threads=threads,
+            allow_plugins=tuple(allow_plugins),
+            acceleration=acceleration,
+        )
         if predictor.device == "cuda":
             predictor.warm_up(1)
         return predictor
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._load_again is None:
+            raise TypeError(
+                "this Predictor was made around a session, which belongs to its process; make it with Predictor.load, "
+                "or load it in every process"
+            )
+        return _loaded_again, (self._load_again, self.bundle.files)
 
     @property
     def inputs(self) -> dict[str, BundleInput]:
@@ -235,6 +256,16 @@ class Predictor:
         if not all_finite(outputs):
             raise FloatingPointError("no finite answer; its values are beyond what the model can take")
         return self.answers(samples, outputs)
+
+
+def _loaded_again(load: Callable[[], Predictor], files: Mapping[str, FileEntry]) -> Predictor:
+    predictor = load()
+    if predictor.bundle.files != files:
+        raise BundleError(
+            f"{predictor.bundle.folder} holds another bundle than where this Predictor comes from; put that one there, "
+            "or load the folder with Predictor.load"
+        )
+    return predictor
 
 
 def all_finite(outputs: Mapping[str, np.ndarray]) -> bool:

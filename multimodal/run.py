@@ -110,6 +110,9 @@ class Run:
                 "train again, or install the version that wrote it"
             )
 
+    def __getstate__(self) -> dict[str, Any]:  # another process may have another working directory
+        return {**self.__dict__, "folder": self.folder.absolute()}
+
     @cached_property
     def model(self) -> MultimodalModel:
         """The trained model, in eval mode, on the CPU."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,6 +105,10 @@ class Gallery:
             check_source(folder, contents.source, source)
         assert contents is not None  # without a predictor it was read
         return cls(folder, contents, predictor, index=index)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # without the index, which is made again where it is searched
+        again = partial(type(self), index=self._index_name)
+        return again, (self.folder.absolute(), self.contents, self.predictor)
 
     @property
     def products(self) -> dict[str, int]:

@@ -1,6 +1,8 @@
 """The whole job on a small table: train, resume, evaluate, export, predict."""
 
+import copy
 import json
+import pickle
 import re
 import subprocess
 import sys
@@ -329,6 +331,20 @@ def test_records_for_the_export_that_cannot_be_read_are_refused(run, tmp_path):
 
 
 # --- the command line --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loaded", [(), ("model",), ("model", "readers", "targets")])
+def test_a_run_is_copied_with_what_it_has_loaded_and_found_from_elsewhere(run, media, tmp_path, monkeypatch, loaded):
+    monkeypatch.chdir(run.folder.parent)
+    own = Run(run.folder.name)
+    for name in loaded:
+        getattr(own, name)
+    content, copied = pickle.dumps(own), copy.deepcopy(own)
+    monkeypatch.chdir(tmp_path)
+    for found in (pickle.loads(content), copied):
+        assert found.metrics == run.metrics
+        for name, value in run.model.state_dict().items():
+            assert torch.equal(found.model.state_dict()[name], value)
 
 
 @pytest.fixture(scope="module")
