@@ -1,6 +1,5 @@
 """From a trained run to a bundle: graph, parity gate, golden records, model card. Nothing is written half."""
 
-import copy
 import hashlib
 import importlib.metadata
 import platform
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from encoders.preprocessing import save_preprocessor
 from export.bundle import MODEL_FILES, PARITY_FILE, Bundle, BundleInput
@@ -87,7 +85,7 @@ def export_bundle(
 
         run = Run(run)
     decodings = _answering(run)
-    model = _on_cpu(run.model.with_tasks(decodings))
+    model = run.model.with_tasks(decodings)
     table = run.validation_records() if records is None else _table(run, records)
     ranges = None if calibration is None else _table(run, calibration)
     with new_bundle(Path(folder)) as staging:
@@ -239,9 +237,3 @@ def _inputs(run: TrainedRun) -> dict[str, BundleInput]:
         name: BundleInput(reader.column, reader.preprocessor.modality, tuple(reader.preprocessor.tensors))
         for name, reader in run.readers.items()
     }
-
-
-def _on_cpu(model: MultimodalModel) -> MultimodalModel:
-    if all(parameter.device.type == "cpu" for parameter in model.parameters()):
-        return model
-    return copy.deepcopy(model).to(torch.device("cpu"))

@@ -20,7 +20,7 @@ class TrainedRun(Protocol):
 
     @property
     def model(self) -> MultimodalModel:
-        """Trained."""
+        """Trained, on the CPU."""
         ...
 
     @property

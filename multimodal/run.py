@@ -1,12 +1,11 @@
 """The folder of a training run: what it holds, and the trained model in it."""
 
+import copy
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from encoders import create_encoder
 from encoders.base import Encoder
@@ -18,6 +17,8 @@ from multimodal.checkpoint import load_tensors
 from multimodal.config import Task, load_task
 from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding, decoding_from_config
+from multimodal.device import choose_device
+from multimodal.distributed import Processes
 from multimodal.evaluation import evaluate
 from multimodal.explain.black_box import BlackBox
 from multimodal.files import refuse_overwriting, sha256_of, write_json
@@ -196,7 +197,9 @@ class Run:
         return metrics
 
     def _on_device(self) -> MultimodalModel:
-        return self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        """The model where it answers fastest; a copy of it where that is not the CPU."""
+        device = choose_device("auto", Processes())
+        return self.model if device.type == "cpu" else copy.deepcopy(self.model).to(device)
 
     def with_vocabulary(self, words: Iterable[str]) -> "Run":
         """The run with these words alone in its word vectors, for a smaller bundle; the others become unknown.

@@ -18,8 +18,10 @@ from text_checkpoints import write_two_towers
 from tiny import make_rows
 
 import multimodal as mm
+from multimodal.checkpoint import load_tensors
 from multimodal.cli import describe
 from multimodal.config import ConfigError
+from multimodal.records import read_records
 from multimodal.run import Run, RunError
 from multimodal.tables import open_task
 from multimodal.training import fit
@@ -99,6 +101,33 @@ def test_evaluating_a_loaded_run_repeats_its_metrics(run, media):
     again = Run(run.folder).evaluate(media / "test.csv")
     for part in ("tasks", "modalities"):
         assert again[part] == run.metrics[part]
+
+
+def explain_one(run: Run, media: Path) -> None:
+    box = run.black_box()
+    box.outputs([box.read(read_records(media / "test.csv"), 0)])
+
+
+@pytest.mark.parametrize("use", [lambda run, media: run.evaluate(media / "test.csv"), explain_one])
+def test_answering_on_another_device_leaves_the_model_on_the_cpu(run, media, monkeypatch, use):
+    monkeypatch.setattr("multimodal.run.choose_device", lambda setting, group: torch.device("meta"))
+    again = Run(run.folder)
+    with pytest.raises(NotImplementedError, match="meta tensor; no data"):  # so it did compute there
+        use(again, media)
+    assert {tensor.device.type for tensor in again.model.state_dict().values()} == {"cpu"}
+    weights = load_tensors(run.folder / "model.safetensors")[0]
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in again.model.state_dict().items())
+
+
+@pytest.mark.gpu
+def test_a_run_that_has_answered_on_cuda_is_still_on_the_cpu_and_exported(run, media, tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    again = Run(run.folder)
+    again.evaluate(media / "test.csv")
+    explain_one(again, media)
+    assert {tensor.device.type for tensor in again.model.state_dict().values()} == {"cpu"}
+    again.export(tmp_path / "bundle")
 
 
 def test_evaluating_a_table_without_records_is_refused(run):
