@@ -154,31 +154,42 @@ class MultimodalModel(nn.Module):
         views = dict.fromkeys([everything, *self.reads.values()])  # each once, in an order that never varies
         fused = {inputs: self._fuse(tokens, masks, inputs) for inputs in views}
         side_by_side = torch.cat(list(pooled.values()), dim=1)
-        outputs = {
-            name: head(side_by_side if head.sees_mean_tokens else fused[self.reads[name]])
-            for name, head in ((name, self.head(name)) for name in self.heads)
-        }
+        outputs = {name: self._output(name, fused[self.reads[name]], side_by_side) for name in self.heads}
         if not self.training:
-            return ModelOutput(outputs, fused[everything], pooled, {})
-        return ModelOutput(outputs, fused[everything], pooled, self._answers(pooled, fused), said, masks)
+            return ModelOutput(outputs, fused[everything].vector, pooled, {})
+        return ModelOutput(outputs, fused[everything].vector, pooled, self._answers(pooled, fused), said, masks)
+
+    def _output(self, task: str, fused: "_Fused", side_by_side: Float[Tensor, "b _d"]) -> Float[Tensor, "b _c"]:
+        head = self.head(task)
+        if isinstance(head, LateHead):
+            return head(fused.vector, fused.present)
+        return head(side_by_side if head.sees_mean_tokens else fused.vector)
 
     def _after_layers(self, name: str, tokens: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
         owner = self.encoder_of[name]
         tokens = self.maps[owner](tokens) if owner in self.maps else tokens
         return self.layers[owner](tokens) if owner in self.layers else tokens
 
-    def _answers(self, pooled: dict[str, Tensor], fused: dict[frozenset[str], Tensor]) -> dict[str, dict[str, Tensor]]:
-        late = {name: head.answers(fused[self.reads[name]]) for name, head in self.late_heads.items()}
+    def _answers(
+        self, pooled: dict[str, Tensor], fused: dict[frozenset[str], "_Fused"]
+    ) -> dict[str, dict[str, Tensor]]:
+        late = {name: head.answers(fused[self.reads[name]].vector) for name, head in self.late_heads.items()}
         return self.unimodal(pooled) | late
 
-    def _fuse(
-        self, tokens: dict[str, Tensor], masks: dict[str, Tensor], inputs: frozenset[str]
-    ) -> Float[Tensor, "b f"]:
-        """The fused vector of some of the inputs, the others hidden."""
+    def _fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor], inputs: frozenset[str]) -> "_Fused":
+        """Some of the inputs fused, the others hidden."""
         masks = {name: mask if name in inputs else torch.zeros_like(mask) for name, mask in masks.items()}
         if self.training and any(self.modality_dropout.values()):
             masks = drop_modalities(masks, self.modality_dropout)
-        return self.fusion(tokens, masks)
+        return _Fused(self.fusion(tokens, masks), {name: mask.any(dim=1) for name, mask in masks.items()})
+
+
+class _Fused(NamedTuple):
+    """What heads see of a batch."""
+
+    vector: Float[Tensor, "b f"]
+    present: dict[str, Bool[Tensor, " b"]]
+    """Input -> which records have it, and were not made to lose it."""
 
 
 def _encode_present(

@@ -48,11 +48,19 @@ class LateHead(Head):
         assert isinstance(head, Head)
         return head
 
-    def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
-        """What all inputs of a record say together; the prior where it has none."""
-        parts = parts_of(fused, self.in_dims)
-        present = torch.stack([(parts[name] != 0).any(dim=1) for name in self.names])  # LateFusion's zeros
-        return self.combine(torch.stack(list(self.answers(fused).values())), present * self.trusts[:, None])
+    def forward(
+        self, fused: Float[Tensor, "b f"], present: Mapping[str, Bool[Tensor, " b"]] | None = None
+    ) -> Float[Tensor, "b c"]:
+        """What all inputs of a record say together; the prior where it has none.
+
+        Args:
+            present: input name -> which records have it; None: all have all. The fused vector does not say: a
+                constant token and one of width 1 are normalised to zeros as well.
+        """
+        answers, weights = torch.stack(list(self.answers(fused).values())), self.trusts[:, None]
+        if present is not None:
+            weights = weights * torch.stack([present[name] for name in self.names])
+        return self.combine(answers, weights.expand(answers.shape[:2]))
 
     def answers(self, fused: Float[Tensor, "b f"]) -> dict[str, Float[Tensor, "b c"]]:
         """Input -> what it says alone, without its trust."""

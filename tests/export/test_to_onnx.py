@@ -9,6 +9,7 @@ import pytest
 import torch
 from exported import StubRun, TinySound, make_three_input_model
 from helpers import assert_close
+from tiny import TinyText
 from torch import Tensor
 
 from encoders.preprocessing import TensorSpec
@@ -18,6 +19,7 @@ from export.parity import flat_feed, invented_batch
 from export.session import open_session
 from fusion import create_fusion
 from multimodal.heads import RegressionHead
+from multimodal.input_heads.late import LateHead
 from multimodal.model import MultimodalModel
 from multimodal.run_torch import run_torch
 
@@ -105,6 +107,26 @@ def test_one_input_is_enough_and_two_may_share_an_encoder(tmp_path: Path) -> Non
         (batch,) = [case.batch for case in to_onnx_cases(preprocessors) if case.name == "mixed"]
         actual = open_session(tmp_path / name, device="cpu").run(["price"], flat_feed(batch))[0]
         assert_close(actual, run_torch(tried, batch)["price"], "onnx")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1, 6])
+def test_late_fusion_hears_inputs_whose_tokens_are_normalised_to_zeros(tmp_path: Path, width: int) -> None:
+    sound, text = TinySound(width), TinyText()
+    torch.nn.init.zeros_(text.project.weight)
+    torch.nn.init.ones_(text.project.bias)  # every token is the same number everywhere
+    dims = {"sound": width, "text": text.embed_dim}
+    head = LateHead({name: RegressionHead(dim) for name, dim in dims.items()}, dims)
+    model = MultimodalModel({"sound": sound, "text": text}, create_fusion("late", dims), {"price": head}).eval()
+    (tmp_path / "late.onnx").write_bytes(to_onnx.to_onnx(model))
+    session = open_session(tmp_path / "late.onnx", device="cpu")
+    cases = to_onnx_cases({name: model.encoder(name).preprocessor for name in dims})
+    for case in cases:
+        expected = run_torch(model, case.batch)["price"]
+        assert_close(session.run(["price"], flat_feed(case.batch))[0], expected, "onnx")
+        alone = case.batch["text"]["present"] & ~case.batch["sound"]["present"]
+        assert_close(expected[alone, 0], np.full(alone.sum(), head.head("text").linear.bias.item()))
+    assert any((case.batch["text"]["present"] & ~case.batch["sound"]["present"]).any() for case in cases)
 
 
 def to_onnx_cases(preprocessors: dict) -> list:

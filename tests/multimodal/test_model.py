@@ -220,6 +220,27 @@ def test_a_batch_without_an_input_leaves_its_encoder_as_it_was(fusion):
     assert model.encoder("image").norm.training  # as before the batch
 
 
+@pytest.mark.parametrize("widths", [(5, 1), (1, 1), (1, 4), (5, 4)])
+@pytest.mark.parametrize("constant", [False, True])
+def test_late_fusion_hears_an_input_whose_tokens_are_normalised_to_zeros(widths, constant):
+    """Bayes over the inputs that are there: what each head says alone moves the prior."""
+    torch.manual_seed(0)
+    encoders = {"image": Normed(widths[0]), "text": Tokens(widths[1])}
+    if constant:  # the same number at every place of a token
+        nn.init.constant_(encoders["text"].linear.weight, 0.5)
+        nn.init.constant_(encoders["text"].linear.bias, 0.25)
+    dims = dict(zip(encoders, widths, strict=True))
+    model = MultimodalModel(encoders, create_fusion("late", dims, None), late_heads(dims)).eval()
+    arrays = batch(model)
+    arrays["text"]["present"][2:4] = False
+    arrays["image"]["present"][4] = False
+    output = model(arrays)
+    head = model.late_heads["kind"]
+    alone = {name: values - head.one.prior for name, values in head.answers(output.fused).items()}
+    expected = head.one.prior + sum(alone[name] * arrays[name]["present"][:, None] for name in alone)
+    assert_close(output.outputs["kind"], expected)
+
+
 def test_a_record_alone_in_its_batch_has_no_batch_statistics():
     """BatchNorm refuses a single value a channel; the one record is normalised as in evaluation."""
     model = build().train()

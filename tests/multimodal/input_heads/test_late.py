@@ -29,6 +29,11 @@ def parts(records: int = 5) -> dict[str, Tensor]:
     return {name: torch.randn(records, width, generator=generator) for name, width in IN_DIMS.items()}
 
 
+def present(**absent: list[int]) -> dict[str, Tensor]:
+    """Of records of which some lack an input."""
+    return {name: torch.tensor([row not in absent.get(name, []) for row in range(3)]) for name in IN_DIMS}
+
+
 def side_by_side(values: dict[str, Tensor]) -> Tensor:
     return torch.cat([values[name] for name in IN_DIMS], dim=1)
 
@@ -59,12 +64,11 @@ def test_bayes_rule_holds_where_inputs_are_independent_given_the_answer() -> Non
 
 def test_an_input_that_is_missing_says_nothing_and_without_any_the_prior_answers() -> None:
     head = late_head(ClassificationHead, ("a", "b"), frequencies=[0.8, 0.2])
-    given = parts(2)
-    given["image"][1] = 0
-    outputs = head(side_by_side(given))
-    assert_close(outputs[1:], head.head("text")(given["text"][1:]))
-    given["text"][1] = 0
-    assert_close(torch.softmax(head(side_by_side(given))[1], dim=0), [0.8, 0.2])
+    given = parts(3)
+    outputs = head(side_by_side(given), present(image=[1]))
+    assert_close(outputs[1:2], head.head("text")(given["text"][1:2]))
+    outputs = head(side_by_side(given), present(image=[1], text=[1]))
+    assert_close(torch.softmax(outputs[1], dim=0), [0.8, 0.2])
 
 
 def test_inputs_that_the_task_does_not_use_change_nothing() -> None:
@@ -78,10 +82,19 @@ def test_numbers_are_averaged_by_trust_over_the_inputs_that_are_there() -> None:
     head = late_head(RegressionHead, mean=10.0, std=2.0)
     head.trusts.copy_(torch.tensor([1.0, 3.0]))
     given = parts(3)
-    given["text"][1] = 0
-    given["text"][2] = given["image"][2] = 0
     image, text = (head.head(name)(given[name]).detach() for name in head.names)
-    assert_close(head(side_by_side(given)), torch.stack([0.25 * image[0] + 0.75 * text[0], image[1], torch.zeros(1)]))
+    outputs = head(side_by_side(given), present(text=[1, 2], image=[2]))
+    assert_close(outputs, torch.stack([0.25 * image[0] + 0.75 * text[0], image[1], torch.zeros(1)]))
+
+
+@pytest.mark.parametrize("kind", [ClassificationHead, MultilabelHead, RegressionHead])
+def test_an_input_whose_vector_is_zero_is_there_all_the_same(kind: type[Head]) -> None:
+    head = late_head(kind) if kind is RegressionHead else late_head(kind, ("a", "b"))
+    given = parts(3)
+    given["image"][1] = 0
+    alone = [head.head(name)(given[name]) for name in head.names]
+    assert_close(head(side_by_side(given)), head.combine(torch.stack(alone), torch.ones(2, 3)))
+    assert_close(head(side_by_side(given)), head(side_by_side(given), present()))
 
 
 def test_labels_are_combined_one_by_one() -> None:
