@@ -26,6 +26,7 @@ from multimodal.files import write_atomically, write_json
 from multimodal.model import MultimodalModel
 from multimodal.records import Records, read_records, stack_inputs
 from multimodal.run_torch import run_torch
+from multimodal.torch_state import own_state
 
 MODEL_FILE = MODEL_FILES["fp32"]
 GOLDEN_RECORDS = 4
@@ -39,6 +40,7 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
+@own_state()
 def export_bundle(
     run: TrainedRun | str | Path,
     folder: str | Path,

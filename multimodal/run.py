@@ -26,6 +26,7 @@ from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, ManifestError, Records, read_records
 from multimodal.run_torch import run_torch
 from multimodal.targets import TargetReader
+from multimodal.torch_state import own_state
 
 if TYPE_CHECKING:
     from export import Bundle
@@ -115,6 +116,7 @@ class Run:
         return {**self.__dict__, "folder": self.folder.absolute()}
 
     @cached_property
+    @own_state()
     def model(self) -> MultimodalModel:
         """The trained model, in eval mode, on the CPU."""
         own: dict[str, Encoder] = {}
@@ -167,6 +169,7 @@ class Run:
         augmentations = build_augmentations(self.task, encoders, training=False)
         return RecordDataset(records, self.readers, self.targets, augmentations)
 
+    @own_state()
     def evaluate(self, data: Any, *, out: str | Path | None = None, root: str | Path | None = None) -> dict[str, Any]:
         """Metrics per task and per combination of inputs.
 

@@ -9,8 +9,10 @@ from encoders.preprocessing import Arrays
 from multimodal.decoding import EMBEDDING
 from multimodal.model import MultimodalModel
 from multimodal.modes import evaluating
+from multimodal.torch_state import own_state
 
 
+@own_state()
 def run_torch(model: MultimodalModel, batch: Mapping[str, Arrays], *, embedding: bool = False) -> dict[str, np.ndarray]:
     """Raw outputs of the model, in eval mode, by name.
 

@@ -34,9 +34,11 @@ from multimodal.run_folder import (
     writing,
 )
 from multimodal.tables import Tables, file_hashes, open_task, read_tables
+from multimodal.torch_state import own_state
 from multimodal.train_job import train_job
 
 
+@own_state()
 def fit(
     task: Task | str | Path,
     *,

@@ -33,6 +33,7 @@ from multimodal.run_folder import (
     remove_run,
 )
 from multimodal.tables import Tables, open_task, read_whole_tables
+from multimodal.torch_state import own_state
 from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import estimate
@@ -49,6 +50,7 @@ SHARES = (
 """Scores that lie in 0..1, and so do their intervals."""
 
 
+@own_state()
 def cross_validate(
     task: Task | str | Path,
     folds: int,

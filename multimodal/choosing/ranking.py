@@ -20,6 +20,7 @@ from multimodal.job_files import encoder_files, job_files
 from multimodal.progress import Say, log_line
 from multimodal.records import Records
 from multimodal.tables import Tables, open_task, read_tables
+from multimodal.torch_state import own_state
 from multimodal.transfer.folds import most_repeated_folds
 from multimodal.transfer.guard.held_out import L2
 from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choose_candidate, score_candidate
@@ -31,6 +32,7 @@ RANKING_FILE = "ranking.json"
 """Of a run whose encoders were chosen: input -> what ``rank`` gave."""
 
 
+@own_state()
 def rank(
     task: Task | str | Path,
     *,

@@ -15,11 +15,13 @@ from multimodal.job import Job
 from multimodal.job_files import job_files
 from multimodal.progress import Say, log_line
 from multimodal.tables import open_task, read_tables
+from multimodal.torch_state import own_state
 
 MOST_ROWS = 1000
 """Training records that a task is checked on: more would tell little and take long."""
 
 
+@own_state()
 def transfer_check(
     task: Task | str | Path,
     *,
