@@ -48,11 +48,17 @@ def make_trainer(folder: Path, model: MultimodalModel, *, workers: int = 0, step
     return Trainer(model, data, order, weights, folder, options=options, say=lambda line: None)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("step", [0, 2, 5, 8])
-def test_sigterm_while_a_batch_is_waited_for_saves_what_was_trained(tmp_path, workers, step):
-    whole, model = make_model(), make_model()
-    make_trainer(tmp_path / "whole", whole).fit(Finetune().plan(whole, 2))
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> MultimodalModel:
+    """Trained without a stop."""
+    model = make_model()
+    make_trainer(tmp_path_factory.mktemp("whole"), model).fit(Finetune().plan(model, 2))
+    return model
+
+
+@pytest.mark.parametrize(("workers", "step"), [(1, 0), (1, 2), (2, 5), (1, 8), (2, 8)])
+def test_sigterm_while_a_batch_is_waited_for_saves_what_was_trained(whole, tmp_path, workers, step):
+    model = make_model()
     with pytest.raises(SystemExit) as exit_info:
         make_trainer(tmp_path, model, workers=workers, step=step).fit(Finetune().plan(model, 2))
     assert exit_info.value.code == 143
