@@ -9,8 +9,8 @@ from torch import nn
 
 from encoders.base import Encoder
 from encoders.dependence import call_times
+from encoders.info import missing_extra
 from encoders.preprocessing.base import whole_number
-from encoders.registry import missing_extra
 
 _LINEAR = ("Linear", "NonDynamicallyQuantizableLinear", "Conv1D")
 """Classes that peft adapts as matrices; Conv1D is transformers' for GPT-2."""

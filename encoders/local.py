@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from encoders.registry import BUILT_IN, EncoderInfo
+from encoders.info import BUILT_IN, EncoderInfo
 
 FROM_URL = ("torchvision", "torchaudio")
 """Libraries whose weights ``encoders.weights.download`` keeps as one file each."""

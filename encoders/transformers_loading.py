@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from encoders.hub import CONFIG_FILE, licence_of, locate, model_folder, weight_files
-from encoders.registry import Weights
+from encoders.info import Weights
 from encoders.weights import read_state
 
 FAMILY = "transformers/"

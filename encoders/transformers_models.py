@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from encoders.base import Encoder
 from encoders.hub import locate
-from encoders.registry import Weights
+from encoders.info import Weights
 from encoders.transformers_loading import FAMILY, read_config
 
 Tower = Literal["text", "image", "audio"]

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from encoders.absent import absent_weights
 from encoders.base import Encoder, Provenance
+from encoders.info import BUILT_IN, EncoderInfo, Factory, Weights
 from encoders.local import kept_file
 from encoders.preprocessing import load_preprocessor
-from encoders.registry import BUILT_IN, EncoderInfo, Factory, Weights
 from encoders.source_run import SourceRun
 
 WRAPPERS = ("state_dict", "model")

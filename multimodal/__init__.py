@@ -109,7 +109,7 @@ def __getattr__(name: str) -> Any:
     try:
         value = getattr(importlib.import_module(_HOME_OF[name]), name)
     except ModuleNotFoundError as error:
-        from encoders.registry import missing_extra
+        from encoders.info import missing_extra
 
         raise missing_extra(error, "train") from error
     globals()[name] = value

@@ -116,7 +116,7 @@ def _check_working_folder() -> None:
 def describe(error: Exception) -> str:
     """An error as one message: ours as they are, others with their type, a missing package with its command."""
     if isinstance(error, ModuleNotFoundError) and str(error).startswith("No module named"):  # Python's own words
-        from encoders.registry import missing_extra
+        from encoders.info import missing_extra
 
         return str(missing_extra(error, "train"))
     if isinstance(error, RecordError) and ", row " in error.reason:  # it holds the place, counted as people do

@@ -1,9 +1,12 @@
 """Where a training computes, and in which precision."""
 
+from typing import Literal
+
 import torch
 
 from multimodal.distributed import Processes
-from multimodal.step import Precision
+
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def choose_device(setting: str, group: Processes) -> torch.device:

@@ -13,16 +13,16 @@ Files = Iterator[tuple[str, Path]]
 """What each is, and its path, in the terms of ``refuse_overwriting``."""
 
 
-def job_files(job: Task | str | Path, task: Task, base: Path) -> Files:
+def job_files(given: Task | str | Path, task: Task, base: Path) -> Files:
     """Those of a job, media aside.
 
     Args:
-        job: as it was given; a path is that of the config.
+        given: the job as it was given; a path is that of the config.
         task: the same, as ``open_task`` gives it.
         base: folder that its weights start from.
     """
-    if not isinstance(job, Task):
-        yield "the config", Path(job)
+    if not isinstance(given, Task):
+        yield "the config", Path(given)
     for key in TABLES:
         table = getattr(task.data, key)
         if table is not None:

@@ -10,10 +10,7 @@ from multimodal.input_heads.trusts import fitted_trusts
 from multimodal.job import Job
 from multimodal.progress import Say
 from multimodal.reliability_picture import draw_reliability
-from multimodal.run import METRICS_FILE, write_decodings
-
-PICTURES = "reliability"
-"""Folder of a run, with ``<task>.png``."""
+from multimodal.run import METRICS_FILE, RELIABILITY_FOLDER, write_decodings
 
 
 def write_results(job: Job, folder: Path, summary: Mapping[str, Any], say: Say) -> None:
@@ -40,7 +37,7 @@ def write_results(job: Job, folder: Path, summary: Mapping[str, Any], say: Say) 
         say(f"{task}: trusts " + ", ".join(f"{name} {trust:.2f}" for name, trust in by_input.items()))
     for task, measured in metrics["calibration"].items():
         say(f"{task}: {_describe(measured)}")
-        draw_reliability(measured, f"{task}, {split} records", folder / PICTURES / f"{task}.png")
+        draw_reliability(measured, f"{task}, {split} records", folder / RELIABILITY_FOLDER / f"{task}.png")
     write_json(folder / METRICS_FILE, metrics | ({"trusts": trusts} if trusts else {}))
     skipped = {"train": len(summary["skipped_rows"]), split: len(metrics["skipped_rows"])}
     if any(skipped.values()):

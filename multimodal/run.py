@@ -38,6 +38,7 @@ OWN_FILES = (
 )
 """Files and folders that a training may leave in a run's folder; others are the user's."""
 CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, METRICS_FILE = "config.yaml", "model.json", "model.safetensors", "metrics.json"
+GUARD_FILE, RANKING_FILE, RELIABILITY_FOLDER = "transfer.json", "ranking.json", "reliability"
 
 
 class RunError(ValueError):

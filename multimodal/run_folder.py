@@ -9,9 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from encoders.preprocessing.base import CONFIG_FILE as PREPROCESSOR_FILE
-from multimodal.choosing.guard import GUARD_FILE
-from multimodal.choosing.ranking import RANKING_FILE
+from encoders.preprocessing.registry import CONFIG_FILE as PREPROCESSOR_FILE
 from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.config import Task, load_task
 from multimodal.domains.settings import TABLES
@@ -19,13 +17,23 @@ from multimodal.files import refuse_overwriting, write_atomically
 from multimodal.job import Job
 from multimodal.job_files import job_files
 from multimodal.progress import Say
-from multimodal.results import PICTURES
-from multimodal.run import CONFIG_FILE, METRICS_FILE, MODEL_FILE, OWN_FILES, WEIGHTS_FILE, RunError, write_architecture
+from multimodal.run import (
+    CONFIG_FILE,
+    GUARD_FILE,
+    METRICS_FILE,
+    MODEL_FILE,
+    OWN_FILES,
+    RANKING_FILE,
+    RELIABILITY_FOLDER,
+    WEIGHTS_FILE,
+    RunError,
+    write_architecture,
+)
 from multimodal.trainer import CHECKPOINTS, HISTORY_FILE
 
 WRITTEN = (
     *(CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, METRICS_FILE, HISTORY_FILE, GUARD_FILE, RANKING_FILE),
-    *(f"{CHECKPOINTS}/*.safetensors", f"{PICTURES}/*.png"),
+    *(f"{CHECKPOINTS}/*.safetensors", f"{RELIABILITY_FOLDER}/*.png"),
 )
 """Patterns of the files of a run, beside ``inputs/NAME/``."""
 LOCK_FILE = ".lock"
@@ -150,7 +158,7 @@ def remove_run(folder: Path, say: Say) -> None:
     """Removes the files of a run, and no others."""
     for path in run_files(folder):
         path.unlink()
-    for path in (*folder.glob("inputs/*"), *(folder / name for name in ("inputs", CHECKPOINTS, PICTURES))):
+    for path in (*folder.glob("inputs/*"), *(folder / name for name in ("inputs", CHECKPOINTS, RELIABILITY_FOLDER))):
         if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
             path.rmdir()
     left = sorted(path.name for path in folder.iterdir() if path.name != LOCK_FILE)

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from multimodal.data import Batch
+from multimodal.device import Precision
 from multimodal.distributed import Processes
 from multimodal.losses import combined_loss, known_weights, loss_terms, task_losses, weighed_losses
 from multimodal.memory import NoMemoryError, in_smaller_parts
@@ -20,8 +20,6 @@ from multimodal.multitask.gradients import TaskGradients, shared_parameters
 from multimodal.multitask.weighting import loss_weights
 from multimodal.objective import Seen, objective_loss, reports
 from multimodal.optimization import set_learning_rate
-
-Precision = Literal["fp32", "bf16", "fp16"]
 
 
 class Step:

@@ -17,10 +17,10 @@ from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.closed_form.rules import closed_form_tasks
 from multimodal.config import Task
+from multimodal.config.sampling_rules import check_label_groups
 from multimodal.config.unread import idle_warnings
 from multimodal.distributed import Processes
 from multimodal.domains.adapting import add_adaptation, remove_objectives
-from multimodal.embeddings.label_order import check_label_groups
 from multimodal.frozen.fitted_maps import fit_input_maps
 from multimodal.job import Job
 from multimodal.model import MultimodalModel

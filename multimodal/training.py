@@ -8,7 +8,7 @@ from typing import Any, Literal
 from multimodal.announce import announce
 from multimodal.cache import open_cache
 from multimodal.choosing.guard import guard_run
-from multimodal.choosing.ranking import RANKING_FILE, run_rankings, with_choices
+from multimodal.choosing.ranking import run_rankings, with_choices
 from multimodal.config import Task
 from multimodal.device import choose_device
 from multimodal.distributed import Processes, processes
@@ -20,7 +20,7 @@ from multimodal.frozen.fitted_maps import fit_source_maps
 from multimodal.job import Job
 from multimodal.progress import Say, format_seconds, log_line, silence
 from multimodal.results import write_results
-from multimodal.run import Run
+from multimodal.run import RANKING_FILE, Run
 from multimodal.run_folder import (
     free_folder,
     is_finished,

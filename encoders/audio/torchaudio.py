@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from encoders.audio.masked import attention_bias, extract_frames, masked_normalize, shortest_input
 from encoders.audio.wavlm import relative_transformer
 from encoders.base import Encoder, Provenance
+from encoders.info import Weights
 from encoders.preprocessing.audio import AudioPreprocessor
-from encoders.registry import Weights
 from encoders.weights import download, load_state
 
 FAMILY = "torchaudio/"

@@ -11,8 +11,8 @@ from encoders.audio.transformers_spectrogram import SpectrogramEncoder
 from encoders.audio.transformers_speech import SpeechEncoder
 from encoders.base import Encoder, Provenance
 from encoders.hub import FEATURE_FILES, locate
+from encoders.info import Weights
 from encoders.preprocessing.audio import AudioPreprocessor
-from encoders.registry import Weights
 from encoders.transformers_loading import find_checkpoint, load_model, make_config, read_config, read_json, read_part
 from encoders.weights import sha256_of, state_mismatch
 

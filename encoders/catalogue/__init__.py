@@ -1,7 +1,7 @@
 """What is built in, without importing any of it. Never imports torch."""
 
 from encoders.catalogue import audio, compact, image, text, transformers
-from encoders.registry import EncoderInfo
+from encoders.info import EncoderInfo
 
 Entry = tuple[EncoderInfo, str]
 """An encoder, and where its builder is (``module:function``)."""

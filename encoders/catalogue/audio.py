@@ -1,6 +1,6 @@
 """Speech encoders of torchaudio."""
 
-from encoders.registry import EncoderInfo
+from encoders.info import EncoderInfo
 
 WAV2VEC2 = "https://arxiv.org/abs/2006.11477"
 XLSR53 = "https://arxiv.org/abs/2006.13979"

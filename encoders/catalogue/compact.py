@@ -1,6 +1,6 @@
 """Our own small encoders."""
 
-from encoders.registry import EncoderInfo
+from encoders.info import EncoderInfo
 
 BUILDERS = {
     "image": (160, 560_992, "encoders.compact.image:CompactImage"),

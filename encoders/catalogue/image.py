@@ -1,6 +1,6 @@
 """Image encoders of torchvision and timm."""
 
-from encoders.registry import EncoderInfo
+from encoders.info import EncoderInfo
 
 ARXIV = "https://arxiv.org/abs/"
 

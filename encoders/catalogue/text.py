@@ -1,6 +1,6 @@
 """Text encoders that are no model of transformers."""
 
-from encoders.registry import EncoderInfo
+from encoders.info import EncoderInfo
 
 WORD2VEC = "https://arxiv.org/abs/1301.3781"
 

@@ -1,6 +1,6 @@
 """Models of the library transformers, by hub id or folder: the model's kind decides which builder reads it."""
 
-from encoders.registry import EncoderInfo
+from encoders.info import EncoderInfo
 
 
 def entries() -> list[tuple[EncoderInfo, str]]:

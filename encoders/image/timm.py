@@ -8,9 +8,9 @@ from encoders.dependence import depth_order
 from encoders.image.layers import Normalize
 from encoders.image.model import ImageModelEncoder
 from encoders.image.timm_weights import build_model, load_own, provenance, published_weights, read_weights
+from encoders.info import Weights
 from encoders.preprocessing.base import whole_number
 from encoders.preprocessing.image import ImagePreprocessor, Resize
-from encoders.registry import Weights
 
 CROP_MODES: dict[str, Resize] = {"center": "crop", "squash": "squash"}
 

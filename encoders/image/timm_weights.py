@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from encoders.base import Encoder, Provenance
-from encoders.registry import Weights
+from encoders.info import Weights
 from encoders.transformers_loading import find_checkpoint
 from encoders.weights import download, fit_state, read_state, sha256_of
 

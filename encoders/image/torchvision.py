@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from encoders.base import Encoder, all_real
 from encoders.image.layers import Normalize, blocks_of
 from encoders.image.torchvision_weights import build_model, load_weights, preprocessing, published_weights
+from encoders.info import Weights
 from encoders.preprocessing.image import ImagePreprocessor
-from encoders.registry import Weights, find_encoder
+from encoders.registry import find_encoder
 
 TRUNKS: dict[str, Sequence[str]] = {
     "AlexNet": ["features"],

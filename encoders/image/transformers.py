@@ -12,8 +12,8 @@ from encoders.image.layers import Normalize
 from encoders.image.model import Features, ImageModelEncoder
 from encoders.image.processor_config import image_preprocessing
 from encoders.image.towers import IMAGE_TOWERS, image_half
+from encoders.info import Weights
 from encoders.preprocessing.image import ImagePreprocessor
-from encoders.registry import Weights
 from encoders.transformers_loading import (
     base_class,
     config_to_json,

@@ -6,11 +6,9 @@ from encoders.preprocessing.base import (
     TensorSpec,
     UnreadableValueError,
     config_arguments,
-    load_preprocessor,
-    preprocessor_from_config,
-    save_preprocessor,
     stack_arrays,
 )
+from encoders.preprocessing.registry import load_preprocessor, preprocessor_from_config, save_preprocessor
 
 __all__ = [
     "Arrays",

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from encoders.base import Encoder, Provenance, all_real
 from encoders.dependence import depth_order, remove_unused
 from encoders.hub import locate
+from encoders.info import Weights
 from encoders.preprocessing import Preprocessor
 from encoders.preprocessing.text import text_tensors
-from encoders.registry import Weights
 from encoders.text.late import LateTextPreprocessor
 from encoders.text.model import build_model, read_weights, vocab_size
 from encoders.text.pooling import JointEmbedding, SentencePooling

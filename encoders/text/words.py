@@ -11,11 +11,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from encoders.base import Encoder, Provenance
+from encoders.info import Weights
 from encoders.preprocessing import Preprocessor
 from encoders.preprocessing.base import whole_number
 from encoders.preprocessing.text import text_tensors
 from encoders.preprocessing.words import UNKNOWN, WordPreprocessor
-from encoders.registry import Weights
 from encoders.text.late import LateTextPreprocessor
 from encoders.text.word_table import WordTable
 from encoders.weights import load_state

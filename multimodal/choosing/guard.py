@@ -17,11 +17,11 @@ from multimodal.groups import record_groups
 from multimodal.job import Job
 from multimodal.progress import Say, silence
 from multimodal.records import Records
+from multimodal.run import GUARD_FILE
 from multimodal.transfer.guard.arms import PROBE, SINGLE
 from multimodal.transfer.guard.held_out import fit_probe
 from multimodal.transfer.guard.trained import MODEL, compare_trained
 
-GUARD_FILE = "transfer.json"
 GUARD_ROWS = 300
 """Training records that the arms are cross-validated on: fewer than ``transfer-check`` takes, to be cheap."""
 GUARD_REPEATS = 1

@@ -19,6 +19,7 @@ from multimodal.files import refuse_overwriting, write_json
 from multimodal.job_files import encoder_files, job_files
 from multimodal.progress import Say, log_line
 from multimodal.records import Records
+from multimodal.run import RANKING_FILE
 from multimodal.tables import Tables, open_task, read_tables
 from multimodal.torch_state import own_state
 from multimodal.transfer.folds import most_repeated_folds
@@ -28,8 +29,6 @@ from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choo
 MOST_ROWS = 1000
 """Training records of each task that candidates are ranked by."""
 FOLDS, REPEATS = 5, 1
-RANKING_FILE = "ranking.json"
-"""Of a run whose encoders were chosen: input -> what ``rank`` gave."""
 
 
 @own_state()

@@ -32,7 +32,7 @@ def serve(
 
     The variable MULTIMODAL_TOKEN, where it is set, is the bearer token that requests must carry.
     """
-    from encoders.registry import missing_extra
+    from encoders.info import missing_extra
 
     try:
         from export.serving.readiness import loader

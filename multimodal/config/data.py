@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from multimodal.config.section import Section
-from multimodal.media import Outside
 
 
 class Data(Section):
@@ -35,6 +34,6 @@ class Data(Section):
     """Processes that decode beside training; 0 decodes in the training process."""
 
     @property
-    def outside(self) -> Outside:
+    def outside(self) -> bool | Literal["links"]:
         """Which media of the job's tables may lie outside their folders."""
         return self.allow_outside or "links"

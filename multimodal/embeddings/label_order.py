@@ -1,12 +1,8 @@
 """Batches in which every label is there several times. Never imports torch."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from multimodal.config import Task
 
 
 @dataclass(frozen=True)
@@ -49,38 +45,3 @@ class LabelOrder:
     def _groups(self, rng: np.random.Generator, label: int) -> np.ndarray:
         rows = rng.permutation(np.flatnonzero(self.labels == label))
         return np.resize(rows, (-(-len(rows) // self.group_size), self.group_size))
-
-
-def grouped_task(task: "Task") -> str | None:
-    """The task whose labels are grouped in every batch; None where records come as they are."""
-    return next((name for name, target in task.tasks.items() if target.records_per_label is not None), None)
-
-
-def check_label_groups(task: "Task", processes: int = 1) -> None:
-    """Refuses groups by the labels of several tasks, and batches that cannot be shared out without cutting a group.
-
-    Raises:
-        ValueError: says what to leave out, or what batch would do.
-    """
-    name, train = grouped_task(task), task.train
-    if name is None:
-        return
-    others = [
-        other
-        for other, target in task.tasks.items()
-        if other != name and (target.records_per_label is not None or target.imbalance == "balanced_sampler")
-    ]
-    if others:
-        raise ValueError(
-            f"tasks {name} and {others[0]} both say which records are drawn (records_per_label, balanced_sampler), and "
-            "only one can; leave it out of the other"
-        )
-    size = task.tasks[name].records_per_label
-    assert size is not None
-    cuts = processes * train.accumulate
-    if train.batch_size % (size * cuts):
-        raise ValueError(
-            f"train.batch_size is {train.batch_size}, of which {processes} processes with {train.accumulate} parts "
-            f"(train.accumulate) each must get whole groups of {size} records (tasks.{name}.records_per_label); set it "
-            f"to a multiple of {size * cuts}"
-        )

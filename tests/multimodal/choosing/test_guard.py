@@ -9,7 +9,7 @@ import torch
 from known_transfer import color_rows, plant
 
 import multimodal as mm
-from multimodal.choosing.guard import GUARD_FILE
+from multimodal.run import GUARD_FILE
 from multimodal.transfer.guard.trained import compare_trained
 
 

@@ -9,7 +9,8 @@ from products import CONFIG, OLD, make_photos, write_table
 
 from multimodal.builders import build_label_order
 from multimodal.config import ConfigError, Task, parse_task
-from multimodal.embeddings.label_order import LabelOrder, check_label_groups
+from multimodal.config.sampling_rules import check_label_groups
+from multimodal.embeddings.label_order import LabelOrder
 from multimodal.order import StepSampler
 from multimodal.records import read_records
 from multimodal.training import fit
