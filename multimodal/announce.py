@@ -1,7 +1,7 @@
 """What a training says of its job before it begins."""
 
 from encoders.base import Encoder
-from multimodal.domains.settings import DESCRIPTIONS
+from multimodal.config.setting import DESCRIPTIONS
 from multimodal.job import Job
 from multimodal.progress import Say
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from encoders.preprocessing import Arrays, UnreadableValueError
-from multimodal.domains.settings import TARGET
+from multimodal.config.setting import TARGET
 from multimodal.order import BLANK, StepSampler
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
 from multimodal.targets import Cell, TargetReader

@@ -9,7 +9,7 @@ import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Task
-from multimodal.config.target import METRICS
+from multimodal.config.tasks import METRICS
 from multimodal.groups import held_out_rows, record_groups
 from multimodal.records import Records, class_label, is_missing
 from multimodal.targets import read_labels

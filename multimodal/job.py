@@ -25,18 +25,18 @@ from multimodal.builders import (
     task_arguments,
 )
 from multimodal.calibration import with_temperature
-from multimodal.closed_form.rules import closed_form_inputs
 from multimodal.config import ConfigError, Task
+from multimodal.config.head_rules import closed_form_inputs
+from multimodal.config.map_rules import mapped_inputs
+from multimodal.config.pair_rules import evaluation_views
+from multimodal.config.setting import SOURCE
 from multimodal.data import Augmentation, RecordDataset, SampleDataset, num_workers
 from multimodal.decoding import Decoding
 from multimodal.device import choose_precision
-from multimodal.domains.settings import SOURCE
 from multimodal.domains.tables import JoinedDataset, domain_order
 from multimodal.embeddings.alignment import fill_zero_shot_heads
-from multimodal.embeddings.pairs import evaluation_views
 from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
 from multimodal.features import FeatureReader, feature_reader
-from multimodal.frozen.map_rules import mapped_inputs
 from multimodal.frozen.moved_tokens import moved_readers
 from multimodal.frozen.remembered import RememberedRecords
 from multimodal.input_heads.trusts import fit_trusts

@@ -6,7 +6,7 @@ from pathlib import Path
 from encoders.source_run import MODEL_FILE
 from multimodal.builders.encoders import encoder_path, weights_path
 from multimodal.config import Candidate, Input, Task
-from multimodal.domains.settings import TABLES
+from multimodal.config.setting import TABLES
 from multimodal.run import own_files
 
 Files = Iterator[tuple[str, Path]]

@@ -12,7 +12,7 @@ from typing import IO
 from encoders.preprocessing.registry import CONFIG_FILE as PREPROCESSOR_FILE
 from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.config import Task, load_task
-from multimodal.domains.settings import TABLES
+from multimodal.config.setting import TABLES
 from multimodal.files import refuse_overwriting, write_atomically
 from multimodal.job import Job
 from multimodal.job_files import job_files

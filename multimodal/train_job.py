@@ -15,8 +15,8 @@ from multimodal.builders import build_objectives, build_strategy
 from multimodal.checkpoint import save_tensors
 from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.closed_form.fit import fit_heads, without_closed_form
-from multimodal.closed_form.rules import closed_form_tasks
 from multimodal.config import Task
+from multimodal.config.head_rules import closed_form_tasks
 from multimodal.config.sampling_rules import check_label_groups
 from multimodal.config.unread import idle_warnings
 from multimodal.distributed import Processes

@@ -10,9 +10,9 @@ from multimodal.cache import open_cache
 from multimodal.choosing.guard import guard_run
 from multimodal.choosing.ranking import run_rankings, with_choices
 from multimodal.config import Task
+from multimodal.config.setting import TABLES
 from multimodal.device import choose_device
 from multimodal.distributed import Processes, processes
-from multimodal.domains.settings import TABLES
 from multimodal.domains.source_weights import weigh_source
 from multimodal.files import require_temporary_folder, write_json
 from multimodal.first_look import look_first

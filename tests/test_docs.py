@@ -16,8 +16,8 @@ from pydantic import TypeAdapter
 import multimodal as mm
 from multimodal.cli import app
 from multimodal.config import Task, parse_task
+from multimodal.config.setting import TABLES, setting_of
 from multimodal.config.yaml_core import read_yaml
-from multimodal.domains.settings import TABLES, setting_of
 
 MINIMAL = {"inputs": {"text": {"encoder": "compact/text"}}, "fusion": {"name": "concat"}, "tasks": {"product": {}}}
 """What an example leaves out."""

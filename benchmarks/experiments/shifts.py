@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from benchmarks.experiments.common import SHIFTS, Finding, digits, halves, moons, shifted
+from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data import Batch
-from multimodal.domains.settings import SOURCE, UNLABELLED
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.objective import Seen
 from multimodal.transfer.adaptation.objectives import create_adaptation

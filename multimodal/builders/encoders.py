@@ -8,7 +8,7 @@ from encoders.base import Encoder
 from encoders.registry import is_registered
 from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Task
-from multimodal.embeddings.pairs import evaluation_views
+from multimodal.config.pair_rules import evaluation_views
 from multimodal.frozen.views import Views
 from multimodal.records import InputReader
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from encoders.base import Encoder
 from multimodal.config import ConfigError, Task
-from multimodal.frozen.map_rules import mapped_inputs, narrows_source
+from multimodal.config.map_rules import mapped_inputs, narrows_source
 from multimodal.frozen.token_map import TokenMap
 
 

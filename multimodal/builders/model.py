@@ -10,8 +10,8 @@ from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.builders.heads import build_head
 from multimodal.builders.maps import build_maps, kept_as, token_widths
 from multimodal.config import ConfigError, Task
+from multimodal.config.pair_rules import keeps_apart
 from multimodal.embeddings.contrastive import WIDTH, ContrastiveHead
-from multimodal.embeddings.pairs import keeps_apart
 from multimodal.embeddings.zero_shot import ZeroShotHead
 from multimodal.heads import ClassificationHead, Head
 from multimodal.input_heads.late import LateHead

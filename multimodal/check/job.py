@@ -10,7 +10,7 @@ from multimodal.check.labels import label_problems
 from multimodal.check.media import DECODERS, media_problems
 from multimodal.check.problems import Problem, Split
 from multimodal.config import ConfigError, Task
-from multimodal.domains.settings import TABLES, table_problems
+from multimodal.config.setting import TABLES, table_problems
 from multimodal.held_out import hold_out, undefined
 from multimodal.records import ManifestError, RecordError, class_label, is_missing, label_set, read_records
 from multimodal.targets import PairTarget

@@ -11,10 +11,10 @@ import numpy as np
 
 from multimodal.cache import open_cache
 from multimodal.config import ConfigError, Task
+from multimodal.config.setting import setting_of
 from multimodal.data import RecordDataset
 from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
 from multimodal.distributed import processes
-from multimodal.domains.settings import setting_of
 from multimodal.evaluation import answer
 from multimodal.files import refuse_overwriting, write_atomically, write_json
 from multimodal.groups import record_groups

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from multimodal.choosing.right_answers import right_answers
-from multimodal.closed_form.rules import TRAINED
 from multimodal.config import Task
+from multimodal.config.head_rules import TRAINED
 from multimodal.device import choose_device
 from multimodal.distributed import Processes
 from multimodal.frozen.fitted_maps import fit_source_maps

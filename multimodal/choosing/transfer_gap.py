@@ -9,7 +9,7 @@ from multimodal.cache import open_cache
 from multimodal.choosing.scratch import scratch_gaps
 from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured
 from multimodal.config import Task
-from multimodal.domains.settings import SOURCE, UNLABELLED
+from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.files import refuse_overwriting, write_json
 from multimodal.job import Job
 from multimodal.job_files import job_files

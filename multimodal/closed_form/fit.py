@@ -9,7 +9,6 @@ import torch
 
 from fusion import ConcatFusion
 from multimodal.closed_form.neighbours_head import NeighboursHead
-from multimodal.closed_form.rules import closed_form_inputs, closed_form_tasks
 from multimodal.closed_form.vectors import (
     TableVectors,
     columns_of,
@@ -19,6 +18,7 @@ from multimodal.closed_form.vectors import (
     set_missing_to_mean,
 )
 from multimodal.config import ConfigError, Task
+from multimodal.config.head_rules import closed_form_inputs, closed_form_tasks
 from multimodal.data import RecordDataset, SampleDataset
 from multimodal.heads import ClassificationHead
 from multimodal.model import MultimodalModel

@@ -4,13 +4,12 @@ from multimodal.config.data import Data
 from multimodal.config.domains import Adapt, Source
 from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Augment, Candidate, Input
+from multimodal.config.job import NAME_PATTERN, Task
 from multimodal.config.load import load_task, override_task, parse_task
 from multimodal.config.section import ConfigError
-from multimodal.config.target import METRICS, Target
-from multimodal.config.task import NAME_PATTERN, Task
+from multimodal.config.tasks import METRICS, Target, ZeroShot
 from multimodal.config.train import Train
 from multimodal.config.transfer import Lora, SecondPhase, Transfer
-from multimodal.config.zero_shot import ZeroShot
 
 __all__ = [
     "METRICS",

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from multimodal.config.job import Task
 from multimodal.config.section import RESOLVED, ConfigError
-from multimodal.config.task import Task
 from multimodal.config.yaml_core import read_yaml
 
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
-from multimodal.closed_form.rules import COMPUTED_HEADS
+from multimodal.config.head_rules import COMPUTED_HEADS
 
 if TYPE_CHECKING:
     from multimodal.config.inputs import Input
-    from multimodal.config.task import Task
+    from multimodal.config.job import Task
 
 
 class Belongs(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from multimodal.config import ConfigError
-from multimodal.domains.settings import SOURCE, UNLABELLED
+from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.domains.tables import DomainOrder, source_factor
 from multimodal.frozen.mean_tokens import mean_tokens
 from multimodal.job import Job

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from multimodal.config import ConfigError
-from multimodal.config.maps import FeatureMap
+from multimodal.config.inputs import FeatureMap
+from multimodal.config.map_rules import narrows_source
 from multimodal.data import RecordDataset
-from multimodal.frozen.map_rules import narrows_source
 from multimodal.frozen.mean_tokens import mean_token_readers
 from multimodal.frozen.token_map import TokenMap
 from multimodal.job import Job

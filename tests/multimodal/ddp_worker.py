@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from tiny import make_dataset, make_model, make_rows
 
+from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data import RecordDataset, SampleDataset
 from multimodal.distributed import processes
-from multimodal.domains.settings import SOURCE, UNLABELLED
 from multimodal.domains.tables import JoinedDataset, domain_order
 from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.order import Order, StepOrder

@@ -7,7 +7,7 @@ import pytest
 
 from multimodal.builders import build_target
 from multimodal.config import ConfigError, parse_task
-from multimodal.config.target import METRICS
+from multimodal.config.tasks import METRICS
 from multimodal.decoding import Destandardize, Embedding, PairedEmbeddings, Sigmoid, Softmax
 from multimodal.groups import held_out_rows
 from multimodal.held_out import LEARNING, MAIN, NEEDS, Answers, hold_out, undefined

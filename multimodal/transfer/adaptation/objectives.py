@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from multimodal.domains.settings import SOURCE, TARGET, UNLABELLED
+from multimodal.config.setting import SOURCE, TARGET, UNLABELLED
 from multimodal.objective import Objective, Seen
 from multimodal.transfer.adaptation.cdan import RandomMultilinearMap, cdan_loss
 from multimodal.transfer.adaptation.dann import DomainDiscriminator, dann_loss

@@ -10,7 +10,7 @@ from helpers import assert_close
 
 import multimodal as mm
 from multimodal.config import ConfigError
-from multimodal.domains.settings import SOURCE
+from multimodal.config.setting import SOURCE
 from multimodal.domains.source_weights import weigh_source
 from multimodal.job import Job
 from multimodal.records import RecordError

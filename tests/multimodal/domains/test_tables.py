@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tiny import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError
+from multimodal.config.setting import SOURCE, TARGET, UNLABELLED
 from multimodal.data import RecordDataset, collate, training_batches
-from multimodal.domains.settings import SOURCE, TARGET, UNLABELLED
 from multimodal.domains.tables import DomainOrder, JoinedDataset, check_shares, domain_order, source_factor
 from multimodal.order import BLANK, StepSampler, interleave
 

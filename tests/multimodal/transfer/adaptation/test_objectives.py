@@ -11,8 +11,8 @@ from helpers import assert_close
 from tiny import COLORS, make_dataset, make_model, make_rows
 from torch import Tensor
 
+from multimodal.config.setting import SOURCE, TARGET, UNLABELLED
 from multimodal.data import Batch, RecordDataset, training_batches
-from multimodal.domains.settings import SOURCE, TARGET, UNLABELLED
 from multimodal.domains.tables import JoinedDataset, domain_order
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.objective import Seen

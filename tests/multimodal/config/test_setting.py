@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from multimodal.config import ConfigError, Task, parse_task
-from multimodal.domains.settings import setting_of
+from multimodal.config.setting import setting_of
 from multimodal.records import read_records
 from multimodal.tables import read_tables
 

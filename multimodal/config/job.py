@@ -7,19 +7,19 @@ from typing import Any
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from multimodal.closed_form.rules import check_closed_form
 from multimodal.config.data import Data
 from multimodal.config.fusion import Fusion
+from multimodal.config.head_rules import check_closed_form
 from multimodal.config.inputs import Input
+from multimodal.config.map_rules import check_maps
+from multimodal.config.pair_rules import check_pair
 from multimodal.config.sampling_rules import check_label_groups
 from multimodal.config.section import RESOLVED, Section
-from multimodal.config.target import METRICS, Target
+from multimodal.config.tasks import METRICS, Target
 from multimodal.config.train import Train
 from multimodal.config.transfer import Transfer
 from multimodal.config.unread import idle
 from multimodal.config.yaml_core import write_yaml
-from multimodal.embeddings.pairs import check_pair
-from multimodal.frozen.map_rules import check_maps
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from multimodal.closed_form.rules import is_frozen
+from multimodal.config.head_rules import is_frozen
 
 if TYPE_CHECKING:
     from multimodal.config import Task

@@ -6,7 +6,7 @@ import pytest
 from helpers import changed
 
 from multimodal.config import ConfigError, parse_task
-from multimodal.embeddings.pairs import are_views, evaluation_views
+from multimodal.config.pair_rules import are_views, evaluation_views
 
 JOB: dict[str, Any] = {
     "inputs": {
