@@ -31,7 +31,7 @@ from multimodal.console import say, show_table
 from multimodal.records import read_records
 from multimodal.run import Run
 from multimodal.run_torch import run_torch
-from multimodal.threads import available_cores
+from multimodal.runtime.threads import available_cores
 
 MINILM = "transformers/sentence-transformers/all-MiniLM-L6-v2"
 CALLS = {1: 40, 32: 2}

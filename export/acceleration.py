@@ -18,7 +18,7 @@ from encoders.preprocessing import Preprocessor
 from export.bundle import Bundle
 from export.lengths import rounded_length
 from export.session import DeviceError, device_index, planned_device
-from multimodal.cache import open_cache
+from multimodal.runtime.files import open_cache
 
 logger = logging.getLogger(__name__)
 

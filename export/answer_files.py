@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from multimodal.files import naming, replacing
+from multimodal.runtime.files import naming, replacing
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 _ROWS_A_GROUP = 10_000  # of a Parquet file

@@ -21,8 +21,8 @@ from export.batching import LOOK_AHEAD, Answer
 from export.bundle import BUNDLE_FILE
 from export.vectors import vector_output
 from multimodal.decoding import Prediction
-from multimodal.files import naming, refuse_overwriting, sha256_of
 from multimodal.records import RecordError, Records, is_missing, read_records
+from multimodal.runtime.files import naming, refuse_overwriting, sha256_of
 
 if TYPE_CHECKING:
     from export.predictor import Predictor

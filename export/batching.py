@@ -11,7 +11,7 @@ from export.session import reason_of
 from export.sources import RecordSource, Sample
 from multimodal.decoding import Prediction
 from multimodal.records import RecordError
-from multimodal.threads import available_cores
+from multimodal.runtime.threads import available_cores
 
 Answer = dict[str, Prediction] | RecordError
 """Task -> prediction; or why the record has none."""

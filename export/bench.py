@@ -19,7 +19,7 @@ from encoders.preprocessing.image_files import decode_image
 from export.cpu import int8_instructions
 from export.predictor import Predictor, flat_feed
 from multimodal.records import InputReader, stack_inputs
-from multimodal.threads import available_cores
+from multimodal.runtime.threads import available_cores
 
 BATCHES = (8, 32, 128)
 _DECODERS: dict[str, Callable[[Any], Any]] = {"image": decode_image, "audio": decode_audio}

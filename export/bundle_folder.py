@@ -25,7 +25,7 @@ from export.bundle import (
     bundle_to_json,
     parse_json,
 )
-from multimodal.files import naming, sha256_of, write_atomically
+from multimodal.runtime.files import naming, sha256_of, write_atomically
 
 
 @contextmanager

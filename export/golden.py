@@ -11,7 +11,7 @@ import numpy as np
 from encoders.preprocessing import Arrays
 from export.bundle import Bundle, BundleError
 from multimodal.decoding import Decoding, Prediction
-from multimodal.files import replacing, write_json
+from multimodal.runtime.files import replacing, write_json
 
 INPUTS, OUTPUTS, ANSWERS_FILE = "inputs", "outputs", "answers.json"
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from encoders.preprocessing import Preprocessor, UnreadableValueError
 from export.bundle import Bundle
-from multimodal.files import write_atomically
 from multimodal.media import media_path
 from multimodal.records import InputReader, Records, is_missing
+from multimodal.runtime.files import write_atomically
 
 FOLDER = "golden/media"
 _NAME = re.compile(r"golden/media/(\d+)\.([a-z][a-z0-9_]*)(\.[a-z0-9]+)")

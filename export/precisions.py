@@ -18,8 +18,8 @@ from export.quantize import applicable_recipes, to_int8
 from export.rows import input_columns, spread_rows
 from export.session import open_session, run_session
 from multimodal.decoding import Decoding
-from multimodal.files import write_atomically
 from multimodal.records import InputReader, Records
+from multimodal.runtime.files import write_atomically
 from multimodal.targets import TargetReader
 
 CALIBRATION_ROWS = 128

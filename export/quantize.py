@@ -19,7 +19,7 @@ from onnxruntime.quantization import (
 )
 
 from export.graph import ancestors_of, strip
-from multimodal.files import write_atomically
+from multimodal.runtime.files import write_atomically
 
 _PRODUCTS = ("MatMul", "Gemm")
 _BETWEEN = ("Relu", "Clip", "Add", "MaxPool")  # kept in 8 bits where they stand between convolutions

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from multimodal.threads import available_cores
+from multimodal.runtime.threads import available_cores
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from encoders.preprocessing import Arrays, TensorSpec
 from export.graph import rename_values, strip, value_names
 from export.samples import synthetic_samples
 from multimodal.decoding import EMBEDDING
-from multimodal.files import require_temporary_folder
 from multimodal.model import MultimodalModel
 from multimodal.modes import evaluating
+from multimodal.runtime.files import require_temporary_folder
 
 MAX_BYTES = 1_500_000_000
 """Protobuf ends at 2 GB, and onnxruntime needs room for what it folds."""

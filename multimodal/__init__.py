@@ -6,7 +6,7 @@ Importing this package loads neither torch nor transformers, and ``Predictor`` n
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from multimodal.threads import share_cores
+from multimodal.runtime.threads import share_cores
 
 if TYPE_CHECKING:
     from encoders import Encoder, create_encoder, list_encoders, register_encoder

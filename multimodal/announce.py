@@ -3,7 +3,7 @@
 from encoders.base import Encoder
 from multimodal.config.setting import DESCRIPTIONS
 from multimodal.job import Job
-from multimodal.progress import Say
+from multimodal.runtime.progress import Say
 
 
 def announce(job: Job, say: Say) -> None:

@@ -22,7 +22,7 @@ from multimodal.commands.train import check, demo, evaluate, train
 from multimodal.commands.transfer import rank, transfer_check
 from multimodal.console import complain, open_streams, say
 from multimodal.records import RecordError
-from multimodal.threads import share_cores
+from multimodal.runtime.threads import share_cores
 
 app = typer.Typer(
     name="multimodal",

@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 
-from multimodal.threads import available_cores
+from multimodal.runtime.threads import available_cores
 
 PACKAGES = (
     "multimodal-transfer",

@@ -17,13 +17,13 @@ from encoders.base import Encoder
 from encoders.preprocessing import Arrays, TensorSpec, UnreadableValueError, stack_arrays
 from fusion.pooling import masked_mean
 from multimodal.engines.choice import EngineChooser
-from multimodal.files import sha256_of
 from multimodal.frozen.token_store import TokenStore
 from multimodal.frozen.views import Views
 from multimodal.media import Outside, media_path, quote
-from multimodal.progress import Say, format_seconds
 from multimodal.records import InputReader, Records, is_missing
-from multimodal.workers import in_brief, read_ahead
+from multimodal.runtime.files import sha256_of
+from multimodal.runtime.progress import Say, format_seconds
+from multimodal.runtime.workers import in_brief, read_ahead
 
 FORMAT = 1
 """Of what is kept; another number finds nothing of the versions before."""

@@ -8,8 +8,8 @@ from multimodal.check.labels import HELD_OUT, label_problems
 from multimodal.check.problems import Problem, Split, first_of_each
 from multimodal.job import Job
 from multimodal.media import media_path
-from multimodal.progress import Say
 from multimodal.records import InputReader, RecordError, Records, is_missing
+from multimodal.runtime.progress import Say
 
 FIRST = 16
 """Records of each table that are read whole, if a batch is not smaller."""

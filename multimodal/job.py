@@ -32,7 +32,6 @@ from multimodal.config.pair_rules import evaluation_views
 from multimodal.config.setting import SOURCE
 from multimodal.data import Augmentation, RecordDataset, SampleDataset, num_workers
 from multimodal.decoding import Decoding
-from multimodal.device import choose_precision
 from multimodal.domains.tables import JoinedDataset, domain_order
 from multimodal.embeddings.alignment import fill_zero_shot_heads
 from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
@@ -43,8 +42,9 @@ from multimodal.input_heads.trusts import fit_trusts
 from multimodal.metrics import selection_score
 from multimodal.model import MultimodalModel
 from multimodal.order import Order, StepOrder
-from multimodal.progress import Say
 from multimodal.records import InputReader, Records
+from multimodal.runtime.device import choose_precision
+from multimodal.runtime.progress import Say
 from multimodal.tables import Tables
 from multimodal.targets import TargetReader
 from multimodal.trainer_state import TrainerOptions

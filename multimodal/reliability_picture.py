@@ -6,7 +6,7 @@ from typing import Any
 
 from multimodal.calibration import BINS
 from multimodal.drawing import AGAINST, FAINT, FOR, INK, blended, font, new_picture
-from multimodal.files import replacing
+from multimodal.runtime.files import replacing
 
 _SIDE, _LEFT, _TOP, _BOTTOM = 360, 56, 100, 168
 _COUNTS_HEIGHT = 60

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.choosing.unlabelled_selection import describe_selection, unlabelled_selection
-from multimodal.files import write_json
 from multimodal.input_heads.trusts import fitted_trusts
 from multimodal.job import Job
-from multimodal.progress import Say
 from multimodal.reliability_picture import draw_reliability
 from multimodal.run import METRICS_FILE, RELIABILITY_FOLDER, write_decodings
+from multimodal.runtime.files import write_json
+from multimodal.runtime.progress import Say
 
 
 def write_results(job: Job, folder: Path, summary: Mapping[str, Any], say: Say) -> None:

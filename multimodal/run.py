@@ -13,20 +13,20 @@ from encoders.preprocessing import load_preprocessor, save_preprocessor
 from encoders.text.words import WordVectors
 from fusion.names import module_key
 from multimodal.builders import build_augmentations, build_decodings, build_model, build_target
-from multimodal.checkpoint import load_tensors
 from multimodal.config import Task, load_task
 from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding, decoding_from_config
-from multimodal.device import choose_device
-from multimodal.distributed import Processes
 from multimodal.evaluation import evaluate
 from multimodal.explain.black_box import BlackBox
-from multimodal.files import refuse_overwriting, sha256_of, write_json
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, ManifestError, Records, read_records
 from multimodal.run_torch import run_torch
+from multimodal.runtime.checkpoint import load_tensors
+from multimodal.runtime.device import choose_device
+from multimodal.runtime.distributed import Processes
+from multimodal.runtime.files import refuse_overwriting, sha256_of, write_json
+from multimodal.runtime.torch_state import own_state
 from multimodal.targets import TargetReader
-from multimodal.torch_state import own_state
 
 if TYPE_CHECKING:
     from export import Bundle

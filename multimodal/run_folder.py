@@ -13,10 +13,8 @@ from encoders.preprocessing.registry import CONFIG_FILE as PREPROCESSOR_FILE
 from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.config import Task, load_task
 from multimodal.config.setting import TABLES
-from multimodal.files import refuse_overwriting, write_atomically
 from multimodal.job import Job
 from multimodal.job_files import job_files
-from multimodal.progress import Say
 from multimodal.run import (
     CONFIG_FILE,
     GUARD_FILE,
@@ -29,6 +27,8 @@ from multimodal.run import (
     RunError,
     write_architecture,
 )
+from multimodal.runtime.files import refuse_overwriting, write_atomically
+from multimodal.runtime.progress import Say
 from multimodal.trainer import CHECKPOINTS, HISTORY_FILE
 
 WRITTEN = (

@@ -9,7 +9,7 @@ from encoders.preprocessing import Arrays
 from multimodal.decoding import EMBEDDING
 from multimodal.model import MultimodalModel
 from multimodal.modes import evaluating
-from multimodal.torch_state import own_state
+from multimodal.runtime.torch_state import own_state
 
 
 @own_state()

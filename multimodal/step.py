@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from multimodal.data import Batch
-from multimodal.device import Precision
-from multimodal.distributed import Processes
 from multimodal.losses import combined_loss, known_weights, loss_terms, task_losses, weighed_losses
 from multimodal.memory import NoMemoryError, in_smaller_parts
 from multimodal.model import MultimodalModel
@@ -20,6 +18,8 @@ from multimodal.multitask.gradients import TaskGradients, shared_parameters
 from multimodal.multitask.weighting import loss_weights
 from multimodal.objective import Seen, objective_loss, reports
 from multimodal.optimization import set_learning_rate
+from multimodal.runtime.device import Precision
+from multimodal.runtime.distributed import Processes
 
 
 class Step:

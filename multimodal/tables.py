@@ -7,9 +7,9 @@ from typing import Any
 
 from multimodal.config import ConfigError, Task, load_task, override_task
 from multimodal.config.setting import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
-from multimodal.files import sha256_of
 from multimodal.held_out import hold_out, undefined
 from multimodal.records import Records, read_records
+from multimodal.runtime.files import sha256_of
 
 
 @dataclass(frozen=True)

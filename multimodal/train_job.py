@@ -12,14 +12,12 @@ import torch
 from multimodal.averaging.average_choice import keep_the_better, refuse_unshared_statistics
 from multimodal.averaging.weight_averaging import WeightAveraging, build_averaging
 from multimodal.builders import build_objectives, build_strategy
-from multimodal.checkpoint import save_tensors
 from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.config import Task
 from multimodal.config.head_rules import closed_form_tasks
 from multimodal.config.sampling_rules import check_label_groups
 from multimodal.config.unread import idle_warnings
-from multimodal.distributed import Processes
 from multimodal.domains.adapting import add_adaptation, remove_objectives
 from multimodal.frozen.fitted_maps import fit_input_maps
 from multimodal.job import Job
@@ -28,8 +26,10 @@ from multimodal.moved import Start
 from multimodal.multitask.conflicts import conflict_lines, summarise_cosines
 from multimodal.multitask.gradients import check_shared
 from multimodal.objective import reports
-from multimodal.progress import Say
 from multimodal.run import WEIGHTS_FILE
+from multimodal.runtime.checkpoint import save_tensors
+from multimodal.runtime.distributed import Processes
+from multimodal.runtime.progress import Say
 from multimodal.trainer import CHECKPOINTS, Trainer
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer import Phase, TransferStrategy

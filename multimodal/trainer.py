@@ -15,7 +15,14 @@ from typing import Any, NoReturn
 import torch
 
 from multimodal.averaging.weight_averaging import Onlooker
-from multimodal.checkpoint import (
+from multimodal.data import Batch, SampleDataset, training_batches
+from multimodal.model import MultimodalModel
+from multimodal.modes import training_batch_norms
+from multimodal.multitask.conflicts import COSINE
+from multimodal.objective import monitored
+from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
+from multimodal.order import StepOrder, StepSampler
+from multimodal.runtime.checkpoint import (
     Checkpoint,
     load_newest_checkpoint,
     load_tensors,
@@ -24,18 +31,11 @@ from multimodal.checkpoint import (
     save_tensors,
     unpack_optimizer,
 )
-from multimodal.data import Batch, SampleDataset, training_batches
-from multimodal.distributed import Processes
-from multimodal.files import write_atomically
-from multimodal.model import MultimodalModel
-from multimodal.modes import training_batch_norms
-from multimodal.multitask.conflicts import COSINE
-from multimodal.objective import monitored
-from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
-from multimodal.order import StepOrder, StepSampler
-from multimodal.progress import Progress, Say
+from multimodal.runtime.distributed import Processes
+from multimodal.runtime.files import write_atomically
+from multimodal.runtime.progress import Progress, Say
+from multimodal.runtime.stopping import EVALUATION_SECONDS, STEP_SECONDS, Stopped, StopSignals
 from multimodal.step import Step
-from multimodal.stopping import EVALUATION_SECONDS, STEP_SECONDS, Stopped, StopSignals
 from multimodal.trainer_state import TrainerOptions, TrainerState
 from multimodal.transfer.plan import Phase, check_plan, parameter_names
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from multimodal.device import Precision
+from multimodal.runtime.device import Precision
 from multimodal.transfer.plan import OptimizerSpec
 
 

@@ -6,19 +6,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multimodal.announce import announce
-from multimodal.cache import open_cache
 from multimodal.choosing.guard import guard_run
 from multimodal.choosing.ranking import run_rankings, with_choices
 from multimodal.config import Task
 from multimodal.config.setting import TABLES
-from multimodal.device import choose_device
-from multimodal.distributed import Processes, processes
 from multimodal.domains.source_weights import weigh_source
-from multimodal.files import require_temporary_folder, write_json
 from multimodal.first_look import look_first
 from multimodal.frozen.fitted_maps import fit_source_maps
 from multimodal.job import Job
-from multimodal.progress import Say, format_seconds, log_line, silence
 from multimodal.results import write_results
 from multimodal.run import RANKING_FILE, Run
 from multimodal.run_folder import (
@@ -33,8 +28,12 @@ from multimodal.run_folder import (
     write_description,
     writing,
 )
+from multimodal.runtime.device import choose_device
+from multimodal.runtime.distributed import Processes, processes
+from multimodal.runtime.files import open_cache, require_temporary_folder, write_json
+from multimodal.runtime.progress import Say, format_seconds, log_line, silence
+from multimodal.runtime.torch_state import own_state
 from multimodal.tables import Tables, file_hashes, open_task, read_tables
-from multimodal.torch_state import own_state
 from multimodal.train_job import train_job
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from export.gallery.index import Found
-from multimodal.files import write_atomically
 from multimodal.records import RecordError
+from multimodal.runtime.files import write_atomically
 
 
 def write_found(path: Path, answers: Iterable[Found | RecordError], k: int) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from export.gallery.contents import Contents, checked_vectors
 from export.gallery.refusal import Refusal
 from export.gallery.source import GalleryError, Source
-from multimodal.files import write_atomically
+from multimodal.runtime.files import write_atomically
 
 FORMAT = 1
 GALLERY_FILE, LOCK_FILE = "gallery.json", ".lock"

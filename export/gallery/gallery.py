@@ -17,8 +17,8 @@ from export.gallery.refusal import Refusal, choose_refusal
 from export.gallery.source import GalleryError, check_source, source_of
 from export.predictor import Predictor
 from export.vectors import vector_digest
-from multimodal.files import refuse_overwriting
 from multimodal.records import RecordError, read_records
+from multimodal.runtime.files import refuse_overwriting
 
 OnError = Literal["raise", "return"]
 

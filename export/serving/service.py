@@ -25,7 +25,7 @@ from multimodal.decoding import Prediction
 from multimodal.explain.aim import aim_at
 from multimodal.explain.shapley import MAX_INPUTS, contributions
 from multimodal.records import RecordError
-from multimodal.threads import available_cores
+from multimodal.runtime.threads import available_cores
 
 logger = logging.getLogger(__name__)
 State = Literal["starting", "ready", "draining", "failed"]

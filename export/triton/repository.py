@@ -11,7 +11,7 @@ from export.loading import choose_precision, load_session
 from export.triton.configs import Message, answer_config, ensemble_config, graph_config, preprocess_config
 from export.triton.pbtxt import to_pbtxt
 from export.triton.stages import Preprocessing
-from multimodal.files import naming, refuse_overwriting, write_atomically
+from multimodal.runtime.files import naming, refuse_overwriting, write_atomically
 
 VERSION = "1"
 _MODEL = '''"""{title} of {bundle}, by the installed package multimodal-transfer."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from multimodal.checkpoint import load_tensors, save_tensors
 from multimodal.config import ConfigError, Transfer
+from multimodal.runtime.checkpoint import load_tensors, save_tensors
 from multimodal.transfer.averaging import AveragedState, ExponentialAverage, greedy_soup, wise_ft
 
 Score = Callable[[AveragedState], float]

@@ -13,10 +13,10 @@ from encoders.preprocessing.image_files import decode_image
 from multimodal.check.labels import read_labels
 from multimodal.check.problems import Problem, Split
 from multimodal.config import Task
-from multimodal.files import sha256_of
 from multimodal.media import media_path, quote
 from multimodal.records import is_missing
-from multimodal.threads import available_cores
+from multimodal.runtime.files import sha256_of
+from multimodal.runtime.threads import available_cores
 
 DECODERS: Mapping[str, Callable[[Any], Any]] = {"image": decode_image, "audio": decode_audio}
 """Modality -> what reads a raw value of it."""

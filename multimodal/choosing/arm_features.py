@@ -10,13 +10,13 @@ from encoders import create_encoder
 from encoders.base import Encoder
 from multimodal.builders import has_random_weights
 from multimodal.data import num_workers
-from multimodal.device import choose_device
-from multimodal.distributed import Processes
 from multimodal.features import feature_reader
 from multimodal.frozen.mean_tokens import input_vectors
 from multimodal.job import Job
-from multimodal.progress import Say
 from multimodal.records import InputReader, RecordError, Records, is_missing
+from multimodal.runtime.device import choose_device
+from multimodal.runtime.distributed import Processes
+from multimodal.runtime.progress import Say
 from multimodal.transfer.guard.arms import PROBE, RANDOM, RAW
 from multimodal.transfer.raw_features import MODALITIES, RawFeatures
 

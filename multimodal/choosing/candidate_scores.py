@@ -16,12 +16,12 @@ from multimodal.choosing.candidates import with_candidate
 from multimodal.choosing.source_heads import source_answers, source_records
 from multimodal.config import Candidate, Task
 from multimodal.data import num_workers
-from multimodal.device import choose_device
-from multimodal.distributed import Processes
 from multimodal.features import feature_reader
 from multimodal.frozen.mean_tokens import input_vectors
-from multimodal.progress import Say
 from multimodal.records import InputReader, RecordError, Records
+from multimodal.runtime.device import choose_device
+from multimodal.runtime.distributed import Processes
+from multimodal.runtime.progress import Say
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.selection import leep, negative_conditional_entropy, proxy_a_distance
 from multimodal.transfer.selection.ranking import CandidateScore, LabelledFolds

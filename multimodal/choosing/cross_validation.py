@@ -9,18 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.cache import open_cache
 from multimodal.config import ConfigError, Task
 from multimodal.config.setting import setting_of
 from multimodal.data import RecordDataset
 from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
-from multimodal.distributed import processes
 from multimodal.evaluation import answer
-from multimodal.files import refuse_overwriting, write_atomically, write_json
 from multimodal.groups import record_groups
 from multimodal.held_out import hold_out
 from multimodal.job_files import job_files
-from multimodal.progress import Say, log_line, silence
 from multimodal.records import Records, class_label, is_missing
 from multimodal.run import Run, RunError
 from multimodal.run_folder import (
@@ -32,8 +28,11 @@ from multimodal.run_folder import (
     refuse_overwriting_inputs,
     remove_run,
 )
+from multimodal.runtime.distributed import processes
+from multimodal.runtime.files import open_cache, refuse_overwriting, write_atomically, write_json
+from multimodal.runtime.progress import Say, log_line, silence
+from multimodal.runtime.torch_state import own_state
 from multimodal.tables import Tables, open_task, read_whole_tables
-from multimodal.torch_state import own_state
 from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import estimate

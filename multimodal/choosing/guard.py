@@ -12,12 +12,12 @@ from multimodal.choosing.labelled import Labelled
 from multimodal.choosing.right_answers import right_answers
 from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured, used_inputs
 from multimodal.console import transfer_lines
-from multimodal.files import write_json
 from multimodal.groups import record_groups
 from multimodal.job import Job
-from multimodal.progress import Say, silence
 from multimodal.records import Records
 from multimodal.run import GUARD_FILE
+from multimodal.runtime.files import write_json
+from multimodal.runtime.progress import Say, silence
 from multimodal.transfer.guard.arms import PROBE, SINGLE
 from multimodal.transfer.guard.held_out import fit_probe
 from multimodal.transfer.guard.trained import MODEL, compare_trained

@@ -8,20 +8,19 @@ from typing import Any
 import numpy as np
 
 from multimodal.builders import build_target, task_arguments
-from multimodal.cache import open_cache
 from multimodal.choosing.candidate_scores import add_source_scores, candidate_json, measure
 from multimodal.choosing.candidates import find_candidates, with_candidate
 from multimodal.choosing.labelled import Labelled, labelled_records
 from multimodal.config import Candidate, ConfigError, Task
-from multimodal.device import choose_device
-from multimodal.distributed import Processes
-from multimodal.files import refuse_overwriting, write_json
 from multimodal.job_files import encoder_files, job_files
-from multimodal.progress import Say, log_line
 from multimodal.records import Records
 from multimodal.run import RANKING_FILE
+from multimodal.runtime.device import choose_device
+from multimodal.runtime.distributed import Processes
+from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
+from multimodal.runtime.progress import Say, log_line
+from multimodal.runtime.torch_state import own_state
 from multimodal.tables import Tables, open_task, read_tables
-from multimodal.torch_state import own_state
 from multimodal.transfer.folds import most_repeated_folds
 from multimodal.transfer.guard.held_out import L2
 from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choose_candidate, score_candidate

@@ -10,9 +10,9 @@ from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Softmax
 from multimodal.evaluation import answer
 from multimodal.features import feature_reader
-from multimodal.progress import Say
 from multimodal.records import InputReader, Records
 from multimodal.run import Run
+from multimodal.runtime.progress import Say
 
 NOWHERE = ""
 """A column that no table has: inputs of the run that the records lack."""

@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.announce import describe_weights
-from multimodal.cache import open_cache
 from multimodal.choosing.scratch import scratch_gaps
 from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured
 from multimodal.config import Task
 from multimodal.config.setting import SOURCE, UNLABELLED
-from multimodal.files import refuse_overwriting, write_json
 from multimodal.job import Job
 from multimodal.job_files import job_files
-from multimodal.progress import Say, log_line
+from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
+from multimodal.runtime.progress import Say, log_line
+from multimodal.runtime.torch_state import own_state
 from multimodal.tables import open_task, read_tables
-from multimodal.torch_state import own_state
 
 MOST_ROWS = 1000
 """Training records that a task is checked on: more would tell little and take long."""

@@ -23,8 +23,8 @@ from multimodal.data import RecordDataset, SampleDataset
 from multimodal.heads import ClassificationHead
 from multimodal.model import MultimodalModel
 from multimodal.modes import evaluating
-from multimodal.progress import Say
 from multimodal.records import RecordError
+from multimodal.runtime.progress import Say
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.plan import Phase, parameter_names

@@ -8,7 +8,7 @@ import typer
 
 from multimodal.commands.options import BundleFolder, Precision
 from multimodal.console import say, show_table
-from multimodal.files import refuse_overwriting, write_json
+from multimodal.runtime.files import refuse_overwriting, write_json
 
 
 def bench(

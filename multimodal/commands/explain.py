@@ -7,8 +7,8 @@ import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, Table
 from multimodal.console import complain, say
-from multimodal.files import refuse_overwriting
 from multimodal.media import Outside
+from multimodal.runtime.files import refuse_overwriting
 
 
 def explain(

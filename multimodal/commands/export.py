@@ -7,7 +7,7 @@ import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, BundleFolder, RunFolder
 from multimodal.console import complain, say
-from multimodal.files import refuse_overwriting
+from multimodal.runtime.files import refuse_overwriting
 
 PRECISIONS = ("fp32", "fp16", "int8")
 

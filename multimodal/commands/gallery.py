@@ -21,9 +21,9 @@ from multimodal.commands.options import (
 )
 from multimodal.commands.predict import check_source, one_record
 from multimodal.console import complain, say, show_table
-from multimodal.files import refuse_overwriting
 from multimodal.intervals import wilson_interval
 from multimodal.records import RecordError, Records
+from multimodal.runtime.files import refuse_overwriting
 
 gallery = typer.Typer(help="Products enrolled from a few records each, without training again.", no_args_is_help=True)
 

@@ -20,7 +20,7 @@ from multimodal.demo.objects import THINGS
 from multimodal.demo.pictures import PATTERNS, PICTURE_SIZE, draw_picture
 from multimodal.demo.speech import SAMPLE_RATE, Voice, say_digit
 from multimodal.demo.texts import write_line
-from multimodal.files import naming, replacing
+from multimodal.runtime.files import naming, replacing
 
 SOURCE_COLUMNS = ("image", "object", "pattern")
 SHOP_COLUMNS = ("image", "text", "audio", "product", "category", "quantity")

@@ -11,9 +11,9 @@ from typing import Any
 import multimodal as mm
 from multimodal.console import show_metrics, show_table
 from multimodal.demo.data import DemoData, write_demo_data
-from multimodal.files import replacing
 from multimodal.intervals import Interval, difference_interval
-from multimodal.progress import Say, format_seconds
+from multimodal.runtime.files import replacing
+from multimodal.runtime.progress import Say, format_seconds
 
 NEW_RECORDS = 5
 """Test records that the torch-free process answers for show."""

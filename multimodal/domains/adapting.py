@@ -1,10 +1,10 @@
 """The loss between domains of a job: put into its model before training, taken out after."""
 
 from fusion.names import NamedModules
-from multimodal.distributed import Processes
 from multimodal.domains.tables import DomainOrder, check_shares
 from multimodal.job import Job
-from multimodal.progress import Say
+from multimodal.runtime.distributed import Processes
+from multimodal.runtime.progress import Say
 from multimodal.targets import class_readers
 from multimodal.transfer.adaptation.objectives import create_adaptation
 

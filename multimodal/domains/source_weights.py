@@ -13,8 +13,8 @@ from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.domains.tables import DomainOrder, source_factor
 from multimodal.frozen.mean_tokens import mean_tokens
 from multimodal.job import Job
-from multimodal.progress import Say
 from multimodal.records import Records
+from multimodal.runtime.progress import Say
 from multimodal.tables import Tables
 from multimodal.targets import ClassTarget, class_readers
 from multimodal.transfer.folds import most_folds

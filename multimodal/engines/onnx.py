@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from encoders.base import Encoder
-from multimodal.files import write_atomically
 from multimodal.modes import evaluating
-from multimodal.threads import available_cores
+from multimodal.runtime.files import write_atomically
+from multimodal.runtime.threads import available_cores
 
 OPSET = 18
 _ERRORS_ONLY = 3  # onnxruntime's severity

@@ -8,8 +8,8 @@ from typing import Any
 from multimodal.explain.black_box import BlackBox
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.record import Explanation, explain_record
-from multimodal.files import replacing, write_atomically, write_json
 from multimodal.records import RecordError, Records
+from multimodal.runtime.files import replacing, write_atomically, write_json
 
 PAGE = "index.html"
 

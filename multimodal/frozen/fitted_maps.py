@@ -14,8 +14,8 @@ from multimodal.data import RecordDataset
 from multimodal.frozen.mean_tokens import mean_token_readers
 from multimodal.frozen.token_map import TokenMap
 from multimodal.job import Job
-from multimodal.progress import Say
 from multimodal.records import InputReader, RecordError, Records
+from multimodal.runtime.progress import Say
 from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.maps.into_target import fit_into_target
 from multimodal.transfer.maps.pca import fit_pca

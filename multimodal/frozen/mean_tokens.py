@@ -11,8 +11,8 @@ from multimodal.data import RecordDataset, num_workers
 from multimodal.features import feature_reader
 from multimodal.frozen.moved_tokens import moved_readers
 from multimodal.job import Job
-from multimodal.progress import Say
 from multimodal.records import InputReader, RecordError, Records
+from multimodal.runtime.progress import Say
 
 
 def input_vectors(reader: InputReader, records: Records, failed: dict[int, RecordError]) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from multimodal.files import write_atomically
+from multimodal.runtime.files import write_atomically
 
 Tokens = np.ndarray
 """float32 [l d], real tokens only."""

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from multimodal.config import ConfigError
-from multimodal.distributed import Processes
 from multimodal.model import MultimodalModel
+from multimodal.runtime.distributed import Processes
 from multimodal.transfer.objectives import gradient_cosines, project_conflicts
 from multimodal.transfer.plan import Phase
 

@@ -21,7 +21,7 @@ import soundfile
 import soxr
 
 from multimodal.console import complain, say
-from multimodal.files import replacing
+from multimodal.runtime.files import replacing
 
 WORDS = re.findall(
     r"\w+",

@@ -12,7 +12,7 @@ from export import Bundle, DeviceError, Predictor, session
 from export.acceleration import Buckets, accelerated_run, run_bound, session_options, tensorrt_options
 from export.golden import read_golden
 from export.session import open_session, run_session
-from multimodal.cache import cache_folder
+from multimodal.runtime.files import cache_folder
 
 
 @pytest.fixture(scope="module")

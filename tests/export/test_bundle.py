@@ -12,7 +12,7 @@ from helpers import full_disk
 
 from export import Bundle, BundleError, Predictor
 from export.bundle_folder import new_bundle, read_bundle, seal_bundle
-from multimodal.files import UnwritableFileError
+from multimodal.runtime.files import UnwritableFileError
 
 
 def test_a_bundle_holds_what_it_should(bundle: Bundle) -> None:

@@ -13,8 +13,8 @@ from helpers import full_disk
 from export import Bundle, BundleError, ParityError, export_bundle, exporter
 from export.card import is_non_commercial, model_card
 from multimodal.config import Task
-from multimodal.files import UnwritableFileError
 from multimodal.records import ManifestError, read_records
+from multimodal.runtime.files import UnwritableFileError
 
 
 def test_the_bundle_says_what_made_it(bundle: Bundle) -> None:

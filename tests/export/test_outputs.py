@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from export import Bundle, Gallery, Predictor, write_predictions
 from export.triton import write_triton_repository
 from multimodal.cli import app
-from multimodal.files import OverwriteError
+from multimodal.runtime.files import OverwriteError
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -11,8 +11,8 @@ from helpers import assert_close, full_disk
 
 from export import Bundle, Predictor, answer_files, answers, write_predictions
 from export.answer_files import ResumeError
-from multimodal.files import UnwritableFileError
 from multimodal.records import ManifestError
+from multimodal.runtime.files import UnwritableFileError
 
 
 @pytest.fixture(scope="module")

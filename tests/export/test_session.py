@@ -10,7 +10,7 @@ import pytest
 
 from export import Bundle, DeviceError, session
 from export.session import _SMALLEST_MODEL, describe_device, open_session, session_device
-from multimodal.threads import available_cores
+from multimodal.runtime.threads import available_cores
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from tiny import make_dataset, make_model, make_rows
 
-from multimodal import checkpoint
-from multimodal.checkpoint import save_tensors
 from multimodal.order import Order
+from multimodal.runtime import checkpoint
+from multimodal.runtime.checkpoint import save_tensors
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import OptimizerSpec, ProbeThenFinetune

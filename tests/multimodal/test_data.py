@@ -11,7 +11,7 @@ from tiny import COLORS, make_dataset, make_model, make_rows
 from multimodal.data import Batch, RecordDataset, collate, evaluation_batches, num_workers, training_batches
 from multimodal.domains.tables import JoinedDataset
 from multimodal.order import BLANK, Order, StepSampler
-from multimodal.workers import WorkerError
+from multimodal.runtime.workers import WorkerError
 
 # --- one record --------------------------------------------------------------------------------------------------
 

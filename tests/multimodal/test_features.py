@@ -17,10 +17,10 @@ from fusion.pooling import masked_mean
 from multimodal.engines.choice import Choice, EngineChooser
 from multimodal.engines.eager import EagerEngine, Engine
 from multimodal.features import content_key, encoder_key, feature_reader
-from multimodal.files import UnwritableFileError
 from multimodal.frozen.token_store import TokenStore
 from multimodal.job import Job
 from multimodal.records import InputReader, Records, read_records
+from multimodal.runtime.files import UnwritableFileError
 from multimodal.training import fit
 
 SAID: list[str] = []

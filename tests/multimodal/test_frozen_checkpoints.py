@@ -10,9 +10,9 @@ import pytest
 from tiny import make_dataset, make_model, make_rows
 
 import multimodal as mm
-from multimodal.checkpoint import load_tensors
 from multimodal.frozen.remembered import RememberedRecords
 from multimodal.run import RunError
+from multimodal.runtime.checkpoint import load_tensors
 from multimodal.trainer import fixed_tensors
 from multimodal.training import fit
 from multimodal.transfer import Finetune, LinearProbe

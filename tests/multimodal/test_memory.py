@@ -8,13 +8,13 @@ import torch
 from helpers import assert_close
 from tiny import make_dataset, make_model, make_rows
 
-from multimodal.checkpoint import load_newest_checkpoint
 from multimodal.data import Batch, training_batches
-from multimodal.distributed import Processes
 from multimodal.memory import NoMemoryError, split
 from multimodal.model import MultimodalModel
 from multimodal.optimization import build_optimizer
 from multimodal.order import Order, StepSampler
+from multimodal.runtime.checkpoint import load_newest_checkpoint
+from multimodal.runtime.distributed import Processes
 from multimodal.step import Step
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions

@@ -12,12 +12,12 @@ from killing import KilledError, kill_at
 from tiny import make_dataset, make_model, make_rows
 from torch import Tensor
 
-from multimodal.checkpoint import load_newest_checkpoint
 from multimodal.data import Batch, collate
 from multimodal.losses import combined_loss, task_losses
 from multimodal.model import MultimodalModel
 from multimodal.order import Order
 from multimodal.records import RecordError
+from multimodal.runtime.checkpoint import load_newest_checkpoint
 from multimodal.trainer import Trainer, TrainingError
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import (

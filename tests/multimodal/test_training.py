@@ -18,11 +18,11 @@ from text_checkpoints import write_two_towers
 from tiny import make_rows
 
 import multimodal as mm
-from multimodal.checkpoint import load_tensors
 from multimodal.cli import describe
 from multimodal.config import ConfigError
 from multimodal.records import read_records
 from multimodal.run import Run, RunError
+from multimodal.runtime.checkpoint import load_tensors
 from multimodal.tables import open_task
 from multimodal.training import fit
 

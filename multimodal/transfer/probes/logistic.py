@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.threads import one_thread
+from multimodal.runtime.threads import one_thread
 from multimodal.transfer.checks import check_features, check_labels, check_row_weights
 from multimodal.transfer.folds import each_fold, most_folds, repeated_folds
 from multimodal.transfer.maps.span import fit_span

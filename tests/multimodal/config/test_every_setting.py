@@ -21,11 +21,11 @@ from multimodal.choosing.guard import guard_run
 from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.config import Task
 from multimodal.config.section import Section
-from multimodal.distributed import processes
 from multimodal.domains.adapting import add_adaptation
 from multimodal.job import Job
 from multimodal.metrics import selection_score
 from multimodal.run_folder import free_folder
+from multimodal.runtime.distributed import processes
 from multimodal.tables import open_task, read_tables
 from multimodal.transfer_plan import plan_training
 

@@ -15,10 +15,10 @@ from tiny import make_rows
 
 import multimodal as mm
 from multimodal.config import ConfigError
-from multimodal.distributed import Processes
 from multimodal.domains.adapting import add_adaptation
 from multimodal.job import Job
 from multimodal.run import Run, RunError
+from multimodal.runtime.distributed import Processes
 from multimodal.tables import read_tables
 from multimodal.training import fit
 

@@ -17,10 +17,10 @@ from products import CONFIG
 from tiny import make_dataset, make_model, make_rows
 
 from multimodal.config import parse_task
-from multimodal.distributed import processes
 from multimodal.embeddings.label_order import LabelOrder
 from multimodal.embeddings.supcon import SupConHead
 from multimodal.order import StepOrder
+from multimodal.runtime.distributed import processes
 from multimodal.targets import ClassTarget
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions

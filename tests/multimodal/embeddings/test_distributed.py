@@ -11,7 +11,7 @@ from helpers import assert_close
 from products import NEW, OLD, make_photos, write_table
 from safetensors.torch import load_file
 
-from multimodal.checkpoint import load_newest_checkpoint
+from multimodal.runtime.checkpoint import load_newest_checkpoint
 
 WORKER = Path(__file__).with_name("ddp_worker.py")
 

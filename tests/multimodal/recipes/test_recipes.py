@@ -11,10 +11,10 @@ from tiny import make_rows
 
 from encoders import create_encoder
 from multimodal.config import Task, load_task
-from multimodal.files import OverwriteError
 from multimodal.recipes import distil_text
 from multimodal.recipes.command import run_recipe
 from multimodal.run import Run
+from multimodal.runtime.files import OverwriteError
 
 RECIPES = Path(__file__).resolve().parents[3] / "multimodal/recipes"
 NAMES = ("retail", "spoken_quantity", "product_text")

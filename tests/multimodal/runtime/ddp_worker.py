@@ -15,10 +15,10 @@ from tiny import make_dataset, make_model, make_rows
 
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data import RecordDataset, SampleDataset
-from multimodal.distributed import processes
 from multimodal.domains.tables import JoinedDataset, domain_order
 from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.order import Order, StepOrder
+from multimodal.runtime.distributed import processes
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 
-from multimodal import workers
-from multimodal.workers import AHEAD, WorkerError, read_ahead
+from multimodal.runtime import workers
+from multimodal.runtime.workers import AHEAD, WorkerError, read_ahead
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def results(work: Callable[[Any], Any], tasks: Any, count: int) -> list[Any]:
@@ -242,7 +242,7 @@ def test_tasks_are_asked_for_only_so_far_ahead():
 
 READS = """
 import numpy as np
-from multimodal.workers import read_ahead
+from multimodal.runtime.workers import read_ahead
 def work(task):
     return np.full((4, 3, 224, 224), task, np.uint8)
 reading = read_ahead(work, range({tasks}), workers=2, place=str)

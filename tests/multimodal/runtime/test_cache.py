@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import full_disk
 
-from multimodal.cache import cache_folder, open_cache
+from multimodal.runtime.files import cache_folder, open_cache
 
 
 def test_the_cache_lies_where_the_user_wants_it(monkeypatch, tmp_path):

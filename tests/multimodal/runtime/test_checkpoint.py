@@ -11,7 +11,8 @@ from safetensors.torch import load as load_safetensors
 from tiny import make_model
 from torch import Tensor, nn
 
-from multimodal.checkpoint import (
+from multimodal.optimization import build_optimizer
+from multimodal.runtime.checkpoint import (
     KEEP,
     Checkpoint,
     CheckpointError,
@@ -22,8 +23,7 @@ from multimodal.checkpoint import (
     save_tensors,
     unpack_optimizer,
 )
-from multimodal.files import UnwritableFileError
-from multimodal.optimization import build_optimizer
+from multimodal.runtime.files import UnwritableFileError
 from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.plan import parameter_names
 

@@ -19,8 +19,8 @@ from export.gallery.contents import Contents
 from export.gallery.folder import write_contents
 from export.gallery.source import Source
 from export.golden import write_golden_outputs
-from multimodal.checkpoint import save_tensors
-from multimodal.files import (
+from multimodal.runtime.checkpoint import save_tensors
+from multimodal.runtime.files import (
     OverwriteError,
     UnwritableFileError,
     naming,
@@ -32,7 +32,7 @@ from multimodal.files import (
     write_json,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_a_file_is_written_and_replaced_and_nothing_is_left_beside_it(tmp_path):

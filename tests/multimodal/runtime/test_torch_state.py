@@ -13,7 +13,7 @@ from tiny import make_rows
 
 import multimodal as mm
 from multimodal.run import Run
-from multimodal.torch_state import own_state
+from multimodal.runtime.torch_state import own_state
 
 
 def setting(get: Callable[[], Any], put: Callable[[Any], None], value: Any) -> Callable[[], AbstractContextManager]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 import torch
 
-from multimodal.distributed import Processes
+from multimodal.runtime.distributed import Processes
 
 Precision = Literal["fp32", "bf16", "fp16"]
 

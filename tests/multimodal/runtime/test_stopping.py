@@ -11,11 +11,11 @@ import pytest
 import torch
 from tiny import make_dataset, make_model, make_rows
 
-from multimodal.checkpoint import load_newest_checkpoint
 from multimodal.data import RecordDataset, Sample
 from multimodal.model import MultimodalModel
 from multimodal.order import Order
-from multimodal.stopping import Stopped, StopSignals
+from multimodal.runtime.checkpoint import load_newest_checkpoint
+from multimodal.runtime.stopping import Stopped, StopSignals
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune
@@ -133,7 +133,7 @@ def test_who_listened_to_signals_before_goes_on_hearing_of_them(number):
     [("SIGTERM", "call"), ("SIGTERM", "loop"), ("SIGTERM", "evaluation"), ("SIGINT", "call"), ("SIGINT", "evaluation")],
 )
 def test_a_step_that_never_ends_is_given_up(tmp_path, name, place):
-    root = WORKER.parents[2]
+    root = WORKER.parents[3]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
     command = [sys.executable, str(WORKER), str(tmp_path), name, place]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from multimodal.files import write_atomically
+from multimodal.runtime.files import write_atomically
 
 logger = logging.getLogger(__name__)
 

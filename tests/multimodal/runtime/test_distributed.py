@@ -8,7 +8,7 @@ import torch
 from distributed_runs import run_worker
 from helpers import assert_close
 
-from multimodal.checkpoint import load_newest_checkpoint
+from multimodal.runtime.checkpoint import load_newest_checkpoint
 
 WORKER = Path(__file__).with_name("ddp_worker.py")
 

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from multimodal.messages import packed, receive, send
+from multimodal.runtime.messages import packed, receive, send
 
 logger = logging.getLogger(__name__)
 

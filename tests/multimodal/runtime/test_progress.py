@@ -1,6 +1,6 @@
 import pytest
 
-from multimodal.progress import Progress, format_seconds
+from multimodal.runtime.progress import Progress, format_seconds
 
 
 class Clock:
@@ -15,7 +15,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("multimodal.progress.time.monotonic", clock)
+    monkeypatch.setattr("multimodal.runtime.progress.time.monotonic", clock)
     return clock
 
 

@@ -1,0 +1,1 @@
+"""Devices, processes, files: what every part of a run stands on."""
