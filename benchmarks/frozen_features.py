@@ -35,7 +35,7 @@ from torch import Tensor, nn
 import multimodal as mm
 from multimodal.builders import build_encoders
 from multimodal.records import Records, read_records
-from multimodal.targets import ClassTarget
+from multimodal.records.targets import ClassTarget
 
 TEXT = "transformers/sentence-transformers/all-MiniLM-L6-v2"
 TASKS = {"product": ["image", "text"], "category": ["image", "text"], "quantity": ["audio"]}

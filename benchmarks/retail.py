@@ -17,8 +17,8 @@ from multimodal.data import RecordDataset
 from multimodal.evaluation import answer
 from multimodal.recipes.retail import retail
 from multimodal.records import Records, is_missing, read_records
+from multimodal.records.targets import read_truth
 from multimodal.run import Run
-from multimodal.targets import read_truth
 
 
 def single(given: argparse.Namespace) -> None:

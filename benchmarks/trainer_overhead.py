@@ -22,8 +22,8 @@ from multimodal.data import training_batches
 from multimodal.demo.data import write_demo_data
 from multimodal.job import Job
 from multimodal.order import StepSampler
+from multimodal.records.tables import read_tables
 from multimodal.step import Step
-from multimodal.tables import read_tables
 from multimodal.trainer import Trainer
 from multimodal.transfer import Finetune
 

@@ -41,7 +41,7 @@ _HOMES = {
     "ParityError": "export.parity",
     "Prediction": "multimodal.decoding",
     "Predictor": "export.predictor",
-    "RecordError": "multimodal.records",
+    "RecordError": "multimodal.records.records",
     "export_bundle": "export.exporter",
     "verify_bundle": "export.verify",
     "write_predictions": "export.answers",

@@ -17,7 +17,7 @@ from export.tolerance import largest_difference
 from multimodal.console import HEADLINES
 from multimodal.decoding import Decoding, Destandardize, Embedding, Sigmoid
 from multimodal.metrics import task_metrics
-from multimodal.targets import TargetReader, read_truth
+from multimodal.records.targets import TargetReader, read_truth
 
 GATE_ROWS = 1000
 """Records that are compared, where there are so many."""

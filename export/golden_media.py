@@ -12,8 +12,8 @@ import numpy as np
 
 from encoders.preprocessing import Preprocessor, UnreadableValueError
 from export.bundle import Bundle
-from multimodal.media import media_path
 from multimodal.records import InputReader, Records, is_missing
+from multimodal.records.media import media_path
 from multimodal.runtime.files import write_atomically
 
 FOLDER = "golden/media"

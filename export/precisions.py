@@ -19,8 +19,8 @@ from export.rows import input_columns, spread_rows
 from export.session import open_session, run_session
 from multimodal.decoding import Decoding
 from multimodal.records import InputReader, Records
+from multimodal.records.targets import TargetReader
 from multimodal.runtime.files import write_atomically
-from multimodal.targets import TargetReader
 
 CALIBRATION_ROWS = 128
 """Records that give int8 the ranges of its activations, spread over their table."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError
 from export.bundle import BundleInput
-from multimodal.media import Outside
 from multimodal.records import InputReader, ManifestError, RecordError, Records, read_records
+from multimodal.records.media import Outside
 
 logger = logging.getLogger(__name__)
 

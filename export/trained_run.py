@@ -7,7 +7,7 @@ from multimodal.config import Task
 from multimodal.decoding import Decoding
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records
-from multimodal.targets import TargetReader
+from multimodal.records.targets import TargetReader
 
 
 class TrainedRun(Protocol):

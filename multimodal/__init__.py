@@ -55,7 +55,7 @@ _HOMES = {
     "multimodal.choosing.transfer_gap": ("transfer_check",),
     "multimodal.heads": ("Head",),
     "multimodal.model": ("ModelOutput", "MultimodalModel"),
-    "multimodal.records": ("RecordError", "read_records"),
+    "multimodal.records.records": ("RecordError", "read_records"),
     "multimodal.run": ("Run",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -16,8 +16,8 @@ from encoders.preprocessing import Arrays, UnreadableValueError
 from multimodal.config.setting import TARGET
 from multimodal.order import BLANK, StepSampler
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
+from multimodal.records.targets import Cell, TargetReader
 from multimodal.runtime.workers import in_brief, read_ahead
-from multimodal.targets import Cell, TargetReader
 
 Key = tuple[int, int]
 """(epoch, row)."""

@@ -15,7 +15,7 @@ from multimodal.decoding import Decoding, PairedEmbeddings
 from multimodal.metrics import task_metrics
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
-from multimodal.targets import Truth, read_truth
+from multimodal.records.targets import Truth, read_truth
 
 Subset = tuple[str, ...]
 

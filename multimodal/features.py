@@ -19,8 +19,8 @@ from fusion.pooling import masked_mean
 from multimodal.engines.choice import EngineChooser
 from multimodal.frozen.token_store import TokenStore
 from multimodal.frozen.views import Views
-from multimodal.media import Outside, media_path, quote
 from multimodal.records import InputReader, Records, is_missing
+from multimodal.records.media import Outside, media_path, quote
 from multimodal.runtime.files import sha256_of
 from multimodal.runtime.progress import Say, format_seconds
 from multimodal.runtime.workers import in_brief, read_ahead

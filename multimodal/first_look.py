@@ -7,8 +7,8 @@ from encoders.preprocessing import UnreadableValueError
 from multimodal.check.labels import HELD_OUT, label_problems
 from multimodal.check.problems import Problem, Split, first_of_each
 from multimodal.job import Job
-from multimodal.media import media_path
 from multimodal.records import InputReader, RecordError, Records, is_missing
+from multimodal.records.media import media_path
 from multimodal.runtime.progress import Say
 
 FIRST = 16

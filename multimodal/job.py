@@ -43,10 +43,10 @@ from multimodal.metrics import selection_score
 from multimodal.model import MultimodalModel
 from multimodal.order import Order, StepOrder
 from multimodal.records import InputReader, Records
+from multimodal.records.tables import Tables
+from multimodal.records.targets import TargetReader
 from multimodal.runtime.device import choose_precision
 from multimodal.runtime.progress import Say
-from multimodal.tables import Tables
-from multimodal.targets import TargetReader
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.plan import parameter_names

@@ -20,13 +20,13 @@ from multimodal.evaluation import evaluate
 from multimodal.explain.black_box import BlackBox
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, ManifestError, Records, read_records
+from multimodal.records.targets import TargetReader
 from multimodal.run_torch import run_torch
 from multimodal.runtime.checkpoint import load_tensors
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import refuse_overwriting, sha256_of, write_json
 from multimodal.runtime.torch_state import own_state
-from multimodal.targets import TargetReader
 
 if TYPE_CHECKING:
     from export import Bundle

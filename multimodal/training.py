@@ -14,6 +14,7 @@ from multimodal.domains.source_weights import weigh_source
 from multimodal.first_look import look_first
 from multimodal.frozen.fitted_maps import fit_source_maps
 from multimodal.job import Job
+from multimodal.records.tables import Tables, file_hashes, open_task, read_tables
 from multimodal.results import write_results
 from multimodal.run import RANKING_FILE, Run
 from multimodal.run_folder import (
@@ -33,7 +34,6 @@ from multimodal.runtime.distributed import Processes, processes
 from multimodal.runtime.files import open_cache, require_temporary_folder, write_json
 from multimodal.runtime.progress import Say, format_seconds, log_line, silence
 from multimodal.runtime.torch_state import own_state
-from multimodal.tables import Tables, file_hashes, open_task, read_tables
 from multimodal.train_job import train_job
 
 

@@ -18,7 +18,7 @@ from multimodal.decoding import Decoding
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records
-from multimodal.targets import ClassTarget, LabelSetTarget, NumberTarget, TargetReader
+from multimodal.records.targets import ClassTarget, LabelSetTarget, NumberTarget, TargetReader
 
 RATE = 8000
 

@@ -12,7 +12,7 @@ from tiny import TinyImage, TinyText, make_rows
 import multimodal as mm
 from encoders import registry
 from multimodal.job import Job
-from multimodal.tables import read_tables
+from multimodal.records.tables import read_tables
 
 
 class Words(TinyText):

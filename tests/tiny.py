@@ -25,7 +25,7 @@ from multimodal.heads import ClassificationHead, Head, RegressionHead
 from multimodal.input_heads.late import LateHead
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records, read_records
-from multimodal.targets import ClassTarget, NumberTarget, TargetReader
+from multimodal.records.targets import ClassTarget, NumberTarget, TargetReader
 
 COLORS = {"blue": (40, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
 SHAPES = ("round", "square")

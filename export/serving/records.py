@@ -13,7 +13,7 @@ from export.serving.body import parse_json
 from export.serving.errors import RequestError
 from export.serving.media import check_image, check_sound
 from export.serving.settings import Limits
-from multimodal.cells import is_missing
+from multimodal.records.cells import is_missing
 
 MAX_KEY = 40
 """Characters of an input's name."""

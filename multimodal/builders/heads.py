@@ -16,7 +16,7 @@ from multimodal.embeddings.supcon import SupConHead
 from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.multitask.tower import TowerHead
 from multimodal.records import RecordError, Records, class_label, is_missing
-from multimodal.targets import (
+from multimodal.records.targets import (
     ClassTarget,
     LabelSetTarget,
     NumberTarget,

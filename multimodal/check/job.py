@@ -11,9 +11,9 @@ from multimodal.check.media import DECODERS, media_problems
 from multimodal.check.problems import Problem, Split
 from multimodal.config import ConfigError, Task
 from multimodal.config.setting import TABLES, table_problems
-from multimodal.held_out import hold_out, undefined
 from multimodal.records import ManifestError, RecordError, class_label, is_missing, label_set, read_records
-from multimodal.targets import PairTarget
+from multimodal.records.held_out import hold_out, undefined
+from multimodal.records.targets import PairTarget
 
 __all__ = ["Problem", "check_task"]
 

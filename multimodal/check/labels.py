@@ -9,10 +9,10 @@ from typing import Any
 from encoders.preprocessing import UnreadableValueError
 from multimodal.check.problems import Problem, Split
 from multimodal.config import Task
-from multimodal.media import quote
 from multimodal.records import class_label, is_missing
-from multimodal.spellings import look_alikes, nearest_labels, told_apart
-from multimodal.targets import mean_and_deviation, read_labels
+from multimodal.records.media import quote
+from multimodal.records.spellings import look_alikes, nearest_labels, told_apart
+from multimodal.records.targets import mean_and_deviation, read_labels
 
 LEARNED = ("train", "source")
 """Tables whose labels are those that a model knows."""

@@ -13,8 +13,8 @@ from encoders.preprocessing.image_files import decode_image
 from multimodal.check.labels import read_labels
 from multimodal.check.problems import Problem, Split
 from multimodal.config import Task
-from multimodal.media import media_path, quote
 from multimodal.records import is_missing
+from multimodal.records.media import media_path, quote
 from multimodal.runtime.files import sha256_of
 from multimodal.runtime.threads import available_cores
 

@@ -14,10 +14,11 @@ from multimodal.config.setting import setting_of
 from multimodal.data import RecordDataset
 from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
 from multimodal.evaluation import answer
-from multimodal.groups import record_groups
-from multimodal.held_out import hold_out
 from multimodal.job_files import job_files
 from multimodal.records import Records, class_label, is_missing
+from multimodal.records.groups import record_groups
+from multimodal.records.held_out import hold_out
+from multimodal.records.tables import Tables, open_task, read_whole_tables
 from multimodal.run import Run, RunError
 from multimodal.run_folder import (
     LOCK_FILE,
@@ -32,7 +33,6 @@ from multimodal.runtime.distributed import processes
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_atomically, write_json
 from multimodal.runtime.progress import Say, log_line, silence
 from multimodal.runtime.torch_state import own_state
-from multimodal.tables import Tables, open_task, read_whole_tables
 from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import estimate

@@ -12,9 +12,9 @@ from multimodal.choosing.labelled import Labelled
 from multimodal.choosing.right_answers import right_answers
 from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured, used_inputs
 from multimodal.console import transfer_lines
-from multimodal.groups import record_groups
 from multimodal.job import Job
 from multimodal.records import Records
+from multimodal.records.groups import record_groups
 from multimodal.run import GUARD_FILE
 from multimodal.runtime.files import write_json
 from multimodal.runtime.progress import Say, silence

@@ -7,9 +7,9 @@ import numpy as np
 
 from multimodal.builders import label_cells
 from multimodal.config import Task
-from multimodal.groups import record_groups
 from multimodal.records import Records
-from multimodal.targets import TargetReader, class_readers
+from multimodal.records.groups import record_groups
+from multimodal.records.targets import TargetReader, class_readers
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
 

@@ -14,13 +14,13 @@ from multimodal.choosing.labelled import Labelled, labelled_records
 from multimodal.config import Candidate, ConfigError, Task
 from multimodal.job_files import encoder_files, job_files
 from multimodal.records import Records
+from multimodal.records.tables import Tables, open_task, read_tables
 from multimodal.run import RANKING_FILE
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
 from multimodal.runtime.progress import Say, log_line
 from multimodal.runtime.torch_state import own_state
-from multimodal.tables import Tables, open_task, read_tables
 from multimodal.transfer.folds import most_repeated_folds
 from multimodal.transfer.guard.held_out import L2
 from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choose_candidate, score_candidate

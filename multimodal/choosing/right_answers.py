@@ -7,7 +7,7 @@ import numpy as np
 from multimodal.evaluation import answer
 from multimodal.job import Job
 from multimodal.records import Records
-from multimodal.targets import Truth, read_truth
+from multimodal.records.targets import Truth, read_truth
 
 
 def right_answers(job: Job, records: Records, tasks: Iterable[str]) -> dict[str, tuple[Truth, np.ndarray]]:

@@ -9,7 +9,7 @@ from encoders.base import Encoder
 from multimodal.builders import encoders_to_finetune, label_cells
 from multimodal.config import Task, Transfer
 from multimodal.records import Records
-from multimodal.targets import class_counts
+from multimodal.records.targets import class_counts
 
 
 class Choice(NamedTuple):

@@ -11,10 +11,10 @@ from multimodal.config import Task
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.job import Job
 from multimodal.job_files import job_files
+from multimodal.records.tables import open_task, read_tables
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
 from multimodal.runtime.progress import Say, log_line
 from multimodal.runtime.torch_state import own_state
-from multimodal.tables import open_task, read_tables
 
 MOST_ROWS = 1000
 """Training records that a task is checked on: more would tell little and take long."""

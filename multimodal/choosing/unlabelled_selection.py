@@ -11,7 +11,7 @@ from multimodal.data import evaluation_batches
 from multimodal.domains.source_weights import few_components
 from multimodal.job import Job
 from multimodal.records import Records
-from multimodal.targets import class_readers, read_truth
+from multimodal.records.targets import class_readers, read_truth
 from multimodal.transfer.instances import density_ratio_weights
 from multimodal.transfer.probes.linear import log_softmax
 from multimodal.transfer.selection import importance_weighted_risk, target_entropy

@@ -7,7 +7,7 @@ import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, Table
 from multimodal.console import complain, say
-from multimodal.media import Outside
+from multimodal.records.media import Outside
 from multimodal.runtime.files import refuse_overwriting
 
 

@@ -3,9 +3,9 @@
 from fusion.names import NamedModules
 from multimodal.domains.tables import DomainOrder, check_shares
 from multimodal.job import Job
+from multimodal.records.targets import class_readers
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say
-from multimodal.targets import class_readers
 from multimodal.transfer.adaptation.objectives import create_adaptation
 
 OBJECTIVE = "adapt"

@@ -14,9 +14,9 @@ from multimodal.domains.tables import DomainOrder, source_factor
 from multimodal.frozen.mean_tokens import mean_tokens
 from multimodal.job import Job
 from multimodal.records import Records
+from multimodal.records.tables import Tables
+from multimodal.records.targets import ClassTarget, class_readers
 from multimodal.runtime.progress import Say
-from multimodal.tables import Tables
-from multimodal.targets import ClassTarget, class_readers
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
 from multimodal.transfer.instances import (

@@ -11,7 +11,7 @@ import multimodal as mm
 from multimodal.first_look import look_first
 from multimodal.job import Job
 from multimodal.records import RecordError
-from multimodal.tables import read_tables
+from multimodal.records.tables import read_tables
 
 
 def job(**data: Any) -> mm.Task:

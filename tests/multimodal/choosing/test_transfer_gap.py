@@ -24,7 +24,7 @@ from multimodal.choosing.scratch import from_scratch
 from multimodal.cli import app
 from multimodal.job import Job
 from multimodal.records import RecordError
-from multimodal.tables import read_tables
+from multimodal.records.tables import read_tables
 
 SYNONYMS = {f"w{number}": number for number in range(48)}
 

@@ -20,8 +20,8 @@ from multimodal.config import ConfigError
 from multimodal.evaluation import answer
 from multimodal.job import Job
 from multimodal.records import RecordError, Records
+from multimodal.records.tables import read_tables
 from multimodal.run import Run
-from multimodal.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.probes import fit_logistic, fit_soft_neighbours
 

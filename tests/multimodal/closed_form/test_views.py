@@ -20,7 +20,7 @@ from multimodal.features import feature_reader
 from multimodal.frozen.views import Views
 from multimodal.job import Job
 from multimodal.records import InputReader, read_records
-from multimodal.tables import read_tables
+from multimodal.records.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.folds import each_fold, repeated_folds
 

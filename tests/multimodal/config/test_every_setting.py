@@ -24,9 +24,9 @@ from multimodal.config.section import Section
 from multimodal.domains.adapting import add_adaptation
 from multimodal.job import Job
 from multimodal.metrics import selection_score
+from multimodal.records.tables import open_task, read_tables
 from multimodal.run_folder import free_folder
 from multimodal.runtime.distributed import processes
-from multimodal.tables import open_task, read_tables
 from multimodal.transfer_plan import plan_training
 
 JOB: dict[str, Any] = {

@@ -17,9 +17,9 @@ import multimodal as mm
 from multimodal.config import ConfigError
 from multimodal.domains.adapting import add_adaptation
 from multimodal.job import Job
+from multimodal.records.tables import read_tables
 from multimodal.run import Run, RunError
 from multimodal.runtime.distributed import Processes
-from multimodal.tables import read_tables
 from multimodal.training import fit
 
 

@@ -14,7 +14,7 @@ from multimodal.config.setting import SOURCE
 from multimodal.domains.source_weights import weigh_source
 from multimodal.job import Job
 from multimodal.records import RecordError
-from multimodal.tables import read_tables
+from multimodal.records.tables import read_tables
 from multimodal.training import fit
 
 WORDS = ("apple", "bread", "milk", "plum", "soap", "tea", "wine", "yam")

@@ -20,8 +20,8 @@ from multimodal.config import parse_task
 from multimodal.embeddings.label_order import LabelOrder
 from multimodal.embeddings.supcon import SupConHead
 from multimodal.order import StepOrder
+from multimodal.records.targets import ClassTarget
 from multimodal.runtime.distributed import processes
-from multimodal.targets import ClassTarget
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.training import fit

@@ -22,8 +22,8 @@ from multimodal.embeddings.contrastive import WIDTH
 from multimodal.embeddings.zero_shot import PullToNames, ZeroShotHead, class_embeddings, zero_shot_heads
 from multimodal.heads import ClassificationHead
 from multimodal.job import Job
+from multimodal.records.tables import read_tables
 from multimodal.run import Run
-from multimodal.tables import read_tables
 from multimodal.training import fit
 
 PROMPTS = ["a photo of {}", "{} thing"]

@@ -25,8 +25,8 @@ from multimodal.domains.source_weights import weigh_source
 from multimodal.frozen.fitted_maps import fit_input_maps, fit_source_maps
 from multimodal.job import Job
 from multimodal.records import RecordError, stack_inputs
+from multimodal.records.tables import read_tables
 from multimodal.run import Run
-from multimodal.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.maps import AffineMap, fit_pca
 from multimodal.transfer.maps.into_target import fit_into_target

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.media import media_path, quote
+from multimodal.records.media import media_path, quote
 
 
 @pytest.fixture

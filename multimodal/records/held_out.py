@@ -10,9 +10,9 @@ import numpy as np
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Task
 from multimodal.config.tasks import METRICS
-from multimodal.groups import held_out_rows, record_groups
-from multimodal.records import Records, class_label, is_missing
-from multimodal.targets import read_labels
+from multimodal.records.groups import held_out_rows, record_groups
+from multimodal.records.records import Records, class_label, is_missing
+from multimodal.records.targets import read_labels
 
 SHARE = 10
 """Without a validation table, one row of train in so many is held out."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from multimodal.config import ConfigError, Task, parse_task
-from multimodal.tables import read_tables
+from multimodal.records.tables import read_tables
 
 
 def task(seed: int = 0, **data: Any) -> Task:

@@ -3,9 +3,9 @@ import pytest
 
 from multimodal.check.job import check_task
 from multimodal.config import ConfigError, parse_task
-from multimodal.groups import held_out_rows, record_groups
 from multimodal.records import ManifestError, RecordError, read_records
-from multimodal.tables import read_tables
+from multimodal.records.groups import held_out_rows, record_groups
+from multimodal.records.tables import read_tables
 from multimodal.transfer.folds import each_fold, most_repeated_folds
 
 

@@ -9,12 +9,12 @@ from multimodal.builders import build_target
 from multimodal.config import ConfigError, parse_task
 from multimodal.config.tasks import METRICS
 from multimodal.decoding import Destandardize, Embedding, PairedEmbeddings, Sigmoid, Softmax
-from multimodal.groups import held_out_rows
-from multimodal.held_out import LEARNING, MAIN, NEEDS, Answers, hold_out, undefined
 from multimodal.metrics import selection_score, task_metrics
 from multimodal.records import Records, read_records
-from multimodal.tables import read_tables
-from multimodal.targets import read_truth
+from multimodal.records.groups import held_out_rows
+from multimodal.records.held_out import LEARNING, MAIN, NEEDS, Answers, hold_out, undefined
+from multimodal.records.tables import read_tables
+from multimodal.records.targets import read_truth
 
 INPUTS = {"text": {"encoder": "compact/text"}, "image": {"encoder": "compact/image"}}
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from decimal import Decimal
 from functools import lru_cache
 
-from multimodal.media import quote
+from multimodal.records.media import quote
 
 MOST_PAIRS = 200_000
 """Pairs of labels whose letters are compared: about one second."""

@@ -7,9 +7,9 @@ from helpers import assert_close
 from sklearn.utils.class_weight import compute_class_weight
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.content import content_number
 from multimodal.records import read_records
-from multimodal.targets import (
+from multimodal.records.content import content_number
+from multimodal.records.targets import (
     ClassTarget,
     LabelSetTarget,
     NumberTarget,

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError
-from multimodal.cells import class_label, is_missing, label_set
-from multimodal.manifests import ManifestError, check_columns, read_manifest, union_of_keys
-from multimodal.media import Outside, media_path, quote
+from multimodal.records.cells import class_label, is_missing, label_set
+from multimodal.records.manifests import ManifestError, check_columns, read_manifest, union_of_keys
+from multimodal.records.media import Outside, media_path, quote
 
 __all__ = [
     "InputReader",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.media import quote
+from multimodal.records.media import quote
 
 
 def is_missing(value: Any) -> bool:

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from multimodal.records import class_label
-from multimodal.spellings import look, look_alikes, nearest_labels, told_apart
+from multimodal.records.spellings import look, look_alikes, nearest_labels, told_apart
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from typing import Any
 
 from multimodal.config import ConfigError, Task, load_task, override_task
 from multimodal.config.setting import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
-from multimodal.held_out import hold_out, undefined
-from multimodal.records import Records, read_records
+from multimodal.records.held_out import hold_out, undefined
+from multimodal.records.records import Records, read_records
 from multimodal.runtime.files import sha256_of
 
 

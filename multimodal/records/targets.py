@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.content import content_number
-from multimodal.records import Records, class_label, is_missing, label_set
+from multimodal.records.content import content_number
+from multimodal.records.records import Records, class_label, is_missing, label_set
 
 LARGEST_FLOAT = f"at most {np.finfo(np.float64).max:.2g}"
 MOST = 1e300

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multimodal.manifests import ManifestError, check_columns, read_manifest
+from multimodal.records.manifests import ManifestError, check_columns, read_manifest
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:

@@ -6,7 +6,7 @@ import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError
-from multimodal.records import RecordError, Records, class_label, is_missing
+from multimodal.records.records import RecordError, Records, class_label, is_missing
 
 
 def record_groups(records: Records, column: str | None) -> np.ndarray | None:
@@ -14,7 +14,7 @@ def record_groups(records: Records, column: str | None) -> np.ndarray | None:
 
     A record whose cell is missing is a group of its own.
 
-    >>> from multimodal.records import read_records
+    >>> from multimodal.records.records import read_records
     >>> record_groups(read_records([{"product": "a"}, {"product": ""}, {"product": "a"}]), "product").tolist()
     [0, 1, 0]
 

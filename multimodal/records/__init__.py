@@ -1,0 +1,27 @@
+"""Tables of records, and what their cells mean. Never imports torch."""
+
+from multimodal.records.records import (
+    InputReader,
+    ManifestError,
+    RecordError,
+    Records,
+    UnreadableValueError,
+    class_label,
+    is_missing,
+    label_set,
+    read_records,
+    stack_inputs,
+)
+
+__all__ = [
+    "InputReader",
+    "ManifestError",
+    "RecordError",
+    "Records",
+    "UnreadableValueError",
+    "class_label",
+    "is_missing",
+    "label_set",
+    "read_records",
+    "stack_inputs",
+]
