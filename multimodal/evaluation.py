@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multimodal.calibration import fit_temperature, measure_calibration
 from multimodal.data import RecordDataset, evaluation_batches
 from multimodal.decoding import Decoding, PairedEmbeddings
 from multimodal.metrics import task_metrics
+from multimodal.metrics.calibration import fit_temperature, measure_calibration
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
 from multimodal.records.targets import Truth, read_truth

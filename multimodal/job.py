@@ -24,7 +24,6 @@ from multimodal.builders import (
     sampling_weights,
     task_arguments,
 )
-from multimodal.calibration import with_temperature
 from multimodal.config import ConfigError, Task
 from multimodal.config.head_rules import closed_form_inputs
 from multimodal.config.map_rules import mapped_inputs
@@ -40,6 +39,7 @@ from multimodal.frozen.moved_tokens import moved_readers
 from multimodal.frozen.remembered import RememberedRecords
 from multimodal.input_heads.trusts import fit_trusts
 from multimodal.metrics import selection_score
+from multimodal.metrics.calibration import with_temperature
 from multimodal.model import MultimodalModel
 from multimodal.order import Order, StepOrder
 from multimodal.records import InputReader, Records

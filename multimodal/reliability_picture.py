@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multimodal.calibration import BINS
 from multimodal.drawing import AGAINST, FAINT, FOR, INK, blended, font, new_picture
+from multimodal.metrics.calibration import BINS
 from multimodal.runtime.files import replacing
 
 _SIDE, _LEFT, _TOP, _BOTTOM = 360, 56, 100, 168

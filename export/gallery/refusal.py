@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from multimodal.auc import macro_auc
+from multimodal.metrics.ranking import macro_auc
 
 Unknowns = Literal["records", "products left out"]
 

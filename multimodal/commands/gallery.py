@@ -21,7 +21,7 @@ from multimodal.commands.options import (
 )
 from multimodal.commands.predict import check_source, one_record
 from multimodal.console import complain, say, show_table
-from multimodal.intervals import wilson_interval
+from multimodal.metrics.intervals import wilson_interval
 from multimodal.records import RecordError, Records
 from multimodal.runtime.files import refuse_overwriting
 

@@ -11,7 +11,7 @@ from typing import Any
 import multimodal as mm
 from multimodal.console import show_metrics, show_table
 from multimodal.demo.data import DemoData, write_demo_data
-from multimodal.intervals import Interval, difference_interval
+from multimodal.metrics.intervals import Interval, difference_interval
 from multimodal.runtime.files import replacing
 from multimodal.runtime.progress import Say, format_seconds
 

@@ -7,8 +7,8 @@ import torch
 from helpers import assert_close
 from planted import plant, shop_task, write_shop
 
-from multimodal.calibration import fit_temperature
 from multimodal.evaluation import answer, known_answers
+from multimodal.metrics.calibration import fit_temperature
 from multimodal.records import read_records
 from multimodal.run import Run
 from multimodal.training import fit

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 import multimodal as mm
 from export import Predictor
-from multimodal.calibration import fit_temperature
 from multimodal.cli import app
 from multimodal.evaluation import answer, known_answers
+from multimodal.metrics.calibration import fit_temperature
 from multimodal.run import Run
 from multimodal.training import fit
 

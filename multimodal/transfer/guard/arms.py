@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.intervals import Interval
+from multimodal.metrics.intervals import Interval
 from multimodal.transfer.folds import most_repeated_folds
 from multimodal.transfer.guard.gaps import paired_gaps, strongest_baseline
 from multimodal.transfer.guard.held_out import (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multimodal.auc import macro_auc
+from multimodal.metrics.ranking import macro_auc
 from multimodal.transfer.folds import each_fold
 from multimodal.transfer.guard.gaps import Gaps, paired_gaps
 from multimodal.transfer.maps.span import fit_span

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from multimodal.intervals import Interval, Z, bootstrap_errors
+from multimodal.metrics.intervals import Interval, Z, bootstrap_errors
 from multimodal.transfer.guard.gaps import Gaps
 
 

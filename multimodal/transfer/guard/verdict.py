@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from multimodal.intervals import Interval
+from multimodal.metrics.intervals import Interval
 from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.intervals import corrected_t_interval, paired_bootstrap_interval
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multimodal.intervals import Interval
+from multimodal.metrics.intervals import Interval
 from multimodal.transfer.folds import each_fold
 from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.held_out import held_out_answers

@@ -16,8 +16,8 @@ from sklearn.metrics import (
 )
 
 from multimodal.decoding import Destandardize, PairedEmbeddings, Sigmoid, Softmax
-from multimodal.intervals import wilson_interval
 from multimodal.metrics import selection_score, task_metrics
+from multimodal.metrics.intervals import wilson_interval
 
 LABELS = tuple("abcde")
 SOFTMAX = Softmax(LABELS)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.auc import macro_auc
 from multimodal.decoding import Decoding, Destandardize, Embedding, PairedEmbeddings, Sigmoid, Softmax
-from multimodal.intervals import Interval, bootstrap_errors, positive_interval, share_interval, wilson_interval
-from multimodal.retrieval import Ranks, rank_partners
+from multimodal.metrics.intervals import Interval, bootstrap_errors, positive_interval, share_interval, wilson_interval
+from multimodal.metrics.ranking import Ranks, macro_auc, rank_partners
 
 _ROWS_AT_A_TIME = 256  # 100 MB at 100,000 records
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import assert_close
 
-from multimodal.intervals import bootstrap_errors, positive_interval, share_interval, wilson_interval
+from multimodal.metrics.intervals import bootstrap_errors, positive_interval, share_interval, wilson_interval
 
 Z = 1.959963984540054
 

@@ -7,7 +7,7 @@ from sklearn.metrics import average_precision_score
 
 from multimodal.decoding import Embedding
 from multimodal.metrics import selection_score, task_metrics
-from multimodal.retrieval import rank_partners
+from multimodal.metrics.ranking import rank_partners
 
 
 def unit(n: int, width: int = 3, seed: int = 0) -> np.ndarray:
