@@ -19,9 +19,9 @@ import torch.nn.functional as F
 
 import multimodal as mm
 from multimodal.data import training_batches
+from multimodal.data.order import StepSampler
 from multimodal.demo.data import write_demo_data
 from multimodal.job import Job
-from multimodal.order import StepSampler
 from multimodal.records.tables import read_tables
 from multimodal.step import Step
 from multimodal.trainer import Trainer

@@ -30,8 +30,9 @@ from multimodal.config.map_rules import mapped_inputs
 from multimodal.config.pair_rules import evaluation_views
 from multimodal.config.setting import SOURCE
 from multimodal.data import Augmentation, RecordDataset, SampleDataset, num_workers
+from multimodal.data.domains import JoinedDataset, domain_order
+from multimodal.data.order import Order, StepOrder
 from multimodal.decoding import Decoding
-from multimodal.domains.tables import JoinedDataset, domain_order
 from multimodal.embeddings.alignment import fill_zero_shot_heads
 from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
 from multimodal.features import FeatureReader, feature_reader
@@ -41,7 +42,6 @@ from multimodal.input_heads.trusts import fit_trusts
 from multimodal.metrics import selection_score
 from multimodal.metrics.calibration import with_temperature
 from multimodal.model import MultimodalModel
-from multimodal.order import Order, StepOrder
 from multimodal.records import InputReader, Records
 from multimodal.records.tables import Tables
 from multimodal.records.targets import TargetReader

@@ -16,12 +16,12 @@ import torch
 
 from multimodal.averaging.weight_averaging import Onlooker
 from multimodal.data import Batch, SampleDataset, training_batches
+from multimodal.data.order import StepOrder, StepSampler
 from multimodal.model import MultimodalModel
 from multimodal.modes import training_batch_norms
 from multimodal.multitask.conflicts import COSINE
 from multimodal.objective import monitored
 from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
-from multimodal.order import StepOrder, StepSampler
 from multimodal.runtime.checkpoint import (
     Checkpoint,
     load_newest_checkpoint,

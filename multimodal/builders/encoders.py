@@ -6,9 +6,9 @@ from pathlib import Path
 from encoders import create_encoder
 from encoders.base import Encoder
 from encoders.registry import is_registered
-from multimodal.augment import Augmentation
 from multimodal.config import ConfigError, Input, Task
 from multimodal.config.pair_rules import evaluation_views
+from multimodal.data.augment import Augmentation
 from multimodal.frozen.views import Views
 from multimodal.records import InputReader
 

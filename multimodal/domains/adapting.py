@@ -1,7 +1,7 @@
 """The loss between domains of a job: put into its model before training, taken out after."""
 
 from fusion.names import NamedModules
-from multimodal.domains.tables import DomainOrder, check_shares
+from multimodal.data.domains import DomainOrder, check_shares
 from multimodal.job import Job
 from multimodal.records.targets import class_readers
 from multimodal.runtime.distributed import Processes

@@ -10,7 +10,7 @@ import torch
 
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE, UNLABELLED
-from multimodal.domains.tables import DomainOrder, source_factor
+from multimodal.data.domains import DomainOrder, source_factor
 from multimodal.frozen.mean_tokens import mean_tokens
 from multimodal.job import Job
 from multimodal.records import Records

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from multimodal.augment import Augmentation
+from multimodal.data.augment import Augmentation
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from tiny import make_dataset, make_model, make_rows
 
-from multimodal.order import Order
+from multimodal.data.order import Order
 from multimodal.runtime import checkpoint
 from multimodal.runtime.checkpoint import save_tensors
 from multimodal.trainer import Trainer

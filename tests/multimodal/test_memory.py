@@ -9,10 +9,10 @@ from helpers import assert_close
 from tiny import make_dataset, make_model, make_rows
 
 from multimodal.data import Batch, training_batches
+from multimodal.data.order import Order, StepSampler
 from multimodal.memory import NoMemoryError, split
 from multimodal.model import MultimodalModel
 from multimodal.optimization import build_optimizer
-from multimodal.order import Order, StepSampler
 from multimodal.runtime.checkpoint import load_newest_checkpoint
 from multimodal.runtime.distributed import Processes
 from multimodal.step import Step

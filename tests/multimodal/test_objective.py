@@ -8,9 +8,9 @@ from helpers import assert_close
 from tiny import make_dataset, make_model, make_rows
 from torch import Tensor, nn
 
+from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.objective import Objective, Seen
-from multimodal.order import Order
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec

@@ -13,9 +13,9 @@ from tiny import make_dataset, make_model, make_rows
 from torch import Tensor
 
 from multimodal.data import Batch, collate
+from multimodal.data.order import Order
 from multimodal.losses import combined_loss, task_losses
 from multimodal.model import MultimodalModel
-from multimodal.order import Order
 from multimodal.records import RecordError
 from multimodal.runtime.checkpoint import load_newest_checkpoint
 from multimodal.trainer import Trainer, TrainingError

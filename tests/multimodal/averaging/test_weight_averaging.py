@@ -14,8 +14,8 @@ from multimodal.averaging.average_choice import _score, keep_the_better, refuse_
 from multimodal.averaging.weight_averaging import Ema, Found, Soup, WeightAveraging, WiseFt, build_averaging
 from multimodal.config import ConfigError, Transfer, parse_task
 from multimodal.data import training_batches
+from multimodal.data.order import StepSampler
 from multimodal.job import Job
-from multimodal.order import StepSampler
 from multimodal.runtime.distributed import Processes
 from multimodal.training import fit
 from multimodal.transfer import Finetune, LinearProbe

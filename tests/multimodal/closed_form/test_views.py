@@ -12,10 +12,10 @@ from helpers import assert_close
 from tiny import TinyImage, make_rows
 
 import multimodal as mm
-from multimodal.augment import Augmentation
 from multimodal.closed_form import fit as closed_form_fit
 from multimodal.closed_form.fit import fit_heads
 from multimodal.config import Augment, ConfigError
+from multimodal.data.augment import Augmentation
 from multimodal.features import feature_reader
 from multimodal.frozen.views import Views
 from multimodal.job import Job

@@ -17,9 +17,8 @@ from products import CONFIG
 from tiny import make_dataset, make_model, make_rows
 
 from multimodal.config import parse_task
-from multimodal.embeddings.label_order import LabelOrder
+from multimodal.data.order import LabelOrder, StepOrder
 from multimodal.embeddings.supcon import SupConHead
-from multimodal.order import StepOrder
 from multimodal.records.targets import ClassTarget
 from multimodal.runtime.distributed import processes
 from multimodal.trainer import Trainer

@@ -10,10 +10,10 @@ from tiny import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError
 from multimodal.data import Batch, collate
+from multimodal.data.order import Order
 from multimodal.losses import known_weights, loss_terms, task_losses, weighed_losses
 from multimodal.model import MultimodalModel
 from multimodal.multitask.gradients import TaskGradients, check_shared, shared_parameters
-from multimodal.order import Order
 from multimodal.runtime.distributed import Processes
 from multimodal.step import Step
 from multimodal.trainer import Trainer

@@ -12,11 +12,11 @@ from helpers import assert_close
 from tiny import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError, parse_task
+from multimodal.data.order import Order
 from multimodal.losses import combined_loss
 from multimodal.model import MultimodalModel
 from multimodal.multitask.conflicts import conflict_lines, summarise_cosines
 from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights, loss_weights
-from multimodal.order import Order
 from multimodal.run import Run
 from multimodal.step import Step
 from multimodal.trainer import Trainer

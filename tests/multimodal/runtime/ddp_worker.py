@@ -15,9 +15,9 @@ from tiny import make_dataset, make_model, make_rows
 
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data import RecordDataset, SampleDataset
-from multimodal.domains.tables import JoinedDataset, domain_order
+from multimodal.data.domains import JoinedDataset, domain_order
+from multimodal.data.order import Order, StepOrder
 from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights
-from multimodal.order import Order, StepOrder
 from multimodal.runtime.distributed import processes
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions

@@ -12,8 +12,8 @@ import torch
 from tiny import make_dataset, make_model, make_rows
 
 from multimodal.data import RecordDataset, Sample
+from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
-from multimodal.order import Order
 from multimodal.runtime.checkpoint import load_newest_checkpoint
 from multimodal.runtime.stopping import Stopped, StopSignals
 from multimodal.trainer import Trainer

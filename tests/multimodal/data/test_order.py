@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multimodal.order import BLANK, Order, StepSampler
+from multimodal.data.order import BLANK, Order, StepSampler
 
 Keys = list[list[tuple[int, int]]]
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from encoders.preprocessing import Arrays, UnreadableValueError
 from multimodal.config.setting import TARGET
-from multimodal.order import BLANK, StepSampler
+from multimodal.data.order import BLANK, StepSampler
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
 from multimodal.records.targets import Cell, TargetReader
 from multimodal.runtime.workers import in_brief, read_ahead

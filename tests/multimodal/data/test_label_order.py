@@ -10,8 +10,7 @@ from products import CONFIG, OLD, make_photos, write_table
 from multimodal.builders import build_label_order
 from multimodal.config import ConfigError, Task, parse_task
 from multimodal.config.sampling_rules import check_label_groups
-from multimodal.embeddings.label_order import LabelOrder
-from multimodal.order import StepSampler
+from multimodal.data.order import LabelOrder, StepSampler
 from multimodal.records import read_records
 from multimodal.training import fit
 

@@ -13,8 +13,8 @@ from tiny import make_dataset, make_model, make_rows
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE, TARGET, UNLABELLED
 from multimodal.data import RecordDataset, collate, training_batches
-from multimodal.domains.tables import DomainOrder, JoinedDataset, check_shares, domain_order, source_factor
-from multimodal.order import BLANK, StepSampler, interleave
+from multimodal.data.domains import DomainOrder, JoinedDataset, check_shares, domain_order, source_factor
+from multimodal.data.order import BLANK, StepSampler, interleave
 
 Keys = list[list[tuple[int, int]]]
 sizes = st.integers(1, 40)

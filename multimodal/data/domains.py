@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from multimodal.config import ConfigError
-from multimodal.data import RecordDataset, Sample, SampleDataset
-from multimodal.order import Order
+from multimodal.data.dataset import RecordDataset, Sample, SampleDataset
+from multimodal.data.order import Order
 
 _SEEDS_APART = 1_000_003
 """Between the seeds of two tables: tables of one length must not go in one order, or records would meet as pairs."""

@@ -9,8 +9,8 @@ import torch
 from tiny import COLORS, make_dataset, make_model, make_rows
 
 from multimodal.data import Batch, RecordDataset, collate, evaluation_batches, num_workers, training_batches
-from multimodal.domains.tables import JoinedDataset
-from multimodal.order import BLANK, Order, StepSampler
+from multimodal.data.domains import JoinedDataset
+from multimodal.data.order import BLANK, Order, StepSampler
 from multimodal.runtime.workers import WorkerError
 
 # --- one record --------------------------------------------------------------------------------------------------

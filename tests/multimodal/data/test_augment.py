@@ -9,8 +9,8 @@ from PIL import Image
 from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.audio import MAX_SECONDS, AudioPreprocessor
 from encoders.preprocessing.image_files import decode_image
-from multimodal.augment import LUMA, Augmentation, mask_spectrogram
 from multimodal.config import Augment
+from multimodal.data.augment import LUMA, Augmentation, mask_spectrogram
 
 OFF = {name: 0.0 for name in Augment.model_fields if name != "enabled"}
 RATE = 8000

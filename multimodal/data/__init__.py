@@ -1,0 +1,27 @@
+"""From records to batches."""
+
+from multimodal.data.dataset import (
+    Augmentation,
+    Batch,
+    Key,
+    RecordDataset,
+    Sample,
+    SampleDataset,
+    collate,
+    evaluation_batches,
+    num_workers,
+    training_batches,
+)
+
+__all__ = [
+    "Augmentation",
+    "Batch",
+    "Key",
+    "RecordDataset",
+    "Sample",
+    "SampleDataset",
+    "collate",
+    "evaluation_batches",
+    "num_workers",
+    "training_batches",
+]
