@@ -15,7 +15,7 @@ from export.graph import rename_values, strip, value_names
 from export.samples import synthetic_samples
 from multimodal.decoding import EMBEDDING
 from multimodal.model import MultimodalModel
-from multimodal.modes import evaluating
+from multimodal.model.modes import evaluating
 from multimodal.runtime.files import require_temporary_folder
 
 MAX_BYTES = 1_500_000_000

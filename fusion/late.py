@@ -8,7 +8,7 @@ from fusion.concat import ConcatFusion
 class LateFusion(ConcatFusion):
     """The mean token of each input, normalised and side by side; zeros where a record has no such input.
 
-    It learns nothing: ``multimodal.input_heads.late.LateHead`` has a head per input and adds their answers.
+    It learns nothing: ``multimodal.model.input_heads.LateHead`` has a head per input and adds their answers.
 
     Args:
         in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.

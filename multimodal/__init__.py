@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from multimodal.choosing.ranking import rank
     from multimodal.choosing.transfer_gap import transfer_check
     from multimodal.config import Augment, Data, Fusion, Input, Target, Task, Train, Transfer, load_task
-    from multimodal.heads import Head
     from multimodal.model import ModelOutput, MultimodalModel
+    from multimodal.model.heads import Head
     from multimodal.records import RecordError, read_records
     from multimodal.run import Run
     from multimodal.training import fit
@@ -53,8 +53,8 @@ _HOMES = {
     "multimodal.training": ("fit",),
     "multimodal.transfer.plan": ("ParamGroup", "Phase", "TransferStrategy"),
     "multimodal.choosing.transfer_gap": ("transfer_check",),
-    "multimodal.heads": ("Head",),
-    "multimodal.model": ("ModelOutput", "MultimodalModel"),
+    "multimodal.model.heads": ("Head",),
+    "multimodal.model.model": ("ModelOutput", "MultimodalModel"),
     "multimodal.records.records": ("RecordError", "read_records"),
     "multimodal.run": ("Run",),
 }

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multimodal.data import Batch
-from multimodal.heads import Head
-from multimodal.input_heads.late import LateHead
 from multimodal.model import ModelOutput, MultimodalModel
+from multimodal.model.heads import Head
+from multimodal.model.input_heads import LateHead
 
 
 class Term(NamedTuple):

@@ -8,7 +8,7 @@ import torch
 from encoders.preprocessing import Arrays
 from multimodal.decoding import EMBEDDING
 from multimodal.model import MultimodalModel
-from multimodal.modes import evaluating
+from multimodal.model.modes import evaluating
 from multimodal.runtime.torch_state import own_state
 
 

@@ -22,10 +22,10 @@ from multimodal.domains.adapting import add_adaptation, remove_objectives
 from multimodal.frozen.fitted_maps import fit_input_maps
 from multimodal.job import Job
 from multimodal.model import MultimodalModel
+from multimodal.model.objective import reports
 from multimodal.moved import Start
 from multimodal.multitask.conflicts import conflict_lines, summarise_cosines
 from multimodal.multitask.gradients import check_shared
-from multimodal.objective import reports
 from multimodal.run import WEIGHTS_FILE
 from multimodal.runtime.checkpoint import save_tensors
 from multimodal.runtime.distributed import Processes

@@ -18,9 +18,9 @@ from multimodal.averaging.weight_averaging import Onlooker
 from multimodal.data import Batch, SampleDataset, training_batches
 from multimodal.data.order import StepOrder, StepSampler
 from multimodal.model import MultimodalModel
-from multimodal.modes import training_batch_norms
+from multimodal.model.modes import training_batch_norms
+from multimodal.model.objective import monitored
 from multimodal.multitask.conflicts import COSINE
-from multimodal.objective import monitored
 from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
 from multimodal.runtime.checkpoint import (
     Checkpoint,

@@ -15,8 +15,8 @@ from encoders.preprocessing.audio import AudioPreprocessor
 from fusion import create_fusion
 from multimodal.config import Task
 from multimodal.decoding import Decoding
-from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model import MultimodalModel
+from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.records import InputReader, Records
 from multimodal.records.targets import ClassTarget, LabelSetTarget, NumberTarget, TargetReader
 

@@ -296,7 +296,7 @@ def test_the_table_tells_torch_free_modules_from_others():
         "encoders.preprocessing.image",
     )
     assert all(floor_of(name).torch_free for name in free)
-    assert not any(floor_of(name).torch_free for name in ("export.to_onnx", "multimodal.model", "encoders.image"))
+    assert not any(floor_of(name).torch_free for name in ("export.to_onnx", "multimodal.model.model", "encoders.image"))
 
 
 def test_the_table_refuses_breaches():
@@ -305,11 +305,11 @@ def test_the_table_refuses_breaches():
         ("encoders.image", "torchvision", False),
         ("encoders.image", "multimodal.config", True),
         ("fusion.concat", "encoders.base", False),
-        ("multimodal.records.records", "multimodal.model", True),
+        ("multimodal.records.records", "multimodal.model.model", True),
         ("multimodal.records.manifests", "pyarrow", False),
-        ("multimodal.model", "export", True),
-        ("multimodal.cli", "multimodal.model", False),
-        ("export.predictor", "multimodal.model", True),
+        ("multimodal.model.model", "export", True),
+        ("multimodal.cli", "multimodal.model.model", False),
+        ("export.predictor", "multimodal.model.model", True),
         ("export.predictor", "torch", True),
         ("export.predictor", "fastapi", True),
         ("export.serving.app", "torch", True),

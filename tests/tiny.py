@@ -21,9 +21,9 @@ from encoders.preprocessing.image import ImagePreprocessor
 from encoders.preprocessing.text import TextPreprocessor
 from fusion import LateFusion, create_fusion
 from multimodal.data import RecordDataset
-from multimodal.heads import ClassificationHead, Head, RegressionHead
-from multimodal.input_heads.late import LateHead
 from multimodal.model import MultimodalModel
+from multimodal.model.heads import ClassificationHead, Head, RegressionHead
+from multimodal.model.input_heads import LateHead
 from multimodal.records import InputReader, Records, read_records
 from multimodal.records.targets import ClassTarget, NumberTarget, TargetReader
 

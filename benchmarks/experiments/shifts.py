@@ -13,7 +13,7 @@ from benchmarks.experiments.common import SHIFTS, Finding, digits, halves, moons
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data import Batch
 from multimodal.model import ModelOutput, MultimodalModel
-from multimodal.objective import Seen
+from multimodal.model.objective import Seen
 from multimodal.transfer.adaptation.objectives import create_adaptation
 from multimodal.transfer.instances import density_ratio_weights, effective_size, kernel_mean_matching
 from multimodal.transfer.maps import (

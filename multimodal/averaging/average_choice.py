@@ -11,7 +11,7 @@ from multimodal.config import ConfigError
 from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
 from multimodal.job import Job
-from multimodal.modes import batch_norms
+from multimodal.model.modes import batch_norms
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say
 from multimodal.transfer.averaging import AveragedState

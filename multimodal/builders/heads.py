@@ -10,11 +10,9 @@ from encoders.preprocessing import UnreadableValueError
 from multimodal.closed_form.neighbours_head import NeighboursHead
 from multimodal.config import ConfigError, Target, Task
 from multimodal.decoding import Decoding, Softmax
-from multimodal.embeddings.arcface import ArcFaceHead
-from multimodal.embeddings.embedding import EmbeddingHead
-from multimodal.embeddings.supcon import SupConHead
-from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
-from multimodal.multitask.tower import TowerHead
+from multimodal.model.embedding_heads import ArcFaceHead, EmbeddingHead, SupConHead
+from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.model.layers import TowerHead
 from multimodal.records import RecordError, Records, class_label, is_missing
 from multimodal.records.targets import (
     ClassTarget,

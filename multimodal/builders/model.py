@@ -11,13 +11,12 @@ from multimodal.builders.heads import build_head
 from multimodal.builders.maps import build_maps, kept_as, token_widths
 from multimodal.config import ConfigError, Task
 from multimodal.config.pair_rules import keeps_apart
-from multimodal.embeddings.contrastive import WIDTH, ContrastiveHead
-from multimodal.embeddings.zero_shot import ZeroShotHead
-from multimodal.heads import ClassificationHead, Head
-from multimodal.input_heads.late import LateHead
-from multimodal.input_heads.unimodal import UnimodalHeads
 from multimodal.model import MultimodalModel
-from multimodal.new_layers import NewLayers
+from multimodal.model.contrastive import WIDTH, ContrastiveHead
+from multimodal.model.heads import ClassificationHead, Head
+from multimodal.model.input_heads import LateHead, UnimodalHeads
+from multimodal.model.layers import NewLayers
+from multimodal.model.zero_shot import ZeroShotHead
 
 
 def build_fusion(task: Task, in_dims: Mapping[str, int]) -> FusionModule:

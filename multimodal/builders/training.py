@@ -7,10 +7,10 @@ from encoders import find_encoder
 from encoders.base import Encoder
 from multimodal.builders.encoders import has_random_weights
 from multimodal.config import ConfigError, Input, Task
-from multimodal.embeddings.zero_shot import PullToNames, zero_shot_heads
 from multimodal.model import MultimodalModel
+from multimodal.model.objective import Objective
+from multimodal.model.zero_shot import PullToNames, zero_shot_heads
 from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights
-from multimodal.objective import Objective
 from multimodal.transfer import (
     EncoderPolicy,
     Finetune,

@@ -20,9 +20,9 @@ from multimodal.closed_form.vectors import (
 from multimodal.config import ConfigError, Task
 from multimodal.config.head_rules import closed_form_inputs, closed_form_tasks
 from multimodal.data import RecordDataset, SampleDataset
-from multimodal.heads import ClassificationHead
 from multimodal.model import MultimodalModel
-from multimodal.modes import evaluating
+from multimodal.model.heads import ClassificationHead
+from multimodal.model.modes import evaluating
 from multimodal.records import RecordError
 from multimodal.runtime.progress import Say
 from multimodal.transfer.folds import most_folds

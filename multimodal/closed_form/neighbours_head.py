@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multimodal.decoding import Softmax
-from multimodal.heads import Head
+from multimodal.model.heads import Head
 from multimodal.transfer.probes.soft_neighbours import PRIOR_VOTE, SoftNeighbours
 
 

@@ -14,10 +14,10 @@ from encoders.text.towers import cosine_scale
 from fusion.pooling import masked_mean
 from multimodal.builders import build_encoders
 from multimodal.config import ConfigError, Task
-from multimodal.embeddings.contrastive import ContrastiveHead
-from multimodal.embeddings.zero_shot import class_embeddings, zero_shot_heads
 from multimodal.model import MultimodalModel
-from multimodal.modes import evaluating
+from multimodal.model.contrastive import ContrastiveHead
+from multimodal.model.modes import evaluating
+from multimodal.model.zero_shot import class_embeddings, zero_shot_heads
 from multimodal.run import Run, RunError
 
 TEXTS_AT_A_TIME = 64

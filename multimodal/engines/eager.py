@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from encoders.base import Encoder
-from multimodal.modes import evaluating
+from multimodal.model.modes import evaluating
 
 
 class Engine(Protocol):

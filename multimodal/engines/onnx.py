@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from encoders.base import Encoder
-from multimodal.modes import evaluating
+from multimodal.model.modes import evaluating
 from multimodal.runtime.files import write_atomically
 from multimodal.runtime.threads import available_cores
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multimodal.model import MultimodalModel
-from multimodal.objective import Objective, Seen
+from multimodal.model.objective import Objective, Seen
 from multimodal.transfer.objectives import UncertaintyWeighting
 
 TASK_WEIGHT = "task_weight"

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from encoders.base import Encoder
 from multimodal.model import MultimodalModel
-from multimodal.objective import Objective, Seen
+from multimodal.model.objective import Objective, Seen
 from multimodal.transfer.objectives.feature_distillation import feature_distillation
 from multimodal.transfer.objectives.l2_sp import l2_sp_penalty
 from multimodal.transfer.plan import Phase

@@ -5,8 +5,8 @@ from tiny import COLORS, TinyImage, TinyText, make_model
 from torch import nn
 
 from fusion import create_fusion
-from multimodal.heads import ClassificationHead
 from multimodal.model import MultimodalModel
+from multimodal.model.heads import ClassificationHead
 from multimodal.transfer import (
     EncoderPolicy,
     Finetune,

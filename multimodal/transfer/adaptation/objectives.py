@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from multimodal.config.setting import SOURCE, TARGET, UNLABELLED
-from multimodal.objective import Objective, Seen
+from multimodal.model.objective import Objective, Seen
 from multimodal.transfer.adaptation.cdan import RandomMultilinearMap, cdan_loss
 from multimodal.transfer.adaptation.dann import DomainDiscriminator, dann_loss
 from multimodal.transfer.adaptation.deep_coral import deep_coral_loss

@@ -9,7 +9,7 @@ from tiny import TinyText, make_dataset, make_model, make_rows
 from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_task
 from multimodal.data import collate
-from multimodal.objective import Seen
+from multimodal.model.objective import Seen
 from multimodal.optimization import build_optimizer, freeze_all_but
 from multimodal.training import fit
 from multimodal.transfer import Finetune, OptimizerSpec

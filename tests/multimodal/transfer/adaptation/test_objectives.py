@@ -16,7 +16,7 @@ from multimodal.data import Batch, RecordDataset, training_batches
 from multimodal.data.domains import JoinedDataset, domain_order
 from multimodal.data.order import BLANK, StepSampler
 from multimodal.model import ModelOutput, MultimodalModel
-from multimodal.objective import Seen
+from multimodal.model.objective import Seen
 from multimodal.transfer.adaptation import deep_coral_loss, entropy_loss, mcc_loss, mmd_loss, pseudo_label_loss
 from multimodal.transfer.adaptation.objectives import (
     MIXTURE,

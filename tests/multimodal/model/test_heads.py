@@ -9,7 +9,7 @@ from helpers import assert_close
 from torch import Tensor
 
 from multimodal.decoding import Destandardize, Sigmoid, Softmax
-from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.transfer.objectives import adjusted_logits
 
 LABELS = ("a", "b", "c")

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from encoders.base import Encoder, all_real
 from fusion import create_fusion
-from multimodal.heads import ClassificationHead, Head, RegressionHead
-from multimodal.input_heads.late import LateHead
 from multimodal.model import MultimodalModel, drop_modalities
+from multimodal.model.heads import ClassificationHead, Head, RegressionHead
+from multimodal.model.input_heads import LateHead
 
 FUSIONS = {"concat": 8, "attention": 8, "gated": 8, "late": None}
 RECORDS = 6

@@ -18,7 +18,7 @@ from tiny import make_dataset, make_model, make_rows
 
 from multimodal.config import parse_task
 from multimodal.data.order import LabelOrder, StepOrder
-from multimodal.embeddings.supcon import SupConHead
+from multimodal.model.embedding_heads import SupConHead
 from multimodal.records.targets import ClassTarget
 from multimodal.runtime.distributed import processes
 from multimodal.trainer import Trainer

@@ -14,10 +14,9 @@ from encoders.base import Encoder
 from fusion.base import FusionModule
 from fusion.names import NamedModules
 from fusion.pooling import masked_mean
-from multimodal.heads import Head
-from multimodal.input_heads.late import LateHead
-from multimodal.input_heads.unimodal import UnimodalHeads
-from multimodal.modes import batch_norms, evaluating, set_training_modes
+from multimodal.model.heads import Head
+from multimodal.model.input_heads import LateHead, UnimodalHeads
+from multimodal.model.modes import batch_norms, evaluating, set_training_modes
 
 
 class ModelOutput(NamedTuple):

@@ -11,8 +11,8 @@ from tiny import make_rows
 import multimodal as mm
 from multimodal.builders import build_head
 from multimodal.config import ConfigError, parse_task
-from multimodal.heads import ClassificationHead, RegressionHead
-from multimodal.multitask.tower import TowerHead
+from multimodal.model.heads import ClassificationHead, RegressionHead
+from multimodal.model.layers import TowerHead
 from multimodal.run import Run
 from multimodal.training import fit
 

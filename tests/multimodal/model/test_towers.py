@@ -12,9 +12,8 @@ from products import CONFIG, NEW, OLD, make_photos, write_table
 import multimodal as mm
 from multimodal.config import parse_task
 from multimodal.data import collate
-from multimodal.embeddings.arcface import ArcFaceHead
-from multimodal.embeddings.supcon import SupConHead
-from multimodal.multitask.tower import TowerHead
+from multimodal.model.embedding_heads import ArcFaceHead, SupConHead
+from multimodal.model.layers import TowerHead
 from multimodal.run import Run
 from multimodal.training import fit
 

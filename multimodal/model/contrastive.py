@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fusion.concat import parts_of
 from multimodal.decoding import PairedEmbeddings
-from multimodal.heads import Head
+from multimodal.model.heads import Head
 
 WIDTH = 128
 """Of an embedding, as in SimCLR."""

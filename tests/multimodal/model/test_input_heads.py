@@ -11,9 +11,9 @@ from tiny import make_dataset, make_model, make_rows
 from torch import Tensor
 
 from multimodal.evaluation import answer
-from multimodal.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
-from multimodal.input_heads.late import LateHead
 from multimodal.input_heads.trusts import fit_trusts, fitted_trusts
+from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.model.input_heads import LateHead
 
 IN_DIMS = {"image": 4, "text": 3, "audio": 5}
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from multimodal.data import Batch
 
 if TYPE_CHECKING:
-    from multimodal.model import ModelOutput, MultimodalModel
+    from multimodal.model.model import ModelOutput, MultimodalModel
 
 
 class Seen(NamedTuple):

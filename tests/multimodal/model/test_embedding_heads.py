@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from helpers import assert_close
 
 from multimodal.decoding import Embedding, decoding_from_config
-from multimodal.embeddings.arcface import ArcFaceHead, arcface_losses
-from multimodal.embeddings.supcon import SupConHead, supcon_losses
+from multimodal.model.embedding_heads import ArcFaceHead, SupConHead, arcface_losses, supcon_losses
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from fusion.concat import parts_of
 from multimodal.decoding import Decoding
-from multimodal.heads import ClassificationHead, Head
-from multimodal.model import MultimodalModel
-from multimodal.objective import Objective, Seen
+from multimodal.model.heads import ClassificationHead, Head
+from multimodal.model.model import MultimodalModel
+from multimodal.model.objective import Objective, Seen
 
 
 class ZeroShotHead(Head):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
-from multimodal.objective import Objective, Seen
+from multimodal.model.objective import Objective, Seen
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec

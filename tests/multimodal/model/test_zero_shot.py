@@ -18,10 +18,10 @@ from multimodal.check.job import check_task
 from multimodal.config import ConfigError, ZeroShot, parse_task
 from multimodal.data import collate
 from multimodal.embeddings.alignment import fill_zero_shot_heads
-from multimodal.embeddings.contrastive import WIDTH
-from multimodal.embeddings.zero_shot import PullToNames, ZeroShotHead, class_embeddings, zero_shot_heads
-from multimodal.heads import ClassificationHead
 from multimodal.job import Job
+from multimodal.model.contrastive import WIDTH
+from multimodal.model.heads import ClassificationHead
+from multimodal.model.zero_shot import PullToNames, ZeroShotHead, class_embeddings, zero_shot_heads
 from multimodal.records.tables import read_tables
 from multimodal.run import Run
 from multimodal.training import fit

@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from multimodal.modes import batch_norms, evaluating, set_training_modes, training_batch_norms
+from multimodal.model.modes import batch_norms, evaluating, set_training_modes, training_batch_norms
 
 
 def block() -> nn.Module:

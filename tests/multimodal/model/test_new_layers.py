@@ -8,7 +8,7 @@ from planted import plant, shop_job, shop_task, write_shop
 from multimodal import job as job_module
 from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_task
-from multimodal.new_layers import NewLayers
+from multimodal.model.layers import NewLayers
 from multimodal.run import Run
 from multimodal.training import fit
 
