@@ -8,9 +8,9 @@ from scipy.stats import multivariate_normal
 
 from benchmarks.experiments.common import Finding, digits, halves, shifted
 from multimodal.transfer.adaptation import deep_coral_loss, mcc_loss, reversal_scale, unbiased_mmd
-from multimodal.transfer.objectives import UncertaintyWeighting, project_conflicts
+from multimodal.transfer.multitask import UncertaintyWeighting, project_conflicts
 from multimodal.transfer.selection import leep, proxy_a_distance
-from multimodal.transfer.selection.logme import Spectrum
+from multimodal.transfer.selection.scores import Spectrum
 
 
 def e9() -> list[Finding]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmarks.experiments.common import Finding, Network, digits, few, halves, probe_accuracy, source_net
 from multimodal.transfer.folds import each_fold, repeated_folds
-from multimodal.transfer.objectives import adjust_bias
+from multimodal.transfer.imbalance import adjust_bias
 from multimodal.transfer.probes import fit_nearest_mean, fit_nearest_neighbours, fit_softmax
 from multimodal.transfer.selection import logme
 

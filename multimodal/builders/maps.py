@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from encoders.base import Encoder
 from multimodal.config import ConfigError, Task
 from multimodal.config.map_rules import mapped_inputs, narrows_source
-from multimodal.frozen.token_map import TokenMap
+from multimodal.transfer.maps.token_map import TokenMap
 
 
 def build_maps(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, TokenMap]:

@@ -26,7 +26,7 @@ from multimodal.transfer import (
     TransferStrategy,
     TwoPhase,
 )
-from multimodal.transfer.two_phase import CLASSIC
+from multimodal.transfer.strategies import CLASSIC
 
 
 def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:

@@ -37,7 +37,7 @@ from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.guard.gaps import Gaps
-from multimodal.transfer.guard.intervals import corrected_t_interval
+from multimodal.transfer.guard.verdict import corrected_t_interval
 
 FOLDS_FILE, ANSWERS_FILE = "folds.json", "out_of_fold.csv"
 FOLD = re.compile(r"fold-[1-9]\d*")

@@ -18,7 +18,7 @@ from multimodal.runtime.progress import Say
 from multimodal.train_job import train_job
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.guard.gaps import Gaps
-from multimodal.transfer.guard.intervals import paired_bootstrap_interval
+from multimodal.transfer.guard.verdict import paired_bootstrap_interval
 
 
 def scratch_gaps(job: Job, tasks: Sequence[str], base: Path, *, cache: Path | None, say: Say) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from multimodal.job import Job
 from multimodal.records import Records
 from multimodal.records.targets import class_readers, read_truth
 from multimodal.transfer.instances import density_ratio_weights
-from multimodal.transfer.probes.linear import log_softmax
+from multimodal.transfer.probes.logistic import log_softmax
 from multimodal.transfer.selection import importance_weighted_risk, target_entropy
 from multimodal.transfer.selection.validators import WARNING
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from multimodal.decoding import Softmax
 from multimodal.model.heads import Head
-from multimodal.transfer.probes.soft_neighbours import PRIOR_VOTE, SoftNeighbours
+from multimodal.transfer.probes.neighbours import PRIOR_VOTE, SoftNeighbours
 
 
 class NeighboursHead(Head):

@@ -26,7 +26,7 @@ from multimodal.transfer.instances import (
     kernel_mean_matching,
 )
 from multimodal.transfer.instances.source_weight import GRID
-from multimodal.transfer.maps.standardise import fit_standardise
+from multimodal.transfer.maps.domain import fit_standardise
 
 MOST_ROWS = 2000
 """Of each domain, for probes and for kernel mean matching, whose kernel is n x n."""

@@ -12,14 +12,14 @@ from multimodal.config.inputs import FeatureMap
 from multimodal.config.map_rules import narrows_source
 from multimodal.data import RecordDataset
 from multimodal.frozen.mean_tokens import mean_token_readers
-from multimodal.frozen.token_map import TokenMap
 from multimodal.job import Job
 from multimodal.records import InputReader, RecordError, Records
 from multimodal.runtime.progress import Say
 from multimodal.transfer.maps.affine import AffineMap
+from multimodal.transfer.maps.domain import fit_standardise
 from multimodal.transfer.maps.into_target import fit_into_target
 from multimodal.transfer.maps.pca import fit_pca
-from multimodal.transfer.maps.standardise import fit_standardise
+from multimodal.transfer.maps.token_map import TokenMap
 
 
 def fit_source_maps(job: Job, device: torch.device, *, cache: Path | None, say: Say) -> Job:

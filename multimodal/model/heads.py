@@ -95,7 +95,7 @@ class ClassificationHead(_LabelHead):
         class_weights: one factor per class on its records' loss; None weighs all alike.
         frequencies: share of training records of each class; None takes them as alike.
         logit_adjustment: the loss adds the logarithm of the frequencies to the logits, as
-            ``multimodal.transfer.objectives.adjusted_logits`` does, so that the head answers, and counts its
+            ``multimodal.transfer.imbalance.adjusted_logits`` does, so that the head answers, and counts its
             ``prior``, as if all classes were alike frequent.
 
     Raises:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from multimodal.config import ConfigError
 from multimodal.model import MultimodalModel
 from multimodal.runtime.distributed import Processes
-from multimodal.transfer.objectives import gradient_cosines, project_conflicts
+from multimodal.transfer.multitask import gradient_cosines, project_conflicts
 from multimodal.transfer.plan import Phase
 
 

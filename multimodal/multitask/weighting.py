@@ -8,7 +8,7 @@ from torch import Tensor
 
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective, Seen
-from multimodal.transfer.objectives import UncertaintyWeighting
+from multimodal.transfer.multitask import UncertaintyWeighting
 
 TASK_WEIGHT = "task_weight"
 """Name among ``model.objectives``, and the beginning of its columns of the history."""

@@ -1,19 +1,101 @@
-"""Penalties that keep encoders near their source while they are fine-tuned, as losses beside those of the tasks."""
+"""Penalties that hold encoders near their source: on weights (L2-SP), on tokens (distillation)."""
 
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from encoders.base import Encoder
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective, Seen
-from multimodal.transfer.objectives.feature_distillation import feature_distillation
-from multimodal.transfer.objectives.l2_sp import l2_sp_penalty
 from multimodal.transfer.plan import Phase
+
+
+def l2_sp_penalty(
+    parameters: Mapping[str, Tensor], anchors: Mapping[str, Tensor], *, alpha: float = 0.01, beta: float = 0.01
+) -> Float[Tensor, ""]:
+    """alpha/2 |w - w0|^2 over the anchored parameters + beta/2 |w|^2 over the others; at the start its gradient is 0
+    for what is anchored.
+
+    Li, Grandvalet and Davoine (2018, https://arxiv.org/abs/1802.01483), equation 3.
+
+    When not to use: beside an optimizer's weight decay on the same parameters, which pulls the other way (set it to
+    0); for targets unlike the source, where it holds back what must change.
+
+    Args:
+        parameters: name -> parameter that trains.
+        anchors: name -> where it started, without gradient.
+        alpha, beta: of the anchored and of the new parameters.
+
+    Raises:
+        ValueError: if an anchor has no parameter, or another shape.
+    """
+    strange = [
+        name for name, tensor in anchors.items() if name not in parameters or parameters[name].shape != tensor.shape
+    ]
+    if strange or not parameters:
+        raise ValueError(
+            f"of {len(parameters)} parameters none fits the anchors {strange[:3]}; take anchors of the same "
+            "parameters before the training, {name: p.detach().clone() for ...}"
+        )
+    terms = [
+        beta / 2 * parameter.square().sum()
+        if name not in anchors
+        else alpha / 2 * (parameter - anchors[name].detach()).square().sum()
+        for name, parameter in parameters.items()
+    ]
+    return torch.stack(terms).sum()
+
+
+def feature_distillation(
+    tokens: Float[Tensor, "b l d"],
+    source_tokens: Float[Tensor, "b l d"],
+    mask: Bool[Tensor, "b l"],
+    *,
+    channel_weights: Float[Tensor, " d"] | None = None,
+) -> Float[Tensor, ""]:
+    """Half the squared distance of a record's real tokens, mean over tokens and records; padding changes nothing.
+
+    DELTA (Li et al., 2019, https://arxiv.org/abs/1901.09229), equation 4, on tokens instead of feature maps. Pooled
+    features are tokens with l = 1. A record without the input takes no part.
+
+    When not to use: for targets unlike the source; where a second pass through the source encoder costs too much
+    (``l2_sp_penalty`` needs none).
+
+    Args:
+        tokens: of the encoder that trains.
+        source_tokens: of the source encoder for the same inputs; detached here.
+        mask: True for a real token.
+        channel_weights: what ``channel_attention`` gives; None weighs all channels alike.
+
+    Raises:
+        ValueError: if the tokens differ in shape.
+    """
+    if tokens.shape != source_tokens.shape or mask.shape != tokens.shape[:2]:
+        raise ValueError(
+            f"tokens are {list(tokens.shape)}, the source's {list(source_tokens.shape)}, the mask {list(mask.shape)}; "
+            "encode the same batch with both encoders"
+        )
+    squares = (tokens - source_tokens.detach()).square()
+    if channel_weights is not None:
+        squares = squares * (channel_weights * len(channel_weights))  # mean 1: uniform weights are none
+    distances = squares.sum(dim=2) / 2  # [b l]
+    lengths = mask.sum(dim=1)
+    per_record = (distances * mask).sum(dim=1) / lengths.clamp_min(1)
+    return per_record.sum() / (lengths > 0).sum().clamp_min(1)
+
+
+def channel_attention(loss_increases: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+    """Softmax of how much the target loss grows where a channel is silenced in the source encoder under a probe.
+
+    DELTA (Li et al., 2019, https://arxiv.org/abs/1901.09229), equation 6.
+
+    When not to use: with losses of so few records that their differences are noise.
+    """
+    return loss_increases.softmax(dim=0)
 
 
 class SourceWeights(Objective):

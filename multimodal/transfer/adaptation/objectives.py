@@ -9,14 +9,15 @@ from torch import Tensor, nn
 
 from multimodal.config.setting import SOURCE, TARGET, UNLABELLED
 from multimodal.model.objective import Objective, Seen
-from multimodal.transfer.adaptation.cdan import RandomMultilinearMap, cdan_loss
-from multimodal.transfer.adaptation.dann import DomainDiscriminator, dann_loss
-from multimodal.transfer.adaptation.deep_coral import deep_coral_loss
-from multimodal.transfer.adaptation.entropy import entropy_loss
-from multimodal.transfer.adaptation.gradient_reversal import reversal_scale
-from multimodal.transfer.adaptation.mcc import mcc_loss
-from multimodal.transfer.adaptation.mmd import mmd_loss
-from multimodal.transfer.adaptation.pseudo_labels import pseudo_label_loss
+from multimodal.transfer.adaptation.adversarial import (
+    DomainDiscriminator,
+    RandomMultilinearMap,
+    cdan_loss,
+    dann_loss,
+    reversal_scale,
+)
+from multimodal.transfer.adaptation.confidence import entropy_loss, mcc_loss, pseudo_label_loss
+from multimodal.transfer.adaptation.distances import deep_coral_loss, mmd_loss
 
 PairLoss = Callable[[Tensor, Tensor], Tensor]
 """Features of the source [b d] and of the target [_b d] -> loss."""

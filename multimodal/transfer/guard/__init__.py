@@ -1,9 +1,13 @@
 """Whether transfer helps: paired gaps between arms, their intervals, and a verdict that may abstain."""
 
 from multimodal.transfer.guard.gaps import FitScore, Gaps, paired_gaps, record_scores, strongest_baseline
-from multimodal.transfer.guard.intervals import corrected_t_interval, paired_bootstrap_interval
-from multimodal.transfer.guard.one_standard_error import simplest_within_one_error
-from multimodal.transfer.guard.verdict import Verdict, judge
+from multimodal.transfer.guard.verdict import (
+    Verdict,
+    corrected_t_interval,
+    judge,
+    paired_bootstrap_interval,
+    simplest_within_one_error,
+)
 
 __all__ = [
     "FitScore",

@@ -16,8 +16,7 @@ from multimodal.transfer.guard.held_out import (
     held_out_answers,
     majority_answers,
 )
-from multimodal.transfer.guard.intervals import corrected_t_interval
-from multimodal.transfer.guard.verdict import Verdict, judge
+from multimodal.transfer.guard.verdict import Verdict, corrected_t_interval, judge
 
 FOLDS, REPEATS = 5, 3
 MAJORITY, RAW, RANDOM, PROBE, SINGLE = "majority", "raw", "random", "probe", "single:"

@@ -7,10 +7,9 @@ import numpy as np
 from multimodal.metrics.ranking import macro_auc
 from multimodal.transfer.folds import each_fold
 from multimodal.transfer.guard.gaps import Gaps, paired_gaps
-from multimodal.transfer.maps.span import fit_span
-from multimodal.transfer.maps.standardise import fit_standardise
-from multimodal.transfer.probes.linear import LinearClassifier
-from multimodal.transfer.probes.logistic import fit_softmax
+from multimodal.transfer.maps.domain import fit_standardise
+from multimodal.transfer.maps.pca import fit_span
+from multimodal.transfer.probes.logistic import LinearClassifier, fit_softmax
 
 L2 = 0.01
 """Of every arm, on standardised features. Of .001, .01, .1 and 1 it is within .03 of the best for each arm of photos

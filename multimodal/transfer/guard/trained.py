@@ -7,7 +7,7 @@ import numpy as np
 
 from multimodal.transfer.guard.arms import PROBE, SINGLE, estimate
 from multimodal.transfer.guard.gaps import Gaps
-from multimodal.transfer.guard.intervals import paired_bootstrap_interval
+from multimodal.transfer.guard.verdict import paired_bootstrap_interval
 
 MODEL = "model"
 

@@ -1,11 +1,85 @@
-"""Positive, negative, or too few labels to tell. Never imports torch."""
+"""Intervals of paired gaps, the one-standard-error rule, and a verdict that may abstain."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from multimodal.metrics.intervals import Interval
+import numpy as np
+
+from multimodal.metrics.intervals import Interval, Z, bootstrap_errors
 from multimodal.transfer.guard.gaps import Gaps
-from multimodal.transfer.guard.intervals import corrected_t_interval, paired_bootstrap_interval
+
+
+def corrected_t_interval(gaps: Gaps, *, level: float = 0.95) -> Interval:
+    """Student's t with a variance that knows that training sets overlap: var * (1/j + n_test/n_train).
+
+    Nadeau and Bengio (2003), https://doi.org/10.1023/A:1024068626366. Fold gaps without any spread say that the
+    folds cannot tell, not that the gap is exact; the interval then is the rule of three's, +-3/n.
+
+    When not to use: on a single split, which has no spread.
+
+    Raises:
+        ValueError: if there are fewer than two folds.
+    """
+    from scipy.stats import t
+
+    number = len(gaps.per_fold)
+    if number < 2:
+        raise ValueError(f"there is {number} fold, which has no spread; give at least 2, 5 folds x 3 repeats are usual")
+    middle, spread = float(gaps.per_fold.mean()), float(gaps.per_fold.std(ddof=1))
+    if spread < 1e-12:
+        margin = 3.0 / len(gaps.per_record)
+    else:
+        margin = float(t.ppf((1 + level) / 2, number - 1)) * spread * math.sqrt(1 / number + gaps.test_share)
+    return middle - margin, middle + margin
+
+
+def paired_bootstrap_interval(gaps: Gaps, *, seed: int = 0) -> Interval:
+    """Normal interval with the standard error of drawing records (whole groups) again, with replacement.
+
+    Efron and Tibshirani (1993). It knows nothing of the variance that the training set adds, and so is too narrow:
+    show it as the optimistic one.
+
+    When not to use: for the verdict.
+    """
+    index = np.arange(len(gaps.per_record))
+    if gaps.groups is not None:
+        index = np.unique(np.asarray(gaps.groups), return_inverse=True)[1].reshape(-1)
+    sums, sizes = np.bincount(index, gaps.per_record), np.bincount(index).astype(np.float64)
+    error = bootstrap_errors(
+        np.ones(len(sums), np.int64), lambda draws: ((draws @ sums) / (draws @ sizes))[:, None], seed=seed
+    )
+    middle, margin = float(gaps.per_record.mean()), Z * float(error[0])
+    return middle - margin, middle + margin
+
+
+def simplest_within_one_error(scores: Mapping[str, np.ndarray]) -> str:
+    """Name of the first candidate whose mean is within one standard error of the best mean.
+
+    The rule of Breiman et al., Classification and Regression Trees (1984), section 3.4.3, with the standard error of
+    the best candidate over its folds.
+
+    When not to use: where each point counts more than simplicity, or folds are so few that their error is a guess.
+
+    Args:
+        scores: name -> score of each fold, [j], higher is better; the simplest candidate first.
+
+    >>> simplest_within_one_error({"probe": np.array([0.8, 0.9]), "finetune": np.array([0.81, 0.91])})
+    'probe'
+
+    Raises:
+        ValueError: if there is no candidate, or one has fewer than two folds or other folds than the next.
+    """
+    lengths = {len(values) for values in scores.values()}
+    if len(lengths) != 1 or min(lengths) < 2:
+        raise ValueError(
+            f"the {len(scores)} candidates have {sorted(lengths)} fold scores; give at least one candidate, and each "
+            "the same two or more folds"
+        )
+    best = max(scores.values(), key=lambda values: float(np.mean(values)))
+    least = float(np.mean(best)) - float(np.std(best, ddof=1)) / np.sqrt(len(best))
+    return next(name for name, values in scores.items() if float(np.mean(values)) >= least)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
 """Which source records to use, and how much each of them counts."""
 
-from multimodal.transfer.instances.density_ratio import SourceWeights, density_ratio_weights
-from multimodal.transfer.instances.domain_classifier import DomainLogOdds, domain_log_odds
-from multimodal.transfer.instances.effective_size import effective_size
+from multimodal.transfer.instances.density_ratio import (
+    DomainLogOdds,
+    SourceWeights,
+    density_ratio_weights,
+    domain_log_odds,
+    effective_size,
+)
 from multimodal.transfer.instances.kernel_mean_matching import kernel_mean_matching
 from multimodal.transfer.instances.source_weight import SourceWeight, choose_source_weight, fit_with_source
 from multimodal.transfer.instances.tradaboost import BoostedClassifier, fit_tradaboost

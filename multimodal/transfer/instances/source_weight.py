@@ -8,8 +8,7 @@ import numpy as np
 from multimodal.transfer.checks import check_features, check_labels, check_pair, check_row_weights
 from multimodal.transfer.folds import most_folds, repeated_folds
 from multimodal.transfer.guard.gaps import record_scores
-from multimodal.transfer.probes.linear import LinearClassifier
-from multimodal.transfer.probes.logistic import fit_softmax
+from multimodal.transfer.probes.logistic import LinearClassifier, fit_softmax
 
 GRID = (0.0, 0.003, 0.03, 0.3, 1.0)
 

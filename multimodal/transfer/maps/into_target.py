@@ -6,9 +6,7 @@ import numpy as np
 
 from multimodal.transfer.checks import check_pair
 from multimodal.transfer.maps.affine import AffineMap, DomainMaps, identity
-from multimodal.transfer.maps.coral import fit_coral
-from multimodal.transfer.maps.standardise import fit_standardise
-from multimodal.transfer.maps.subspace_alignment import fit_subspace_alignment
+from multimodal.transfer.maps.domain import fit_coral, fit_standardise, fit_subspace_alignment
 
 Method = Literal["coral", "standardise", "subspace_alignment"]
 

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression by L-BFGS, its L2 penalty chosen by cross-validation. Never imports torch."""
+"""Linear classifiers in closed form, and logistic regression."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -10,9 +10,47 @@ import numpy as np
 from multimodal.runtime.threads import one_thread
 from multimodal.transfer.checks import check_features, check_labels, check_row_weights
 from multimodal.transfer.folds import each_fold, most_folds, repeated_folds
-from multimodal.transfer.maps.span import fit_span
-from multimodal.transfer.maps.standardise import fit_standardise
-from multimodal.transfer.probes.linear import LinearClassifier, log_softmax
+from multimodal.transfer.maps.affine import AffineMap
+from multimodal.transfer.maps.domain import fit_standardise
+from multimodal.transfer.maps.pca import fit_span
+
+
+@dataclass(frozen=True, eq=False)
+class LinearClassifier:
+    """logits = x W' + b, to be copied into a linear layer as it is."""
+
+    weights: np.ndarray
+    """W, [c d]."""
+    bias: np.ndarray
+    """b, [c]."""
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Of features [n d], [n c]."""
+        return np.asarray(features, dtype=np.float64) @ self.weights.T + self.bias
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Class of each record, int [n]."""
+        return self.logits(features).argmax(axis=1)
+
+    def log_probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Of each class, [n c]."""
+        return log_softmax(self.logits(features))
+
+    def after(self, first: AffineMap) -> "LinearClassifier":
+        """The classifier that gives for x what this one gives for the mapped x.
+
+        >>> halved = AffineMap(np.array([[0.5]]), np.array([1.0]))
+        >>> LinearClassifier(np.array([[4.0]]), np.zeros(1)).after(halved).logits(np.array([[2.0]]))
+        array([[8.]])
+        """
+        return LinearClassifier(*first.fold(self.weights, self.bias))
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of the probabilities, [n c]."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
 
 L2_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 _ITERATIONS = 1000

@@ -4,8 +4,8 @@ import numpy as np
 
 from multimodal.transfer.checks import check_features, check_labels, check_row_weights
 from multimodal.transfer.folds import each_fold, most_folds, repeated_folds
-from multimodal.transfer.maps.standardise import fit_standardise
-from multimodal.transfer.probes.linear import LinearClassifier, log_softmax
+from multimodal.transfer.maps.domain import fit_standardise
+from multimodal.transfer.probes.logistic import LinearClassifier, log_softmax
 
 
 def fit_svm(

@@ -1,9 +1,6 @@
 """Scores that rank encoders, or models, before anything is trained. Ranking aids, to be shown beside a probe."""
 
-from multimodal.transfer.selection.a_distance import proxy_a_distance
-from multimodal.transfer.selection.leep import leep
-from multimodal.transfer.selection.logme import logme
-from multimodal.transfer.selection.nce import negative_conditional_entropy
+from multimodal.transfer.selection.scores import leep, logme, negative_conditional_entropy, proxy_a_distance
 from multimodal.transfer.selection.validators import UnlabelledScore, importance_weighted_risk, target_entropy
 
 __all__ = [

@@ -9,9 +9,8 @@ from multimodal.metrics.intervals import Interval
 from multimodal.transfer.folds import each_fold
 from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.held_out import held_out_answers
-from multimodal.transfer.guard.intervals import corrected_t_interval
-from multimodal.transfer.guard.one_standard_error import simplest_within_one_error
-from multimodal.transfer.selection.logme import logme
+from multimodal.transfer.guard.verdict import corrected_t_interval, simplest_within_one_error
+from multimodal.transfer.selection.scores import logme
 
 
 @dataclass(frozen=True, eq=False)

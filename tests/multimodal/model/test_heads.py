@@ -10,7 +10,7 @@ from torch import Tensor
 
 from multimodal.decoding import Destandardize, Sigmoid, Softmax
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
-from multimodal.transfer.objectives import adjusted_logits
+from multimodal.transfer.imbalance import adjusted_logits
 
 LABELS = ("a", "b", "c")
 HEADS = {

@@ -19,7 +19,7 @@ from multimodal.step import Step
 from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.transfer import Finetune, LinearProbe, OptimizerSpec, Phase
-from multimodal.transfer.objectives import gradient_cosines, project_conflicts
+from multimodal.transfer.multitask import gradient_cosines, project_conflicts
 from multimodal.transfer.plan import ParamGroup
 
 WEIGHTS = {"color": 1.0, "price": 0.5}

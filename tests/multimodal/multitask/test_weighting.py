@@ -23,7 +23,7 @@ from multimodal.trainer import Trainer
 from multimodal.trainer_state import TrainerOptions
 from multimodal.training import fit
 from multimodal.transfer import Finetune, OptimizerSpec
-from multimodal.transfer.objectives import UncertaintyWeighting
+from multimodal.transfer.multitask import UncertaintyWeighting
 
 WEIGHTS = {"color": 1.0, "price": 0.5}
 SEEN: Any = None  # the loss of learned weights looks at nothing

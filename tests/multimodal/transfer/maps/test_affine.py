@@ -5,7 +5,7 @@ from helpers import assert_close
 from sklearn.preprocessing import StandardScaler
 
 from multimodal.transfer.maps.affine import AffineMap, identity
-from multimodal.transfer.maps.standardise import fit_domain_standardise, fit_standardise
+from multimodal.transfer.maps.domain import fit_domain_standardise, fit_standardise
 from multimodal.transfer.probes.logistic import fit_softmax
 
 PIXELS, LABELS = digits()

@@ -10,8 +10,8 @@ from helpers import assert_close
 from scipy.spatial.transform import Rotation
 
 from multimodal.transfer.maps import fit_procrustes, fit_subspace_alignment
+from multimodal.transfer.maps.domain import fit_standardise
 from multimodal.transfer.maps.into_target import fit_into_target, pseudo_inverse
-from multimodal.transfer.maps.standardise import fit_standardise
 
 RNG = np.random.default_rng(0)
 TARGET = RNG.normal(size=(200, 5)) @ RNG.normal(size=(5, 5)) + 3.0

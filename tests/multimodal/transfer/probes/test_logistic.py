@@ -5,7 +5,7 @@ from helpers import assert_close
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from multimodal.transfer.maps.standardise import fit_standardise
+from multimodal.transfer.maps.domain import fit_standardise
 from multimodal.transfer.probes.logistic import fit_logistic, fit_softmax
 
 PIXELS, LABELS = digits()

@@ -5,7 +5,7 @@ from helpers import assert_close
 from sklearn.neighbors import KNeighborsClassifier
 
 from multimodal.transfer.probes import fit_nearest_mean, fit_soft_neighbours, fit_svm
-from multimodal.transfer.probes.soft_neighbours import PRIOR_VOTE
+from multimodal.transfer.probes.neighbours import PRIOR_VOTE
 
 PIXELS, LABELS = digits()
 ROWS = few(LABELS, 8)

@@ -5,7 +5,7 @@ from helpers import assert_close
 from scipy.stats import entropy, multivariate_normal
 from sklearn.metrics import mutual_info_score
 
-from multimodal.transfer.instances.effective_size import effective_size
+from multimodal.transfer.instances.density_ratio import effective_size
 from multimodal.transfer.selection import (
     importance_weighted_risk,
     leep,
@@ -14,7 +14,7 @@ from multimodal.transfer.selection import (
     proxy_a_distance,
     target_entropy,
 )
-from multimodal.transfer.selection.logme import Spectrum
+from multimodal.transfer.selection.scores import Spectrum
 
 PIXELS, LABELS = digits()
 SOURCE, TARGET = halves()

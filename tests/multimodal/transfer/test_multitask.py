@@ -7,16 +7,9 @@ from digits import digits, halves
 from helpers import assert_close
 from torch import Tensor
 
-from multimodal.transfer.objectives import (
-    UncertaintyWeighting,
-    adjust_bias,
-    adjusted_logits,
-    channel_attention,
-    feature_distillation,
-    gradient_cosines,
-    l2_sp_penalty,
-    project_conflicts,
-)
+from multimodal.transfer.imbalance import adjust_bias, adjusted_logits
+from multimodal.transfer.multitask import UncertaintyWeighting, gradient_cosines, project_conflicts
+from multimodal.transfer.penalties import channel_attention, feature_distillation, l2_sp_penalty
 from multimodal.transfer.probes.logistic import fit_softmax
 
 PIXELS, LABELS = digits()

@@ -1,0 +1,229 @@
+"""Classifiers by similarity: nearest mean, nearest neighbours, soft neighbours."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from multimodal.transfer.checks import check_features, check_labels, check_row_weights
+from multimodal.transfer.probes.logistic import LinearClassifier
+
+Metric = Literal["euclidean", "cosine"]
+
+
+def fit_nearest_mean(
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    num_classes: int | None = None,
+    metric: Metric = "euclidean",
+    row_weights: np.ndarray | None = None,
+) -> LinearClassifier:
+    """Logits whose largest is the class with the nearest mean: x m - |m|^2/2, or the cosine up to the length of x.
+
+    Nearest class mean (Mensink et al., 2013, https://doi.org/10.1109/TPAMI.2013.83); few-shot: Snell et al. (2017,
+    https://arxiv.org/abs/1703.05175). A class more changes nothing of the others.
+
+    When not to use: with more than some 20 records a class, or where classes differ in more than their mean.
+
+    Args:
+        features: [n d].
+        labels: class of each record, int [n].
+        row_weights: of each record in the mean of its class, [n]; None weighs all alike.
+
+    >>> fit_nearest_mean(np.array([[0.0], [2.0]]), np.array([0, 1])).predict(np.array([[0.9], [1.1]]))
+    array([0, 1])
+
+    Raises:
+        ValueError: if a class has no record, or the metric is unknown.
+    """
+    if metric not in ("euclidean", "cosine"):
+        raise ValueError(f"metric is {metric!r}; give 'euclidean' or 'cosine'")
+    features = check_features(features)
+    labels, count = check_labels(labels, len(features), num_classes)
+    weights = check_row_weights(row_weights, len(features))
+    sizes = np.bincount(labels, weights, minlength=count)
+    if (sizes == 0).any():
+        raise ValueError(f"classes {np.flatnonzero(sizes == 0).tolist()} have no record, so no mean; leave them out")
+    if metric == "cosine":
+        features = unit_rows(features)
+    means = (np.eye(count)[labels] * weights[:, None]).T @ features / sizes[:, None]
+    if metric == "cosine":
+        return LinearClassifier(unit_rows(means), np.zeros(count))
+    return LinearClassifier(means, -(means**2).sum(axis=1) / 2)
+
+
+def unit_rows(features: np.ndarray) -> np.ndarray:
+    """Rows of length one; a row of zeros stays."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(lengths > 0, lengths, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class NearestNeighbours:
+    """Answers by the vote of the nearest training records (Cover and Hart, 1967).
+
+    When not to use: in a bundle that must stay small (it keeps every training feature), or with few records a class,
+    where a probe beats it.
+    """
+
+    features: np.ndarray
+    """Of the training records, [n d]; of length one where the metric is the cosine."""
+    labels: np.ndarray
+    num_classes: int
+    neighbours: int
+    metric: Metric
+
+    def nearest(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the nearest training records, nearest first, int [m k], and their distances [m k].
+
+        The distance is the Euclidean one, or one less the cosine.
+        """
+        queries = check_features(features)
+        if self.metric == "cosine":
+            distances = 1.0 - unit_rows(queries) @ self.features.T
+        else:
+            squares = (queries**2).sum(axis=1)[:, None] + (self.features**2).sum(axis=1)
+            distances = np.sqrt(np.maximum(squares - 2 * queries @ self.features.T, 0.0))
+        rows = np.argsort(distances, axis=1, kind="stable")[:, : self.neighbours]
+        return rows, np.take_along_axis(distances, rows, axis=1)
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Share of the votes, [m c]."""
+        votes = np.eye(self.num_classes)[self.labels[self.nearest(features)[0]]]  # [m k c]
+        return votes.mean(axis=1)
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Class of each record, int [m]; of equal votes, that of the nearest among them."""
+        votes = self.labels[self.nearest(features)[0]]  # [m k]
+        counts = np.eye(self.num_classes)[votes].sum(axis=1)  # [m c]
+        leads = np.take_along_axis(counts, votes, axis=1)  # votes of each neighbour's class
+        return np.take_along_axis(votes, leads.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+def fit_nearest_neighbours(
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    neighbours: int = 5,
+    num_classes: int | None = None,
+    metric: Metric = "euclidean",
+) -> NearestNeighbours:
+    """Keeps the records.
+
+    Args:
+        features: [n d].
+        labels: class of each record, int [n].
+
+    Raises:
+        ValueError: if there are fewer records than neighbours, or the metric is unknown.
+    """
+    features = check_features(features)
+    labels, count = check_labels(labels, len(features), num_classes)
+    if not 1 <= neighbours <= len(features):
+        raise ValueError(f"neighbours is {neighbours}, with {len(features)} records; give 1 to {len(features)}")
+    if metric not in ("euclidean", "cosine"):
+        raise ValueError(f"metric is {metric!r}; give 'euclidean' or 'cosine'")
+    return NearestNeighbours(unit_rows(features) if metric == "cosine" else features, labels, count, neighbours, metric)
+
+
+TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
+PRIOR_VOTE = 0.01
+"""What the shares of the classes say beside the nearest record, so that no class is impossible."""
+MOST_ROWS = 2000
+"""Records whose held-out answers choose the temperature."""
+_CHUNK = 256  # records whose cosines are in memory at once
+
+
+@dataclass(frozen=True, eq=False)
+class SoftNeighbours:
+    """Votes of weight exp(cosine / temperature), of features from which the training mean is taken away.
+
+    Weighted nearest neighbours (Wu et al., 2018, https://arxiv.org/abs/1805.01978). Ours differs: all records vote,
+    not the k nearest, so that no answer hangs on which of two equally near records is counted.
+
+    When not to use: in a bundle that must stay small (it keeps every training feature).
+    """
+
+    vectors: np.ndarray
+    """Of the training records, centred and of length one, [n d]."""
+    centre: np.ndarray
+    """The training mean, [d]."""
+    votes: np.ndarray
+    """Weight of each record for its class, [n c]."""
+    prior: np.ndarray
+    """Shares of the classes, [c]."""
+    temperature: float
+    scores: dict[float, float]
+    """Temperature -> mean held-out log likelihood; empty where only one was given."""
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        """Of features [m d], [m c]: logarithms of the votes, that of the nearest record being 1."""
+        cosines = unit_rows(check_features(features) - self.centre) @ self.vectors.T
+        return _log_votes(cosines, self.votes, self.prior, self.temperature)
+
+
+def fit_soft_neighbours(
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    temperatures: float | Sequence[float] = TEMPERATURES,
+    num_classes: int | None = None,
+    groups: np.ndarray | None = None,
+    row_weights: np.ndarray | None = None,
+    seed: int = 0,
+) -> SoftNeighbours:
+    """Keeps the records, and the temperature under which the others of them answer best for each.
+
+    No record votes for one of its own group.
+
+    Args:
+        features: [n d].
+        labels: class of each record, int [n].
+        temperatures: one, or those to choose from; of equally good ones the higher wins.
+        groups: what belongs together, [n]; None takes each record by itself.
+        row_weights: of each record's vote and held-out answer, [n]; None weighs all alike.
+
+    Raises:
+        ValueError: if a temperature is not above 0, or there is only one group to choose it with.
+    """
+    features = check_features(features)
+    labels, count = check_labels(labels, len(features), num_classes)
+    weights = check_row_weights(row_weights, len(features))
+    members = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    grid = sorted([temperatures] if isinstance(temperatures, int | float) else temperatures, reverse=True)
+    if not min(grid) > 0:
+        raise ValueError(f"a temperature is {min(grid)}; give numbers above 0, such as {TEMPERATURES}")
+    if len(grid) > 1 and members.max() == 0:
+        raise ValueError("there is one group of records, and none to choose a temperature with; give one temperature")
+    centre = weights @ features / len(features)
+    vectors = unit_rows(features - centre)
+    votes = np.eye(count)[labels] * weights[:, None]
+    prior = (votes.sum(axis=0) + 1 / count) / (len(labels) + 1)  # one record more, of every class alike
+    scores: dict[float, float] = {}
+    if len(grid) > 1:
+        rows = np.sort(np.random.default_rng(seed).permutation(len(labels))[:MOST_ROWS])
+        totals = np.zeros(len(grid))
+        for part in _chunks(rows):
+            cosines = np.where(members[part, None] == members[None], -np.inf, vectors[part] @ vectors.T)
+            logs = [_log_votes(cosines, votes, prior, value) for value in grid]
+            own = [values[np.arange(len(part)), labels[part]] - _log_sum(values) for values in logs]
+            totals += np.array(own) @ weights[part]
+        scores = dict(zip(grid, (totals / weights[rows].sum()).tolist(), strict=True))
+    chosen = max(grid, key=lambda value: scores.get(value, 0.0))
+    return SoftNeighbours(vectors, centre, votes, prior, float(chosen), scores)
+
+
+def _log_votes(cosines: np.ndarray, votes: np.ndarray, prior: np.ndarray, temperature: float) -> np.ndarray:
+    nearness = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / temperature)  # [m n], the nearest at 1
+    return np.log(nearness @ votes + PRIOR_VOTE * prior)
+
+
+def _log_sum(logs: np.ndarray) -> np.ndarray:
+    return np.log(np.exp(logs).sum(axis=1))
+
+
+def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), _CHUNK):
+        yield rows[start : start + _CHUNK]
