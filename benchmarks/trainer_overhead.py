@@ -23,8 +23,8 @@ from multimodal.data.order import StepSampler
 from multimodal.demo.data import write_demo_data
 from multimodal.job import Job
 from multimodal.records.tables import read_tables
-from multimodal.step import Step
 from multimodal.trainer import Trainer
+from multimodal.trainer.step import Step
 from multimodal.transfer import Finetune
 
 CPU = torch.device("cpu")

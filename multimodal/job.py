@@ -47,7 +47,7 @@ from multimodal.records.tables import Tables
 from multimodal.records.targets import TargetReader
 from multimodal.runtime.device import choose_precision
 from multimodal.runtime.progress import Say
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.plan import parameter_names
 

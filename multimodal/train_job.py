@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from multimodal.averaging.average_choice import keep_the_better, refuse_unshared_statistics
-from multimodal.averaging.weight_averaging import WeightAveraging, build_averaging
 from multimodal.builders import build_objectives, build_strategy
 from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.closed_form.fit import fit_heads, without_closed_form
@@ -23,15 +22,15 @@ from multimodal.frozen.fitted_maps import fit_input_maps
 from multimodal.job import Job
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import reports
-from multimodal.moved import Start
-from multimodal.multitask.conflicts import conflict_lines, summarise_cosines
-from multimodal.multitask.gradients import check_shared
 from multimodal.run import WEIGHTS_FILE
 from multimodal.runtime.checkpoint import save_tensors
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say
 from multimodal.trainer import CHECKPOINTS, Trainer
-from multimodal.trainer_state import TrainerOptions, TrainerState
+from multimodal.trainer.gradients import check_shared, conflict_lines, summarise_cosines
+from multimodal.trainer.state import TrainerOptions, TrainerState
+from multimodal.trainer.weight_averaging import WeightAveraging, build_averaging
+from multimodal.trainer.weight_drift import Start
 from multimodal.transfer import Phase, TransferStrategy
 from multimodal.transfer_plan import plan_training
 

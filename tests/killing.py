@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from multimodal.data import Batch
-from multimodal.step import Step
+from multimodal.trainer.step import Step
 
 
 class KilledError(Exception):

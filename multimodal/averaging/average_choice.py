@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from multimodal.averaging.weight_averaging import Ema, WeightAveraging
 from multimodal.config import ConfigError
 from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
@@ -14,6 +13,7 @@ from multimodal.job import Job
 from multimodal.model.modes import batch_norms
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say
+from multimodal.trainer.weight_averaging import Ema, WeightAveraging
 from multimodal.transfer.averaging import AveragedState
 from multimodal.transfer.plan import Phase
 

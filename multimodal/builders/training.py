@@ -10,7 +10,7 @@ from multimodal.config import ConfigError, Input, Task
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective
 from multimodal.model.zero_shot import PullToNames, zero_shot_heads
-from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights
+from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.transfer import (
     EncoderPolicy,
     Finetune,

@@ -29,8 +29,8 @@ from encoders.preprocessing.text import TextPreprocessor
 from fusion.pooling import masked_mean
 from multimodal.builders.encoders import encoder_path
 from multimodal.console import say
-from multimodal.optimization import learning_rate_factor
 from multimodal.runtime.files import refuse_overwriting, write_atomically
+from multimodal.trainer.optimization import learning_rate_factor
 
 BATCH_SIZE = 64
 WORDS = (1, 12)

@@ -14,7 +14,6 @@ import torch
 from helpers import changed
 from planted import plant, write_shop
 
-from multimodal.averaging.weight_averaging import build_averaging
 from multimodal.builders import build_objectives, build_strategy, build_views
 from multimodal.choosing.candidates import find_candidates
 from multimodal.choosing.guard import guard_run
@@ -27,6 +26,7 @@ from multimodal.metrics import selection_score
 from multimodal.records.tables import open_task, read_tables
 from multimodal.run_folder import free_folder
 from multimodal.runtime.distributed import processes
+from multimodal.trainer.weight_averaging import build_averaging
 from multimodal.transfer_plan import plan_training
 
 JOB: dict[str, Any] = {

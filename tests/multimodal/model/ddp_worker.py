@@ -22,7 +22,7 @@ from multimodal.model.embedding_heads import SupConHead
 from multimodal.records.targets import ClassTarget
 from multimodal.runtime.distributed import processes
 from multimodal.trainer import Trainer
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer.state import TrainerOptions
 from multimodal.training import fit
 from multimodal.transfer import Finetune, OptimizerSpec
 

@@ -15,10 +15,10 @@ from multimodal.builders import build_encoders, build_model, build_target
 from multimodal.config import Task, parse_task
 from multimodal.data import Batch, RecordDataset, collate
 from multimodal.decoding import PairedEmbeddings
-from multimodal.losses import Term, combined_loss, known_weights, loss_terms, task_losses
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import MAX_SCALE, WIDTH, ContrastiveHead, pair_losses, same_content
 from multimodal.records import InputReader, read_records
+from multimodal.trainer.losses import Term, combined_loss, known_weights, loss_terms, task_losses
 
 IN_DIMS = {"image": 6, "other": 6, "text": 4}
 CLIP_JOB: dict[str, Any] = {

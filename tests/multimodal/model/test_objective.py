@@ -12,7 +12,7 @@ from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective, Seen
 from multimodal.trainer import Trainer
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec
 
 

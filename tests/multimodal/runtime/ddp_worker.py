@@ -17,10 +17,10 @@ from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data import RecordDataset, SampleDataset
 from multimodal.data.domains import JoinedDataset, domain_order
 from multimodal.data.order import Order, StepOrder
-from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.runtime.distributed import processes
 from multimodal.trainer import Trainer
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer.state import TrainerOptions
+from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.adaptation.objectives import create_adaptation
 

@@ -15,10 +15,9 @@ from typing import Any
 
 from tiny import make_dataset, make_model, make_rows
 
-from multimodal import trainer
 from multimodal.data.order import Order
-from multimodal.trainer import Trainer
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer import Trainer, trainer
+from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer import Finetune
 
 

@@ -11,7 +11,6 @@ from safetensors.torch import load as load_safetensors
 from tiny import make_model
 from torch import Tensor, nn
 
-from multimodal.optimization import build_optimizer
 from multimodal.runtime.checkpoint import (
     KEEP,
     Checkpoint,
@@ -24,6 +23,7 @@ from multimodal.runtime.checkpoint import (
     unpack_optimizer,
 )
 from multimodal.runtime.files import UnwritableFileError
+from multimodal.trainer.optimization import build_optimizer
 from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.plan import parameter_names
 

@@ -17,7 +17,7 @@ from multimodal.model import MultimodalModel
 from multimodal.runtime.checkpoint import load_newest_checkpoint
 from multimodal.runtime.stopping import Stopped, StopSignals
 from multimodal.trainer import Trainer
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer import Finetune
 
 WORKER = Path(__file__).with_name("stop_worker.py")

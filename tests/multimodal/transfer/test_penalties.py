@@ -10,7 +10,7 @@ from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_task
 from multimodal.data import collate
 from multimodal.model.objective import Seen
-from multimodal.optimization import build_optimizer, freeze_all_but
+from multimodal.trainer.optimization import build_optimizer, freeze_all_but
 from multimodal.training import fit
 from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.penalties import SourceTokens, SourceWeights, anchored_names, without_decay

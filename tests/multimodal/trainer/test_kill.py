@@ -14,7 +14,7 @@ WORKER = Path(__file__).with_name("kill_worker.py")
 
 def run_worker(folder: Path, media: Path, moment: str | None = None) -> int:
     folder.mkdir(exist_ok=True)
-    root = WORKER.parents[2]
+    root = WORKER.parents[3]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
     command = [sys.executable, str(WORKER), str(folder), str(media), *([moment] if moment is not None else [])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)

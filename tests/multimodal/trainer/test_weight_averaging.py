@@ -11,12 +11,12 @@ from tiny import make_model
 from torch import nn
 
 from multimodal.averaging.average_choice import _score, keep_the_better, refuse_unshared_statistics
-from multimodal.averaging.weight_averaging import Ema, Found, Soup, WeightAveraging, WiseFt, build_averaging
 from multimodal.config import ConfigError, Transfer, parse_task
 from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
 from multimodal.job import Job
 from multimodal.runtime.distributed import Processes
+from multimodal.trainer.weight_averaging import Ema, Found, Soup, WeightAveraging, WiseFt, build_averaging
 from multimodal.training import fit
 from multimodal.transfer import Finetune, LinearProbe
 from multimodal.transfer.averaging import AveragedState

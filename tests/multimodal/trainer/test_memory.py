@@ -10,14 +10,14 @@ from tiny import make_dataset, make_model, make_rows
 
 from multimodal.data import Batch, training_batches
 from multimodal.data.order import Order, StepSampler
-from multimodal.memory import NoMemoryError, split
 from multimodal.model import MultimodalModel
-from multimodal.optimization import build_optimizer
 from multimodal.runtime.checkpoint import load_newest_checkpoint
 from multimodal.runtime.distributed import Processes
-from multimodal.step import Step
 from multimodal.trainer import Trainer
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer.memory import NoMemoryError, split
+from multimodal.trainer.optimization import build_optimizer
+from multimodal.trainer.state import TrainerOptions
+from multimodal.trainer.step import Step
 from multimodal.transfer import Finetune, OptimizerSpec
 
 

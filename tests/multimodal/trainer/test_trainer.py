@@ -14,12 +14,12 @@ from torch import Tensor
 
 from multimodal.data import Batch, collate
 from multimodal.data.order import Order
-from multimodal.losses import combined_loss, task_losses
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
 from multimodal.runtime.checkpoint import load_newest_checkpoint
 from multimodal.trainer import Trainer, TrainingError
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer.losses import combined_loss, task_losses
+from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer import (
     Finetune,
     LinearProbe,

@@ -11,10 +11,10 @@ from tiny import make_dataset, make_model, make_rows
 from torch import Tensor
 
 from multimodal.data import Batch, collate
-from multimodal.losses import Term, combined_loss, known_weights, loss_terms, task_losses
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model.input_heads import UnimodalHeads
+from multimodal.trainer.losses import Term, combined_loss, known_weights, loss_terms, task_losses
 
 N, CLASSES = 12, 4
 WEIGHTS = {"product": 1.0, "tags": 0.5, "price": 2.0}

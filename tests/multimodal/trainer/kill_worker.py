@@ -18,7 +18,7 @@ from multimodal.data.order import Order
 from multimodal.runtime import checkpoint
 from multimodal.runtime.checkpoint import save_tensors
 from multimodal.trainer import Trainer
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer import OptimizerSpec, ProbeThenFinetune
 
 

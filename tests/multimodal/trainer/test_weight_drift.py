@@ -7,7 +7,7 @@ import torch
 from planted import plant, shop_task, write_shop
 from tiny import make_model
 
-from multimodal.moved import Start
+from multimodal.trainer.weight_drift import Start
 from multimodal.training import fit
 from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, Lora, TwoPhase
 

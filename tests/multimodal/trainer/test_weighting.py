@@ -13,14 +13,14 @@ from tiny import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError, parse_task
 from multimodal.data.order import Order
-from multimodal.losses import combined_loss
 from multimodal.model import MultimodalModel
-from multimodal.multitask.conflicts import conflict_lines, summarise_cosines
-from multimodal.multitask.weighting import TASK_WEIGHT, LearnedTaskWeights, loss_weights
 from multimodal.run import Run
-from multimodal.step import Step
 from multimodal.trainer import Trainer
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer.gradients import conflict_lines, summarise_cosines
+from multimodal.trainer.losses import combined_loss
+from multimodal.trainer.state import TrainerOptions
+from multimodal.trainer.step import Step
+from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights, loss_weights
 from multimodal.training import fit
 from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.multitask import UncertaintyWeighting

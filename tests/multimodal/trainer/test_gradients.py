@@ -11,13 +11,13 @@ from tiny import make_dataset, make_model, make_rows
 from multimodal.config import ConfigError
 from multimodal.data import Batch, collate
 from multimodal.data.order import Order
-from multimodal.losses import known_weights, loss_terms, task_losses, weighed_losses
 from multimodal.model import MultimodalModel
-from multimodal.multitask.gradients import TaskGradients, check_shared, shared_parameters
 from multimodal.runtime.distributed import Processes
-from multimodal.step import Step
 from multimodal.trainer import Trainer
-from multimodal.trainer_state import TrainerOptions
+from multimodal.trainer.gradients import TaskGradients, check_shared, shared_parameters
+from multimodal.trainer.losses import known_weights, loss_terms, task_losses, weighed_losses
+from multimodal.trainer.state import TrainerOptions
+from multimodal.trainer.step import Step
 from multimodal.transfer import Finetune, LinearProbe, OptimizerSpec, Phase
 from multimodal.transfer.multitask import gradient_cosines, project_conflicts
 from multimodal.transfer.plan import ParamGroup

@@ -7,7 +7,7 @@ from helpers import assert_close
 from tiny import make_model
 from torch import nn
 
-from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor, set_learning_rate
+from multimodal.trainer.optimization import build_optimizer, freeze_all_but, learning_rate_factor, set_learning_rate
 from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, OptimizerSpec, ParamGroup, Phase
 
 

@@ -9,17 +9,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from multimodal.data import Batch
-from multimodal.losses import combined_loss, known_weights, loss_terms, task_losses, weighed_losses
-from multimodal.memory import NoMemoryError, in_smaller_parts
 from multimodal.model import MultimodalModel
 from multimodal.model.modes import batch_norms
 from multimodal.model.objective import Seen, objective_loss, reports
-from multimodal.multitask.conflicts import COSINE
-from multimodal.multitask.gradients import TaskGradients, shared_parameters
-from multimodal.multitask.weighting import loss_weights
-from multimodal.optimization import set_learning_rate
 from multimodal.runtime.device import Precision
 from multimodal.runtime.distributed import Processes
+from multimodal.trainer.gradients import COSINE, TaskGradients, shared_parameters
+from multimodal.trainer.losses import combined_loss, known_weights, loss_terms, task_losses, weighed_losses
+from multimodal.trainer.memory import NoMemoryError, in_smaller_parts
+from multimodal.trainer.optimization import set_learning_rate
+from multimodal.trainer.weighting import loss_weights
 
 
 class Step:

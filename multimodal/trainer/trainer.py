@@ -14,14 +14,11 @@ from typing import Any, NoReturn
 
 import torch
 
-from multimodal.averaging.weight_averaging import Onlooker
 from multimodal.data import Batch, SampleDataset, training_batches
 from multimodal.data.order import StepOrder, StepSampler
 from multimodal.model import MultimodalModel
 from multimodal.model.modes import training_batch_norms
 from multimodal.model.objective import monitored
-from multimodal.multitask.conflicts import COSINE
-from multimodal.optimization import build_optimizer, freeze_all_but, learning_rate_factor
 from multimodal.runtime.checkpoint import (
     Checkpoint,
     load_newest_checkpoint,
@@ -35,8 +32,11 @@ from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import write_atomically
 from multimodal.runtime.progress import Progress, Say
 from multimodal.runtime.stopping import EVALUATION_SECONDS, STEP_SECONDS, Stopped, StopSignals
-from multimodal.step import Step
-from multimodal.trainer_state import TrainerOptions, TrainerState
+from multimodal.trainer.gradients import COSINE
+from multimodal.trainer.optimization import build_optimizer, freeze_all_but, learning_rate_factor
+from multimodal.trainer.state import TrainerOptions, TrainerState
+from multimodal.trainer.step import Step
+from multimodal.trainer.weight_averaging import Onlooker
 from multimodal.transfer.plan import Phase, check_plan, parameter_names
 
 logger = logging.getLogger(__name__)

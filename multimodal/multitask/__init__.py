@@ -1,1 +1,0 @@
-"""Several tasks in one model: their weights, their conflicts, and what each has to itself."""
