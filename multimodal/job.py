@@ -36,8 +36,8 @@ from multimodal.decoding import Decoding
 from multimodal.embeddings.alignment import fill_zero_shot_heads
 from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
 from multimodal.features import FeatureReader, feature_reader
-from multimodal.frozen.moved_tokens import moved_readers
-from multimodal.frozen.remembered import RememberedRecords
+from multimodal.features.mapped_tokens import moved_readers
+from multimodal.features.views import RememberedRecords
 from multimodal.input_heads.trusts import fit_trusts
 from multimodal.metrics import selection_score
 from multimodal.metrics.calibration import with_temperature

@@ -12,12 +12,12 @@ import torch
 from multimodal.averaging.average_choice import keep_the_better, refuse_unshared_statistics
 from multimodal.builders import build_objectives, build_strategy
 from multimodal.choosing.strategy_rule import choose_transfer
-from multimodal.closed_form.fit import fit_heads, without_closed_form
 from multimodal.config import Task
 from multimodal.config.head_rules import closed_form_tasks
 from multimodal.config.sampling_rules import check_label_groups
 from multimodal.config.unread import idle_warnings
 from multimodal.domains.adapting import add_adaptation, remove_objectives
+from multimodal.features.closed_form import fit_heads, without_closed_form
 from multimodal.frozen.fitted_maps import fit_input_maps
 from multimodal.job import Job
 from multimodal.model import MultimodalModel

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-LOADERS = ("export.session", "export.serving.service", "export.quantize", "encoders.testing", "multimodal.engines.onnx")
+LOADERS = (
+    "export.session",
+    "export.serving.service",
+    "export.quantize",
+    "encoders.testing",
+    "multimodal.features.engines",
+)
 OWN = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME", "CI", "TF_BUILD", "GITHUB_ACTIONS")
 
 

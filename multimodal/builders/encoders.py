@@ -9,7 +9,7 @@ from encoders.registry import is_registered
 from multimodal.config import ConfigError, Input, Task
 from multimodal.config.pair_rules import evaluation_views
 from multimodal.data.augment import Augmentation
-from multimodal.frozen.views import Views
+from multimodal.features.views import Views
 from multimodal.records import InputReader
 
 

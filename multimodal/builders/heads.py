@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.closed_form.neighbours_head import NeighboursHead
 from multimodal.config import ConfigError, Target, Task
 from multimodal.decoding import Decoding, Softmax
+from multimodal.features.neighbours_head import NeighboursHead
 from multimodal.model.embedding_heads import ArcFaceHead, EmbeddingHead, SupConHead
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model.layers import TowerHead

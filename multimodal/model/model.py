@@ -136,7 +136,7 @@ class MultimodalModel(nn.Module):
         for name in self.encoder_of:
             encoder, arrays = self.encoder(name), dict(inputs[name])
             present = arrays.pop("present")
-            if "tokens" in arrays:  # of a frozen encoder, kept from before (multimodal/features.py)
+            if "tokens" in arrays:  # of a frozen encoder, kept from before (multimodal/features/readers.py)
                 tokens[name], masks[name] = arrays["tokens"], arrays["mask"] & present[:, None]
             elif self.training:
                 tokens[name], masks[name] = _encode_present(encoder, arrays, present)

@@ -10,7 +10,7 @@ import pytest
 from tiny import make_dataset, make_model, make_rows
 
 import multimodal as mm
-from multimodal.frozen.remembered import RememberedRecords
+from multimodal.features.views import RememberedRecords
 from multimodal.run import RunError
 from multimodal.runtime.checkpoint import load_tensors
 from multimodal.trainer import fixed_tensors

@@ -12,12 +12,12 @@ from helpers import assert_close
 from tiny import TinyImage, make_rows
 
 import multimodal as mm
-from multimodal.closed_form import fit as closed_form_fit
-from multimodal.closed_form.fit import fit_heads
 from multimodal.config import Augment, ConfigError
 from multimodal.data.augment import Augmentation
+from multimodal.features import closed_form as closed_form_fit
 from multimodal.features import feature_reader
-from multimodal.frozen.views import Views
+from multimodal.features.closed_form import fit_heads
+from multimodal.features.views import Views
 from multimodal.job import Job
 from multimodal.records import InputReader, read_records
 from multimodal.records.tables import read_tables

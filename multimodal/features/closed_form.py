@@ -8,8 +8,11 @@ import numpy as np
 import torch
 
 from fusion import ConcatFusion
-from multimodal.closed_form.neighbours_head import NeighboursHead
-from multimodal.closed_form.vectors import (
+from multimodal.config import ConfigError, Task
+from multimodal.config.head_rules import closed_form_inputs, closed_form_tasks
+from multimodal.data import RecordDataset, SampleDataset
+from multimodal.features.neighbours_head import NeighboursHead
+from multimodal.features.vectors import (
     TableVectors,
     columns_of,
     fused_vectors,
@@ -17,9 +20,6 @@ from multimodal.closed_form.vectors import (
     read_vectors,
     set_missing_to_mean,
 )
-from multimodal.config import ConfigError, Task
-from multimodal.config.head_rules import closed_form_inputs, closed_form_tasks
-from multimodal.data import RecordDataset, SampleDataset
 from multimodal.model import MultimodalModel
 from multimodal.model.heads import ClassificationHead
 from multimodal.model.modes import evaluating

@@ -1,4 +1,4 @@
-"""Several views of each training value for an encoder that is frozen: each is encoded once, and kept."""
+"""Views of training values that are encoded once, and a dataset that keeps what it read."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from multimodal.data import RecordDataset, Sample
 from multimodal.data.augment import Augmentation
 
 
@@ -38,3 +39,23 @@ class Views:
         if view == 0 or self.augmentation is None:
             return None
         return partial(self.augmentation, epoch=view, row=int(content[:16], 16))
+
+
+class RememberedRecords(RecordDataset):
+    """A ``RecordDataset`` that keeps what it has read: of frozen inputs, a sample is only views and labels.
+
+    Args:
+        views: how many epochs differ; from then on they repeat.
+    """
+
+    def __init__(self, data: RecordDataset, views: int = 1) -> None:
+        super().__init__(data.records, data.readers, data.targets, data.augmentations, data.weights, data.origin)
+        self.views = views
+        self._samples: dict[tuple[int, int], Sample] = {}
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, row = key
+        place = (epoch % self.views, row)
+        if place not in self._samples:
+            self._samples[place] = super().__getitem__(place)
+        return self._samples[place]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from helpers import full_disk
 
-from multimodal.frozen.token_store import TokenStore
+from multimodal.features.token_store import TokenStore
 
 
 def tokens(length: int, seed: int = 0) -> np.ndarray:

@@ -6,10 +6,9 @@ from helpers import assert_close
 from tiny import TinyImage, TinyText
 from torch import Tensor
 
-from multimodal.engines import choice
-from multimodal.engines.choice import Choice, EngineChooser, agrees, choose
-from multimodal.engines.eager import EagerEngine, channels_last
-from multimodal.engines.onnx import kept_graph, onnx_engine
+from multimodal.features import engine_choice as choice
+from multimodal.features.engine_choice import Choice, EngineChooser, agrees, choose
+from multimodal.features.engines import EagerEngine, channels_last, kept_graph, onnx_engine
 
 Batch = dict[str, Tensor]
 

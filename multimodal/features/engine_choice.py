@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from encoders.base import Encoder
-from multimodal.engines.eager import EagerEngine, Engine, channels_last
-from multimodal.engines.onnx import kept_graph, onnx_engine
+from multimodal.features.engines import EagerEngine, Engine, channels_last, kept_graph, onnx_engine
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from tiny import make_rows
 import multimodal as mm
 from export import Predictor
 from multimodal.builders import build_strategy
-from multimodal.closed_form.fit import fit_heads, without_closed_form
-from multimodal.closed_form.neighbours_head import NeighboursHead
-from multimodal.closed_form.vectors import fused_vectors, read_vectors
 from multimodal.config import ConfigError
 from multimodal.evaluation import answer
+from multimodal.features.closed_form import fit_heads, without_closed_form
+from multimodal.features.neighbours_head import NeighboursHead
+from multimodal.features.vectors import fused_vectors, read_vectors
 from multimodal.job import Job
 from multimodal.records import RecordError, Records
 from multimodal.records.tables import read_tables

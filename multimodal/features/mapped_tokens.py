@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from encoders.preprocessing import Arrays
-from multimodal.features import FeatureReader, TokenArrays
+from multimodal.features.readers import FeatureReader, TokenArrays
 from multimodal.records import InputReader
 from multimodal.transfer.maps.affine import AffineMap
 

@@ -14,10 +14,10 @@ import multimodal as mm
 from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
 from fusion.pooling import masked_mean
-from multimodal.engines.choice import Choice, EngineChooser
-from multimodal.engines.eager import EagerEngine, Engine
 from multimodal.features import content_key, encoder_key, feature_reader
-from multimodal.frozen.token_store import TokenStore
+from multimodal.features.engine_choice import Choice, EngineChooser
+from multimodal.features.engines import EagerEngine, Engine
+from multimodal.features.token_store import TokenStore
 from multimodal.job import Job
 from multimodal.records import InputReader, Records, read_records
 from multimodal.runtime.files import UnwritableFileError
@@ -169,9 +169,9 @@ class SettlingChooser(EngineChooser):
 
 
 def test_where_the_disk_becomes_full_tokens_stay_in_memory_by_torch_with_one_warning(tmp_path, monkeypatch):
-    monkeypatch.setattr("multimodal.features.EngineChooser", SettlingChooser)
-    monkeypatch.setattr("multimodal.features.CHUNK", 2)
-    monkeypatch.setattr("multimodal.features.BATCH_SIZE", 2)
+    monkeypatch.setattr("multimodal.features.readers.EngineChooser", SettlingChooser)
+    monkeypatch.setattr("multimodal.features.readers.CHUNK", 2)
+    monkeypatch.setattr("multimodal.features.readers.BATCH_SIZE", 2)
     lines: list[str] = []
     encoder, records = TinyText(), table("red", "blue", "green", "a round thing", "more")
     ENGINES.clear()

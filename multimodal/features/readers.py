@@ -16,9 +16,9 @@ from torch.utils.data import Dataset
 from encoders.base import Encoder
 from encoders.preprocessing import Arrays, TensorSpec, UnreadableValueError, stack_arrays
 from fusion.pooling import masked_mean
-from multimodal.engines.choice import EngineChooser
-from multimodal.frozen.token_store import TokenStore
-from multimodal.frozen.views import Views
+from multimodal.features.engine_choice import EngineChooser
+from multimodal.features.token_store import TokenStore
+from multimodal.features.views import Views
 from multimodal.records import InputReader, Records, is_missing
 from multimodal.records.media import Outside, media_path, quote
 from multimodal.runtime.files import sha256_of

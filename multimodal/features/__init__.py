@@ -1,0 +1,27 @@
+"""Tokens of frozen encoders: computed once, kept, read in the place of values."""
+
+from multimodal.features.readers import (
+    BATCH_SIZE,
+    CHUNK,
+    FORMAT,
+    MASK,
+    TOKENS,
+    FeatureReader,
+    TokenArrays,
+    content_key,
+    encoder_key,
+    feature_reader,
+)
+
+__all__ = [
+    "BATCH_SIZE",
+    "CHUNK",
+    "FORMAT",
+    "MASK",
+    "TOKENS",
+    "FeatureReader",
+    "TokenArrays",
+    "content_key",
+    "encoder_key",
+    "feature_reader",
+]
