@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from encoders.preprocessing.registry import CONFIG_FILE as PREPROCESSOR_FILE
-from multimodal.choosing.strategy_rule import choose_transfer
+from multimodal.builders.strategy_rule import choose_transfer
 from multimodal.config import Task, load_task
 from multimodal.config.setting import TABLES
 from multimodal.job import Job

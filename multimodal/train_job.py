@@ -11,7 +11,8 @@ import torch
 
 from multimodal.averaging.average_choice import keep_the_better, refuse_unshared_statistics
 from multimodal.builders import build_objectives, build_strategy
-from multimodal.choosing.strategy_rule import choose_transfer
+from multimodal.builders.strategy_rule import choose_transfer
+from multimodal.builders.training import plan_training
 from multimodal.config import Task
 from multimodal.config.head_rules import closed_form_tasks
 from multimodal.config.sampling_rules import check_label_groups
@@ -32,7 +33,6 @@ from multimodal.trainer.state import TrainerOptions, TrainerState
 from multimodal.trainer.weight_averaging import WeightAveraging, build_averaging
 from multimodal.trainer.weight_drift import Start
 from multimodal.transfer import Phase, TransferStrategy
-from multimodal.transfer_plan import plan_training
 
 
 def train_job(

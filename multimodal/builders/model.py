@@ -1,4 +1,4 @@
-"""The model of a job: encoders, fusion and heads in one."""
+"""The model of a job: fusion, heads, layers, and the maps of its tokens."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +8,8 @@ from torch import nn
 from encoders.base import Encoder
 from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.builders.heads import build_head
-from multimodal.builders.maps import build_maps, kept_as, token_widths
 from multimodal.config import ConfigError, Task
+from multimodal.config.map_rules import mapped_inputs, narrows_source
 from multimodal.config.pair_rules import keeps_apart
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import WIDTH, ContrastiveHead
@@ -17,6 +17,7 @@ from multimodal.model.heads import ClassificationHead, Head
 from multimodal.model.input_heads import LateHead, UnimodalHeads
 from multimodal.model.layers import NewLayers
 from multimodal.model.zero_shot import ZeroShotHead
+from multimodal.transfer.maps.token_map import TokenMap
 
 
 def build_fusion(task: Task, in_dims: Mapping[str, int]) -> FusionModule:
@@ -97,3 +98,39 @@ def _unimodal_heads(task: Task, name: str, in_dims: Mapping[str, int], arguments
     tower = task.tasks[name].tower if late else ()  # auxiliary heads shall ask much of the encoder, not of a tower
     widths = {entry: in_dims[entry] for entry in task.task_inputs(name)}
     return {entry: build_head(kind, width, arguments, tower=tower) for entry, width in widths.items()}
+
+
+def build_maps(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, TokenMap]:
+    """The map of each encoder that has one, still to be fitted, under the first input that uses the encoder.
+
+    Raises:
+        ConfigError: if there are more components than features.
+    """
+    maps: dict[str, TokenMap] = {}
+    for name in mapped_inputs(task):
+        if name == kept_as(encoders, name):
+            try:
+                maps[name] = TokenMap(encoders[name].embed_dim, _components(task, name))
+            except ValueError as error:
+                place = "transfer.source" if narrows_source(task) else f"inputs.{name}.map"
+                raise ConfigError(f"{place}: {error}") from error
+    return maps
+
+
+def token_widths(encoders: Mapping[str, Encoder], maps: Mapping[str, TokenMap]) -> dict[str, int]:
+    """Input -> width of its tokens behind its map, if any."""
+    owners = {name: kept_as(encoders, name) for name in encoders}
+    return {name: maps[owner].out_dim if owner in maps else encoders[name].embed_dim for name, owner in owners.items()}
+
+
+def kept_as(encoders: Mapping[str, Encoder], name: str) -> str:
+    """The first input that uses the same encoder, as the model keeps encoders."""
+    return next(other for other, encoder in encoders.items() if encoder is encoders[name])
+
+
+def _components(task: Task, name: str) -> int | None:
+    if task.transfer.source is not None and narrows_source(task):
+        return task.transfer.source.components_kept
+    entry = task.inputs[name]
+    settings = (entry if entry.share is None else task.inputs[entry.share]).map
+    return None if settings is None else settings.components

@@ -15,9 +15,10 @@ from helpers import changed
 from planted import plant, write_shop
 
 from multimodal.builders import build_objectives, build_strategy, build_views
+from multimodal.builders.strategy_rule import choose_transfer
+from multimodal.builders.training import plan_training
 from multimodal.choosing.candidates import find_candidates
 from multimodal.choosing.guard import guard_run
-from multimodal.choosing.strategy_rule import choose_transfer
 from multimodal.config import Task
 from multimodal.config.section import Section
 from multimodal.domains.adapting import add_adaptation
@@ -27,7 +28,6 @@ from multimodal.records.tables import open_task, read_tables
 from multimodal.run_folder import free_folder
 from multimodal.runtime.distributed import processes
 from multimodal.trainer.weight_averaging import build_averaging
-from multimodal.transfer_plan import plan_training
 
 JOB: dict[str, Any] = {
     "data": {"train": "train.csv", "valid": "valid.csv", "workers": 0},

@@ -7,6 +7,7 @@ from planted import plant, shop_job, shop_task, write_shop
 from tiny import TinyText, make_dataset, make_model, make_rows
 
 from multimodal.builders import build_strategy
+from multimodal.builders.training import plan_training
 from multimodal.config import ConfigError, parse_task
 from multimodal.data import collate
 from multimodal.model.objective import Seen
@@ -14,7 +15,6 @@ from multimodal.trainer.optimization import build_optimizer, freeze_all_but
 from multimodal.training import fit
 from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.penalties import SourceTokens, SourceWeights, anchored_names, without_decay
-from multimodal.transfer_plan import plan_training
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from planted import plant, shop_task, write_shop
 
 import multimodal as mm
 from multimodal.builders import build_encoders, build_strategy
-from multimodal.choosing.strategy_rule import Choice, choose_transfer, records_a_class
+from multimodal.builders.strategy_rule import Choice, choose_transfer, records_a_class
 from multimodal.config import ConfigError, Transfer
 from multimodal.records import read_records
 from multimodal.training import fit
