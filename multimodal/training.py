@@ -5,19 +5,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from multimodal.announce import announce
 from multimodal.choosing.guard import guard_run
 from multimodal.choosing.ranking import run_rankings, with_choices
 from multimodal.config import Task
 from multimodal.config.setting import TABLES
-from multimodal.domains.source_weights import weigh_source
 from multimodal.first_look import look_first
-from multimodal.frozen.fitted_maps import fit_source_maps
 from multimodal.job import Job
-from multimodal.records.tables import Tables, file_hashes, open_task, read_tables
-from multimodal.results import write_results
-from multimodal.run import RANKING_FILE, Run
-from multimodal.run_folder import (
+from multimodal.job.announce import announce
+from multimodal.job.fitted_maps import fit_source_maps
+from multimodal.job.run_folder import (
     free_folder,
     is_finished,
     is_free,
@@ -29,12 +25,16 @@ from multimodal.run_folder import (
     write_description,
     writing,
 )
+from multimodal.job.source_weights import weigh_source
+from multimodal.job.train_job import train_job
+from multimodal.records.tables import Tables, file_hashes, open_task, read_tables
+from multimodal.results import write_results
+from multimodal.run import RANKING_FILE, Run
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes, processes
 from multimodal.runtime.files import open_cache, require_temporary_folder, write_json
 from multimodal.runtime.progress import Say, format_seconds, log_line, silence
 from multimodal.runtime.torch_state import own_state
-from multimodal.train_job import train_job
 
 
 @own_state()

@@ -11,8 +11,8 @@ from encoders.base import Encoder
 from multimodal.builders import has_random_weights
 from multimodal.data import num_workers
 from multimodal.features import feature_reader
-from multimodal.frozen.mean_tokens import input_vectors
 from multimodal.job import Job
+from multimodal.job.mean_tokens import input_vectors
 from multimodal.records import InputReader, RecordError, Records, is_missing
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes

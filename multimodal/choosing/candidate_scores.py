@@ -17,7 +17,7 @@ from multimodal.choosing.source_heads import source_answers, source_records
 from multimodal.config import Candidate, Task
 from multimodal.data import num_workers
 from multimodal.features import feature_reader
-from multimodal.frozen.mean_tokens import input_vectors
+from multimodal.job.mean_tokens import input_vectors
 from multimodal.records import InputReader, RecordError, Records
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes

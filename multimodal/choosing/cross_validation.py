@@ -14,13 +14,8 @@ from multimodal.config.setting import setting_of
 from multimodal.data import RecordDataset
 from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
 from multimodal.evaluation import answer
-from multimodal.job_files import job_files
-from multimodal.records import Records, class_label, is_missing
-from multimodal.records.groups import record_groups
-from multimodal.records.held_out import hold_out
-from multimodal.records.tables import Tables, open_task, read_whole_tables
-from multimodal.run import Run, RunError
-from multimodal.run_folder import (
+from multimodal.job.job_files import job_files
+from multimodal.job.run_folder import (
     LOCK_FILE,
     is_finished,
     is_free,
@@ -29,6 +24,11 @@ from multimodal.run_folder import (
     refuse_overwriting_inputs,
     remove_run,
 )
+from multimodal.records import Records, class_label, is_missing
+from multimodal.records.groups import record_groups
+from multimodal.records.held_out import hold_out
+from multimodal.records.tables import Tables, open_task, read_whole_tables
+from multimodal.run import Run, RunError
 from multimodal.runtime.distributed import processes
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_atomically, write_json
 from multimodal.runtime.progress import Say, log_line, silence

@@ -12,7 +12,7 @@ from multimodal.choosing.candidate_scores import add_source_scores, candidate_js
 from multimodal.choosing.candidates import find_candidates, with_candidate
 from multimodal.choosing.labelled import Labelled, labelled_records
 from multimodal.config import Candidate, ConfigError, Task
-from multimodal.job_files import encoder_files, job_files
+from multimodal.job.job_files import encoder_files, job_files
 from multimodal.records import Records
 from multimodal.records.tables import Tables, open_task, read_tables
 from multimodal.run import RANKING_FILE

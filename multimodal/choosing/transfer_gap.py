@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multimodal.announce import describe_weights
 from multimodal.choosing.scratch import scratch_gaps
 from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured
 from multimodal.config import Task
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.job import Job
-from multimodal.job_files import job_files
+from multimodal.job.announce import describe_weights
+from multimodal.job.job_files import job_files
 from multimodal.records.tables import open_task, read_tables
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
 from multimodal.runtime.progress import Say, log_line

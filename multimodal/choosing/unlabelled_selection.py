@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from multimodal.data import evaluation_batches
-from multimodal.domains.source_weights import few_components
 from multimodal.job import Job
+from multimodal.job.source_weights import few_components
 from multimodal.records import Records
 from multimodal.records.targets import class_readers, read_truth
 from multimodal.transfer.instances import density_ratio_weights

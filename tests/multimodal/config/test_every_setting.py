@@ -21,11 +21,11 @@ from multimodal.choosing.candidates import find_candidates
 from multimodal.choosing.guard import guard_run
 from multimodal.config import Task
 from multimodal.config.section import Section
-from multimodal.domains.adapting import add_adaptation
 from multimodal.job import Job
+from multimodal.job.adapting import add_adaptation
+from multimodal.job.run_folder import free_folder
 from multimodal.metrics import selection_score
 from multimodal.records.tables import open_task, read_tables
-from multimodal.run_folder import free_folder
 from multimodal.runtime.distributed import processes
 from multimodal.trainer.weight_averaging import build_averaging
 

@@ -5,9 +5,9 @@ import torch
 from helpers import assert_close
 from planted import plant, shop_job, shop_task, write_shop
 
-from multimodal import job as job_module
 from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_task
+from multimodal.job import job as job_module
 from multimodal.model.layers import NewLayers
 from multimodal.run import Run
 from multimodal.training import fit

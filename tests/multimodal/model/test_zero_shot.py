@@ -17,8 +17,8 @@ from encoders import create_encoder
 from multimodal.check.job import check_task
 from multimodal.config import ConfigError, ZeroShot, parse_task
 from multimodal.data import collate
-from multimodal.embeddings.alignment import fill_zero_shot_heads
 from multimodal.job import Job
+from multimodal.job.alignment import fill_zero_shot_heads
 from multimodal.model.contrastive import WIDTH
 from multimodal.model.heads import ClassificationHead
 from multimodal.model.zero_shot import PullToNames, ZeroShotHead, class_embeddings, zero_shot_heads

@@ -18,10 +18,10 @@ from multimodal.builders.encoders import build_encoder
 from multimodal.check.job import check_task
 from multimodal.cli import app
 from multimodal.config import Input, load_task
+from multimodal.job.run_folder import is_finished
 from multimodal.records import InputReader, Records, read_records
 from multimodal.records.tables import open_task, read_tables
 from multimodal.run import Run
-from multimodal.run_folder import is_finished
 from multimodal.training import fit
 
 JOB = """

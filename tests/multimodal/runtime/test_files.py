@@ -277,7 +277,7 @@ WRITTEN_OTHERWISE = {
     "encoders/text/word_table.py": "a folder that takes its name when it is whole",
     "export/gallery/folder.py": "a lock without content",
     "multimodal/console.py": "nowhere",
-    "multimodal/run_folder.py": "a lock without content",
+    "multimodal/job/run_folder.py": "a lock without content",
 }
 
 

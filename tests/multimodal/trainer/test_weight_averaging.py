@@ -10,11 +10,11 @@ from planted import plant, shop_job, shop_task, write_shop
 from tiny import make_model
 from torch import nn
 
-from multimodal.averaging.average_choice import _score, keep_the_better, refuse_unshared_statistics
 from multimodal.config import ConfigError, Transfer, parse_task
 from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
 from multimodal.job import Job
+from multimodal.job.average_choice import _score, keep_the_better, refuse_unshared_statistics
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer.weight_averaging import Ema, Found, Soup, WeightAveraging, WiseFt, build_averaging
 from multimodal.training import fit

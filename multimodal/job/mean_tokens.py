@@ -10,7 +10,7 @@ from multimodal.builders import has_random_weights
 from multimodal.data import RecordDataset, num_workers
 from multimodal.features import feature_reader
 from multimodal.features.mapped_tokens import moved_readers
-from multimodal.job import Job
+from multimodal.job.job import Job
 from multimodal.records import InputReader, RecordError, Records
 from multimodal.runtime.progress import Say
 

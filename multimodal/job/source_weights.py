@@ -11,8 +11,8 @@ import torch
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data.domains import DomainOrder, source_factor
-from multimodal.frozen.mean_tokens import mean_tokens
-from multimodal.job import Job
+from multimodal.job.job import Job
+from multimodal.job.mean_tokens import mean_tokens
 from multimodal.records import Records
 from multimodal.records.tables import Tables
 from multimodal.records.targets import ClassTarget, class_readers

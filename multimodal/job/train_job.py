@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from multimodal.averaging.average_choice import keep_the_better, refuse_unshared_statistics
 from multimodal.builders import build_objectives, build_strategy
 from multimodal.builders.strategy_rule import choose_transfer
 from multimodal.builders.training import plan_training
@@ -17,10 +16,11 @@ from multimodal.config import Task
 from multimodal.config.head_rules import closed_form_tasks
 from multimodal.config.sampling_rules import check_label_groups
 from multimodal.config.unread import idle_warnings
-from multimodal.domains.adapting import add_adaptation, remove_objectives
 from multimodal.features.closed_form import fit_heads, without_closed_form
-from multimodal.frozen.fitted_maps import fit_input_maps
-from multimodal.job import Job
+from multimodal.job.adapting import add_adaptation, remove_objectives
+from multimodal.job.average_choice import keep_the_better, refuse_unshared_statistics
+from multimodal.job.fitted_maps import fit_input_maps
+from multimodal.job.job import Job
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import reports
 from multimodal.run import WEIGHTS_FILE

@@ -11,8 +11,8 @@ from multimodal.choosing.cross_validation import cross_validate
 from multimodal.choosing.ranking import rank
 from multimodal.choosing.transfer_gap import transfer_check
 from multimodal.config import Task, parse_task
+from multimodal.job.run_folder import LOCK_FILE, WRITTEN
 from multimodal.run import OWN_FILES, Run
-from multimodal.run_folder import LOCK_FILE, WRITTEN
 from multimodal.runtime.files import OverwriteError
 from multimodal.training import fit
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 import multimodal as mm
 from multimodal.cli import app
 from multimodal.config import parse_task
+from multimodal.job.run_folder import is_finished, is_free, is_run, remove_run, run_files, writing
 from multimodal.run import RunError
-from multimodal.run_folder import is_finished, is_free, is_run, remove_run, run_files, writing
 
 TASK = parse_task({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"color": {}}})
 
@@ -171,7 +171,7 @@ def test_a_link_to_another_disk_is_not_followed_out_of_the_run(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from multimodal.run_folder import writing
+from multimodal.job.run_folder import writing
 with writing(Path(sys.argv[1]), resume=False, overwrite=False, say=print):
     print("mine", flush=True)
     sys.stdin.read()

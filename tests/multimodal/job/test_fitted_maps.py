@@ -21,9 +21,9 @@ from encoders.preprocessing.text import TextPreprocessor
 from export import Predictor
 from export.predictor import flat_feed
 from multimodal.config import ConfigError, parse_task
-from multimodal.domains.source_weights import weigh_source
-from multimodal.frozen.fitted_maps import fit_input_maps, fit_source_maps
 from multimodal.job import Job
+from multimodal.job.fitted_maps import fit_input_maps, fit_source_maps
+from multimodal.job.source_weights import weigh_source
 from multimodal.records import RecordError, stack_inputs
 from multimodal.records.tables import read_tables
 from multimodal.run import Run

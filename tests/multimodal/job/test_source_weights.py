@@ -11,8 +11,8 @@ from helpers import assert_close
 import multimodal as mm
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE
-from multimodal.domains.source_weights import weigh_source
 from multimodal.job import Job
+from multimodal.job.source_weights import weigh_source
 from multimodal.records import RecordError
 from multimodal.records.tables import read_tables
 from multimodal.training import fit
@@ -121,7 +121,7 @@ def test_weights_that_leave_few_records_are_warned_of(monkeypatch):
     def one_counts(source: np.ndarray, target: np.ndarray) -> np.ndarray:
         return np.where(np.arange(len(source)) == 0, 1.0, 1e-6)
 
-    monkeypatch.setattr("multimodal.domains.source_weights.kernel_mean_matching", one_counts)
+    monkeypatch.setattr("multimodal.job.source_weights.kernel_mean_matching", one_counts)
     _, said = weigh(
         {"weight": 1.0, "method": "kmm"}, {"train": texts(6, 0), "valid": texts(6, 3), "source": texts(40, 1)}
     )
@@ -146,7 +146,7 @@ def test_labels_that_choose_nothing_and_methods_that_do_not_scale_are_refused(mo
         weigh({}, {"train": numbers, "source": numbers}, tasks={"kind": {"type": "regression"}})
     with pytest.raises(ConfigError, match=r"transfer.source.method: there are 2 source and 8 target records for 5 fol"):
         weigh({"method": "density_ratio"}, {"train": texts(8, 0), "valid": texts(4, 0), "source": lonely})
-    monkeypatch.setattr("multimodal.domains.source_weights.MOST_ROWS", 5)
+    monkeypatch.setattr("multimodal.job.source_weights.MOST_ROWS", 5)
     with pytest.raises(ConfigError, match="a table has 8 records; it takes 5 at most: set density_ratio"):
         weigh({"method": "kmm"}, {"train": texts(8, 0), "valid": texts(4, 0), "source": texts(8, 1)})
 
@@ -163,7 +163,7 @@ def test_a_source_record_that_cannot_be_read_is_named_or_left_out():
 def test_of_large_tables_a_sample_chooses_the_same_weight(monkeypatch):
     tables = {"train": texts(16, 0), "valid": texts(4, 3), "source": texts(120, 1)}
     whole, _ = weigh({}, tables)
-    monkeypatch.setattr("multimodal.domains.source_weights.MOST_ROWS", 60)
+    monkeypatch.setattr("multimodal.job.source_weights.MOST_ROWS", 60)
     sample, _ = weigh({}, tables)
     assert list(sample.source_choice["scores"]) == list(whole.source_choice["scores"])
     assert sample.source_choice["weight"] > 0

@@ -15,8 +15,8 @@ from tiny import make_rows
 
 import multimodal as mm
 from multimodal.config import ConfigError
-from multimodal.domains.adapting import add_adaptation
 from multimodal.job import Job
+from multimodal.job.adapting import add_adaptation
 from multimodal.records.tables import read_tables
 from multimodal.run import Run, RunError
 from multimodal.runtime.distributed import Processes

@@ -13,8 +13,8 @@ from encoders.preprocessing.registry import CONFIG_FILE as PREPROCESSOR_FILE
 from multimodal.builders.strategy_rule import choose_transfer
 from multimodal.config import Task, load_task
 from multimodal.config.setting import TABLES
-from multimodal.job import Job
-from multimodal.job_files import job_files
+from multimodal.job.job import Job
+from multimodal.job.job_files import job_files
 from multimodal.run import (
     CONFIG_FILE,
     GUARD_FILE,

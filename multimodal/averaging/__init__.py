@@ -1,1 +1,0 @@
-"""Averages of weights at the end of a training, and whether one is better than the best epoch."""

@@ -1,1 +1,0 @@
-"""Tasks whose answers are directions: metric learning, contrastive pairs, names of classes."""

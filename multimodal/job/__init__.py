@@ -1,0 +1,5 @@
+"""The built job, and one training of it."""
+
+from multimodal.job.job import Job
+
+__all__ = ["Job"]
