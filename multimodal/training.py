@@ -5,11 +5,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+from multimodal.check.first_look import look_first
 from multimodal.choosing.guard import guard_run
 from multimodal.choosing.ranking import run_rankings, with_choices
 from multimodal.config import Task
 from multimodal.config.setting import TABLES
-from multimodal.first_look import look_first
 from multimodal.job import Job
 from multimodal.job.announce import announce
 from multimodal.job.fitted_maps import fit_source_maps

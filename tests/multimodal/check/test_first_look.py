@@ -8,7 +8,7 @@ import pytest
 from tiny import make_rows
 
 import multimodal as mm
-from multimodal.first_look import look_first
+from multimodal.check.first_look import look_first
 from multimodal.job import Job
 from multimodal.records import RecordError
 from multimodal.records.tables import read_tables
