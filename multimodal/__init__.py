@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from encoders.testing import check_encoder
     from export import Bundle, Gallery, Prediction, Predictor, export_bundle, verify_bundle
     from fusion import FusionModule, create_fusion
-    from multimodal.choosing.cross_validation import cross_validate
-    from multimodal.choosing.ranking import rank
-    from multimodal.choosing.transfer_gap import transfer_check
     from multimodal.config import Augment, Data, Fusion, Input, Target, Task, Train, Transfer, load_task
+    from multimodal.cross_validation import cross_validate
     from multimodal.model import ModelOutput, MultimodalModel
     from multimodal.model.heads import Head
     from multimodal.records import RecordError, read_records
     from multimodal.run import Run
+    from multimodal.selection.ranking import rank
+    from multimodal.selection.transfer_gap import transfer_check
     from multimodal.training import fit
     from multimodal.transfer.plan import ParamGroup, Phase, TransferStrategy
 
@@ -48,11 +48,11 @@ _HOMES = {
         "Transfer",
         "load_task",
     ),
-    "multimodal.choosing.cross_validation": ("cross_validate",),
-    "multimodal.choosing.ranking": ("rank",),
+    "multimodal.cross_validation": ("cross_validate",),
+    "multimodal.selection.ranking": ("rank",),
     "multimodal.training": ("fit",),
     "multimodal.transfer.plan": ("ParamGroup", "Phase", "TransferStrategy"),
-    "multimodal.choosing.transfer_gap": ("transfer_check",),
+    "multimodal.selection.transfer_gap": ("transfer_check",),
     "multimodal.model.heads": ("Head",),
     "multimodal.model.model": ("ModelOutput", "MultimodalModel"),
     "multimodal.records.records": ("RecordError", "read_records"),

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multimodal.choosing.unlabelled_selection import describe_selection, unlabelled_selection
 from multimodal.input_heads.trusts import fitted_trusts
 from multimodal.job import Job
 from multimodal.reliability_picture import draw_reliability
 from multimodal.run import METRICS_FILE, RELIABILITY_FOLDER, write_decodings
 from multimodal.runtime.files import write_json
 from multimodal.runtime.progress import Say
+from multimodal.selection.unlabelled_selection import describe_selection, unlabelled_selection
 
 
 def write_results(job: Job, folder: Path, summary: Mapping[str, Any], say: Say) -> None:

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multimodal.check.first_look import look_first
-from multimodal.choosing.guard import guard_run
-from multimodal.choosing.ranking import run_rankings, with_choices
 from multimodal.config import Task
 from multimodal.config.setting import TABLES
 from multimodal.job import Job
@@ -35,6 +33,8 @@ from multimodal.runtime.distributed import Processes, processes
 from multimodal.runtime.files import open_cache, require_temporary_folder, write_json
 from multimodal.runtime.progress import Say, format_seconds, log_line, silence
 from multimodal.runtime.torch_state import own_state
+from multimodal.selection.guard import guard_run
+from multimodal.selection.ranking import run_rankings, with_choices
 
 
 @own_state()

@@ -85,7 +85,7 @@ def train(
 
 
 def _cross_validate(config: Path, overrides: Sequence[str], folds: int, out: Path | None, **options: Any) -> None:
-    from multimodal.choosing.cross_validation import cross_validate
+    from multimodal.cross_validation import cross_validate
 
     show_folds(cross_validate(config, folds, overrides=overrides, out=out, **options, say=say))
 

@@ -19,7 +19,7 @@ def rank(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Takes scores and choice.")] = None,
 ) -> None:
     """Ranks candidate encoders for an input by a cross-validated probe, before anything is trained."""
-    from multimodal.choosing.ranking import rank as rank_encoders
+    from multimodal.selection.ranking import rank as rank_encoders
 
     show_ranking(
         rank_encoders(config, encoders=encoders or (), input=name, overrides=overrides or (), out=out, say=say)
@@ -35,6 +35,6 @@ def transfer_check(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Takes arms, gaps, verdicts.")] = None,
 ) -> None:
     """Whether the encoders' weights help: against raw features, random weights, and each input alone."""
-    from multimodal.choosing.transfer_gap import transfer_check as check_transfer
+    from multimodal.selection.transfer_gap import transfer_check as check_transfer
 
     show_transfer(check_transfer(config, overrides=overrides or (), scratch=scratch, out=out, say=say))

@@ -17,8 +17,6 @@ from planted import plant, write_shop
 from multimodal.builders import build_objectives, build_strategy, build_views
 from multimodal.builders.strategy_rule import choose_transfer
 from multimodal.builders.training import plan_training
-from multimodal.choosing.candidates import find_candidates
-from multimodal.choosing.guard import guard_run
 from multimodal.config import Task
 from multimodal.config.section import Section
 from multimodal.job import Job
@@ -27,6 +25,8 @@ from multimodal.job.run_folder import free_folder
 from multimodal.metrics import selection_score
 from multimodal.records.tables import open_task, read_tables
 from multimodal.runtime.distributed import processes
+from multimodal.selection.candidates import find_candidates
+from multimodal.selection.guard import guard_run
 from multimodal.trainer.weight_averaging import build_averaging
 
 JOB: dict[str, Any] = {

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from multimodal.choosing.cross_validation import cross_validate
-from multimodal.choosing.ranking import rank
-from multimodal.choosing.transfer_gap import transfer_check
 from multimodal.config import Task, parse_task
+from multimodal.cross_validation import cross_validate
 from multimodal.job.run_folder import LOCK_FILE, WRITTEN
 from multimodal.run import OWN_FILES, Run
 from multimodal.runtime.files import OverwriteError
+from multimodal.selection.ranking import rank
+from multimodal.selection.transfer_gap import transfer_check
 from multimodal.training import fit
 
 JOB = """

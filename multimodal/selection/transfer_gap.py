@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multimodal.choosing.scratch import scratch_gaps
-from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured
 from multimodal.config import Task
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.job import Job
@@ -15,6 +13,8 @@ from multimodal.records.tables import open_task, read_tables
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
 from multimodal.runtime.progress import Say, log_line
 from multimodal.runtime.torch_state import own_state
+from multimodal.selection.scratch import scratch_gaps
+from multimodal.selection.task_gaps import compare_tasks, measurable, not_measured
 
 MOST_ROWS = 1000
 """Training records that a task is checked on: more would tell little and take long."""

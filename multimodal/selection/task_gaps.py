@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from multimodal.builders import has_random_weights
-from multimodal.choosing.arm_features import Features, arm_features
-from multimodal.choosing.labelled import Labelled, labelled_records
 from multimodal.job import Job
 from multimodal.runtime.progress import Say
+from multimodal.selection.arm_features import Features, arm_features
+from multimodal.selection.labelled import Labelled, labelled_records
 from multimodal.transfer.guard.arms import PROBE, REPEATS, SINGLE, compare_arms
 
 NO_WEIGHTS = "no encoder comes with weights"

@@ -13,9 +13,9 @@ from known_transfer import color_rows, plant
 from typer.testing import CliRunner
 
 import multimodal as mm
-from multimodal.choosing.cross_validation import fold_tables, split_folds
 from multimodal.cli import app
 from multimodal.config import ConfigError
+from multimodal.cross_validation import fold_tables, split_folds
 from multimodal.records import read_records
 from multimodal.run import RunError
 

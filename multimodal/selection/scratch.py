@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.choosing.right_answers import right_answers
 from multimodal.config import Task
 from multimodal.config.head_rules import TRAINED
 from multimodal.job import Job
@@ -16,6 +15,7 @@ from multimodal.job.train_job import train_job
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say
+from multimodal.selection.labelled import right_answers
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.verdict import paired_bootstrap_interval

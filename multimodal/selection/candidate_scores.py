@@ -12,8 +12,6 @@ import torch
 from encoders.base import Encoder
 from encoders.source_run import SourceRun
 from multimodal.builders import build_encoder
-from multimodal.choosing.candidates import with_candidate
-from multimodal.choosing.source_heads import source_answers, source_records
 from multimodal.config import Candidate, Task
 from multimodal.data import num_workers
 from multimodal.features import feature_reader
@@ -22,6 +20,8 @@ from multimodal.records import InputReader, RecordError, Records
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say
+from multimodal.selection.candidates import with_candidate
+from multimodal.selection.source_heads import source_answers, source_records
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.selection import leep, negative_conditional_entropy, proxy_a_distance
 from multimodal.transfer.selection.ranking import CandidateScore, LabelledFolds

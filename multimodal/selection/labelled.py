@@ -1,15 +1,17 @@
-"""The training records whose class is known, as what compares arms or encoders takes them.."""
+"""Labelled records of a job, and whether its model is right about each, as paired comparisons read them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from multimodal.builders import label_cells
 from multimodal.config import Task
+from multimodal.evaluation import answer
+from multimodal.job import Job
 from multimodal.records import Records
 from multimodal.records.groups import record_groups
-from multimodal.records.targets import TargetReader, class_readers
+from multimodal.records.targets import TargetReader, Truth, class_readers, read_truth
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
 
@@ -60,4 +62,16 @@ def labelled_records(task: Task, records: Records, targets: Mapping[str, TargetR
         rows = np.array([row for row, cell in enumerate(cells) if cell is not None], dtype=np.int64)
         classes = np.array([int(cell) for cell in cells if cell is not None], dtype=np.int64)
         found[name] = Labelled(rows, classes, None if groups is None else groups[rows])
+    return found
+
+
+def right_answers(job: Job, records: Records, tasks: Iterable[str]) -> dict[str, tuple[Truth, np.ndarray]]:
+    """Classification task -> the known answers of the records that can be read, and 1 where the model is right [n]."""
+    data, shown = job.dataset(records), job.model.input_names
+    answers = answer(job.model, data, subsets=[shown], workers=job.workers)
+    places, found = {int(row): place for place, row in enumerate(answers.rows)}, {}
+    for name in tasks:
+        truth = read_truth(data.targets[name], data.records, answers.rows.tolist())
+        outputs = answers.outputs[shown][name][[places[int(row)] for row in truth.rows]]
+        found[name] = truth, (outputs.argmax(axis=1) == truth.targets).astype(np.float64)
     return found

@@ -7,10 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from multimodal.choosing.arm_features import Features, probe_features
-from multimodal.choosing.labelled import Labelled
-from multimodal.choosing.right_answers import right_answers
-from multimodal.choosing.task_gaps import compare_tasks, measurable, not_measured, used_inputs
 from multimodal.console import transfer_lines
 from multimodal.job import Job
 from multimodal.records import Records
@@ -18,6 +14,9 @@ from multimodal.records.groups import record_groups
 from multimodal.run import GUARD_FILE
 from multimodal.runtime.files import write_json
 from multimodal.runtime.progress import Say, silence
+from multimodal.selection.arm_features import Features, probe_features
+from multimodal.selection.labelled import Labelled, right_answers
+from multimodal.selection.task_gaps import compare_tasks, measurable, not_measured, used_inputs
 from multimodal.transfer.guard.arms import PROBE, SINGLE
 from multimodal.transfer.guard.held_out import fit_probe
 from multimodal.transfer.guard.trained import MODEL, compare_trained

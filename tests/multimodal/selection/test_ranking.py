@@ -74,7 +74,7 @@ def test_a_second_ranking_reads_no_value_again(tmp_path, monkeypatch):
 
 
 def test_without_candidates_those_with_weights_on_this_machine_are_compared(monkeypatch):
-    monkeypatch.setattr("multimodal.choosing.candidates.list_encoders", lambda modality: [])
+    monkeypatch.setattr("multimodal.selection.candidates.list_encoders", lambda modality: [])
     bare = job(inputs={"text": {"encoder": "planted/plain"}})
     assert [one["encoder"] for one in ranked(bare)["candidates"]] == ["planted/plain"]
     monkeypatch.undo()

@@ -19,12 +19,12 @@ from typer.testing import CliRunner
 import multimodal as mm
 from encoders import registry
 from encoders.preprocessing.text import TextPreprocessor
-from multimodal.choosing.arm_features import arm_features, random_twins
-from multimodal.choosing.scratch import from_scratch
 from multimodal.cli import app
 from multimodal.job import Job
 from multimodal.records import RecordError
 from multimodal.records.tables import read_tables
+from multimodal.selection.arm_features import arm_features, random_twins
+from multimodal.selection.scratch import from_scratch
 
 SYNONYMS = {f"w{number}": number for number in range(48)}
 
@@ -184,7 +184,7 @@ def test_random_twins_have_the_architecture_and_other_weights(media):
 
 
 def test_only_so_many_records_are_checked_in_the_same_shares_and_it_is_said(monkeypatch):
-    monkeypatch.setattr("multimodal.choosing.transfer_gap.MOST_ROWS", 12)
+    monkeypatch.setattr("multimodal.selection.transfer_gap.MOST_ROWS", 12)
     rows = [{"text": word, "color": word} for word in ("blue", "green", "red", "red") * 6]
     lines: list[str] = []
     found = mm.transfer_check(words("planted/scrambled"), train=rows, valid=rows, say=lines.append)["tasks"]["color"]

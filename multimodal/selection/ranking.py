@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 
 from multimodal.builders import build_target, task_arguments
-from multimodal.choosing.candidate_scores import add_source_scores, candidate_json, measure
-from multimodal.choosing.candidates import find_candidates, with_candidate
-from multimodal.choosing.labelled import Labelled, labelled_records
 from multimodal.config import Candidate, ConfigError, Task
 from multimodal.job.job_files import encoder_files, job_files
 from multimodal.records import Records
@@ -21,6 +18,9 @@ from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
 from multimodal.runtime.progress import Say, log_line
 from multimodal.runtime.torch_state import own_state
+from multimodal.selection.candidate_scores import add_source_scores, candidate_json, measure
+from multimodal.selection.candidates import find_candidates, with_candidate
+from multimodal.selection.labelled import Labelled, labelled_records
 from multimodal.transfer.folds import most_repeated_folds
 from multimodal.transfer.guard.held_out import L2
 from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choose_candidate, score_candidate

@@ -1,1 +1,0 @@
-"""Which encoder, which strategy, and whether the weights helped: by records, not by belief."""

@@ -1,0 +1,1 @@
+"""Which encoder, which strategy, and whether it helped: ranking, comparisons, the guard."""
