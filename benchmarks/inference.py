@@ -28,9 +28,9 @@ from export.parity import ParityError
 from export.predictor import flat_feed
 from export.session import open_session, planned_device
 from multimodal.console import say, show_table
+from multimodal.evaluation import run_torch
 from multimodal.records import read_records
 from multimodal.run import Run
-from multimodal.run_torch import run_torch
 from multimodal.runtime.threads import available_cores
 
 MINILM = "transformers/sentence-transformers/all-MiniLM-L6-v2"

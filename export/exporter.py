@@ -22,9 +22,9 @@ from export.sources import check_manifest
 from export.to_onnx import to_onnx
 from export.trained_run import TrainedRun
 from multimodal.decoding import Decoding, PairedEmbeddings
+from multimodal.evaluation import run_torch
 from multimodal.model import MultimodalModel
 from multimodal.records import Records, read_records, stack_inputs
-from multimodal.run_torch import run_torch
 from multimodal.runtime.files import write_atomically, write_json
 from multimodal.runtime.torch_state import own_state
 

@@ -14,9 +14,9 @@ from export.samples import Length, synthetic_samples
 from export.session import open_session
 from export.tolerance import FP32_TOLERANCE, fp32_limit, largest_difference
 from multimodal.decoding import EMBEDDING
+from multimodal.evaluation import run_torch
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader
-from multimodal.run_torch import run_torch
 
 BATCH_SIZES = (1, 2, 5, 32)
 ALL_SUBSETS_UP_TO = 4

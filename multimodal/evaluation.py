@@ -1,4 +1,4 @@
-"""What a model scores on a table: per task, and per task under every combination of its inputs."""
+"""Answers of the model over a table, and their scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,13 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from encoders.preprocessing import Arrays
 from multimodal.data import RecordDataset, evaluation_batches
-from multimodal.decoding import Decoding, PairedEmbeddings
+from multimodal.decoding import EMBEDDING, Decoding, PairedEmbeddings
 from multimodal.metrics import task_metrics
 from multimodal.metrics.calibration import fit_temperature, measure_calibration
 from multimodal.model import MultimodalModel
+from multimodal.model.modes import evaluating
 from multimodal.records import RecordError
 from multimodal.records.targets import Truth, read_truth
+from multimodal.runtime.torch_state import own_state
 
 Subset = tuple[str, ...]
 
@@ -171,3 +174,48 @@ def flat_values(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         for name, estimate in values.items():
             if isinstance(estimate, Mapping) and estimate.get("value") is not None:
                 yield f"{task}.{name}", float(estimate["value"])
+
+
+@own_state()
+def run_torch(model: MultimodalModel, batch: Mapping[str, Arrays], *, embedding: bool = False) -> dict[str, np.ndarray]:
+    """Raw outputs of the model, in eval mode, by name.
+
+    Args:
+        batch: input -> its arrays and ``present``, as ``stack_inputs`` gives them.
+        embedding: adds the fused vector at length 1.
+    """
+    device = next(model.parameters()).device
+    tensors = {
+        name: {key: torch.from_numpy(array).to(device) for key, array in arrays.items()}
+        for name, arrays in batch.items()
+    }
+    with evaluating(model), torch.inference_mode():
+        result = model(tensors)
+    outputs = {**result.outputs, EMBEDDING: result.embedding} if embedding else result.outputs
+    return {name: values.float().cpu().numpy() for name, values in outputs.items()}
+
+
+def fitted_trusts(model: MultimodalModel) -> dict[str, dict[str, float]]:
+    """Task -> input -> trust."""
+    return {task: dict(zip(head.names, head.trusts.tolist(), strict=True)) for task, head in model.late_heads.items()}
+
+
+def fit_trusts(model: MultimodalModel, dataset: RecordDataset, *, workers: int = 0) -> Answers:
+    """Fits every trust of the model to these records; gives what it then answers, all inputs shown."""
+    heads, everything = model.late_heads, model.input_names
+    for head in heads.values():
+        head.trusts.fill_(1.0)  # each input, shown alone, then says what its own head says
+    subsets = dict.fromkeys([everything, *((name,) for name in everything)])  # the same where there is one input
+    alone = answer(model, dataset, subsets=list(subsets), workers=workers)
+    outputs = dict(alone.outputs[everything])  # of heads that have no trusts
+    for task, head in heads.items():
+        device = head.trusts.device
+        said = torch.from_numpy(np.stack([alone.outputs[(name,)][task] for name in head.names])).to(device)
+        present = torch.from_numpy(np.stack([alone.answered[(name,)] for name in head.names])).to(device)
+        cells = [dataset.targets[task].read(dataset.records[row]) for row in alone.rows.tolist()]
+        known = [index for index, cell in enumerate(cells) if cell is not None]
+        if known:
+            target = torch.from_numpy(np.stack([cell for cell in cells if cell is not None])).to(device)
+            head.fit_trusts(said[:, known], present[:, known], target)
+        outputs[task] = head.combine(said, present * head.trusts[:, None]).cpu().numpy()
+    return Answers(alone.rows, {everything: outputs}, {everything: alone.answered[everything]}, alone.errors)

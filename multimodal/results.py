@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multimodal.input_heads.trusts import fitted_trusts
+from multimodal.evaluation import fitted_trusts
 from multimodal.job import Job
 from multimodal.reliability_picture import draw_reliability
 from multimodal.run import METRICS_FILE, RELIABILITY_FOLDER, write_decodings

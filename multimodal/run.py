@@ -16,12 +16,11 @@ from multimodal.builders import build_augmentations, build_decodings, build_mode
 from multimodal.config import Task, load_task
 from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding, decoding_from_config
-from multimodal.evaluation import evaluate
+from multimodal.evaluation import evaluate, run_torch
 from multimodal.explain.black_box import BlackBox
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, ManifestError, Records, read_records
 from multimodal.records.targets import TargetReader
-from multimodal.run_torch import run_torch
 from multimodal.runtime.checkpoint import load_tensors
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes

@@ -33,11 +33,18 @@ from multimodal.data import Augmentation, RecordDataset, SampleDataset, num_work
 from multimodal.data.domains import JoinedDataset, domain_order
 from multimodal.data.order import Order, StepOrder
 from multimodal.decoding import Decoding
-from multimodal.evaluation import answer, calibrations, evaluate, fit_temperatures, flat_values, score_answers
+from multimodal.evaluation import (
+    answer,
+    calibrations,
+    evaluate,
+    fit_temperatures,
+    fit_trusts,
+    flat_values,
+    score_answers,
+)
 from multimodal.features import FeatureReader, feature_reader
 from multimodal.features.mapped_tokens import moved_readers
 from multimodal.features.views import RememberedRecords
-from multimodal.input_heads.trusts import fit_trusts
 from multimodal.job.alignment import fill_zero_shot_heads
 from multimodal.metrics import selection_score
 from multimodal.metrics.calibration import with_temperature

@@ -18,10 +18,10 @@ from export.graph import rename_values, strip, value_names
 from export.parity import flat_feed, invented_batch
 from export.session import open_session
 from fusion import create_fusion
+from multimodal.evaluation import run_torch
 from multimodal.model import MultimodalModel
 from multimodal.model.heads import RegressionHead
 from multimodal.model.input_heads import LateHead
-from multimodal.run_torch import run_torch
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,7 @@ from scipy.special import log_softmax
 from tiny import make_dataset, make_model, make_rows
 from torch import Tensor
 
-from multimodal.evaluation import answer
-from multimodal.input_heads.trusts import fit_trusts, fitted_trusts
+from multimodal.evaluation import answer, fit_trusts, fitted_trusts
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model.input_heads import LateHead
 

@@ -1,1 +1,0 @@
-"""Heads that see one input each: late fusion with its trusts, and auxiliary heads."""
