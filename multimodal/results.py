@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.evaluation import fitted_trusts
+from multimodal.explain.reliability_diagram import draw_reliability
 from multimodal.job import Job
-from multimodal.reliability_picture import draw_reliability
 from multimodal.run import METRICS_FILE, RELIABILITY_FOLDER, write_decodings
 from multimodal.runtime.files import write_json
 from multimodal.runtime.progress import Say

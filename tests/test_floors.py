@@ -38,7 +38,12 @@ RECORDS = tuple(
         "threads",
     )
 )
-EXPLAIN = ("multimodal.drawing", "multimodal.explain", "multimodal.explain.*", "multimodal.reliability_picture")
+EXPLAIN = (
+    "multimodal.explain.drawing",
+    "multimodal.explain",
+    "multimodal.explain.*",
+    "multimodal.explain.reliability_diagram",
+)
 MULTIMODAL = ("multimodal", "multimodal.*")
 SERVING = ("export", "export.*")
 WEB = ("export.serving", "export.serving.*")

@@ -22,7 +22,7 @@ from export.serving.readiness import load_verified
 from export.serving.settings import Settings
 from export.sources import Sample
 from multimodal.decoding import Prediction
-from multimodal.explain.aim import aim_at
+from multimodal.explain.explanation_target import aim_at
 from multimodal.explain.shapley import MAX_INPUTS, contributions
 from multimodal.records import RecordError
 from multimodal.runtime.threads import available_cores

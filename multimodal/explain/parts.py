@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from encoders.preprocessing import Arrays
-from multimodal.explain.aim import Aim
 from multimodal.explain.black_box import BlackBox, Sample
+from multimodal.explain.explanation_target import Aim
 
 GRID = 6
 """Windows side by side in a picture; they overlap by half, so that there are 11 x 11."""

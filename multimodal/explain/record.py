@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from multimodal.decoding import EMBEDDING
-from multimodal.explain.aim import Aim, aim_at
 from multimodal.explain.black_box import BlackBox, Sample
+from multimodal.explain.explanation_target import Aim, aim_at
+from multimodal.explain.figures import draw_contributions, draw_neighbors, draw_parts
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.parts import Parts, parts_of
-from multimodal.explain.pictures import draw_contributions, draw_neighbors, draw_parts
 from multimodal.explain.shapley import Contributions, contributions
 from multimodal.records import Records
 

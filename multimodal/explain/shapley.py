@@ -7,8 +7,8 @@ from math import factorial
 
 import numpy as np
 
-from multimodal.explain.aim import Aim
 from multimodal.explain.black_box import BlackBox, Sample
+from multimodal.explain.explanation_target import Aim
 
 MAX_INPUTS = 4
 """Of one record; 16 answers are needed for as many."""

@@ -15,8 +15,8 @@ from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.preprocessing.image import ImagePreprocessor
 from encoders.preprocessing.text import TextPreprocessor
 from multimodal.decoding import EMBEDDING, Decoding, Destandardize, Sigmoid, Softmax
-from multimodal.explain.aim import aim_at
 from multimodal.explain.black_box import BlackBox
+from multimodal.explain.explanation_target import aim_at
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.parts import MAX_WORDS, parts_of, text_parts
 from multimodal.explain.record import explain_record

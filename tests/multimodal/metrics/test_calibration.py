@@ -13,9 +13,9 @@ from sklearn.metrics import log_loss
 from multimodal.builders import build_decodings
 from multimodal.config import ConfigError, Target, parse_task
 from multimodal.decoding import Destandardize, Sigmoid, Softmax, decoding_from_config
+from multimodal.explain.reliability_diagram import draw_reliability
 from multimodal.metrics import task_metrics
 from multimodal.metrics.calibration import BINS, fit_temperature, measure_calibration, reliability, with_temperature
-from multimodal.reliability_picture import draw_reliability
 
 LABELS = ("apple", "pear", "plum", "fig")
 SOFTMAX = Softmax(LABELS)

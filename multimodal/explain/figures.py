@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from multimodal.drawing import (
+from multimodal.explain.drawing import (
     AGAINST,
     FAINT,
     FOR,
@@ -20,7 +20,7 @@ from multimodal.drawing import (
     shortened,
     text_width,
 )
-from multimodal.explain.aim import Aim
+from multimodal.explain.explanation_target import Aim
 from multimodal.explain.parts import Parts, mean_over_spans
 from multimodal.explain.shapley import Contributions
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multimodal.drawing import AGAINST, FAINT, FOR, INK, blended, font, new_picture
+from multimodal.explain.drawing import AGAINST, FAINT, FOR, INK, blended, font, new_picture
 from multimodal.metrics.calibration import BINS
 from multimodal.runtime.files import replacing
 
