@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from encoders.base import Encoder
-from encoders.dependence import call_times
 from encoders.info import missing_extra
+from encoders.parameter_order import call_times
 from encoders.preprocessing.base import whole_number
 
 _LINEAR = ("Linear", "NonDynamicallyQuantizableLinear", "Conv1D")

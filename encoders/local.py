@@ -1,10 +1,7 @@
 """Which registered weights lie on this machine already. Nothing is fetched."""
 
-from pathlib import Path
-
-import torch
-
 from encoders.info import BUILT_IN, EncoderInfo
+from encoders.weights.download import kept_file
 
 FROM_URL = ("torchvision", "torchaudio")
 """Libraries whose weights ``encoders.weights.download`` keeps as one file each."""
@@ -21,11 +18,6 @@ def has_local_weights(info: EncoderInfo) -> bool:
     if info.source == BUILT_IN or family not in FROM_URL:
         return True
     return kept_file(_url(info.name)).is_file()
-
-
-def kept_file(url: str) -> Path:
-    """Where torch's own cache (``TORCH_HOME``) keeps what comes from ``url``."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
 def _url(name: str) -> str:

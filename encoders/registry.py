@@ -161,7 +161,7 @@ def create_encoder(name: str, *, weights: Weights | EllipsisType = ..., **kwargs
     """
     entry = _find(name)
     try:
-        from encoders.weights import build
+        from encoders.weights.build import build
 
         factory = _load(entry)
         info = replace(_registered.get(entry.info.name, entry).info, name=name)

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from encoders.base import Encoder
-from encoders.preprocessing import Arrays
-from encoders.promises import (
+from encoders.contract_checks import (
     ContractError,
     check_attributes,
     check_parameters,
@@ -22,6 +21,7 @@ from encoders.promises import (
     require,
     some,
 )
+from encoders.preprocessing import Arrays
 from encoders.registry import create_encoder
 
 __all__ = ["ContractError", "check_encoder", "default_samples", "export_onnx"]

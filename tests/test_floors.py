@@ -72,7 +72,10 @@ FLOORS = (  # a module belongs to the first floor that names it
     Floor(
         ("encoders", "encoders.registry", "encoders.catalogue", "encoders.catalogue.*"),
         ("encoders", "encoders.registry", "encoders.catalogue", "encoders.catalogue.*", *PREPROCESSING),
-        lazy_in_house=("encoders.base", "encoders.weights"),  # create_encoder imports the builder when it is called
+        lazy_in_house=(
+            "encoders.base",
+            "encoders.weights.build",
+        ),  # create_encoder imports the builder when it is called
         torch_free=True,
     ),
     Floor(PREPROCESSING, PREPROCESSING, ("numpy", "PIL", "tokenizers", "soundfile", "soxr"), torch_free=True),
@@ -252,7 +255,7 @@ class A:
     def f(self):
         if TYPE_CHECKING:
             import hidden
-        from encoders.weights import g
+        from encoders.weights.build import g
         importlib.import_module("h.i")
         importlib.import_module(name)
 """
@@ -260,7 +263,7 @@ class A:
     at_the_top = ["a.b", "c", "typing", "encoders.registry", "encoders", "encoders.base", "encoders.registry", "shown"]
     assert found == [
         *((name, False) for name in (*at_the_top, "d", "e")),
-        ("encoders.weights", True),
+        ("encoders.weights.build", True),
         ("h.i", True),
     ]
     relative = "from . import audio\nfrom .base import x\nfrom .. import registry\n"

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from encoders.audio.mel import MelEnergies, dft_kernels, mel_matrix
 from encoders.base import all_real
-from encoders.mel import MelEnergies, dft_kernels, mel_matrix
 
 
 class Spectrogram(nn.Module, ABC):

@@ -14,7 +14,8 @@ from encoders.audio.wavlm import relative_transformer
 from encoders.base import Encoder, Provenance
 from encoders.info import Weights
 from encoders.preprocessing.audio import AudioPreprocessor
-from encoders.weights import download, load_state
+from encoders.weights.download import download
+from encoders.weights.state import load_state
 
 FAMILY = "torchaudio/"
 FILES_AT = "https://download.pytorch.org/torchaudio/models/"

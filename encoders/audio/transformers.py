@@ -10,11 +10,11 @@ from encoders.audio.torchaudio import MAX_SECONDS
 from encoders.audio.transformers_spectrogram import SpectrogramEncoder
 from encoders.audio.transformers_speech import SpeechEncoder
 from encoders.base import Encoder, Provenance
-from encoders.hub import FEATURE_FILES, locate
 from encoders.info import Weights
 from encoders.preprocessing.audio import AudioPreprocessor
-from encoders.transformers_loading import find_checkpoint, load_model, make_config, read_config, read_json, read_part
-from encoders.weights import sha256_of, state_mismatch
+from encoders.transformers.loading import find_checkpoint, load_model, make_config, read_config, read_json, read_part
+from encoders.weights.hub import FEATURE_FILES, locate
+from encoders.weights.state import sha256_of, state_mismatch
 
 SPEECH_MODELS = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
 """XLS-R is a wav2vec2."""

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from encoders.audio.spectrograms import Spectrogram
 from encoders.base import Encoder
-from encoders.dependence import depth_order, remove_unused
+from encoders.parameter_order import depth_order, remove_unused
 from encoders.preprocessing.audio import AudioPreprocessor
-from encoders.transformers_loading import config_to_json
+from encoders.transformers.loading import config_to_json
 
 
 class SpectrogramEncoder(Encoder):

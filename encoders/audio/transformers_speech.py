@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from encoders.audio.masked import attention_bias, extract_frames, masked_normalize
 from encoders.audio.wavlm import relative_transformer
 from encoders.base import Encoder
-from encoders.dependence import remove_unused
+from encoders.parameter_order import remove_unused
 from encoders.preprocessing.audio import AudioPreprocessor
-from encoders.transformers_loading import config_to_json
+from encoders.transformers.loading import config_to_json
 
 logger = logging.getLogger(__name__)
 

@@ -7,4 +7,4 @@ def entries() -> list[tuple[EncoderInfo, str]]:
     """One family for all."""
     source = "transformers (any hub id or local folder)"
     info = EncoderInfo("transformers/*", "any", source=source, has_weights=True)
-    return [(info, "encoders.transformers_models:transformers_encoder")]
+    return [(info, "encoders.transformers.models:transformers_encoder")]

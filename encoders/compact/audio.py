@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from encoders.audio.mel import LogMel, every
 from encoders.base import Encoder
 from encoders.compact.layers import GatedConv
 from encoders.compact.weights import load_weights
-from encoders.mel import LogMel, every
 from encoders.preprocessing.audio import AudioPreprocessor
 
 _CHANNELS = (32, 64, 96)

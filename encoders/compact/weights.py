@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from encoders.base import Encoder, Provenance
-from encoders.weights import load_state
+from encoders.weights.state import load_state
 
 FOLDER = Path(__file__).with_name("weights")
 LICENCE = "Apache-2.0"

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from encoders.base import Encoder, all_real
-from encoders.dependence import remove_unused
 from encoders.image.layers import Normalize
+from encoders.parameter_order import remove_unused
 from encoders.preprocessing.image import ImagePreprocessor
 
 Features = Callable[[nn.Module, Tensor], Any]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from encoders.hub import FEATURE_FILES
 from encoders.image.layers import Normalize
 from encoders.preprocessing.image import ImagePreprocessor, Interpolation
+from encoders.weights.hub import FEATURE_FILES
 
 PROCESSORS = {
     "vit": "ViT",

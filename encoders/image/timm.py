@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from encoders.dependence import depth_order
 from encoders.image.layers import Normalize
 from encoders.image.model import ImageModelEncoder
 from encoders.image.timm_weights import build_model, load_own, provenance, published_weights, read_weights
 from encoders.info import Weights
+from encoders.parameter_order import depth_order
 from encoders.preprocessing.base import whole_number
 from encoders.preprocessing.image import ImagePreprocessor, Resize
 

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from encoders.base import Encoder, Provenance
 from encoders.info import Weights
-from encoders.transformers_loading import find_checkpoint
-from encoders.weights import download, fit_state, read_state, sha256_of
+from encoders.transformers.loading import find_checkpoint
+from encoders.weights.download import download
+from encoders.weights.state import fit_state, read_state, sha256_of
 
 FAMILY = "timm/"
 OWN = "model."

@@ -10,7 +10,8 @@ from encoders.base import Encoder, Provenance
 from encoders.image.layers import Normalize
 from encoders.preprocessing.base import whole_number
 from encoders.preprocessing.image import ImagePreprocessor
-from encoders.weights import download, fit_state, read_state, sha256_of
+from encoders.weights.download import download
+from encoders.weights.state import fit_state, read_state, sha256_of
 
 HEADS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
 """What a state_dict may hold and no encoder uses."""

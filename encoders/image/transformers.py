@@ -6,15 +6,14 @@ from typing import Any, Literal
 from torch import Tensor
 
 from encoders.base import Provenance
-from encoders.dependence import depth_order
-from encoders.hub import locate
 from encoders.image.layers import Normalize
 from encoders.image.model import Features, ImageModelEncoder
 from encoders.image.processor_config import image_preprocessing
 from encoders.image.towers import IMAGE_TOWERS, image_half
 from encoders.info import Weights
+from encoders.parameter_order import depth_order
 from encoders.preprocessing.image import ImagePreprocessor
-from encoders.transformers_loading import (
+from encoders.transformers.loading import (
     base_class,
     config_to_json,
     find_checkpoint,
@@ -23,7 +22,8 @@ from encoders.transformers_loading import (
     read_config,
     read_part,
 )
-from encoders.weights import sha256_of, state_mismatch
+from encoders.weights.hub import locate
+from encoders.weights.state import sha256_of, state_mismatch
 
 _ADVICE = "give an image encoder, for example transformers/google/vit-base-patch16-224"
 EAGER = ("beit", "swin")

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from encoders.text.towers import TEXT_TOWERS, text_half_state
-from encoders.transformers_loading import base_class, load_model, make_config
-from encoders.weights import read_state
+from encoders.transformers.loading import base_class, load_model, make_config
+from encoders.weights.state import read_state
 
 
 def read_weights(files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

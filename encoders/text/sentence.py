@@ -6,9 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from encoders.hub import OLD_WEIGHTS, SAFE_WEIGHTS, model_folder, read_modules
 from encoders.text.pooling import ACTIVATIONS
 from encoders.text.tokenizer import LOWERCASE, STRIP
+from encoders.weights.hub import OLD_WEIGHTS, SAFE_WEIGHTS, model_folder, read_modules
 
 FLAGS = {
     "cls": "pooling_mode_cls_token",

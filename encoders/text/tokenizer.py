@@ -8,9 +8,9 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import nn
 
-from encoders.hub import TOKENIZER_FILE, TOKENIZER_SETTINGS, locate, model_folder
 from encoders.preprocessing.base import whole_number
 from encoders.preprocessing.text import TextPreprocessor
+from encoders.weights.hub import TOKENIZER_FILE, TOKENIZER_SETTINGS, locate, model_folder
 
 MAX_TOKENS = 128
 """Texts are cut to as many unless something else is asked for; attention's cost grows with its square."""

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from encoders.transformers_loading import find_checkpoint
-from encoders.weights import read_state
+from encoders.transformers.loading import find_checkpoint
+from encoders.weights.state import read_state
 
 
 @dataclass(frozen=True)

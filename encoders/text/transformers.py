@@ -12,9 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from encoders.base import Encoder, Provenance, all_real
-from encoders.dependence import depth_order, remove_unused
-from encoders.hub import locate
 from encoders.info import Weights
+from encoders.parameter_order import depth_order, remove_unused
 from encoders.preprocessing import Preprocessor
 from encoders.preprocessing.text import text_tensors
 from encoders.text.late import LateTextPreprocessor
@@ -23,8 +22,9 @@ from encoders.text.pooling import JointEmbedding, SentencePooling
 from encoders.text.sentence import SentenceFolder
 from encoders.text.tokenizer import checked_length, padding_id, text_preprocessor
 from encoders.text.towers import TEXT_TOWERS, text_half
-from encoders.transformers_loading import config_to_json, find_checkpoint, read_config
-from encoders.weights import fit_state, load_state, sha256_of, state_mismatch
+from encoders.transformers.loading import config_to_json, find_checkpoint, read_config
+from encoders.weights.hub import locate
+from encoders.weights.state import fit_state, load_state, sha256_of, state_mismatch
 
 Pooling = Literal["auto", "tokens", "sentence", "projected"]
 Steps = Sequence[Mapping[str, Any]]

@@ -18,7 +18,7 @@ from encoders.preprocessing.text import text_tensors
 from encoders.preprocessing.words import UNKNOWN, WordPreprocessor
 from encoders.text.late import LateTextPreprocessor
 from encoders.text.word_table import WordTable
-from encoders.weights import load_state
+from encoders.weights.state import load_state
 
 FAMILY = "wordvectors/"
 MOST_FREQUENT = 200_000

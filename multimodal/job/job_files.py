@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from encoders.source_run import MODEL_FILE
+from encoders.weights.source_run import MODEL_FILE
 from multimodal.builders.encoders import encoder_path, weights_path
 from multimodal.config import Candidate, Input, Task
 from multimodal.config.setting import TABLES

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from encoders.base import Encoder
-from encoders.source_run import SourceRun
+from encoders.weights.source_run import SourceRun
 from multimodal.builders import build_encoder
 from multimodal.config import Candidate, Task
 from multimodal.data import num_workers

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from encoders import find_encoder, list_encoders
 from encoders.local import has_local_weights
-from encoders.source_run import MODEL_FILE
+from encoders.weights.source_run import MODEL_FILE
 from multimodal.builders.encoders import full_weights
 from multimodal.config import Candidate, ConfigError, Input, Task
 

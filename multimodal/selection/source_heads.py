@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from encoders.source_run import SourceRun
+from encoders.weights.source_run import SourceRun
 from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Softmax
 from multimodal.evaluation import answer

@@ -98,7 +98,7 @@ class _Sound:
         waveform = self._samples(raw)["waveform"]
         frames = np.lib.stride_tricks.sliding_window_view(waveform, WINDOW)[::HOP] * np.hanning(WINDOW)  # [t s]
         energies = np.abs(np.fft.rfft(frames)) ** 2 @ mel_bands()
-        logs = np.log(energies + 1e-3)  # the floor of encoders.mel.LogMel
+        logs = np.log(energies + 1e-3)  # the floor of encoders.audio.mel.LogMel
         return np.concatenate([logs.mean(axis=0), logs.std(axis=0)])
 
 

@@ -11,7 +11,7 @@ from encoder_members import ENCODERS
 
 from encoders import EncoderInfo, find_encoder, list_encoders
 from encoders.base import Encoder
-from encoders.dependence import call_times
+from encoders.parameter_order import call_times
 from encoders.testing import check_encoder
 
 SLOW = {f"torchvision/{name}" for name in ("vgg11", "vgg11_bn", "resnext50_32x4d", "wide_resnet50_2", "inception_v3")}

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 import multimodal as mm
 from encoders import EncoderInfo
-from encoders.local import has_local_weights, kept_file
+from encoders.local import has_local_weights
+from encoders.weights.download import kept_file
 from multimodal.cli import app
 from multimodal.config import Candidate, ConfigError
 from multimodal.records import RecordError

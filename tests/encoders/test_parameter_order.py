@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from encoders.dependence import depth_order, remove_unused
+from encoders.parameter_order import depth_order, remove_unused
 
 
 class Model(nn.Module):

@@ -16,7 +16,9 @@ from encoders.base import Encoder
 from encoders.preprocessing import save_preprocessor
 from encoders.preprocessing.image import ImagePreprocessor
 from encoders.registry import EncoderInfo
-from encoders.weights import build, download, load_state, read_state, sha256_of
+from encoders.weights.build import build
+from encoders.weights.download import download
+from encoders.weights.state import load_state, read_state, sha256_of
 
 RESNET = "torchvision/resnet18"
 

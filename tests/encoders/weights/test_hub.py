@@ -7,7 +7,7 @@ from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file
 
 from encoders import create_encoder
-from encoders.hub import licence_of, locate, weight_files
+from encoders.weights.hub import licence_of, locate, weight_files
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from encoders.testing import check_encoder
 from encoders.text import word_table
 from encoders.text.word_table import WordTable
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import torch
 from helpers import assert_close
 from torch import Tensor
 
-from encoders.mel import LogMel, every
+from encoders.audio.mel import LogMel, every
 
 RATE = 16000
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from encoders.absent import absent_weights
+from encoders.weights.download import missing_weights
 
 CONFIG_FILE, TOKENIZER_FILE, CARD_FILE = "config.json", "tokenizer.json", "README.md"
 FEATURE_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -128,4 +128,4 @@ def _absent(source: str, name: str, places: str, cache: Path) -> FileNotFoundErr
     fetch = f"hf download {source} --local-dir FOLDER"
     own = name.startswith("transformers/")
     random = " of the architecture in a local folder, as transformers/FOLDER" if own else ""
-    return absent_weights(name, looked_for=places, cache=str(cache), make_local=fetch, random=random)
+    return missing_weights(name, looked_for=places, cache=str(cache), make_local=fetch, random=random)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from encoders.hub import CONFIG_FILE, licence_of, locate, model_folder, weight_files
 from encoders.info import Weights
-from encoders.weights import read_state
+from encoders.weights.hub import CONFIG_FILE, licence_of, locate, model_folder, weight_files
+from encoders.weights.state import read_state
 
 FAMILY = "transformers/"
 UNSTABLE = ("_name_or_path", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version")

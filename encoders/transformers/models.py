@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from encoders.base import Encoder
-from encoders.hub import locate
 from encoders.info import Weights
-from encoders.transformers_loading import FAMILY, read_config
+from encoders.transformers.loading import FAMILY, read_config
+from encoders.weights.hub import locate
 
 Tower = Literal["text", "image", "audio"]
 

@@ -1,0 +1,1 @@
+"""Models of transformers: loading them, and which encoder reads them."""
