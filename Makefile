@@ -34,14 +34,14 @@ types: $(READY)
 
 # measures docs/encoders.md; some rows alone: make encoder-table ROWS="compact/text 'transformers/* bert'"
 encoder-table: $(READY)
-	PYTHONPATH=tests $(BIN)/python -m encoder_table $(ROWS)
+	PYTHONPATH=tests $(BIN)/python -m support.encoder_table $(ROWS)
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel --no-isolation --outdir build/dist
 
 # what the Dockerfile runs, without Docker: make image-check BUNDLE=bundle
 image-check: $(READY)
-	PYTHONPATH=tests $(BIN)/python -m image_check $(BUNDLE)
+	PYTHONPATH=tests $(BIN)/python -m support.image_check $(BUNDLE)
 
 clean:
 	rm -rf build $(VENV)

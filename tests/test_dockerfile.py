@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 import typer
-from dockerfile import ROOT, Stage, is_in_context, read_dockerfile
-from installed import distributions
+from support.dockerfile import ROOT, Stage, is_in_context, read_dockerfile
+from support.installed import distributions
 
 from multimodal.cli import app
 

@@ -10,8 +10,8 @@ from typing import Any, get_args, get_origin
 
 import pytest
 import typer
-from documents import DOCUMENTS, ROOT, blocks, spans
 from pydantic import TypeAdapter
+from support.documents import DOCUMENTS, ROOT, blocks, spans
 
 import multimodal as mm
 from multimodal.cli import app

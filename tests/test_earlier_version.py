@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import assert_close
+from support.assertions import assert_close
 
 from export import Predictor, verify_bundle
 from multimodal.run import Run

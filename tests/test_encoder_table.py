@@ -2,12 +2,12 @@
 
 from fnmatch import fnmatchcase
 
-import encoder_table
 import numpy as np
 import pytest
-from encoder_limits import LIMITS
-from encoder_members import ENCODERS
-from encoder_table import PAGE, Answer, measure, read_rows, with_rows
+from support import encoder_table
+from support.encoder_limits import LIMITS
+from support.encoder_members import ENCODERS
+from support.encoder_table import PAGE, Answer, measure, read_rows, with_rows
 
 ROWS = read_rows(PAGE.read_text(encoding="utf-8"))
 

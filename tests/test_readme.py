@@ -2,9 +2,9 @@
 
 import pandas as pd
 import pytest
-from documents import ROOT, blocks
 from PIL import Image
-from tiny import make_rows
+from support.documents import ROOT, blocks
+from support.tiny_models import make_rows
 
 from encoders import registry
 

@@ -3,9 +3,9 @@ import copy
 
 import pytest
 import torch
-from audio_checkpoints import write_audio_model
-from checkpoints import SPEECH, write_text_model
-from helpers import assert_close
+from support.assertions import assert_close
+from support.audio_checkpoints import write_audio_model
+from support.checkpoints import SPEECH, write_text_model
 
 from encoders import create_encoder
 from encoders.adapters import add_lora, merge_lora
@@ -38,7 +38,7 @@ def gpt2(folder):
 
 def vit():
     """A picture as 4 patches, through an attention like that of torchvision's ViT."""
-    from tiny import TinyImage
+    from support.tiny_models import TinyImage
     from torchvision.models.vision_transformer import EncoderBlock
 
     encoder = TinyImage(embed_dim=8)

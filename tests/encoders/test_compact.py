@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
 from safetensors.torch import save_file
+from support.assertions import assert_close
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 

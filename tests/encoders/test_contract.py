@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from encoder_members import ENCODERS
+from support.encoder_members import ENCODERS
 
 from encoders import EncoderInfo, find_encoder, list_encoders
 from encoders.base import Encoder

@@ -181,7 +181,7 @@ def test_every_builder_exists():
 
 
 def test_a_class_is_registered_by_decorator(clean):
-    from tiny import TinyImage
+    from support.tiny_models import TinyImage
 
     decorated = register_encoder("mine/tiny", modality="image", embed_dim=8, licence="MIT", paper="https://x")(
         TinyImage
@@ -196,7 +196,7 @@ def test_a_class_is_registered_by_decorator(clean):
 
 
 def test_a_registered_family_is_told_the_whole_name(clean):
-    from tiny import TinyImage
+    from support.tiny_models import TinyImage
 
     @register_encoder("mine/*", modality="image")
     def build(*, name, weights):
@@ -207,7 +207,7 @@ def test_a_registered_family_is_told_the_whole_name(clean):
 
 
 def test_weights_left_out_are_the_registry_s_own_if_it_has_any(clean):
-    from tiny import TinyImage
+    from support.tiny_models import TinyImage
 
     seen = []
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exported import CONFIG, StubRun, make_table, make_three_input_model
+from support.bundles import CONFIG, StubRun, make_table, make_three_input_model
 
 from export import Bundle, export_bundle
 from multimodal.config import Task

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from exported import RATE
+from support.bundles import RATE
 
 from export import Bundle, DeviceError, Predictor, session
 from export.acceleration import Buckets, accelerated_run, run_bound, session_options, tensorrt_options

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import assert_close
+from support.assertions import assert_close
 
 from export import Bundle, Predictor, RecordError, write_predictions
 from export.answers import prediction_cells, prediction_columns

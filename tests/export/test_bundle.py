@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import full_disk
+from support.assertions import full_disk
 
 from export import Bundle, BundleError, Predictor
 from export.bundle_folder import new_bundle, read_bundle, seal_bundle

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny import make_rows
+from support.tiny_models import make_rows
 from typer.testing import CliRunner
 
 import multimodal as mm

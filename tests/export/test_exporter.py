@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from exported import CONFIG, StubRun, make_three_input_model
-from helpers import full_disk
+from support.assertions import full_disk
+from support.bundles import CONFIG, StubRun, make_three_input_model
 
 from export import Bundle, BundleError, ParityError, export_bundle, exporter
 from export.card import is_non_commercial, model_card

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from helpers import WITHOUT_TORCH, assert_close
-from products import CONFIG, NEW, OLD, UNKNOWN, make_photos, write_table
+from support.assertions import WITHOUT_TORCH, assert_close
+from support.synthetic_products import CONFIG, NEW, OLD, UNKNOWN, make_photos, write_table
 from typer.testing import CliRunner
 
 import multimodal as mm

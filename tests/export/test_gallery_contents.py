@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import assert_close
 from sklearn.metrics import roc_auc_score
+from support.assertions import assert_close
 
 from export.gallery import Gallery, GalleryError
 from export.gallery.contents import Contents

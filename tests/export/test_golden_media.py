@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bundle_edit import rewrite
-from exported import StubRun
 from PIL import Image
+from support.bundle_faults import rewrite
+from support.bundles import StubRun
 
 import export.exporter as exporter
 from export import Bundle, export_bundle, verify_bundle

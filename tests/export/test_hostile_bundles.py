@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from bundle_edit import rewrite
 from onnx import TensorProto, helper
+from support.bundle_faults import rewrite
 
 from export import BundleError, Predictor, verify_bundle
 from export.onnx_file import check_onnx_file

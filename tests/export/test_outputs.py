@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exported import make_table
+from support.bundles import make_table
 from typer.testing import CliRunner
 
 from export import Bundle, Gallery, Predictor, write_predictions

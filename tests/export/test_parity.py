@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from exported import StubRun, make_three_input_model
 from onnx import numpy_helper
+from support.bundles import StubRun, make_three_input_model
 
 from export import Bundle, ParityError
 from export.parity import check_parity, input_subsets, parity_cases

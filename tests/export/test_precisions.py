@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundle_edit import rewrite
-from exported import StubRun
+from support.bundle_faults import rewrite
+from support.bundles import StubRun
 
 from export import Bundle, BundleError, ParityError, Predictor, export_bundle, exporter, gate, loading, verify_bundle
 from export.bundle_folder import read_bundle

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from bundle_edit import rewrite
-from exported import StubRun
-from helpers import assert_close
-from tiny import COLORS
+from support.assertions import assert_close
+from support.bundle_faults import rewrite
+from support.bundles import StubRun
+from support.tiny_models import COLORS
 
 from encoders.preprocessing import TensorSpec
 from export import Bundle, BundleError, Predictor, RecordError

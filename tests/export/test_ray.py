@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from exported import CONFIG, StubRun, make_table, make_three_input_model
+from support.bundles import CONFIG, StubRun, make_table, make_three_input_model
 
 from export import Predictor, export_bundle
 from multimodal.config import Task

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import assert_close, full_disk
+from support.assertions import assert_close, full_disk
 
 from export import Bundle, Predictor, answer_files, answers, write_predictions
 from export.answer_files import ResumeError

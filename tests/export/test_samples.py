@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from exported import StubRun
-from helpers import assert_close
-from tiny import TinyText
+from support.assertions import assert_close
+from support.bundles import StubRun
+from support.tiny_models import TinyText
 
 from encoders.preprocessing import Arrays, TensorSpec, stack_arrays
 from export.samples import synthetic_samples

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkpoints import write_text_model
-from text_checkpoints import write_sentence_model, write_two_towers
+from support.checkpoints import write_text_model
+from support.text_checkpoints import write_sentence_model, write_two_towers
+from support.word_files import make_vectors, write_vectors
 from typer.testing import CliRunner
-from word_files import make_vectors, write_vectors
 
 import multimodal as mm
 from encoders import create_encoder

@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from exported import StubRun, TinySound, make_three_input_model
-from helpers import assert_close
-from tiny import TinyText
+from support.assertions import assert_close
+from support.bundles import StubRun, TinySound, make_three_input_model
+from support.tiny_models import TinyText
 from torch import Tensor
 
 from encoders.preprocessing import TensorSpec

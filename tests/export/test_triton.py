@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
-from exported import CONFIG, RATE, StubRun, make_table, make_three_input_model
 from google.protobuf import text_format
-from helpers import assert_close
 from hypothesis import given
 from hypothesis import strategies as st
+from support.assertions import assert_close
+from support.bundles import CONFIG, RATE, StubRun, make_table, make_three_input_model
 
 from encoders.preprocessing.audio import AudioPreprocessor
 from export import Predictor, export_bundle

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_edit import rewrite
-from exported import StubRun
+from support.bundle_faults import rewrite
+from support.bundles import StubRun
 
 from export import Bundle, BundleError, verify_bundle
 from export.golden import read_golden

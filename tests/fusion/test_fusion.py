@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import assert_close
+from support.assertions import assert_close
 from torch import Tensor
 
 from fusion import FusionModule, create_fusion, list_fusions

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from known_transfer import color_rows, plant
+from support.known_transfer import color_rows, plant
 from typer.testing import CliRunner
 
 import multimodal as mm

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import assert_close
+from support.assertions import assert_close
 
 from multimodal.decoding import (
     Destandardize,

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from helpers import WITHOUT_TORCH, assert_close
 from PIL import Image
-from tiny import make_rows
+from support.assertions import WITHOUT_TORCH, assert_close
+from support.tiny_models import make_rows
 from typer.testing import CliRunner
 
 import multimodal as mm

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from helpers import WITHOUT_TORCH
-from text_checkpoints import write_two_towers
-from tiny import make_rows
+from support.assertions import WITHOUT_TORCH
+from support.text_checkpoints import write_two_towers
+from support.tiny_models import make_rows
 
 import multimodal as mm
 from multimodal.cli import describe

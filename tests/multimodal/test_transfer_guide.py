@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tiny import COLORS, make_rows
+from support.tiny_models import COLORS, make_rows
 
 from multimodal.run import Run
 from multimodal.training import fit

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
+from support.assertions import assert_close
 from torch import Tensor
 
 from encoders.audio.mel import LogMel, every

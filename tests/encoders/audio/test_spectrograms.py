@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from audio_checkpoints import audio_config, feature_extractor
-from helpers import assert_close
+from support.assertions import assert_close
+from support.audio_checkpoints import audio_config, feature_extractor
 
 from encoders.audio.spectrograms import AstSpectrogram, ClapSpectrogram, WhisperSpectrogram
 

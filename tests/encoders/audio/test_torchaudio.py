@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
-from checkpoints import SPEECH, enlarge
-from helpers import assert_close
+from support.assertions import assert_close
+from support.checkpoints import SPEECH, enlarge
 
 from encoders import create_encoder
 from encoders.audio.masked import masked_normalize, shortest_input

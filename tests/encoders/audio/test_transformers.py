@@ -7,9 +7,9 @@ import onnx
 import pytest
 import torch
 import transformers
-from audio_checkpoints import AUDIO_MODELS, audio_config, feature_extractor, write_audio_model
-from helpers import assert_close
 from safetensors.torch import load_file, save_file
+from support.assertions import assert_close
+from support.audio_checkpoints import AUDIO_MODELS, audio_config, feature_extractor, write_audio_model
 
 from encoders import create_encoder
 from encoders.audio.transformers import transformers_audio

@@ -1,5 +1,5 @@
 import torch
-from helpers import assert_close
+from support.assertions import assert_close
 from torch import nn
 
 from encoders.image.layers import Normalize, blocks_of

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-from helpers import assert_close
 from huggingface_hub import constants
-from image_checkpoints import TIMM_SIZES
 from PIL import Image
 from safetensors.torch import save_file
+from support.assertions import assert_close
+from support.image_checkpoints import TIMM_SIZES
 from timm.data import create_transform, resolve_data_config
 
 from encoders import create_encoder, find_encoder

@@ -4,9 +4,9 @@ import json
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
-from image_checkpoints import TORCHVISION_SIZES, settle
 from PIL import Image
+from support.assertions import assert_close
+from support.image_checkpoints import TORCHVISION_SIZES, settle
 from torch.hub import HASH_REGEX
 from torchvision.models import get_model, get_model_weights, list_models, regnet, vision_transformer
 

@@ -4,9 +4,9 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
-from image_checkpoints import IMAGE_MODELS, TWO_TOWERS, image_config, processor, write_image_model
 from safetensors.torch import save_file
+from support.assertions import assert_close
+from support.image_checkpoints import IMAGE_MODELS, TWO_TOWERS, image_config, processor, write_image_model
 
 from encoders import create_encoder
 

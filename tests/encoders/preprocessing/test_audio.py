@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 import soundfile
-from helpers import assert_close
+from support.assertions import assert_close
 
 from encoders.preprocessing import UnreadableValueError, preprocessor_from_config
 from encoders.preprocessing.audio import AudioPreprocessor, decode_audio

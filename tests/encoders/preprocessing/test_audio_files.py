@@ -6,7 +6,8 @@ import struct
 import numpy as np
 import pytest
 import soundfile
-from audio_bytes import (
+from support.assertions import assert_close
+from support.audio_faults import (
     ape,
     chunk,
     claimed,
@@ -22,7 +23,6 @@ from audio_bytes import (
     sized,
     without_length,
 )
-from helpers import assert_close
 
 from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.audio import decode_audio

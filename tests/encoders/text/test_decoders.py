@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
-from checkpoints import DECODERS, TEXTS, encode, text_config, tokenizer, write_text_model
-from helpers import assert_close
+from support.assertions import assert_close
+from support.checkpoints import DECODERS, TEXTS, encode, text_config, tokenizer, write_text_model
 
 from encoders import create_encoder
 from encoders.testing import export_onnx

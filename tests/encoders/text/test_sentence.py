@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 import torch
-from checkpoints import encode, write_text_model
-from helpers import assert_close
 from safetensors.torch import save_file
-from text_checkpoints import write_sentence_model
+from support.assertions import assert_close
+from support.checkpoints import encode, write_text_model
+from support.text_checkpoints import write_sentence_model
 
 from encoders import create_encoder
 from encoders.testing import check_encoder

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 import torch
-from checkpoints import encode
-from helpers import assert_close
 from safetensors.torch import load_file
-from text_checkpoints import TOWERS, write_two_towers
+from support.assertions import assert_close
+from support.checkpoints import encode
+from support.text_checkpoints import TOWERS, write_two_towers
 
 from encoders import create_encoder
 from encoders.preprocessing.text import TextPreprocessor
@@ -109,7 +109,7 @@ def test_a_damaged_tokenizer_config_is_refused(tmp_path):
 
 
 def test_a_projection_is_refused_where_there_is_no_other_half(tmp_path):
-    from checkpoints import write_text_model
+    from support.checkpoints import write_text_model
 
     write_text_model(tmp_path)
     with pytest.raises(ValueError, match=r"pooling is 'projected', but .* is no text half"):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import TEXT_MODELS, TEXTS, encode, text_config, tokenizer, write_text_model
-from helpers import assert_close
 from safetensors.torch import load_file, save_file
+from support.assertions import assert_close
+from support.checkpoints import TEXT_MODELS, TEXTS, encode, text_config, tokenizer, write_text_model
 
 from encoders import create_encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
-from word_files import FORMATS, WORDS, make_vectors, write_vectors
+from support.assertions import assert_close
+from support.word_files import FORMATS, WORDS, make_vectors, write_vectors
 
 from encoders import create_encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor

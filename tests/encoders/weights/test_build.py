@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoints import SPEECH, write_text_model
-from helpers import assert_close
 from safetensors.torch import save_file
+from support.assertions import assert_close
+from support.checkpoints import SPEECH, write_text_model
 from torch import nn
 
 from encoders import create_encoder

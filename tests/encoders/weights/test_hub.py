@@ -1,10 +1,10 @@
 import huggingface_hub
 import pytest
 import torch
-from checkpoints import write_text_model
 from huggingface_hub import constants
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file
+from support.checkpoints import write_text_model
 
 from encoders import create_encoder
 from encoders.weights.hub import licence_of, locate, weight_files

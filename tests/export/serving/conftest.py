@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server_process import Running
 from starlette.testclient import TestClient
+from support.server_process import Running
 
 from export import Bundle
 from export.serving.app import create_app

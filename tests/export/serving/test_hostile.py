@@ -5,11 +5,11 @@ import json
 import os
 
 import pytest
-from hostile import Request, requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from server_process import Running
 from starlette.testclient import TestClient
+from support.request_faults import Request, requests
+from support.server_process import Running
 
 SEED = 7
 SECONDS = 1.0

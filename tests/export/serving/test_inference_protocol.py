@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import assert_close
 from starlette.testclient import TestClient
+from support.assertions import assert_close
 
 from export import Bundle, Predictor
 from export.golden import read_golden

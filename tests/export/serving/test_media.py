@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from audio_bytes import claiming, encoded, flac_claiming, id3, noise, sized, without_length
+from support.audio_faults import claiming, encoded, flac_claiming, id3, noise, sized, without_length
 
 from export.serving.errors import RequestError
 from export.serving.media import check_sound

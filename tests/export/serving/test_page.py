@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import CHROMIUM, Browser
-from server_process import Running
 from starlette.testclient import TestClient
+from support.browser import CHROMIUM, Browser
+from support.server_process import Running
 
 from export.serving.page import PAGE
 

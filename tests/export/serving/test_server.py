@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_process import Running
+from support.server_process import Running
 
 from export.serving import protocol
 from export.serving.server import _uninterrupted, serve

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from planted import plant, shop_task, write_shop
+from support.tiny_pretrained import plant, shop_task, write_shop
 
 import multimodal as mm
 from multimodal.builders import build_encoders, build_strategy

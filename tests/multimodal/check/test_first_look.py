@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import make_rows
+from support.tiny_models import make_rows
 
 import multimodal as mm
 from multimodal.check.first_look import look_first

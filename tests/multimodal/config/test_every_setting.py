@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from helpers import changed
-from planted import plant, write_shop
+from support.assertions import changed
+from support.tiny_pretrained import plant, write_shop
 
 from multimodal.builders import build_objectives, build_strategy, build_views
 from multimodal.builders.strategy_rule import choose_transfer

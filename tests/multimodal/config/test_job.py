@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import changed
+from support.assertions import changed
 
 from multimodal.config import (
     Adapt,

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from helpers import changed
+from support.assertions import changed
 
 from multimodal.config import ConfigError, parse_task
 from multimodal.config.pair_rules import are_views, evaluation_views

@@ -4,8 +4,8 @@ import copy
 from typing import Any
 
 import pytest
-from helpers import changed
-from planted import plant, shop_job, shop_task, write_shop
+from support.assertions import changed
+from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 
 import multimodal as mm
 from multimodal.builders import build_strategy

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from helpers import changed
+from support.assertions import changed
 
 from multimodal.config import ConfigError, Task, load_task, parse_task
 from multimodal.config.yaml_core import read_yaml, write_yaml

@@ -3,8 +3,8 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import assert_close
 from PIL import Image
+from support.assertions import assert_close
 
 from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.audio import MAX_SECONDS, AudioPreprocessor

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import COLORS, make_dataset, make_model, make_rows
+from support.tiny_models import COLORS, make_dataset, make_model, make_rows
 
 from multimodal.data import Batch, RecordDataset, collate, evaluation_batches, num_workers, training_batches
 from multimodal.data.domains import JoinedDataset

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import make_dataset, make_model, make_rows
+from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE, TARGET, UNLABELLED

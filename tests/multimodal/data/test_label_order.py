@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import changed
 from hypothesis import given
 from hypothesis import strategies as st
-from products import CONFIG, OLD, make_photos, write_table
+from support.assertions import changed
+from support.synthetic_products import CONFIG, OLD, make_photos, write_table
 
 from multimodal.builders import build_label_order
 from multimodal.config import ConfigError, Task, parse_task

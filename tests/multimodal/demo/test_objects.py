@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers import assert_close
+from support.assertions import assert_close
 
 from multimodal.demo.canvas import Round
 from multimodal.demo.objects import PACKAGES, THINGS

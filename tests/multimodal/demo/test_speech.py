@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from helpers import assert_close
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from support.assertions import assert_close
 
 from multimodal.demo import speech
 from multimodal.demo.speech import SAMPLE_RATE, Voice, say_digit

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import assert_close
 from PIL import Image
-from tiny import tiny_tokenizer
+from support.assertions import assert_close
+from support.tiny_models import tiny_tokenizer
 
 from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.preprocessing.image import ImagePreprocessor

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import assert_close
-from tiny import make_rows
+from support.assertions import assert_close
+from support.tiny_models import make_rows
 
 import multimodal as mm
 from export import Predictor

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import assert_close
-from tiny import TinyImage, TinyText
+from support.assertions import assert_close
+from support.tiny_models import TinyImage, TinyText
 from torch import Tensor
 
 from multimodal.features import engine_choice as choice

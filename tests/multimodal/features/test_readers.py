@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import assert_close, full_disk
-from tiny import TinyImage, TinyText, make_rows
+from support.assertions import assert_close, full_disk
+from support.tiny_models import TinyImage, TinyText, make_rows
 from torch import Tensor
 
 import multimodal as mm

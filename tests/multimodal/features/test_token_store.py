@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import full_disk
+from support.assertions import full_disk
 
 from multimodal.features.token_store import TokenStore
 

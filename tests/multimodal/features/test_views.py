@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import assert_close
-from tiny import TinyImage, make_rows
+from support.assertions import assert_close
+from support.tiny_models import TinyImage, make_rows
 
 import multimodal as mm
 from multimodal.config import Augment, ConfigError

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from helpers import assert_close
-from killing import KilledError, kill_at
-from tiny import make_rows
+from support.assertions import assert_close
+from support.interruption import KilledError, kill_at
+from support.tiny_models import make_rows
 
 import multimodal as mm
 from multimodal.config import ConfigError

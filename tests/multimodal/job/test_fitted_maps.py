@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import assert_close, changed
-from killing import KilledError, kill_at
+from support.assertions import assert_close, changed
+from support.interruption import KilledError, kill_at
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace

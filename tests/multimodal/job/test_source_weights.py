@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
+from support.assertions import assert_close
 
 import multimodal as mm
 from multimodal.config import ConfigError

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import assert_close
 from PIL import Image
 from scipy.optimize import minimize_scalar
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
+from support.assertions import assert_close
 
 from multimodal.builders import build_decodings
 from multimodal.config import ConfigError, Target, parse_task

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers import assert_close
+from support.assertions import assert_close
 
 from multimodal.metrics.intervals import bootstrap_errors, positive_interval, share_interval, wilson_interval
 

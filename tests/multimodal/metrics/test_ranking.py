@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import assert_close
 from sklearn.metrics import average_precision_score
+from support.assertions import assert_close
 
 from multimodal.decoding import Embedding
 from multimodal.metrics import selection_score, task_metrics

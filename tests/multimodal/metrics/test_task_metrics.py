@@ -4,7 +4,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from helpers import assert_close
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -14,6 +13,7 @@ from sklearn.metrics import (
     roc_auc_score,
     root_mean_squared_error,
 )
+from support.assertions import assert_close
 
 from multimodal.decoding import Destandardize, PairedEmbeddings, Sigmoid, Softmax
 from multimodal.metrics import selection_score, task_metrics

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from helpers import changed
-from products import CONFIG
-from tiny import make_dataset, make_model, make_rows
+from support.assertions import changed
+from support.synthetic_products import CONFIG
+from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config import parse_task
 from multimodal.data.order import LabelOrder, StepOrder

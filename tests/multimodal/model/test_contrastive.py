@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
 from scipy.special import log_softmax
-from tiny import make_rows
+from support.assertions import assert_close
+from support.tiny_models import make_rows
 from torch import Tensor
 
 from fusion import LateFusion

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed_runs import run_worker
-from helpers import assert_close
-from products import NEW, OLD, make_photos, write_table
 from safetensors.torch import load_file
+from support.assertions import assert_close
+from support.distributed_runs import run_worker
+from support.synthetic_products import NEW, OLD, make_photos, write_table
 
 from multimodal.runtime.checkpoint import load_newest_checkpoint
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import assert_close
+from support.assertions import assert_close
 
 from multimodal.decoding import Embedding, decoding_from_config
 from multimodal.model.embedding_heads import ArcFaceHead, SupConHead, arcface_losses, supcon_losses

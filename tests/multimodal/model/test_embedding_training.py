@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from helpers import changed
-from products import CONFIG, NEW, OLD, UNKNOWN, make_photos, write_table
+from support.assertions import changed
+from support.synthetic_products import CONFIG, NEW, OLD, UNKNOWN, make_photos, write_table
 from typer.testing import CliRunner
 
 import multimodal as mm

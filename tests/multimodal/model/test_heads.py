@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from digits import digits
-from helpers import assert_close
+from support.assertions import assert_close
+from support.digits import digits
 from torch import Tensor
 
 from multimodal.decoding import Destandardize, Sigmoid, Softmax

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
 from scipy.optimize import minimize
 from scipy.special import log_softmax
-from tiny import make_dataset, make_model, make_rows
+from support.assertions import assert_close
+from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor
 
 from multimodal.evaluation import answer, fit_trusts, fitted_trusts

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from helpers import assert_close
-from planted import plant, shop_task, write_shop
+from support.assertions import assert_close
+from support.tiny_pretrained import plant, shop_task, write_shop
 
 from multimodal.evaluation import answer, known_answers
 from multimodal.metrics.calibration import fit_temperature

@@ -3,7 +3,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import torch.distributed as dist
-from helpers import assert_close
+from support.assertions import assert_close
 from torch import Tensor, nn
 
 from encoders.base import Encoder, all_real

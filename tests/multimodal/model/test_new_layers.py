@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from helpers import assert_close
-from planted import plant, shop_job, shop_task, write_shop
+from support.assertions import assert_close
+from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 
 from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_task

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
-from tiny import make_rows
+from support.assertions import assert_close
+from support.tiny_models import make_rows
 
 import multimodal as mm
 from multimodal.builders import build_head

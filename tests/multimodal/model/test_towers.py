@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers import assert_close, changed
-from products import CONFIG, NEW, OLD, make_photos, write_table
+from support.assertions import assert_close, changed
+from support.synthetic_products import CONFIG, NEW, OLD, make_photos, write_table
 
 import multimodal as mm
 from multimodal.config import parse_task

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from checkpoints import tokenizer
-from helpers import assert_close
-from image_checkpoints import write_image_model
-from tiny import COLORS, make_rows
+from support.assertions import assert_close
+from support.checkpoints import tokenizer
+from support.image_checkpoints import write_image_model
+from support.tiny_models import COLORS, make_rows
 
 import multimodal as mm
 from encoders import create_encoder

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from tiny import make_rows
+from support.tiny_models import make_rows
 
 from encoders import create_encoder
 from multimodal.config import Task, load_task

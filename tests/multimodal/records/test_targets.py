@@ -3,8 +3,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from helpers import assert_close
 from sklearn.utils.class_weight import compute_class_weight
+from support.assertions import assert_close
 
 from encoders.preprocessing import UnreadableValueError
 from multimodal.records import read_records

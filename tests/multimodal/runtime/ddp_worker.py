@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import torch
-from tiny import make_dataset, make_model, make_rows
+from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data import RecordDataset, SampleDataset

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tiny import make_dataset, make_model, make_rows
+from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.data.order import Order
 from multimodal.trainer import Trainer, trainer

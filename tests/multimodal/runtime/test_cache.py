@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers import full_disk
+from support.assertions import full_disk
 
 from multimodal.runtime.files import cache_folder, open_cache
 

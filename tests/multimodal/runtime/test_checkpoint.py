@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import full_disk
 from safetensors.torch import load as load_safetensors
-from tiny import make_model
+from support.assertions import full_disk
+from support.tiny_models import make_model
 from torch import Tensor, nn
 
 from multimodal.runtime.checkpoint import (

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed_runs import run_worker
-from helpers import assert_close
+from support.assertions import assert_close
+from support.distributed_runs import run_worker
 
 from multimodal.runtime.checkpoint import load_newest_checkpoint
 

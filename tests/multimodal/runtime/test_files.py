@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import full_disk
+from support.assertions import full_disk
 
 from encoders.preprocessing import save_preprocessor
 from encoders.preprocessing.image import ImagePreprocessor

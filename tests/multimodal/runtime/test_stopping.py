@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import make_dataset, make_model, make_rows
+from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.data import RecordDataset, Sample
 from multimodal.data.order import Order

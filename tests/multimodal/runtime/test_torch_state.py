@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny import make_rows
+from support.tiny_models import make_rows
 
 import multimodal as mm
 from multimodal.run import Run

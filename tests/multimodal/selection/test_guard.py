@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from known_transfer import color_rows, plant
+from support.known_transfer import color_rows, plant
 
 import multimodal as mm
 from multimodal.run import GUARD_FILE

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from known_transfer import color_rows, plant
+from support.known_transfer import color_rows, plant
 from typer.testing import CliRunner
 
 import multimodal as mm

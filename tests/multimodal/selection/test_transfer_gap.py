@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from known_transfer import Scrambled
-from tiny import TinyText, make_rows
+from support.known_transfer import Scrambled
+from support.tiny_models import TinyText, make_rows
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from torch import nn

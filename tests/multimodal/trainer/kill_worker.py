@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import make_dataset, make_model, make_rows
+from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.data.order import Order
 from multimodal.runtime import checkpoint

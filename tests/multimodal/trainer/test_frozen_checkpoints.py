@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import make_dataset, make_model, make_rows
+from support.tiny_models import make_dataset, make_model, make_rows
 
 import multimodal as mm
 from multimodal.features.views import RememberedRecords

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
-from tiny import make_dataset, make_model, make_rows
+from support.assertions import assert_close
+from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor
 
 from multimodal.data import Batch, collate

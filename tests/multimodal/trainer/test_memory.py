@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import assert_close
-from tiny import make_dataset, make_model, make_rows
+from support.assertions import assert_close
+from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.data import Batch, training_batches
 from multimodal.data.order import Order, StepSampler

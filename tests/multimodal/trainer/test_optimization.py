@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
-from tiny import make_model
+from support.assertions import assert_close
+from support.tiny_models import make_model
 from torch import nn
 
 from multimodal.trainer.optimization import build_optimizer, freeze_all_but, learning_rate_factor, set_learning_rate

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from killing import KilledError, kill_at
-from tiny import make_dataset, make_model, make_rows
+from support.interruption import KilledError, kill_at
+from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor
 
 from multimodal.data import Batch, collate

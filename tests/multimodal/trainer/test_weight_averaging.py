@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import assert_close
-from killing import KilledError, kill_at
-from planted import plant, shop_job, shop_task, write_shop
-from tiny import make_model
+from support.assertions import assert_close
+from support.interruption import KilledError, kill_at
+from support.tiny_models import make_model
+from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 from torch import nn
 
 from multimodal.config import ConfigError, Transfer, parse_task

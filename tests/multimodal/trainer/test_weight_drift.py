@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from planted import plant, shop_task, write_shop
-from tiny import make_model
+from support.tiny_models import make_model
+from support.tiny_pretrained import plant, shop_task, write_shop
 
 from multimodal.trainer.weight_drift import Start
 from multimodal.training import fit

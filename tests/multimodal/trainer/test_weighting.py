@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import assert_close
-from tiny import make_dataset, make_model, make_rows
+from support.assertions import assert_close
+from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError, parse_task
 from multimodal.data.order import Order

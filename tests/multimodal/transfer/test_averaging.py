@@ -1,6 +1,6 @@
 import pytest
 import torch
-from helpers import assert_close
+from support.assertions import assert_close
 from torch import Tensor, nn
 
 from multimodal.transfer.averaging import AveragedState, ExponentialAverage, average_states, greedy_soup, wise_ft

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers import assert_close
+from support.assertions import assert_close
 
 from multimodal.transfer.checks import check_features, check_labels, check_pair, check_row_weights
 

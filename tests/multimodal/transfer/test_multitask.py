@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from digits import digits, halves
-from helpers import assert_close
+from support.assertions import assert_close
+from support.digits import digits, halves
 from torch import Tensor
 
 from multimodal.transfer.imbalance import adjust_bias, adjusted_logits

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from helpers import assert_close
-from planted import plant, shop_job, shop_task, write_shop
-from tiny import TinyText, make_dataset, make_model, make_rows
+from support.assertions import assert_close
+from support.tiny_models import TinyText, make_dataset, make_model, make_rows
+from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 
 from multimodal.builders import build_strategy
 from multimodal.builders.training import plan_training

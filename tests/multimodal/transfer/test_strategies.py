@@ -1,7 +1,7 @@
 import pytest
 import torch
-from helpers import assert_close
-from tiny import COLORS, TinyImage, TinyText, make_model
+from support.assertions import assert_close
+from support.tiny_models import COLORS, TinyImage, TinyText, make_model
 from torch import nn
 
 from fusion import create_fusion

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from helpers import assert_close
+from support.assertions import assert_close
 from torch import Tensor, nn
 
 from multimodal.transfer.adaptation import (

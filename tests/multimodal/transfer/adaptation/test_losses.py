@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from digits import digits, halves
-from helpers import assert_close
 from scipy.stats import entropy
+from support.assertions import assert_close
+from support.digits import digits, halves
 from torch import nn
 
 from multimodal.transfer.adaptation import (

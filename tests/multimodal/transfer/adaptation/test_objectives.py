@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
-from tiny import COLORS, make_dataset, make_model, make_rows
+from support.assertions import assert_close
+from support.tiny_models import COLORS, make_dataset, make_model, make_rows
 from torch import Tensor
 
 from multimodal.config.setting import SOURCE, TARGET, UNLABELLED

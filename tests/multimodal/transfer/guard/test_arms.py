@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from digits import digits, few
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
+from support.digits import digits, few
 
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import compare_arms, probe_scores, sample_rows

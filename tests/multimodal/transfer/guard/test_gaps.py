@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from helpers import assert_close
+from support.assertions import assert_close
 
 from multimodal.transfer.folds import each_fold, repeated_folds
 from multimodal.transfer.guard.gaps import paired_gaps, record_scores, strongest_baseline

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from digits import digits, few, random_features
-from helpers import assert_close
 from scipy.stats import ttest_1samp
 from sklearn.linear_model import LogisticRegression
+from support.assertions import assert_close
+from support.digits import digits, few, random_features
 
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard import (

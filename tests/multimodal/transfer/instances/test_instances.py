@@ -2,9 +2,9 @@ import logging
 
 import numpy as np
 import pytest
-from digits import digits, few, halves
-from helpers import assert_close
 from sklearn.linear_model import LogisticRegression
+from support.assertions import assert_close
+from support.digits import digits, few, halves
 
 from multimodal.transfer.instances import (
     choose_source_weight,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from digits import digits, halves
-from helpers import assert_close
 from sklearn.preprocessing import StandardScaler
+from support.assertions import assert_close
+from support.digits import digits, halves
 
 from multimodal.transfer.maps.affine import AffineMap, identity
 from multimodal.transfer.maps.domain import fit_domain_standardise, fit_standardise

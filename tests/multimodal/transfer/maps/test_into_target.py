@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import assert_close
 from scipy.spatial.transform import Rotation
+from support.assertions import assert_close
 
 from multimodal.transfer.maps import fit_procrustes, fit_subspace_alignment
 from multimodal.transfer.maps.domain import fit_standardise

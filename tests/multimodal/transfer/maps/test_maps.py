@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from digits import digits, halves
-from helpers import assert_close
 from scipy.ndimage import rotate
 from scipy.spatial.transform import Rotation
 from sklearn.datasets import make_moons
 from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
+from support.assertions import assert_close
+from support.digits import digits, halves
 
 from multimodal.transfer.maps import (
     DomainMaps,

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from digits import digits, few
-from helpers import assert_close
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from support.assertions import assert_close
+from support.digits import digits, few
 
 from multimodal.transfer.maps.domain import fit_standardise
 from multimodal.transfer.probes.logistic import fit_logistic, fit_softmax

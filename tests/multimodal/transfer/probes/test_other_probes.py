@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from digits import digits, few
-from helpers import assert_close
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
+from support.assertions import assert_close
+from support.digits import digits, few
 
 from multimodal.transfer.probes import fit_nearest_mean, fit_nearest_neighbours, fit_svm
 from multimodal.transfer.probes.svm import scale_margins

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from digits import digits, few
-from helpers import assert_close
 from sklearn.neighbors import KNeighborsClassifier
+from support.assertions import assert_close
+from support.digits import digits, few
 
 from multimodal.transfer.probes import fit_nearest_mean, fit_soft_neighbours, fit_svm
 from multimodal.transfer.probes.neighbours import PRIOR_VOTE

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from digits import digits, few, halves, random_features
-from helpers import assert_close
 from scipy.stats import entropy, multivariate_normal
 from sklearn.metrics import mutual_info_score
+from support.assertions import assert_close
+from support.digits import digits, few, halves, random_features
 
 from multimodal.transfer.instances.density_ratio import effective_size
 from multimodal.transfer.selection import (

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoints import enlarge, tokenizer, write_text_model
 from safetensors.torch import save_file
+from support.checkpoints import enlarge, tokenizer, write_text_model
 from torch import nn
 
 TOWERS = ("clip", "siglip", "siglip2", "clap")

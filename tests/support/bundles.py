@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-from tiny import COLORS, TinyImage, TinyText, make_rows
+from support.tiny_models import COLORS, TinyImage, TinyText, make_rows
 from torch import Tensor, nn
 
 from encoders.base import Encoder

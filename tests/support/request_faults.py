@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from hostile_media import bomb, damaged, honest, mutated, odd, one_of, picture
+from support.media_faults import bomb, damaged, honest, mutated, odd, one_of, picture
 
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from audio_bytes import flac_claiming, without_length
 from PIL import Image
+from support.audio_faults import flac_claiming, without_length
 
 
 def one_of(rng: np.random.Generator, values: list[Any]) -> Any:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoints import enlarge
+from support.checkpoints import enlarge
 
 _SPEECH: dict[str, Any] = {
     "hidden_size": 32,

@@ -16,8 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from dockerfile import ROOT, read_dockerfile
-from installed import distributions, megabytes
+from support.dockerfile import ROOT, read_dockerfile
+from support.installed import distributions, megabytes
 
 PORT = "18000"
 SECONDS = 120

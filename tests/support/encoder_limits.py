@@ -3,7 +3,7 @@
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from image_checkpoints import IMAGE_MODELS, TWO_TOWERS
+from support.image_checkpoints import IMAGE_MODELS, TWO_TOWERS
 
 
 class Limit(NamedTuple):

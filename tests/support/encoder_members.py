@@ -6,11 +6,18 @@ A new family joins with a line in ``ENCODERS``.
 from collections.abc import Callable
 from pathlib import Path
 
-from audio_checkpoints import AUDIO_MODELS, write_audio_model
-from checkpoints import DECODERS, LIKE_BERT, SPEECH, TEXT_MODELS, write_text_model
-from image_checkpoints import IMAGE_MODELS, TIMM_SIZES, TORCHVISION_SIZES, TWO_TOWERS, lively, transformers_encoder
-from text_checkpoints import TOWERS, write_sentence_model, write_two_towers
-from word_files import make_vectors, write_vectors
+from support.audio_checkpoints import AUDIO_MODELS, write_audio_model
+from support.checkpoints import DECODERS, LIKE_BERT, SPEECH, TEXT_MODELS, write_text_model
+from support.image_checkpoints import (
+    IMAGE_MODELS,
+    TIMM_SIZES,
+    TORCHVISION_SIZES,
+    TWO_TOWERS,
+    lively,
+    transformers_encoder,
+)
+from support.text_checkpoints import TOWERS, write_sentence_model, write_two_towers
+from support.word_files import make_vectors, write_vectors
 
 from encoders import create_encoder
 from encoders.base import Encoder

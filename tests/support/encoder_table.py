@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from encoder_limits import LIMITS, limits_of
-from encoder_members import ENCODERS
+from support.encoder_limits import LIMITS, limits_of
+from support.encoder_members import ENCODERS
 
 from encoders import create_encoder
 from encoders.base import Encoder
 from encoders.preprocessing import Arrays
 from encoders.testing import default_samples, export_onnx
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "encoders.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "encoders.md"
 START, END = "<!-- written by `make encoder-table` -->", "<!-- end of what `make encoder-table` writes -->"
 HEADER = ("family", "modality", "loads", "trains", "depth groups", "ONNX fp32", "ONNX fp16", "limits")
 KEPT_IN_FP32 = ("LayerNormalization", "GroupNormalization", "InstanceNormalization", "Softmax", "ReduceMean")

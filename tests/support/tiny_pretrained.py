@@ -6,8 +6,8 @@ from typing import Any, Literal
 import pandas as pd
 import pytest
 import torch
-from helpers import changed
-from tiny import TinyImage, TinyText, make_rows
+from support.assertions import changed
+from support.tiny_models import TinyImage, TinyText, make_rows
 
 import multimodal as mm
 from encoders import registry

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoints import enlarge
+from support.checkpoints import enlarge
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 

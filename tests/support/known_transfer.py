@@ -1,7 +1,7 @@
 """Text encoders whose weights are known to help or to harm, for tests of what transfer is worth."""
 
 import torch
-from tiny import TinyText
+from support.tiny_models import TinyText
 
 import multimodal as mm
 from encoders import registry
