@@ -72,7 +72,7 @@ def _write(photo: Path, path: Path, change: Callable[[Image.Image], Image.Image]
     return path.name
 
 
-def job(method: str, seed: int) -> mm.Task:
+def make_job(method: str, seed: int) -> mm.Task:
     """The same network and epochs in every row: a layer and a head over the frozen encoder's mean tokens."""
     adapt = METHODS[method]
     return mm.Task(
@@ -97,7 +97,7 @@ def accuracy(data: Path, out: Path, shift: str, method: str, seed: int) -> float
             given: dict[str, Any] = {"source": tables["source"], "unlabelled": tables["target"]}
         else:
             given = {"train": tables["target" if method == "oracle" else "source"]}
-        mm.fit(job(method, seed), **given, test=tables["test"], root=media, out=folder, resume=True)
+        mm.fit(make_job(method, seed), **given, test=tables["test"], root=media, out=folder, resume=True)
     value = json.loads(metrics.read_text())["tasks"]["label"]["accuracy"]["value"]
     say(f"{shift}, {method}, seed {seed}: {value:.3f}")
     return float(value)

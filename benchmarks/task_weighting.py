@@ -26,7 +26,7 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
-def job(tasks: tuple[str, ...], seed: int, *, weighting: str = "fixed", tower: list[int] | None = None) -> mm.Task:
+def make_job(tasks: tuple[str, ...], seed: int, *, weighting: str = "fixed", tower: list[int] | None = None) -> mm.Task:
     """These tasks over one layer of 128."""
     encoders = {"image": "compact/image", "text": "compact/text", "audio": "compact/audio"}
     return mm.Task(
@@ -47,7 +47,7 @@ def run(arm: str, seed: int, data: Path, out: Path) -> tuple[dict[str, float], d
     for group in groups:
         folder = out / f"{arm.replace(' ', '-')}-{'-'.join(group)}-{seed}"
         tables = {name: data / f"{name}_hard.csv" for name in ("train", "test")} | {"valid": data / "val_hard.csv"}
-        trained = mm.fit(job(group, seed, **options), **tables, out=folder, resume=True)
+        trained = mm.fit(make_job(group, seed, **options), **tables, out=folder, resume=True)
         found |= {name: trained.metrics["tasks"][name]["accuracy"]["value"] for name in group}
         measured = trained.metrics["training"].get("gradient_cosine", {})
         cosines |= {pair: values["mean"] for pair, values in measured.items()}

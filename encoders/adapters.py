@@ -9,7 +9,7 @@ from torch import nn
 
 from encoders.base import Encoder
 from encoders.info import missing_extra
-from encoders.parameter_order import call_times
+from encoders.parameter_order import call_order
 from encoders.preprocessing.base import whole_number
 
 _LINEAR = ("Linear", "NonDynamicallyQuantizableLinear", "Conv1D")
@@ -95,7 +95,7 @@ def _default_targets(encoder: Encoder) -> list[str]:
     blank = encoder.preprocessor.stack([encoder.preprocessor.blank()])
     inputs = {name: torch.from_numpy(array).to(held[0].device) for name, array in blank.items()}
     modes = {module: module.training for module in encoder.modules()}
-    called = call_times(encoder.eval(), lambda: encoder(inputs))
+    called = call_order(encoder.eval(), lambda: encoder(inputs))
     for module, mode in modes.items():
         module.training = mode
     linear = [name for name, module in encoder.named_modules() if module in called and type(module).__name__ in _LINEAR]

@@ -52,14 +52,14 @@ def check_attributes(encoder: Encoder) -> None:
 def check_preprocessor(encoder: Encoder, raws: Sequence[Any]) -> list[Arrays]:
     """Raw values become the declared arrays, the same after a trip through JSON; returns them, one dict a value."""
     preprocessor = encoder.preprocessor
-    with promised(encoder, "preprocesses raw values"):
+    with contract_step(encoder, "preprocesses raw values"):
         records = [preprocessor(raw) for raw in raws]
         batch = preprocessor.stack(records)
-    with promised(encoder, "has a blank that stands in for a missing value"):
+    with contract_step(encoder, "has a blank that stands in for a missing value"):
         blank = preprocessor.stack([preprocessor.blank()])
     for arrays in (batch, blank):
         _check_declared(encoder, preprocessor.tensors, arrays)
-    with promised(encoder, "has a preprocessor that JSON rebuilds"):
+    with contract_step(encoder, "has a preprocessor that JSON rebuilds"):
         config = json.loads(json.dumps(preprocessor.to_config()))
         assets: dict[str, str] = getattr(preprocessor, "assets", dict)()
         rebuilt = preprocessor_from_config(config, assets)
@@ -103,7 +103,7 @@ def check_parameters(encoder: Encoder) -> None:
     ]
     fix = "torch neither trains, saves nor moves them; use nn.ParameterList, nn.ModuleList or nn.ModuleDict"
     require(not hidden, encoder, "registers its parameters", f"{', '.join(hidden)} is a plain container; {fix}")
-    with promised(encoder, promise):
+    with contract_step(encoder, promise):
         listed = [parameter for group in encoder.depth_groups() for parameter in group]
     ids = [id(parameter) for parameter in listed]
     strangers = sum(identity not in names for identity in ids)
@@ -132,7 +132,7 @@ def require(kept: bool, encoder: Any, promise: str, what: str) -> None:
 
 
 @contextmanager
-def promised(encoder: Any, promise: str) -> Iterator[None]:
+def contract_step(encoder: Any, promise: str) -> Iterator[None]:
     """Turns whatever is raised inside into a ContractError."""
     try:
         yield

@@ -60,7 +60,7 @@ def depth_order(model: nn.Module, run: Callable[[], object]) -> list[list[str]]:
     """
     layers = _opened(_largest_list(model))
     layer_of = {id(parameter): index for index, layer in enumerate(layers) for parameter in layer.parameters()}
-    called = call_times(model, run)
+    called = call_order(model, run)
     starts = [called.get(layer, 0) for layer in layers]
     inside: list[list[str]] = [[] for _ in layers]
     before: list[list[str]] = [[] for _ in [*layers, None]]  # the last holds what follows all layers
@@ -95,7 +95,7 @@ def _size(modules: Sequence[nn.Module]) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-def call_times(model: nn.Module, run: Callable[[], object]) -> dict[nn.Module, int]:
+def call_order(model: nn.Module, run: Callable[[], object]) -> dict[nn.Module, int]:
     """Module -> how many others were called before it was called first."""
     called: dict[nn.Module, int] = {}
 

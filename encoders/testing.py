@@ -17,7 +17,7 @@ from encoders.contract_checks import (
     check_attributes,
     check_parameters,
     check_preprocessor,
-    promised,
+    contract_step,
     require,
     some,
 )
@@ -91,7 +91,7 @@ def _check_tokens(encoder: Encoder, records: Sequence[Arrays]) -> None:
     batch = encoder.preprocessor.stack(records)
     inputs = _tensors(encoder, batch)
     before = {name: tensor.clone() for name, tensor in inputs.items()}
-    with promised(encoder, "encodes a batch"), torch.no_grad():
+    with contract_step(encoder, "encodes a batch"), torch.no_grad():
         tokens, mask = encoder({**inputs, "present": torch.ones(len(records), dtype=torch.bool)})
     changed = [name for name, tensor in inputs.items() if not torch.equal(tensor, before[name])]
     require(not changed, encoder, "leaves its inputs unchanged", f"{changed} changed; do not write in place")
@@ -176,7 +176,7 @@ def _check_saving(encoder: Encoder, records: Sequence[Arrays]) -> None:
     promise = "is the same after saving and loading"
     batch = encoder.preprocessor.stack(records)
     state = {name: tensor.detach().clone() for name, tensor in encoder.state_dict().items()}
-    with promised(encoder, promise):
+    with contract_step(encoder, promise):
         if encoder.name:
             arguments = json.loads(json.dumps(encoder.architecture()))
             other = create_encoder(encoder.name, weights=None, **arguments)
@@ -235,9 +235,9 @@ def _check_export(encoder: Encoder, records: Sequence[Arrays]) -> None:
 
     promise = "gives the same tokens as an ONNX graph"
     preprocessor = encoder.preprocessor
-    with promised(encoder, f"exports to ONNX opset {OPSET} with the axes that preprocessor.tensors names"):
+    with contract_step(encoder, f"exports to ONNX opset {OPSET} with the axes that preprocessor.tensors names"):
         model = export_onnx(encoder, preprocessor.stack(records[:2]))
-    with promised(encoder, promise):
+    with contract_step(encoder, promise):
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     kept = {value.name: tuple(value.shape) for value in session.get_inputs()}
     unused = [spec.name for spec in preprocessor.tensors if spec.name not in kept]
@@ -248,7 +248,7 @@ def _check_export(encoder: Encoder, records: Sequence[Arrays]) -> None:
     blank = preprocessor.blank()
     for chosen in ([records[0]], [records[-1]], [blank], [*records, blank]):  # other sizes than the example's
         batch = preprocessor.stack(chosen)
-        with promised(encoder, promise):
+        with contract_step(encoder, promise):
             tokens, mask = session.run(["tokens", "mask"], batch)
         fix = f"at batch {len(chosen)}; mind data-dependent Python, fixed sizes and fully masked attention"
         _compare(encoder, promise, _encode(encoder, batch), (tokens, mask), "onnx", fix)
@@ -269,7 +269,7 @@ def _numpy(tensor: Tensor) -> np.ndarray:
 
 def _encode(encoder: Encoder, batch: Arrays) -> Answer:
     count = len(next(iter(batch.values())))
-    with promised(encoder, f"encodes a batch of {count}"), torch.no_grad():
+    with contract_step(encoder, f"encodes a batch of {count}"), torch.no_grad():
         tokens, mask = encoder(_tensors(encoder, batch))
     _check_shapes(encoder, tokens, mask, count)
     return _numpy(tokens), _numpy(mask)

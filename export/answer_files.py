@@ -21,7 +21,7 @@ class ResumeError(ValueError):
     """Answers that were begun for another job."""
 
 
-class Progress:
+class WritingProgress:
     """How far a file of answers is: ``.<name>.progress.json`` beside it, written after each batch.
 
     Args:
@@ -73,7 +73,7 @@ class Progress:
 
 
 @contextmanager
-def growing(path: Path, progress: Progress, *, keep: bool) -> Iterator[BinaryIO]:
+def growing(path: Path, progress: WritingProgress, *, keep: bool) -> Iterator[BinaryIO]:
     """A file beside ``path``, ``.<name>.partial``, at the end of what ``progress`` knows; makes its folder.
 
     It stays where the process is killed or interrupted; after an error only with ``keep``.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from export.answer_files import (
-    Progress,
+    WritingProgress,
     check_format,
     csv_line,
     finish,
@@ -80,7 +80,7 @@ def write_predictions(
     table = read_records(data, root=root, allow_outside=allow_outside)
     _check_kept(keep, table, prediction_columns(predictor.tasks))
     _check_outputs(predictor, data, table, out, vectors)
-    progress = Progress(out, {**_job(predictor, data, vectors, output), "keep": list(keep)})
+    progress = WritingProgress(out, {**_job(predictor, data, vectors, output), "keep": list(keep)})
     if resume:
         progress.restore()
     with ExitStack() as stack:
@@ -111,7 +111,7 @@ class _Writer:
         predictor: "Predictor",
         out: Path,
         files: Sequence[BinaryIO],
-        progress: Progress,
+        progress: WritingProgress,
         output: str | None,
         kept: Sequence[str],
     ) -> None:

@@ -15,7 +15,7 @@ from export.bundle_folder import new_bundle, seal_bundle
 from export.card import model_card
 from export.golden import write_golden
 from export.golden_media import write_media
-from export.parity import Batch, check_parity, invented_batch
+from export.parity import Batch, check_parity, synthetic_batch
 from export.precisions import PrecisionMaker, wanted_precisions
 from export.rows import ReadRows, input_columns, read_spread_rows
 from export.sources import check_manifest
@@ -124,14 +124,16 @@ def _add_precisions(
     run: TrainedRun,
     decodings: Mapping[str, Decoding],
     precisions: Sequence[str],
-    judging: Records | None,
+    evaluation_records: Records | None,
     ranges: Records | None,
 ) -> dict[str, Any]:
     """Their files into the bundle; gives file -> the report of the gate."""
     if not precisions:
         return {}
     calibrating = run.training_records() if ranges is None else ranges
-    maker = PrecisionMaker(staging, run.readers, decodings, run.targets, judging=judging, calibrating=calibrating)
+    maker = PrecisionMaker(
+        staging, run.readers, decodings, run.targets, evaluation_records=evaluation_records, calibrating=calibrating
+    )
     return {MODEL_FILES[name]: maker.add(name) for name in precisions}
 
 
@@ -189,7 +191,7 @@ def _write_golden(
     """Writes them, and says which of the real samples they are."""
     chosen: list[int] = []
     if real is None:
-        batch: Batch = invented_batch(run.readers, GOLDEN_RECORDS)
+        batch: Batch = synthetic_batch(run.readers, GOLDEN_RECORDS)
     else:
         chosen = np.unique(np.linspace(0, len(real.samples) - 1, GOLDEN_RECORDS).astype(int)).tolist()
         batch = stack_inputs(run.readers, [real.samples[index] for index in chosen])

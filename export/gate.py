@@ -26,7 +26,7 @@ FEW_ROWS = 500
 
 
 @dataclass(frozen=True)
-class Limits:
+class GateLimits:
     """What a precision may change."""
 
     disagreeing: float
@@ -42,13 +42,13 @@ class Limits:
 
 
 LIMITS = {
-    "fp16": Limits(disagreeing=0.001, points=0.001, rows=1, value=0.01, cosine=0.999),
-    "int8": Limits(disagreeing=0.02, points=0.005, rows=2, value=0.1, cosine=0.98),
+    "fp16": GateLimits(disagreeing=0.001, points=0.001, rows=1, value=0.01, cosine=0.999),
+    "int8": GateLimits(disagreeing=0.02, points=0.005, rows=2, value=0.1, cosine=0.98),
 }
 
 
 @dataclass(frozen=True)
-class Judge:
+class PrecisionGate:
     """What the graph in float32 answers to the records that a precision is judged on."""
 
     rows: RealRows
@@ -66,7 +66,7 @@ class Judge:
         rows: RealRows,
         decodings: Mapping[str, Decoding],
         targets: Mapping[str, TargetReader],
-    ) -> "Judge":
+    ) -> "PrecisionGate":
         """Runs the graph in float32 over the records."""
         preprocessors = {name: reader.preprocessor for name, reader in rows.readers.items()}
         session = open_session(model, device="cpu")
@@ -99,12 +99,12 @@ class Judge:
             "cases": cases,
         }
 
-    def _agreement(self, name: str, actual: np.ndarray, limits: Limits) -> dict[str, Any]:
+    def _agreement(self, name: str, actual: np.ndarray, limits: GateLimits) -> dict[str, Any]:
         same = _same_answers(self.decodings.get(name), actual, self.expected[name], limits)
         differing, allowed = int((~same).sum()), max(1, int(limits.disagreeing * len(same)))
         return {"rows": len(same), "differing": differing, "allowed": allowed, "passed": differing <= allowed}
 
-    def _metric(self, task: str, actual: np.ndarray, limits: Limits) -> dict[str, Any]:
+    def _metric(self, task: str, actual: np.ndarray, limits: GateLimits) -> dict[str, Any]:
         truth = read_truth(self.targets[task], self.rows.records, self.places)
         if not len(truth.rows):
             return {"rows": 0, "reason": "no record has a known answer", "passed": False}
@@ -174,7 +174,9 @@ def _word(part: Mapping[str, Any]) -> str:
     return "passed" if part["passed"] else "refused"
 
 
-def _same_answers(decoding: Decoding | None, actual: np.ndarray, expected: np.ndarray, limits: Limits) -> np.ndarray:
+def _same_answers(
+    decoding: Decoding | None, actual: np.ndarray, expected: np.ndarray, limits: GateLimits
+) -> np.ndarray:
     """Whether each record is answered alike, bool [n]; the fused vector has no decoding."""
     finite = np.isfinite(actual).all(axis=1)
     actual = np.where(finite[:, None], actual, 0.0)

@@ -65,11 +65,11 @@ def open_model(bundle: Bundle, precision: str, *, device: str, **options: Any) -
         options: of ``open_session``.
 
     Raises:
-        BundleError, DeviceError, ValueError: as ``load_session`` and ``choose_precision``.
+        BundleError, DeviceError, ValueError: as ``load_session`` and ``choose_model_precision``.
     """
-    chosen = choose_precision(bundle, precision, planned_device(device))
+    chosen = choose_model_precision(bundle, precision, planned_device(device))
     session = _load_checked(bundle, chosen, device=device, **options)
-    suitable = choose_precision(bundle, precision, session_device(session))
+    suitable = choose_model_precision(bundle, precision, session_device(session))
     if suitable == chosen:
         return session, chosen
     # CUDA could not be had after all, which "auto" takes
@@ -87,7 +87,7 @@ def _load_checked(bundle: Bundle, precision: str, **options: Any) -> ort.Inferen
             hashed.result()
 
 
-def choose_precision(bundle: Bundle, precision: str, device: str) -> str:
+def choose_model_precision(bundle: Bundle, precision: str, device: str) -> str:
     """The precision that is meant: the given one, or of "auto" the one that suits the device.
 
     Raises:

@@ -107,7 +107,7 @@ def parity_cases(preprocessors: Mapping[str, Preprocessor]) -> Iterator[Case]:
     yield Case("mixed", _batch(preprocessors, subsets, ["middle"] * len(subsets), rng))
 
 
-def invented_batch(readers: Mapping[str, InputReader], size: int) -> Batch:
+def synthetic_batch(readers: Mapping[str, InputReader], size: int) -> Batch:
     """A batch of invented records that have every input."""
     preprocessors = {name: reader.preprocessor for name, reader in readers.items()}
     return _batch(preprocessors, [tuple(readers)] * size, ["middle"] * size, np.random.default_rng(1))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 
 from export.bundle import MODEL_FILES
-from export.gate import GATE_ROWS, Judge, report_lines
+from export.gate import GATE_ROWS, PrecisionGate, report_lines
 from export.golden import write_golden_outputs
 from export.half import to_half
 from export.parity import ParityError
@@ -62,10 +62,10 @@ class PrecisionMaker:
         decodings: Mapping[str, Decoding],
         targets: Mapping[str, TargetReader],
         *,
-        judging: Records | None,
+        evaluation_records: Records | None,
         calibrating: Records | None,
     ) -> None:
-        if judging is None or not len(judging):
+        if evaluation_records is None or not len(evaluation_records):
             raise ValueError(
                 "a smaller precision is judged on validation records, and the run has no validation table that is "
                 "still as it was; give records with known answers (records=, --data FILE), or export fp32 alone"
@@ -74,8 +74,8 @@ class PrecisionMaker:
         self.graph = onnx.load(folder / MODEL_FILES["fp32"])
         self.calibrating = calibrating
         self.readers = readers
-        rows = spread_rows(readers, judging, GATE_ROWS)
-        self.judge = Judge.open(folder / MODEL_FILES["fp32"], rows, decodings, targets)
+        rows = spread_rows(readers, evaluation_records, GATE_ROWS)
+        self.judge = PrecisionGate.open(folder / MODEL_FILES["fp32"], rows, decodings, targets)
 
     def add(self, precision: str) -> dict[str, Any]:
         """Writes the graph in that precision and its golden answers; gives the gate's report.

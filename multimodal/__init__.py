@@ -6,7 +6,7 @@ Importing this package loads neither torch nor transformers, and ``Predictor`` n
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from multimodal.runtime.threads import share_cores
+from multimodal.runtime.threads import set_omp_wait_policy
 
 if TYPE_CHECKING:
     from encoders import Encoder, create_encoder, list_encoders, register_encoder
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from encoders.testing import check_encoder
     from export import Bundle, Gallery, Prediction, Predictor, export_bundle, verify_bundle
     from fusion import FusionModule, create_fusion
-    from multimodal.config import Augment, Data, Fusion, Input, Target, Task, Train, Transfer, load_task
+    from multimodal.config import Augment, Data, Fusion, Input, Target, Task, Train, Transfer, load_job
     from multimodal.cross_validation import cross_validate
     from multimodal.model import ModelOutput, MultimodalModel
     from multimodal.model.heads import Head
@@ -46,7 +46,7 @@ _HOMES = {
         "Task",
         "Train",
         "Transfer",
-        "load_task",
+        "load_job",
     ),
     "multimodal.cross_validation": ("cross_validate",),
     "multimodal.selection.ranking": ("rank",),
@@ -69,7 +69,7 @@ __all__ = [  # noqa: RUF022  (in the order of use)
     "Target",
     "Transfer",
     "Train",
-    "load_task",
+    "load_job",
     "fit",
     "Run",
     "cross_validate",
@@ -105,7 +105,7 @@ __all__ = [  # noqa: RUF022  (in the order of use)
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'multimodal' has no attribute {name!r}; it has {', '.join(__all__)}")
-    share_cores()
+    set_omp_wait_policy()
     try:
         value = getattr(importlib.import_module(_HOME_OF[name]), name)
     except ModuleNotFoundError as error:

@@ -22,7 +22,7 @@ from multimodal.commands.train import check, demo, evaluate, train
 from multimodal.commands.transfer import rank, transfer_check
 from multimodal.console import complain, open_streams, say
 from multimodal.records import RecordError
-from multimodal.runtime.threads import share_cores
+from multimodal.runtime.threads import set_omp_wait_policy
 
 app = typer.Typer(
     name="multimodal",
@@ -86,7 +86,7 @@ def _check_packages() -> None:
 def main() -> None:
     """Runs a command; its errors are one message, and with ``--debug`` a traceback."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    share_cores()
+    set_omp_wait_policy()
     with errors_as_messages(debug=len(arguments) < len(sys.argv) - 1):
         _check_packages()
         app(args=arguments, prog_name="multimodal")

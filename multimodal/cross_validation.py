@@ -27,7 +27,7 @@ from multimodal.job.run_folder import (
 from multimodal.records import Records, class_label, is_missing
 from multimodal.records.groups import record_groups
 from multimodal.records.held_out import hold_out
-from multimodal.records.tables import Tables, open_task, read_whole_tables
+from multimodal.records.tables import Tables, open_job, read_whole_tables
 from multimodal.run import Run, RunError
 from multimodal.runtime.distributed import processes
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_atomically, write_json
@@ -84,7 +84,7 @@ def cross_validate(
         RunError: if ``out`` holds something else.
         OverwriteError: if a table or weights lie where the folds are written.
     """
-    task, base = open_task(task, overrides, {"train": train})
+    task, base = open_job(task, overrides, {"train": train})
     task = task.model_copy(update={"data": task.data.model_copy(update={"valid": None, "test": None})})
     folder = Path(out) if out is not None else Path("runs") / f"{task.name}-folds"
     if resume and overwrite:

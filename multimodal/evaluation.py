@@ -200,7 +200,7 @@ def fitted_trusts(model: MultimodalModel) -> dict[str, dict[str, float]]:
     return {task: dict(zip(head.names, head.trusts.tolist(), strict=True)) for task, head in model.late_heads.items()}
 
 
-def fit_trusts(model: MultimodalModel, dataset: RecordDataset, *, workers: int = 0) -> Answers:
+def fit_expert_weights(model: MultimodalModel, dataset: RecordDataset, *, workers: int = 0) -> Answers:
     """Fits every trust of the model to these records; gives what it then answers, all inputs shown."""
     heads, everything = model.late_heads, model.input_names
     for head in heads.values():
@@ -216,6 +216,6 @@ def fit_trusts(model: MultimodalModel, dataset: RecordDataset, *, workers: int =
         known = [index for index, cell in enumerate(cells) if cell is not None]
         if known:
             target = torch.from_numpy(np.stack([cell for cell in cells if cell is not None])).to(device)
-            head.fit_trusts(said[:, known], present[:, known], target)
+            head.fit_expert_weights(said[:, known], present[:, known], target)
         outputs[task] = head.combine(said, present * head.trusts[:, None]).cpu().numpy()
     return Answers(alone.rows, {everything: outputs}, {everything: alone.answered[everything]}, alone.errors)

@@ -12,8 +12,8 @@ from encoders.base import Encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor
 from encoders.text.words import WordVectors
 from fusion.names import module_key
-from multimodal.builders import build_augmentations, build_decodings, build_model, build_target
-from multimodal.config import Task, load_task
+from multimodal.builders import build_augmentations, build_decodings, build_model, build_target_reader
+from multimodal.config import Task, load_job
 from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding, decoding_from_config
 from multimodal.evaluation import evaluate, run_torch
@@ -104,7 +104,7 @@ class Run:
                 f"{self.folder} is not a finished training run: it has no {', '.join(missing)}; "
                 "make one with `multimodal train`, or finish it with --resume"
             )
-        self.task: Task = load_task(self.folder / CONFIG_FILE, resolved=True)
+        self.task: Task = load_job(self.folder / CONFIG_FILE, resolved=True)
         self._description: dict[str, Any] = json.loads((self.folder / MODEL_FILE).read_text(encoding="utf-8"))
         if self._description.get("format") != FORMAT:
             raise RunError(
@@ -143,7 +143,7 @@ class Run:
     def targets(self) -> dict[str, TargetReader]:
         """What reads each task's column."""
         tasks = self._description["tasks"]
-        return {name: build_target(self.task, name, entry["head"]) for name, entry in tasks.items()}
+        return {name: build_target_reader(self.task, name, entry["head"]) for name, entry in tasks.items()}
 
     @property
     def decodings(self) -> dict[str, Decoding]:

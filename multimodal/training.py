@@ -23,9 +23,9 @@ from multimodal.job.run_folder import (
     write_description,
     writing,
 )
-from multimodal.job.source_weights import weigh_source
+from multimodal.job.source_weights import weight_source_records
 from multimodal.job.train_job import train_job
-from multimodal.records.tables import Tables, file_hashes, open_task, read_tables
+from multimodal.records.tables import Tables, file_hashes, open_job, read_tables
 from multimodal.results import write_results
 from multimodal.run import RANKING_FILE, Run
 from multimodal.runtime.device import choose_device
@@ -84,7 +84,7 @@ def fit(
         raise ValueError("resume goes on with the run in a folder; name it with out")
     given = {"train": train, "valid": valid, "test": test}
     given |= {"source": source, "source_valid": source_valid, "unlabelled": unlabelled}
-    task, base = open_task(task, overrides, given)
+    task, base = open_job(task, overrides, given)
     folder = Path(out) if out is not None else free_folder(Path("runs") / task.name)
     refuse_overwriting_inputs(folder, task, base)
     with processes() as group:
@@ -136,7 +136,7 @@ def fit_tables(
     announce(job, say)
     look_first(job, say)
     job = fit_source_maps(job, device, cache=cache, say=say)
-    job = weigh_source(job, base, device, cache=cache, say=say)
+    job = weight_source_records(job, base, device, cache=cache, say=say)
     group.wait()  # nobody writes before everybody has looked at the folder
     with writing(folder, resume=resume, overwrite=overwrite, say=say) if group.is_main else nullcontext():
         if group.is_main:

@@ -15,7 +15,7 @@ from support.documents import DOCUMENTS, ROOT, blocks, spans
 
 import multimodal as mm
 from multimodal.cli import app
-from multimodal.config import Task, parse_task
+from multimodal.config import Task, parse_job
 from multimodal.config.setting import TABLES, setting_of
 from multimodal.config.yaml_core import read_yaml
 
@@ -55,7 +55,7 @@ def command_of(words: list[str]) -> tuple[Any, list[str]]:
 
 @examples(lambda path: blocks(path, "yaml"), 15)
 def test_yaml_is_a_job(example):
-    task = parse_task(MINIMAL | read_yaml(example, "example"))
+    task = parse_job(MINIMAL | read_yaml(example, "example"))
     given = [name for name in TABLES if getattr(task.data, name) is not None]
     if given:
         setting_of(task, given)

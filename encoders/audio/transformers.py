@@ -14,7 +14,7 @@ from encoders.info import Weights
 from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.transformers.loading import find_checkpoint, load_model, make_config, read_config, read_json, read_part
 from encoders.weights.hub import FEATURE_FILES, locate
-from encoders.weights.state import sha256_of, state_mismatch
+from encoders.weights.state import digest_of_files, state_mismatch
 
 SPEECH_MODELS = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
 """XLS-R is a wav2vec2."""
@@ -65,7 +65,7 @@ def transformers_audio(
     if lost:
         raise state_mismatch(f"{name}: what {weights} holds", missing=lost)
     if weights is not None:
-        encoder.provenance = Provenance(str(weights), sha256_of(files), licence)
+        encoder.provenance = Provenance(str(weights), digest_of_files(files), licence)
     return encoder
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from encoders.image.layers import Normalize
 from encoders.image.model import ImageModelEncoder
-from encoders.image.timm_weights import build_model, load_own, provenance, published_weights, read_weights
+from encoders.image.timm_weights import build_timm_model, load_own, provenance, published_weights, read_weights
 from encoders.info import Weights
 from encoders.parameter_order import depth_order
 from encoders.preprocessing.base import whole_number
@@ -35,7 +35,7 @@ def timm_encoder(
     published = published_weights(name, version)
     preprocessor, normalize = _preprocessing(name, published, image_size)
     found = read_weights(name, weights, published)
-    model = build_model(name, published, preprocessor.crop, found)
+    model = build_timm_model(name, published, preprocessor.crop, found)
     _adapt(model)
     encoder = ImageModelEncoder(
         model,

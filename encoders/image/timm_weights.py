@@ -12,7 +12,7 @@ from encoders.base import Encoder, Provenance
 from encoders.info import Weights
 from encoders.transformers.loading import find_checkpoint
 from encoders.weights.download import download
-from encoders.weights.state import fit_state, read_state, sha256_of
+from encoders.weights.state import digest_of_files, fit_state, read_state
 
 FAMILY = "timm/"
 OWN = "model."
@@ -78,7 +78,7 @@ def read_weights(name: str, weights: Weights, published: Mapping[str, Any]) -> F
     return FoundWeights(str(weights), tuple(files), licence, state)
 
 
-def build_model(name: str, published: Mapping[str, Any], image_size: int, found: FoundWeights | None) -> Any:
+def build_timm_model(name: str, published: Mapping[str, Any], image_size: int, found: FoundWeights | None) -> Any:
     """timm's model, with the weights found if it can read them: it renames and resizes them as need be.
 
     Raises:
@@ -125,4 +125,4 @@ def load_own(encoder: Encoder, found: FoundWeights) -> None:
 def provenance(found: FoundWeights, published: Mapping[str, Any]) -> Provenance:
     """Of these weights; timm says the licence of those that it publishes."""
     licence = published.get("license") if found.asked == "pretrained" else None
-    return Provenance(found.asked, sha256_of(found.files), str(licence or found.licence))
+    return Provenance(found.asked, digest_of_files(found.files), str(licence or found.licence))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from encoders.base import Encoder, all_real
 from encoders.image.layers import Normalize, blocks_of
-from encoders.image.torchvision_weights import build_model, load_weights, preprocessing, published_weights
+from encoders.image.torchvision_weights import build_torchvision_model, load_weights, preprocessing, published_weights
 from encoders.info import Weights
 from encoders.preprocessing.image import ImagePreprocessor
 from encoders.registry import find_encoder
@@ -122,7 +122,7 @@ def torchvision_encoder(
     published = published_weights(name, version)
     preprocessor, normalize = preprocessing(name, published, image_size)
     options = {"image_size": preprocessor.crop, "version": published.name}
-    model = build_model(name, preprocessor.crop)
+    model = build_torchvision_model(name, preprocessor.crop)
     width = find_encoder(name).embed_dim
     assert width is not None
     encoder = TorchvisionEncoder(model, preprocessor, normalize, width=width, options=options)

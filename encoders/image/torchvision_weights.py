@@ -11,7 +11,7 @@ from encoders.image.layers import Normalize
 from encoders.preprocessing.base import whole_number
 from encoders.preprocessing.image import ImagePreprocessor
 from encoders.weights.download import download
-from encoders.weights.state import fit_state, read_state, sha256_of
+from encoders.weights.state import digest_of_files, fit_state, read_state
 
 HEADS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
 """What a state_dict may hold and no encoder uses."""
@@ -69,7 +69,7 @@ def _checked_size(name: str, image_size: int, least: int) -> int:
     return int(image_size)
 
 
-def build_model(name: str, image_size: int) -> Any:
+def build_torchvision_model(name: str, image_size: int) -> Any:
     """torchvision's model with random weights, without auxiliary classifiers."""
     from torchvision.models import get_model
 
@@ -100,7 +100,7 @@ def load_weights(encoder: Encoder, name: str, weights: str | Path, published: An
     licence = "unknown"
     if pretrained:  # SWAG's weights alone have a licence of their own
         licence = "CC-BY-NC-4.0" if "SWAG" in published.meta.get("license", "") else "BSD-3-Clause"
-    encoder.provenance = Provenance(str(weights), sha256_of([path]), licence)
+    encoder.provenance = Provenance(str(weights), digest_of_files([path]), licence)
 
 
 def _with_positions(encoder: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from encoders.transformers.loading import (
     read_part,
 )
 from encoders.weights.hub import locate
-from encoders.weights.state import sha256_of, state_mismatch
+from encoders.weights.state import digest_of_files, state_mismatch
 
 _ADVICE = "give an image encoder, for example transformers/google/vit-base-patch16-224"
 EAGER = ("beit", "swin")
@@ -91,7 +91,7 @@ def transformers_image(
     if lost:
         raise state_mismatch(f"{name}: what {weights} holds", missing=lost)
     if weights is not None:
-        encoder.provenance = Provenance(str(weights), sha256_of(files), licence)
+        encoder.provenance = Provenance(str(weights), digest_of_files(files), licence)
     return encoder
 
 

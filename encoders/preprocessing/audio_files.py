@@ -38,7 +38,7 @@ def read_audio(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     return np.concatenate(waveforms) if len(waveforms) > 1 else waveforms[0], rates[0]
 
 
-def sound_size(data: bytes, most: int) -> tuple[int, int]:
+def audio_size(data: bytes, most: int) -> tuple[int, int]:
     """Samples and channels of a sound's file; decoded is only what its structure does not tell, up to about ``most``.
 
     Raises:

@@ -23,7 +23,7 @@ def read_weights(files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Te
     return parts["model"], parts["pooler"]
 
 
-def build_model(
+def build_text_model(
     name: str,
     settings: Mapping[str, Any],
     state: Mapping[str, Tensor] | None,

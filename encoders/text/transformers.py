@@ -17,14 +17,14 @@ from encoders.parameter_order import depth_order, remove_unused
 from encoders.preprocessing import Preprocessor
 from encoders.preprocessing.text import text_tensors
 from encoders.text.late import LateTextPreprocessor
-from encoders.text.model import build_model, read_weights, vocab_size
+from encoders.text.model import build_text_model, read_weights, vocab_size
 from encoders.text.pooling import JointEmbedding, SentencePooling
 from encoders.text.sentence import SentenceFolder
 from encoders.text.tokenizer import checked_length, padding_id, text_preprocessor
 from encoders.text.towers import TEXT_TOWERS, text_half
 from encoders.transformers.loading import config_to_json, find_checkpoint, read_config
 from encoders.weights.hub import locate
-from encoders.weights.state import fit_state, load_state, sha256_of, state_mismatch
+from encoders.weights.state import digest_of_files, fit_state, load_state, state_mismatch
 
 Pooling = Literal["auto", "tokens", "sentence", "projected"]
 Steps = Sequence[Mapping[str, Any]]
@@ -140,7 +140,7 @@ def transformers_text(
     pooler = _pooler(name, pooling, sentence, str(settings.get("model_type")))
     state, pooler_state = read_weights(files) if files else (None, {})
     projected = isinstance(pooler, JointEmbedding)
-    model, missing = build_model(name, settings, state, source=str(files[0]) if files else "", projected=projected)
+    model, missing = build_text_model(name, settings, state, source=str(files[0]) if files else "", projected=projected)
     if max_tokens is None and pooling == "sentence" and sentence is not None:
         max_tokens = sentence.max_tokens
     max_tokens = checked_length(name, model, max_tokens)
@@ -154,7 +154,7 @@ def transformers_text(
         if pooler is not None:
             beside = None if Path(weights).is_file() else sentence
             files += _load_pooler(pooler, beside, pooler_state, f"{name}: what {weights} holds for pooling")
-        encoder.provenance = Provenance(str(weights), sha256_of(files), licence)
+        encoder.provenance = Provenance(str(weights), digest_of_files(files), licence)
     return encoder
 
 

@@ -13,7 +13,7 @@ from encoders.base import Encoder, Provenance
 from encoders.info import BUILT_IN, EncoderInfo, Factory, Weights
 from encoders.preprocessing import load_preprocessor
 from encoders.weights.source_run import SourceRun
-from encoders.weights.state import fit_state, load_state, read_safetensors, sha256_of
+from encoders.weights.state import digest_of_files, fit_state, load_state, read_safetensors
 
 
 def build(info: EncoderInfo, factory: Factory, weights: Weights, kwargs: Mapping[str, Any]) -> Encoder:
@@ -47,7 +47,7 @@ def _build_from_run(info: EncoderInfo, factory: Factory, run: SourceRun, kwargs:
     encoder.name, encoder.arguments = info.name, dict(run.arguments)
     fit_state(encoder, read_safetensors(run.weights_file), f"{run.folder}, input {run.input},", prefix=run.prefix)
     encoder.preprocessor = load_preprocessor(run.preprocessor_folder)
-    encoder.provenance = Provenance(str(run.folder), sha256_of([run.weights_file]), run.licence)
+    encoder.provenance = Provenance(str(run.folder), digest_of_files([run.weights_file]), run.licence)
     return encoder
 
 

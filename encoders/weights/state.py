@@ -25,7 +25,7 @@ def load_state(module: nn.Module, path: Path, *, ignore: Collection[str] = ()) -
         ValueError: if it holds no state_dict, or one that does not fit; lists what is missing and what is too much.
     """
     fit_state(module, read_state(path), str(path), ignore=ignore)
-    return sha256_of([path])
+    return digest_of_files([path])
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -111,7 +111,7 @@ def _some(names: Collection[str], most: int = 5) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def sha256_of(paths: Iterable[Path]) -> str:
+def digest_of_files(paths: Iterable[Path]) -> str:
     """Hex digest of the files' contents, one after the other."""
     digest = hashlib.sha256()
     for path in paths:

@@ -5,12 +5,12 @@ import io
 from collections.abc import Iterable
 from pathlib import Path
 
-from export.gallery.index import Found
+from export.gallery.index import SearchResult
 from multimodal.records import RecordError
 from multimodal.runtime.files import write_atomically
 
 
-def write_found(path: Path, answers: Iterable[Found | RecordError], k: int) -> None:
+def write_found(path: Path, answers: Iterable[SearchResult | RecordError], k: int) -> None:
     """One line a record: ``label`` (empty where it is refused), ``label_1``, ``similarity_1`` to k, and ``error``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

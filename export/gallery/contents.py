@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from export.gallery.refusal import Refusal
-from export.gallery.source import Source
+from export.gallery.source import VectorSource
 from multimodal.records import class_label
 
 SAME = 1e-5
@@ -19,7 +19,7 @@ _LENGTH_TOLERANCE = 1e-3
 class Contents:
     """One state of a gallery; changes make another."""
 
-    source: Source
+    source: VectorSource
     products: dict[str, int]
     """Label -> how many vectors."""
     vectors: np.ndarray
@@ -38,7 +38,7 @@ class Contents:
         object.__setattr__(self, "starts", np.concatenate([[0], counts.cumsum()])[:-1].astype(np.int64))
 
     @classmethod
-    def empty(cls, source: Source) -> "Contents":
+    def empty(cls, source: VectorSource) -> "Contents":
         """Without any product."""
         return cls(source, {}, np.zeros((0, source.width), np.float32))
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from export.gallery.contents import Contents, checked_vectors
 from export.gallery.refusal import Refusal
-from export.gallery.source import GalleryError, Source
+from export.gallery.source import GalleryError, VectorSource
 from multimodal.runtime.files import write_atomically
 
 FORMAT = 1
@@ -117,7 +117,7 @@ def _contents(folder: Path, description: dict[str, Any], content: bytes) -> Cont
     if hashlib.sha256(content).hexdigest() != description["vectors"].get("sha256"):
         raise GalleryError(f"{folder} is damaged: the sha256 of its vectors differs; {_REPAIR}")
     try:
-        source, refusal = Source(**description["source"]), description["refusal"]
+        source, refusal = VectorSource(**description["source"]), description["refusal"]
         products = {str(label): int(count) for label, count in description["products"].items()}
         vectors = checked_vectors(np.load(io.BytesIO(content), allow_pickle=False), source.width)
         if sum(products.values()) != len(vectors) or min(products.values(), default=1) < 1:

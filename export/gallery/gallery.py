@@ -12,7 +12,7 @@ from export.gallery.calibration import nearness_of_records, nearness_within
 from export.gallery.contents import Contents, checked_vectors
 from export.gallery.embedded import embed, embed_labelled
 from export.gallery.folder import GALLERY_FILE, locked, read_contents, write_contents
-from export.gallery.index import ExactIndex, Found, Index, IndexName, Match, open_index
+from export.gallery.index import ExactIndex, Index, IndexName, Match, SearchResult, open_index
 from export.gallery.refusal import Refusal, choose_refusal
 from export.gallery.source import GalleryError, check_source, source_of
 from export.predictor import Predictor
@@ -167,7 +167,7 @@ class Gallery:
 
     def search(
         self, records: Any, *, k: int = 5, batch_size: int = 32, on_error: OnError = "raise"
-    ) -> list[Found | RecordError]:
+    ) -> list[SearchResult | RecordError]:
         """The nearest products of each record, in order.
 
         Args:
@@ -181,13 +181,13 @@ class Gallery:
         """
         found = embed(self._predictor(), records, self.contents.source.output, batch_size=batch_size)
         _raise_first(found.errors, on_error)
-        answers: dict[int, Found | RecordError] = {error.row: error for error in found.errors}
+        answers: dict[int, SearchResult | RecordError] = {error.row: error for error in found.errors}
         nearest = self.search_vectors(found.vectors, k=k)
         for row, missing, answer in zip(found.rows, found.missing, nearest, strict=True):
             answers[row] = replace(answer, missing=missing)
         return [answers[row] for row in range(len(answers))]
 
-    def search_vectors(self, vectors: np.ndarray, *, k: int = 5) -> list[Found]:
+    def search_vectors(self, vectors: np.ndarray, *, k: int = 5) -> list[SearchResult]:
         """The nearest products of each vector ``[n d]`` of length 1.
 
         Raises:
@@ -208,7 +208,7 @@ class Gallery:
         answers = []
         for values, own in zip(similarities.tolist(), places.tolist(), strict=True):
             matches = [Match(contents.labels[place], value) for place, value in zip(own, values, strict=True)]
-            answers.append(Found(tuple(matches), is_known=values[0] >= least))
+            answers.append(SearchResult(tuple(matches), is_known=values[0] >= least))
         return answers
 
     def calibrate(

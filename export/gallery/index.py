@@ -23,7 +23,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a gallery says of one record."""
 
     matches: tuple[Match, ...]

@@ -12,7 +12,7 @@ class GalleryError(ValueError):
 
 
 @dataclass(frozen=True)
-class Source:
+class VectorSource:
     """What made the vectors: those of another do not compare."""
 
     bundle: str
@@ -26,14 +26,14 @@ class Source:
     """Of the model that answered."""
 
 
-def source_of(predictor: Predictor, task: str | None = None) -> Source:
+def source_of(predictor: Predictor, task: str | None = None) -> VectorSource:
     """What a bundle's vectors are known by."""
     output = vector_output(predictor.bundle, task)
     bundle, width = predictor.bundle, predictor.output_width(output)
-    return Source(bundle.name, vector_digest(bundle), output, width, predictor.precision)
+    return VectorSource(bundle.name, vector_digest(bundle), output, width, predictor.precision)
 
 
-def check_source(folder: Path, own: Source, given: Source) -> None:
+def check_source(folder: Path, own: VectorSource, given: VectorSource) -> None:
     """Refuses vectors that do not compare with a gallery's.
 
     Raises:

@@ -15,7 +15,7 @@ class Admission:
     """Counts what has been let in and not been answered.
 
     >>> admission = Admission(max_records=1, max_bytes=100)
-    >>> with admission.let_in(10):
+    >>> with admission.admit(10):
     ...     admission.records
     1
     """
@@ -24,18 +24,18 @@ class Admission:
     max_bytes: int
     records: int = 0
     bytes: int = 0
-    on_their_way: int = 0
-    """Requests that the door has let pass and ``let_in`` has not counted yet."""
-    seconds_a_record: float = 0.0
+    pending: int = 0
+    """Requests that the door has let pass and ``admit`` has not counted yet."""
+    seconds_per_record: float = 0.0
     """Of late, from the batches; 0 where there were none."""
 
     @property
     def has_room(self) -> bool:
         """Whether another request may pass the door: what is on its way takes a record's room."""
-        return self.records + self.on_their_way < self.max_records
+        return self.records + self.pending < self.max_records
 
     @contextmanager
-    def let_in(self, size: int) -> Iterator["Pass"]:
+    def admit(self, size: int) -> Iterator["Permit"]:
         """Counts one request, as one record until its body has been read.
 
         Args:
@@ -47,30 +47,30 @@ class Admission:
         alone = self.records == 0  # a body above max_bytes would else never be let in
         if self.records >= self.max_records or (self.bytes + size > self.max_bytes and not alone):
             raise self.full()
-        ticket = Pass(self, 1)
+        permit = Permit(self, 1)
         self.records += 1
         self.bytes += size
         try:
-            yield ticket
+            yield permit
         finally:
-            self.records -= ticket.records
+            self.records -= permit.records
             self.bytes -= size
 
     def measured(self, records: int, seconds: float) -> None:
         """Takes note of how long a batch took."""
         latest = seconds / records
-        self.seconds_a_record += 0.2 * (latest - self.seconds_a_record) if self.seconds_a_record else latest
+        self.seconds_per_record += 0.2 * (latest - self.seconds_per_record) if self.seconds_per_record else latest
 
     def full(self) -> RequestError:
         """The refusal, with the time after which there may be room."""
-        wait = min(_LONGEST_RETRY, max(1, math.ceil(self.records * self.seconds_a_record)))
+        wait = min(_LONGEST_RETRY, max(1, math.ceil(self.records * self.seconds_per_record)))
         return RequestError(
             429, f"{self.records} records are waiting, and no more are accepted; try again later", retry_after=wait
         )
 
 
 @dataclass
-class Pass:
+class Permit:
     """A request that was let in."""
 
     admission: Admission

@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from export.serving.admission import Pass
+from export.serving.admission import Permit
 from export.serving.answers import answer_json, json_response
 from export.serving.body import announced_bytes, read_body, stream_body
-from export.serving.door import FAILURE, Door, refusal
 from export.serving.errors import RequestError
 from export.serving.inference_protocol import add_inference_protocol
 from export.serving.metrics import CONTENT_TYPE
+from export.serving.middleware import FAILURE, RequestGuard, refusal
 from export.serving.openapi import ERRORS, PREDICT
 from export.serving.page import PAGE, PAGE_HEADERS
 from export.serving.records import check_values, record_of_form, records_of_json
@@ -50,7 +50,7 @@ def create_app(service: Service) -> ASGIApp:
     _add_pages(app, service)
     _add_predict(app, service)
     add_inference_protocol(app, service)
-    return Door(app, service)
+    return RequestGuard(app, service)
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
@@ -86,14 +86,14 @@ def _add_predict(app: FastAPI, service: Service) -> None:
     ) -> Response:
         predictor = service.predictor
         limits = service.settings.limits
-        async with service.request(announced_bytes(request, limits.max_body_bytes)) as ticket:
+        async with service.request(announced_bytes(request, limits.max_body_bytes)) as permit:
             deadline = time.monotonic() + service.settings.timeout_seconds
-            samples = await _samples(request, service, ticket, deadline)
+            samples = await _samples(request, service, permit, deadline)
             if explain and len(samples) != 1:
                 raise RequestError(400, f"the body has {len(samples)} records; one is explained at a time")
             given = sum(present for _, present in samples[0].values())
-            ticket.grow(len(samples) + (2**given if explain else 0))
-            answers = await service.answer(samples, ticket)
+            permit.grow(len(samples) + (2**given if explain else 0))
+            answers = await service.answer(samples, permit)
             content = [answer_json(answer.predictions, predictor.decodings, embedding=embedding) for answer in answers]
             if explain:
                 for task, shares in (await service.explain(samples[0])).items():
@@ -101,7 +101,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
             return json_response({"model": predictor.bundle.name, "predictions": content})
 
 
-async def _samples(request: Request, service: Service, ticket: Pass, deadline: float) -> list[Sample]:
+async def _samples(request: Request, service: Service, permit: Permit, deadline: float) -> list[Sample]:
     """The request's records, read and preprocessed.
 
     Raises:
@@ -122,7 +122,7 @@ async def _samples(request: Request, service: Service, ticket: Pass, deadline: f
             415,
             f"the Content-Type is {kind.strip()[:60] or 'not given'!r}; send application/json or multipart/form-data",
         )
-    ticket.is_read = True
+    permit.is_read = True
 
     def read() -> list[Sample]:
         records = parse()

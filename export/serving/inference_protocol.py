@@ -9,12 +9,12 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from export.serving.admission import Pass
+from export.serving.admission import Permit
 from export.serving.answers import json_response
 from export.serving.body import announced_bytes, parse_json, read_body
 from export.serving.errors import RequestError
 from export.serving.openapi import ERRORS
-from export.serving.service import Answered, Service
+from export.serving.service import PredictionResponse, Service
 from export.serving.tensor_records import output_tensors, samples_of_tensors, tensor_metadata
 from export.sources import Sample
 
@@ -57,13 +57,13 @@ def add_inference_protocol(app: FastAPI, service: Service) -> None:
     async def infer(request: Request, name: str, version: str = _VERSION) -> Response:
         _check_name(service, name, version)
         limits = service.settings.limits
-        async with service.request(announced_bytes(request, limits.max_body_bytes)) as ticket:
+        async with service.request(announced_bytes(request, limits.max_body_bytes)) as permit:
             body = await read_body(request, limits.max_body_bytes)
-            ticket.is_read = True
+            permit.is_read = True
             content, samples = await service.in_reader(lambda: _samples(body, service))
-            ticket.grow(len(samples))
+            permit.grow(len(samples))
             wanted = _wanted(content, service)
-            answers = await _answers(service, samples, ticket)
+            answers = await _answers(service, samples, permit)
             reply = {"model_name": name, "model_version": _VERSION, "outputs": output_tensors(answers, wanted)}
             return json_response(reply | ({"id": content["id"]} if "id" in content else {}))
 
@@ -126,10 +126,10 @@ def _wanted(content: dict[str, Any], service: Service) -> list[str]:
     return [str(name) for name in names]
 
 
-async def _answers(service: Service, samples: list[Sample], ticket: Pass) -> list[Answered]:
+async def _answers(service: Service, samples: list[Sample], permit: Permit) -> list[PredictionResponse]:
     """The model's; what it cannot take of tensors that the sender made is the sender's to correct."""
     try:
-        return await service.answer(samples, ticket)
+        return await service.answer(samples, permit)
     except (RequestError, TimeoutError):
         raise
     except Exception as error:  # onnxruntime's own have no base class in common

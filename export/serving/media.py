@@ -1,7 +1,7 @@
 """Whether a picture or a sound may be decoded, from its first bytes and its header."""
 
 from encoders.preprocessing import UnreadableValueError
-from encoders.preprocessing.audio_files import sound_size
+from encoders.preprocessing.audio_files import audio_size
 from encoders.preprocessing.image_files import image_size
 from export.serving.errors import RequestError
 from export.serving.settings import Limits
@@ -44,7 +44,7 @@ def check_sound(data: bytes, limits: Limits) -> None:
     if not (is_wav or is_mp3 or data[:4] in (b"fLaC", b"OggS")):
         raise RequestError(415, f"{_begins(data)}, which is no sound in wav, flac, ogg or mp3; convert it to one")
     try:
-        frames, channels = sound_size(data, limits.max_samples)
+        frames, channels = audio_size(data, limits.max_samples)
     except UnreadableValueError as error:
         raise RequestError(422, str(error)) from error
     if frames * channels > limits.max_samples:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from export.predictor import Predictor, all_finite
-from export.serving.admission import Admission, Pass
+from export.serving.admission import Admission, Permit
 from export.serving.answers import to_bytes
 from export.serving.batcher import MicroBatcher
 from export.serving.errors import RequestError
@@ -22,7 +22,7 @@ from export.serving.readiness import load_verified
 from export.serving.settings import Settings
 from export.sources import Sample
 from multimodal.decoding import Prediction
-from multimodal.explain.explanation_target import aim_at
+from multimodal.explain.explanation_target import explanation_target
 from multimodal.explain.shapley import MAX_INPUTS, contributions
 from multimodal.records import RecordError
 from multimodal.runtime.threads import available_cores
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Answered:
+class PredictionResponse:
     """What the model says of one record."""
 
     outputs: dict[str, np.ndarray]
@@ -64,7 +64,7 @@ class Service:
         self._predictor: Predictor | None = None
         self._model = ThreadPoolExecutor(1, "model")
         self._readers = ThreadPoolExecutor(min(4, available_cores()), "reader")
-        self._batcher = MicroBatcher[Sample, Answered](
+        self._batcher = MicroBatcher[Sample, PredictionResponse](
             self._answer,
             self._model,
             max_batch=settings.max_batch,
@@ -111,7 +111,7 @@ class Service:
         Who passes is counted until ``passed`` is called: of many that arrive at once, all would else see the same room.
         """
         if self.admission.has_room or self.state != "ready":
-            self.admission.on_their_way += 1
+            self.admission.pending += 1
             return None
         self.metrics.requests.labels("refused", 429).inc()
         error = self.admission.full()
@@ -124,10 +124,10 @@ class Service:
 
     def passed(self) -> None:
         """One of those that ``refusal`` let pass is counted by ``request`` by now, or will never be."""
-        self.admission.on_their_way -= 1
+        self.admission.pending -= 1
 
     @asynccontextmanager
-    async def request(self, size: int) -> AsyncIterator[Pass]:
+    async def request(self, size: int) -> AsyncIterator[Permit]:
         """A request's stay: it is counted, and ends in time.
 
         Args:
@@ -136,18 +136,18 @@ class Service:
         Raises:
             RequestError: 429 where the queue is full; 504 where there is no answer in time.
         """
-        with self.admission.let_in(size) as ticket:
+        with self.admission.admit(size) as permit:
             self._batcher.arriving += 1
-            ticket.on_queued = self._batcher.arrived
+            permit.on_queued = self._batcher.arrived
             try:
                 async with asyncio.timeout(self.settings.timeout_seconds):
-                    yield ticket
+                    yield permit
             except TimeoutError as error:
-                status = 504 if ticket.is_read else 408
-                what = "no answer" if ticket.is_read else "the body was not sent"
+                status = 504 if permit.is_read else 408
+                what = "no answer" if permit.is_read else "the body was not sent"
                 raise RequestError(status, f"{what} within {self.settings.timeout_seconds:g} s; try again") from error
             finally:
-                ticket.queued()
+                permit.queued()
 
     async def in_reader(self, work: Callable[[], T]) -> T:
         """Has a thread do what takes longer than the event loop may wait."""
@@ -172,14 +172,14 @@ class Service:
                 raise RequestError(422, error.reason, record=row, input=error.input) from error
         return samples
 
-    async def answer(self, samples: Sequence[Sample], ticket: Pass) -> list[Answered]:
+    async def answer(self, samples: Sequence[Sample], permit: Permit) -> list[PredictionResponse]:
         """The model's answers, each in a batch with whatever else is there.
 
         Raises:
             RequestError: 422 where an answer is not finite.
         """
         waiting = [self._batcher.submit(sample, _elements(sample)) for sample in samples]
-        ticket.queued()
+        permit.queued()
         try:
             answers = await asyncio.gather(*waiting)
         finally:
@@ -206,7 +206,11 @@ class Service:
     def _explain(self, sample: Sample) -> dict[str, dict[str, Any]]:
         box = self.predictor.black_box()
         outputs = box.outputs([sample])
-        aims = [aim for task, decoding in box.decodings.items() if (aim := aim_at(task, decoding, outputs)) is not None]
+        aims = [
+            aim
+            for task, decoding in box.decodings.items()
+            if (aim := explanation_target(task, decoding, outputs)) is not None
+        ]
         return {
             aim.task: {
                 "label": aim.label,
@@ -219,11 +223,11 @@ class Service:
             for aim, share in zip(aims, contributions(box, sample, aims), strict=True)
         }
 
-    def _answer(self, samples: list[Sample]) -> list[Answered]:
+    def _answer(self, samples: list[Sample]) -> list[PredictionResponse]:
         start = time.perf_counter()
         outputs = self.predictor.outputs(samples)
         answers = [
-            Answered({name: values[row] for name, values in outputs.items()}, predictions)
+            PredictionResponse({name: values[row] for name, values in outputs.items()}, predictions)
             for row, predictions in enumerate(self.predictor.answers(samples, outputs))
         ]
         self.admission.measured(len(samples), time.perf_counter() - start)

@@ -8,7 +8,7 @@ import numpy as np
 from encoders.preprocessing import Preprocessor, TensorSpec
 from export.predictor import Predictor
 from export.serving.errors import RequestError
-from export.serving.service import Answered
+from export.serving.service import PredictionResponse
 from export.serving.settings import Limits
 from export.serving.tensors import DATATYPES, to_array, to_tensor
 from export.sources import Sample
@@ -115,7 +115,7 @@ def _column(
     return [({key: values[row] for key, values in given.items()}, bool(present[row])) for row in range(batch)]
 
 
-def output_tensors(answers: Sequence[Answered], names: Sequence[str]) -> list[dict[str, Any]]:
+def output_tensors(answers: Sequence[PredictionResponse], names: Sequence[str]) -> list[dict[str, Any]]:
     """The outputs of all records as tensors."""
     return [to_tensor(name, np.stack([answer.outputs[name] for answer in answers])) for name in names]
 

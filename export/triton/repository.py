@@ -7,7 +7,7 @@ from pathlib import Path
 
 from export.bundle import Bundle
 from export.bundle_folder import new_bundle, read_bundle
-from export.loading import choose_precision, load_session
+from export.loading import choose_model_precision, load_session
 from export.triton.configs import Message, answer_config, ensemble_config, graph_config, preprocess_config
 from export.triton.pbtxt import to_pbtxt
 from export.triton.stages import Preprocessing
@@ -57,7 +57,7 @@ def write_triton_repository(
             raise ValueError(f"{name} is {value}; give at least 1")
     bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
     refuse_overwriting("--triton", folder, [("the bundle", bundle.folder)])
-    model = bundle.path(bundle.models[choose_precision(bundle, precision, "cpu")])
+    model = bundle.path(bundle.models[choose_model_precision(bundle, precision, "cpu")])
     widths = {output.name: int(output.shape[-1]) for output in load_session(bundle, model, device="cpu").get_outputs()}
     blank = Preprocessing(bundle.folder, allow_plugins).blank_shapes()
     own = re.sub(r"[^A-Za-z0-9_-]", "_", bundle.name) or "model"  # a job may be called anything, a folder may not

@@ -12,7 +12,7 @@ from multimodal.builders.encoders import (
 from multimodal.builders.heads import (
     build_decodings,
     build_head,
-    build_target,
+    build_target_reader,
     head_arguments,
     label_cells,
     sampling_weights,
@@ -41,7 +41,7 @@ __all__ = [
     "build_optimizer_spec",
     "build_readers",
     "build_strategy",
-    "build_target",
+    "build_target_reader",
     "build_views",
     "check_augmentations",
     "encoder_owners",

@@ -162,7 +162,7 @@ def build_decodings(task: Task, decodings: Mapping[str, Decoding]) -> dict[str, 
     }
 
 
-def build_target(task: Task, name: str, arguments: Mapping[str, Any]) -> TargetReader:
+def build_target_reader(task: Task, name: str, arguments: Mapping[str, Any]) -> TargetReader:
     """What reads a task's answers, from what ``task_arguments`` gave."""
     column, kind = task.task_column(name), task.tasks[name].type
     if column is None:

@@ -10,7 +10,7 @@ from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.builders.heads import build_head
 from multimodal.config import ConfigError, Task
 from multimodal.config.map_rules import mapped_inputs, narrows_source
-from multimodal.config.pair_rules import keeps_apart
+from multimodal.config.pair_rules import separates_inputs
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import WIDTH, ContrastiveHead
 from multimodal.model.heads import ClassificationHead, Head
@@ -39,7 +39,7 @@ def build_model(task: Task, encoders: dict[str, Encoder], heads: Mapping[str, Ma
         heads: task -> what ``task_arguments`` gave.
     """
     maps = build_maps(task, encoders)
-    fusion, settings = build_fusion(task, token_widths(encoders, maps)), task.fusion
+    fusion, settings = build_fusion(task, token_dims(encoders, maps)), task.fusion
     built: dict[str, Head] = {}
     unimodal: dict[str, dict[str, Head]] = {}
     for name, arguments in heads.items():
@@ -77,7 +77,7 @@ def _new_layers(task: Task, encoders: Mapping[str, Encoder], in_dims: Mapping[st
 
 def _contrastive_head(task: Task, name: str, encoders: Mapping[str, Encoder], fusion: FusionModule) -> ContrastiveHead:
     first, second = task.task_inputs(name)
-    shared, mixed = encoders[first] is encoders[second], not keeps_apart(task.fusion)
+    shared, mixed = encoders[first] is encoders[second], not separates_inputs(task.fusion)
     return ContrastiveHead(fusion.in_dims, (first, second), shared=shared, mixed=mixed)
 
 
@@ -117,7 +117,7 @@ def build_maps(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, TokenMa
     return maps
 
 
-def token_widths(encoders: Mapping[str, Encoder], maps: Mapping[str, TokenMap]) -> dict[str, int]:
+def token_dims(encoders: Mapping[str, Encoder], maps: Mapping[str, TokenMap]) -> dict[str, int]:
     """Input -> width of its tokens behind its map, if any."""
     owners = {name: kept_as(encoders, name) for name in encoders}
     return {name: maps[owner].out_dim if owner in maps else encoders[name].embed_dim for name, owner in owners.items()}

@@ -12,7 +12,7 @@ from multimodal.records import Records
 from multimodal.records.targets import class_counts
 
 
-class Choice(NamedTuple):
+class TransferChoice(NamedTuple):
     """What a job does with weights, and why."""
 
     transfer: Transfer
@@ -43,7 +43,7 @@ def _depth(start: int) -> str:
     return "the last depth group" if start == -1 else f"the last {-start} depth groups"
 
 
-def choose_transfer(task: Task, encoders: Mapping[str, Encoder], records: Records) -> Choice:
+def choose_transfer(task: Task, encoders: Mapping[str, Encoder], records: Records) -> TransferChoice:
     """The strategy that the config names, or that the rule for few labels gives.
 
     The fewer records a class has, the less of an encoder is changed. Nothing is frozen blindly: fine-tuning follows a
@@ -61,11 +61,11 @@ def choose_transfer(task: Task, encoders: Mapping[str, Encoder], records: Record
         RecordError: for a training label that cannot be used, with ``data.on_error: raise``.
     """
     if task.transfer.strategy != "auto":
-        return Choice(task.transfer, None)
+        return TransferChoice(task.transfer, None)
     strategy, start, rule = _rule(task, encoders, records)
     given = task.transfer.unfreeze_from
     chosen = {"strategy": strategy, "unfreeze_from": start if given is None else given}
-    return Choice(task.transfer.model_copy(update=chosen), rule)
+    return TransferChoice(task.transfer.model_copy(update=chosen), rule)
 
 
 def _rule(task: Task, encoders: Mapping[str, Encoder], records: Records) -> tuple[str, int | None, str]:
@@ -76,7 +76,7 @@ def _rule(task: Task, encoders: Mapping[str, Encoder], records: Records) -> tupl
     small = [name for name in held if find_encoder(encoders[name].name).learning_rate_scale >= 1]
     if small:
         return "finetune", None, f"the weights of {encoders[small[0]].name} know little and have to move"
-    counted = records_a_class(task, records)
+    counted = records_per_class(task, records)
     if not counted:
         return "finetune", None, "no task has classes to count records of"
     count, name = min((count, name) for name, count in counted.items())
@@ -88,7 +88,7 @@ def _rule(task: Task, encoders: Mapping[str, Encoder], records: Records) -> tupl
     return "probe_then_finetune", None, f"more than 100 records {here}"
 
 
-def records_a_class(task: Task, records: Records) -> dict[str, float]:
+def records_per_class(task: Task, records: Records) -> dict[str, float]:
     """Classification task -> median number of labelled records of its classes."""
     columns = task.label_columns()
     cells = {

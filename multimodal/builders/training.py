@@ -27,7 +27,7 @@ from multimodal.transfer import (
     TransferStrategy,
     TwoPhase,
 )
-from multimodal.transfer.penalties import SourceTokens, SourceWeights, anchored_names, without_decay
+from multimodal.transfer.penalties import SourceTokenPenalty, SourceWeightPenalty, anchored_names, without_decay
 from multimodal.transfer.strategies import CLASSIC
 
 
@@ -135,7 +135,7 @@ def plan_training(task: Task, model: MultimodalModel, strategy: TransferStrategy
     transfer = task.transfer
     held = encoders_to_finetune(task, {name: model.encoder(name) for name in model.encoders})
     if transfer.distill:  # before the strategy changes the encoders
-        model.objectives["distill"] = SourceTokens({name: model.encoder(name) for name in held}, transfer.distill)
+        model.objectives["distill"] = SourceTokenPenalty({name: model.encoder(name) for name in held}, transfer.distill)
     strategy.prepare(model)
     phases = strategy.plan(model, task.train.epochs)
     anchored = anchored_names(model, held, phases)
@@ -147,5 +147,5 @@ def plan_training(task: Task, model: MultimodalModel, strategy: TransferStrategy
     if not transfer.l2_sp:
         return phases
     weights = dict(model.named_parameters())
-    model.objectives["l2_sp"] = SourceWeights({name: weights[name] for name in anchored}, transfer.l2_sp)
+    model.objectives["l2_sp"] = SourceWeightPenalty({name: weights[name] for name in anchored}, transfer.l2_sp)
     return without_decay(phases, anchored)

@@ -15,12 +15,12 @@ from multimodal.records import ManifestError, RecordError, class_label, is_missi
 from multimodal.records.held_out import hold_out, undefined
 from multimodal.records.targets import PairTarget
 
-__all__ = ["Problem", "check_task"]
+__all__ = ["Problem", "check_job"]
 
 CONFIG = "config"
 
 
-def check_task(task: Task, base: Path) -> list[Problem]:
+def check_job(task: Task, base: Path) -> list[Problem]:
     """Everything that is wrong with the tables of a job; decodes every picture and sound.
 
     Errors: tables and cells that cannot be read, missing columns, records without any input, an input column
@@ -36,9 +36,9 @@ def check_task(task: Task, base: Path) -> list[Problem]:
     Returns:
         Errors first, then warnings; each in the order config, then tables as ``TABLES`` has them, and by row.
 
-    >>> from multimodal.config import parse_task
+    >>> from multimodal.config import parse_job
     >>> job = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"product": {}}}
-    >>> [problem.message for problem in check_task(parse_task(job), Path())]
+    >>> [problem.message for problem in check_job(parse_job(job), Path())]
     ['data.train names no table; name one to train on']
     """
     modalities, problems = _modalities(task)

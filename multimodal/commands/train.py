@@ -30,12 +30,12 @@ def check(
     ] = False,
 ) -> None:
     """Validates a config and every file of its data before training. Exit code 1 on errors, 0 with warnings."""
-    from multimodal.check.job import check_task
+    from multimodal.check.job import check_job
     from multimodal.check.problems import first_of_each
-    from multimodal.config import load_task
+    from multimodal.config import load_job
 
-    task = load_task(config, overrides or ())
-    problems = check_task(task, config.parent)
+    task = load_job(config, overrides or ())
+    problems = check_job(task, config.parent)
     if problems:
         listed = problems if everything else first_of_each(problems, SHOWN)
         columns = ("severity", "file", "row", "column", "problem")

@@ -5,7 +5,7 @@ from multimodal.config.domains import Adapt, Source
 from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Augment, Candidate, Input
 from multimodal.config.job import NAME_PATTERN, Task
-from multimodal.config.load import load_task, override_task, parse_task
+from multimodal.config.load import load_job, override_task, parse_job
 from multimodal.config.section import ConfigError
 from multimodal.config.tasks import METRICS, Target, ZeroShot
 from multimodal.config.train import Train
@@ -29,7 +29,7 @@ __all__ = [
     "Train",
     "Transfer",
     "ZeroShot",
-    "load_task",
+    "load_job",
     "override_task",
-    "parse_task",
+    "parse_job",
 ]

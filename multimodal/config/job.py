@@ -12,7 +12,7 @@ from multimodal.config.fusion import Fusion
 from multimodal.config.head_rules import check_closed_form
 from multimodal.config.inputs import Input
 from multimodal.config.map_rules import check_maps
-from multimodal.config.pair_rules import check_pair
+from multimodal.config.pair_rules import check_contrastive_inputs
 from multimodal.config.sampling_rules import check_label_groups
 from multimodal.config.section import RESOLVED, Section
 from multimodal.config.tasks import METRICS, Target
@@ -63,7 +63,7 @@ class Task(Section):
             if name in ("error", "embedding") or name.endswith("_probability"):
                 raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
             if target.type == "contrastive":
-                check_pair(self, name)
+                check_contrastive_inputs(self, name)
             if target.head == "zero_shot":
                 self.zero_shot_input(name)
             if target.type == "embedding" and self.fusion.name == "late":
@@ -156,5 +156,5 @@ class Task(Section):
         return [entry for entry in self.inputs if chosen is None or entry in chosen]
 
     def to_yaml(self) -> str:
-        """YAML that ``load_task`` reads back."""
+        """YAML that ``load_job`` reads back."""
         return write_yaml(self.model_dump(mode="json"))

@@ -15,7 +15,7 @@ from multimodal.config.section import RESOLVED, ConfigError
 from multimodal.config.yaml_core import read_yaml
 
 
-def load_task(path: str | Path, overrides: Sequence[str] = (), *, resolved: bool = False) -> Task:
+def load_job(path: str | Path, overrides: Sequence[str] = (), *, resolved: bool = False) -> Task:
     """Reads a job description.
 
     Args:
@@ -35,10 +35,10 @@ def load_task(path: str | Path, overrides: Sequence[str] = (), *, resolved: bool
         raise ConfigError(f"{path}: is not valid YAML: {error}") from error
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: holds no job; it needs at least `inputs` and `tasks`")
-    return parse_task(loaded, overrides, source=str(path), resolved=resolved)
+    return parse_job(loaded, overrides, source=str(path), resolved=resolved)
 
 
-def parse_task(
+def parse_job(
     values: dict[str, Any], overrides: Sequence[str] = (), *, source: str = "config", resolved: bool = False
 ) -> Task:
     """Validates a job description that is already a dict; ``source`` begins the error messages."""
@@ -61,7 +61,7 @@ def override_task(task: Task, overrides: Sequence[str]) -> Task:
     Raises:
         ConfigError: if what comes out describes no job.
     """
-    return parse_task(task.model_dump(mode="json"), overrides, source=task.name) if overrides else task
+    return parse_job(task.model_dump(mode="json"), overrides, source=task.name) if overrides else task
 
 
 def _reason(problem: Mapping[str, Any]) -> str:

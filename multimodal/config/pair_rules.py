@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from multimodal.config import Fusion, Task
 
 
-def keeps_apart(fusion: "Fusion") -> bool:
+def separates_inputs(fusion: "Fusion") -> bool:
     """Whether the fused vector is the inputs side by side."""
     return fusion.name == "late" or (fusion.name == "concat" and fusion.dim is None)
 
@@ -29,7 +29,7 @@ def evaluation_views(task: "Task") -> set[str]:
     return views.difference(*(task.task_inputs(name) for name in task.tasks if not are_views(task, name)))
 
 
-def check_pair(task: "Task", name: str) -> None:
+def check_contrastive_inputs(task: "Task", name: str) -> None:
     """Refuses what a contrastive task cannot learn from.
 
     Raises:
@@ -41,13 +41,13 @@ def check_pair(task: "Task", name: str) -> None:
             f"tasks.{name}: a contrastive task compares two inputs, and this one has {len(pair)} "
             f"({', '.join(pair)}); set tasks.{name}.inputs to two of {', '.join(task.inputs)}"
         )
-    if not keeps_apart(fusion) and all(target.type == "contrastive" for target in task.tasks.values()):
+    if not separates_inputs(fusion) and all(target.type == "contrastive" for target in task.tasks.values()):
         given = fusion.name if fusion.dim is None else f"{fusion.name} with dim"
         raise ValueError(
             f"tasks.{name}: contrastive tasks alone need a fusion that keeps their inputs apart, and {given} mixes "
             "them; set fusion.name: late, or concat without dim"
         )
-    dropout = fusion.modality_dropout if keeps_apart(fusion) else 0.0  # elsewhere the task sees around the fusion
+    dropout = fusion.modality_dropout if separates_inputs(fusion) else 0.0  # elsewhere the task sees around the fusion
     hidden = [entry for entry in pair if (dropout.get(entry) if isinstance(dropout, dict) else dropout)]
     if hidden:
         raise ValueError(

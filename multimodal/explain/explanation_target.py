@@ -11,7 +11,7 @@ _LEAST = 1e-16  # of a probability: log-odds stay within 37
 
 
 @dataclass(frozen=True)
-class Aim:
+class ExplanationTarget:
     """The answer of one task for one record, as a function of the task's raw outputs."""
 
     task: str
@@ -45,15 +45,15 @@ class Aim:
         return np.log(np.maximum(own, _LEAST)) - np.log(np.maximum(others, _LEAST))
 
 
-def aim_at(task: str, decoding: Decoding, outputs: Mapping[str, np.ndarray]) -> Aim | None:
+def explanation_target(task: str, decoding: Decoding, outputs: Mapping[str, np.ndarray]) -> ExplanationTarget | None:
     """The most probable label of the first record, or its number; None where a task has neither.
 
-    >>> aim_at("fruit", Softmax(("apple", "pear")), {"fruit": np.array([[0.0, 2.0]])}).label
+    >>> explanation_target("fruit", Softmax(("apple", "pear")), {"fruit": np.array([[0.0, 2.0]])}).label
     'pear'
     """
     if isinstance(decoding, Destandardize):
-        return Aim(task, decoding)
+        return ExplanationTarget(task, decoding)
     if not isinstance(decoding, Softmax | Sigmoid):
         return None
     best = int(decoding.scores(outputs[task])[0].argmax())
-    return Aim(task, decoding, best, decoding.labels[best])
+    return ExplanationTarget(task, decoding, best, decoding.labels[best])

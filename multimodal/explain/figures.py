@@ -20,7 +20,7 @@ from multimodal.explain.drawing import (
     shortened,
     text_width,
 )
-from multimodal.explain.explanation_target import Aim
+from multimodal.explain.explanation_target import ExplanationTarget
 from multimodal.explain.parts import Parts, mean_over_spans
 from multimodal.explain.shapley import Contributions
 
@@ -32,7 +32,7 @@ _SIDE = 288  # pixels, of a picture that is shown
 _LINE = 30
 
 
-def draw_parts(parts: Parts, drops: np.ndarray, aim: Aim, name: str, source: Any) -> Image.Image:
+def draw_parts(parts: Parts, drops: np.ndarray, aim: ExplanationTarget, name: str, source: Any) -> Image.Image:
     """One input with the parts that speak for the answer in orange, against it in blue.
 
     Args:
@@ -47,7 +47,7 @@ def draw_parts(parts: Parts, drops: np.ndarray, aim: Aim, name: str, source: Any
     return _words(parts, drops, title, aim, source)
 
 
-def draw_contributions(found: Contributions, aim: Aim, missing: Sequence[str]) -> Image.Image:
+def draw_contributions(found: Contributions, aim: ExplanationTarget, missing: Sequence[str]) -> Image.Image:
     """Bars from what the model says without any input to what it says of the whole record."""
     names = list(found.values)
     image, draw = _sheet(
@@ -93,7 +93,7 @@ def draw_neighbors(pictures: Sequence[np.ndarray | None], captions: Sequence[str
     return image
 
 
-def _image(heat: np.ndarray, title: str, aim: Aim, pixels: np.ndarray) -> Image.Image:
+def _image(heat: np.ndarray, title: str, aim: ExplanationTarget, pixels: np.ndarray) -> Image.Image:
     limit = _limit(heat)
     image, _ = _sheet(HEADER + _SIDE + MARGIN, title, _legend(limit, aim))
     plain = pixels.transpose(1, 2, 0)
@@ -104,7 +104,7 @@ def _image(heat: np.ndarray, title: str, aim: Aim, pixels: np.ndarray) -> Image.
     return image
 
 
-def _sound(heat: np.ndarray, title: str, aim: Aim, waveform: np.ndarray, rate: int | None) -> Image.Image:
+def _sound(heat: np.ndarray, title: str, aim: ExplanationTarget, waveform: np.ndarray, rate: int | None) -> Image.Image:
     height, limit = 120, _limit(heat)
     image, draw = _sheet(HEADER + height + 40, title, _legend(limit, aim))
     columns = WIDTH - 2 * MARGIN
@@ -124,7 +124,7 @@ def _sound(heat: np.ndarray, title: str, aim: Aim, waveform: np.ndarray, rate: i
     return image
 
 
-def _words(parts: Parts, drops: np.ndarray, title: str, aim: Aim, text: str) -> Image.Image:
+def _words(parts: Parts, drops: np.ndarray, title: str, aim: ExplanationTarget, text: str) -> Image.Image:
     limit = _limit(drops)
     places, x, y = [], MARGIN, HEADER
     for start, end in parts.spans:
@@ -145,7 +145,7 @@ def _limit(heat: np.ndarray) -> float:
     return max(LEAST_LIMIT, float(np.abs(heat).max(initial=0.0)))
 
 
-def _legend(limit: float, aim: Aim) -> str:
+def _legend(limit: float, aim: ExplanationTarget) -> str:
     unit = aim.evidence_unit or "units"
     return f"orange: hiding it costs the answer evidence; blue: hiding it adds some; full colour: {limit:.2g} {unit}"
 
@@ -161,5 +161,5 @@ def _fitted(pixels: np.ndarray, side: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.LANCZOS)
 
 
-def _answer(aim: Aim) -> str:
+def _answer(aim: ExplanationTarget) -> str:
     return aim.task if aim.label is None else f"{aim.task} = {aim.label}"

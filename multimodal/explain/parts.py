@@ -9,7 +9,7 @@ import numpy as np
 
 from encoders.preprocessing import Arrays
 from multimodal.explain.black_box import BlackBox, Sample
-from multimodal.explain.explanation_target import Aim
+from multimodal.explain.explanation_target import ExplanationTarget
 
 GRID = 6
 """Windows side by side in a picture; they overlap by half, so that there are 11 x 11."""
@@ -34,7 +34,7 @@ class Parts:
     without: list[tuple[Arrays, bool]]
     """The input without each part, and whether anything of it is left."""
 
-    def drops(self, box: BlackBox, sample: Sample, name: str, aims: Sequence[Aim]) -> list[np.ndarray]:
+    def drops(self, box: BlackBox, sample: Sample, name: str, aims: Sequence[ExplanationTarget]) -> list[np.ndarray]:
         """How much evidence for each aim is lost with each part, [k]; negative where it spoke against it.
 
         Occlusion: Zeiler and Fergus (2014), https://arxiv.org/abs/1311.2901. Deletion: Li et al. (2016),

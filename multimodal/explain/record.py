@@ -9,7 +9,7 @@ from PIL import Image
 
 from multimodal.decoding import EMBEDDING
 from multimodal.explain.black_box import BlackBox, Sample
-from multimodal.explain.explanation_target import Aim, aim_at
+from multimodal.explain.explanation_target import ExplanationTarget, explanation_target
 from multimodal.explain.figures import draw_contributions, draw_neighbors, draw_parts
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.parts import Parts, parts_of
@@ -48,7 +48,7 @@ def explain_record(
     """
     sample = box.read(records, row)
     outputs = box.outputs([sample])
-    aims = [aim for task in tasks if (aim := aim_at(task, box.decodings[task], outputs)) is not None]
+    aims = [aim for task in tasks if (aim := explanation_target(task, box.decodings[task], outputs)) is not None]
     missing = [name for name, (_, present) in sample.items() if not present]
     shares = contributions(box, sample, aims)
     content: dict[str, Any] = {
@@ -85,7 +85,9 @@ def explain_record(
     return Explanation(content, pictures)
 
 
-def _answered(box: BlackBox, aim: Aim, share: Contributions, outputs: dict[str, np.ndarray]) -> dict[str, Any]:
+def _answered(
+    box: BlackBox, aim: ExplanationTarget, share: Contributions, outputs: dict[str, np.ndarray]
+) -> dict[str, Any]:
     prediction = box.decodings[aim.task].predictions(outputs[aim.task])[0]
     answer = prediction.value if aim.label is None else (list(prediction.labels) or prediction.label)
     return {
@@ -98,7 +100,7 @@ def _answered(box: BlackBox, aim: Aim, share: Contributions, outputs: dict[str, 
     }
 
 
-def _described(parts: Parts, drops: np.ndarray, aim: Aim, source: Any) -> dict[str, Any]:
+def _described(parts: Parts, drops: np.ndarray, aim: ExplanationTarget, source: Any) -> dict[str, Any]:
     """The parts as JSON, in the order in which they lie."""
     entries = []
     for span, drop in zip(parts.spans, drops.tolist(), strict=True):

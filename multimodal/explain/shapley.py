@@ -8,7 +8,7 @@ from math import factorial
 import numpy as np
 
 from multimodal.explain.black_box import BlackBox, Sample
-from multimodal.explain.explanation_target import Aim
+from multimodal.explain.explanation_target import ExplanationTarget
 
 MAX_INPUTS = 4
 """Of one record; 16 answers are needed for as many."""
@@ -67,7 +67,7 @@ def shapley_values(players: Sequence[str], value: Mapping[Subset, float]) -> dic
     return shares
 
 
-def contributions(box: BlackBox, sample: Sample, aims: Sequence[Aim]) -> list[Contributions]:
+def contributions(box: BlackBox, sample: Sample, aims: Sequence[ExplanationTarget]) -> list[Contributions]:
     """What each input of a record contributes to the amount of each aim; inputs that it lacks contribute nothing.
 
     Raises:

@@ -35,7 +35,7 @@ SVM_COST = 0.1
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledRows:
     """What one head is computed from."""
 
     features: np.ndarray
@@ -118,7 +118,7 @@ def without_closed_form(task: Task, model: MultimodalModel, phases: Sequence[Pha
 
 def _labelled(
     name: str, model: MultimodalModel, data: RecordDataset, vectors: TableVectors, inputs: Sequence[str]
-) -> Labelled:
+) -> LabelledRows:
     head = model.head(name)
     cells = {int(row): data.targets[name].read(data.records[int(row)]) for row in np.unique(vectors.rows)}
     known = np.array([cells[int(row)] is not None for row in vectors.rows], dtype=bool)
@@ -131,10 +131,10 @@ def _labelled(
     if len(kept) and weights.sum() > 0:
         weights = weights * (len(np.unique(part.rows)) / weights.sum())  # copies of a record count as it does once
     fused = fused_vectors(model, part, inputs)[:, columns_of(model.fusion.in_dims, inputs)]
-    return Labelled(fused.astype(np.float64), classes, part.rows, weights, head.num_outputs)
+    return LabelledRows(fused.astype(np.float64), classes, part.rows, weights, head.num_outputs)
 
 
-def _fit(task: Task, name: str, model: MultimodalModel, labelled: Labelled) -> str:
+def _fit(task: Task, name: str, model: MultimodalModel, labelled: LabelledRows) -> str:
     """Fills the head of a task, and says how it was chosen."""
     columns, seed = columns_of(model.fusion.in_dims, task.task_inputs(name)), task.train.seed
     given: dict[str, Any] = {"num_classes": labelled.num_classes, "row_weights": labelled.weights}
@@ -158,7 +158,7 @@ def _fit(task: Task, name: str, model: MultimodalModel, labelled: Labelled) -> s
     return ""
 
 
-def _centred_means(labelled: Labelled) -> LinearClassifier:
+def _centred_means(labelled: LabelledRows) -> LinearClassifier:
     """Cosine to the class means, the mean of all records taken away first.
 
     SimpleShot (Wang et al., 2019, https://arxiv.org/abs/1911.04623).

@@ -30,7 +30,7 @@ Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineChoice:
     """An engine, and how it was measured."""
 
     engine: Engine
@@ -53,7 +53,7 @@ def candidates(encoder: Encoder, example: Batch, cache: Path, key: str) -> Itera
     yield "onnxruntime", partial(onnx_engine, encoder, example, kept_graph(cache, key))
 
 
-def choose(eager: EagerEngine, batches: Sequence[Batch], *, values: int, cache: Path | None, key: str) -> Choice:
+def choose(eager: EagerEngine, batches: Sequence[Batch], *, values: int, cache: Path | None, key: str) -> EngineChoice:
     """Measures the engines on parts of real batches.
 
     Nothing but torch eager is taken on a GPU, for few values, or without a cache: what is not kept must come out the
@@ -65,7 +65,7 @@ def choose(eager: EagerEngine, batches: Sequence[Batch], *, values: int, cache: 
         cache: folder of graphs.
         key: of the encoder.
     """
-    best = Choice(eager)
+    best = EngineChoice(eager)
     parts = {_sizes(batch): {name: tensor[:MEASURED] for name, tensor in batch.items()} for batch in reversed(batches)}
     first = parts[_sizes(batches[0])]
     count = len(next(iter(first.values())))
@@ -85,7 +85,7 @@ def choose(eager: EagerEngine, batches: Sequence[Batch], *, values: int, cache: 
         gain = seconds / _seconds(engine, first)
         logger.info("%s by %s: %.2fx of torch eager, max difference %.0e", eager.encoder.name, name, gain, difference)
         if difference <= LARGEST_DIFFERENCE and gain > max(LEAST_GAIN, best.gain):
-            best = Choice(engine, gain, difference)
+            best = EngineChoice(engine, gain, difference)
     return best
 
 
@@ -115,7 +115,7 @@ class EngineChooser:
         self._eager = EagerEngine(encoder)
         self._values, self._cache, self._key = values, cache, key
         self._compared: set[tuple[torch.Size, ...]] = set()
-        self.choice: Choice | None = None
+        self.choice: EngineChoice | None = None
 
     def engine(self, batches: Sequence[Batch]) -> Engine:
         """For these batches, which are sorted by size."""
@@ -125,7 +125,7 @@ class EngineChooser:
         elif not isinstance(self.choice.engine, EagerEngine):
             new = [batch for batch in ends if _sizes(batch) not in self._compared]
             if new and not agrees(self.choice.engine, self._eager, new):
-                self.choice = Choice(self._eager)
+                self.choice = EngineChoice(self._eager)
         self._compared |= {_sizes(batch) for batch in ends}
         return self.choice.engine
 
@@ -133,7 +133,7 @@ class EngineChooser:
         """Takes no other engine than torch eager from now on, as what is not kept must come out the same when it is
         computed again; says whether another one was taken."""
         was_other = self.choice is not None and self.choice.engine is not self._eager
-        self.choice = Choice(self._eager)
+        self.choice = EngineChoice(self._eager)
         return was_other
 
 

@@ -6,20 +6,20 @@ from dataclasses import replace
 import numpy as np
 
 from encoders.preprocessing import Arrays
-from multimodal.features.readers import FeatureReader, TokenArrays
+from multimodal.features.readers import FeatureReader, TokenPreprocessor
 from multimodal.records import InputReader
 from multimodal.transfer.maps.affine import AffineMap
 
 
-class MovedTokens(TokenArrays):
-    """As ``TokenArrays``, of tokens that a map takes first.
+class MappedTokens(TokenPreprocessor):
+    """As ``TokenPreprocessor``, of tokens that a map takes first.
 
     Args:
         tokens: what stacks them unmoved.
         move: between features of one width.
     """
 
-    def __init__(self, tokens: TokenArrays, move: AffineMap) -> None:
+    def __init__(self, tokens: TokenPreprocessor, move: AffineMap) -> None:
         super().__init__(tokens.modality, tokens.width)
         self.move = move
 
@@ -28,12 +28,12 @@ class MovedTokens(TokenArrays):
         return super().__call__(self.move.transform(raw).astype(np.float32))
 
 
-def moved_readers(readers: Mapping[str, InputReader], moves: Mapping[str, AffineMap]) -> dict[str, InputReader]:
+def mapped_readers(readers: Mapping[str, InputReader], moves: Mapping[str, AffineMap]) -> dict[str, InputReader]:
     """The readers, those of the named inputs with their tokens moved."""
     return {name: _moved(reader, moves[name]) if name in moves else reader for name, reader in readers.items()}
 
 
 def _moved(reader: InputReader, move: AffineMap) -> InputReader:
     assert isinstance(reader, FeatureReader), "only kept tokens can be moved"
-    assert isinstance(reader.preprocessor, TokenArrays)
-    return replace(reader, preprocessor=MovedTokens(reader.preprocessor, move))
+    assert isinstance(reader.preprocessor, TokenPreprocessor)
+    return replace(reader, preprocessor=MappedTokens(reader.preprocessor, move))

@@ -39,7 +39,7 @@ class NeighboursHead(Head):
         super().__init__()
         self.labels = tuple(labels)
         self.num_outputs = len(self.labels)
-        self.null_loss = math.log(max(2, self.num_outputs))
+        self.chance_loss = math.log(max(2, self.num_outputs))
         shares = [1 / self.num_outputs] * self.num_outputs if frequencies is None else frequencies
         self.register_buffer("shares", torch.tensor(shares, dtype=torch.float32))
         self.register_buffer("vectors", torch.zeros(1, in_dim))

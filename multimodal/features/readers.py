@@ -34,7 +34,7 @@ TOKENS, MASK = "tokens", "mask"
 """Tensors that stand in the place of an encoder's inputs."""
 
 
-class TokenArrays:
+class TokenPreprocessor:
     """Stacks tokens, in the place of the preprocessor of an input whose encoder is frozen.
 
     Args:
@@ -177,7 +177,7 @@ def feature_reader(
     took = f"{new} new in {format_seconds(time.monotonic() - began)}" if new else "none new"
     kind = "values" if views.count == 1 else f"values and their {views.count} views"
     say(f"{reader.name}: frozen; tokens of {len(store)} {kind} ({took}), {store.num_bytes / 1e6:.1f} MB {place}")
-    arrays = TokenArrays(encoder.modality, encoder.embed_dim)
+    arrays = TokenPreprocessor(encoder.modality, encoder.embed_dim)
     return FeatureReader(reader.name, reader.column, arrays, reader, store, values.keys, views)
 
 

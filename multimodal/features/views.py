@@ -41,7 +41,7 @@ class Views:
         return partial(self.augmentation, epoch=view, row=int(content[:16], 16))
 
 
-class RememberedRecords(RecordDataset):
+class CachedDataset(RecordDataset):
     """A ``RecordDataset`` that keeps what it has read: of frozen inputs, a sample is only views and labels.
 
     Args:

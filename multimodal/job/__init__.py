@@ -1,5 +1,5 @@
 """The built job, and one training of it."""
 
-from multimodal.job.job import Job
+from multimodal.job.setup import Job
 
 __all__ = ["Job"]

@@ -2,7 +2,7 @@
 
 from fusion.names import NamedModules
 from multimodal.data.domains import DomainOrder, check_shares
-from multimodal.job.job import Job
+from multimodal.job.setup import Job
 from multimodal.records.targets import class_readers
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say

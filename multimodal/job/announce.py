@@ -2,7 +2,7 @@
 
 from encoders.base import Encoder
 from multimodal.config.setting import DESCRIPTIONS
-from multimodal.job.job import Job
+from multimodal.job.setup import Job
 from multimodal.runtime.progress import Say
 
 

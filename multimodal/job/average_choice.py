@@ -9,7 +9,7 @@ from torch import nn
 from multimodal.config import ConfigError
 from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
-from multimodal.job.job import Job
+from multimodal.job.setup import Job
 from multimodal.model.modes import batch_norms
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say

@@ -11,8 +11,8 @@ from multimodal.config import ConfigError
 from multimodal.config.inputs import FeatureMap
 from multimodal.config.map_rules import narrows_source
 from multimodal.data import RecordDataset
-from multimodal.job.job import Job
 from multimodal.job.mean_tokens import mean_token_readers
+from multimodal.job.setup import Job
 from multimodal.records import InputReader, RecordError, Records
 from multimodal.runtime.progress import Say
 from multimodal.transfer.maps.affine import AffineMap

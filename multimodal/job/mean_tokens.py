@@ -9,8 +9,8 @@ import torch
 from multimodal.builders import has_random_weights
 from multimodal.data import RecordDataset, num_workers
 from multimodal.features import feature_reader
-from multimodal.features.mapped_tokens import moved_readers
-from multimodal.job.job import Job
+from multimodal.features.mapped_tokens import mapped_readers
+from multimodal.job.setup import Job
 from multimodal.records import InputReader, RecordError, Records
 from multimodal.runtime.progress import Say
 
@@ -47,7 +47,7 @@ def mean_tokens(
     found = []
     for records in tables:
         failed: dict[int, RecordError] = {}
-        own = moved_readers(readers, job.moves_of(records))
+        own = mapped_readers(readers, job.maps_for(records))
         vectors = [input_vectors(reader, records, failed) for reader in own.values()]
         found.append((np.concatenate(vectors, axis=1), failed))
     return found

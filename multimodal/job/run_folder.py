@@ -11,10 +11,10 @@ from typing import IO
 
 from encoders.preprocessing.registry import CONFIG_FILE as PREPROCESSOR_FILE
 from multimodal.builders.strategy_rule import choose_transfer
-from multimodal.config import Task, load_task
+from multimodal.config import Task, load_job
 from multimodal.config.setting import TABLES
-from multimodal.job.job import Job
 from multimodal.job.job_files import job_files
+from multimodal.job.setup import Job
 from multimodal.run import (
     CONFIG_FILE,
     GUARD_FILE,
@@ -71,7 +71,7 @@ def is_run(folder: Path) -> bool:
     except (OSError, ValueError, TypeError):
         pass  # a run that was killed in its first moments has its config alone, as we write it
     try:
-        return (folder / CONFIG_FILE).read_text(encoding="utf-8") == load_task(folder / CONFIG_FILE).to_yaml()
+        return (folder / CONFIG_FILE).read_text(encoding="utf-8") == load_job(folder / CONFIG_FILE).to_yaml()
     except (OSError, ValueError):
         return False
 
@@ -108,7 +108,7 @@ def is_finished(folder: Path, task: Task, *, resume: bool, overwrite: bool = Fal
             "another folder"
         )
     config = folder / CONFIG_FILE
-    if _with_followed_links(load_task(config, resolved=True)) != _with_followed_links(task):
+    if _with_followed_links(load_job(config, resolved=True)) != _with_followed_links(task):
         raise RunError(
             f"{folder} holds a run of another config, and --resume only goes on with the same; compare it with "
             f"{config}, or name another folder"

@@ -11,8 +11,8 @@ import torch
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data.domains import DomainOrder, source_factor
-from multimodal.job.job import Job
 from multimodal.job.mean_tokens import mean_tokens
+from multimodal.job.setup import Job
 from multimodal.records import Records
 from multimodal.records.tables import Tables
 from multimodal.records.targets import ClassTarget, class_readers
@@ -53,7 +53,7 @@ class _Domain:
         return known[kept], labels[kept]
 
 
-def weigh_source(job: Job, base: Path, device: torch.device, *, cache: Path | None, say: Say) -> Job:
+def weight_source_records(job: Job, base: Path, device: torch.device, *, cache: Path | None, say: Say) -> Job:
     """The job with a weight for each source record; as if there were no source, where its weight is zero.
 
     Raises:

@@ -20,7 +20,7 @@ from multimodal.features.closed_form import fit_heads, without_closed_form
 from multimodal.job.adapting import add_adaptation, remove_objectives
 from multimodal.job.average_choice import keep_the_better, refuse_unshared_statistics
 from multimodal.job.fitted_maps import fit_input_maps
-from multimodal.job.job import Job
+from multimodal.job.setup import Job
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import reports
 from multimodal.run import WEIGHTS_FILE
@@ -31,7 +31,7 @@ from multimodal.trainer import CHECKPOINTS, Trainer
 from multimodal.trainer.gradients import check_shared, conflict_lines, summarise_cosines
 from multimodal.trainer.state import TrainerOptions, TrainerState
 from multimodal.trainer.weight_averaging import WeightAveraging, build_averaging
-from multimodal.trainer.weight_drift import Start
+from multimodal.trainer.weight_drift import WeightSnapshot
 from multimodal.transfer import Phase, TransferStrategy
 
 
@@ -52,7 +52,7 @@ def train_job(
         The job as it was trained, with kept tokens; and what happened, JSON.
     """
     began = time.monotonic()
-    choice, start = choose_transfer(job.task, job.encoders, job.tables.train), Start(job.model)
+    choice, start = choose_transfer(job.task, job.encoders, job.tables.train), WeightSnapshot(job.model)
     say(f"transfer: {choice}")
     task = job.task.model_copy(update={"transfer": choice.transfer})
     for line in idle_warnings(task):
@@ -74,12 +74,12 @@ def train_job(
         state.best_score, summary["average"] = keep_the_better(job, averaging, state.best_score, say)
     remove_objectives(job)
     strategy.finish(job.model)
-    for line in start.remarks(job.model, phases):
+    for line in start.warnings(job.model, phases):
         say(line)
     if group.is_main:
         job.model.eval()
         save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
-    summary |= {"transfer": choice.to_json(), "moved": start.moved(job.model)}
+    summary |= {"transfer": choice.to_json(), "moved": start.relative_drift(job.model)}
     return job, {**summary, "best_score": _finite(state.best_score), "seconds": time.monotonic() - began}
 
 
@@ -125,7 +125,7 @@ def _train(
         folder,
         options=replace(options, workers=job.workers),
         evaluate=job.validate if left or closed_form_tasks(job.task) else None,  # else nothing is chosen
-        onlooker=averaging,
+        weight_tracker=averaging,
         say=say,
         processes=group,
     )

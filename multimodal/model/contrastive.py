@@ -40,7 +40,7 @@ class ContrastiveHead(Head):
         super().__init__()
         self.sees_mean_tokens = mixed
         self.in_dims, self.pair, self.shared = dict(in_dims), pair, shared
-        self.num_outputs, self.null_loss = 2 * WIDTH, 1.0  # ``loss`` knows how many candidates there were
+        self.num_outputs, self.chance_loss = 2 * WIDTH, 1.0  # ``loss`` knows how many candidates there were
         first, second = (self.in_dims[name] for name in pair)
         self.projections = nn.ModuleList([nn.Linear(first, WIDTH), nn.Linear(second, WIDTH)])
         if shared:

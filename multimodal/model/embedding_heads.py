@@ -67,7 +67,7 @@ class ArcFaceHead(EmbeddingHead):
         self.margin, self.temperature = margin, temperature
         self.centres = nn.Parameter(torch.randn(num_labels, width) / math.sqrt(width))
         own = -math.sin(margin) / temperature  # of cosines that are all 0
-        self.null_loss = math.log(math.exp(own) + num_labels - 1) - own
+        self.chance_loss = math.log(math.exp(own) + num_labels - 1) - own
 
     def label_losses(self, embeddings: Float[Tensor, "n c"], labels: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """``arcface_losses`` with the head's own centres."""
@@ -116,7 +116,7 @@ class SupConHead(EmbeddingHead):
         temperature: divides the cosines.
     """
 
-    null_loss = 1.0  # ``label_losses`` knows how many candidates there were
+    chance_loss = 1.0  # ``label_losses`` knows how many candidates there were
 
     def __init__(self, in_dim: int, *, width: int, temperature: float = 0.1) -> None:
         super().__init__(in_dim, width)

@@ -19,7 +19,7 @@ class Head(nn.Module, ABC):
     """
 
     num_outputs: int
-    null_loss: float
+    chance_loss: float
     """Loss of a head that knows nothing; the trainer divides by it, so that unit weights are a fair default."""
     sees_mean_tokens: bool = False
     """Whether it takes the mean tokens of all inputs side by side, as the encoders give them, and not the fused
@@ -120,7 +120,7 @@ class ClassificationHead(_LabelHead):
         super().__init__(
             in_dim, labels, label_smoothing=label_smoothing, class_weights=class_weights, frequencies=shown
         )
-        self.null_loss = math.log(max(2, self.num_outputs))
+        self.chance_loss = math.log(max(2, self.num_outputs))
         offsets = torch.tensor(frequencies).float().log() if logit_adjustment else None
         self.register_buffer("_offsets", offsets, persistent=False)
 
@@ -171,7 +171,7 @@ class MultilabelHead(_LabelHead):
         super().__init__(
             in_dim, labels, label_smoothing=label_smoothing, class_weights=class_weights, frequencies=frequencies
         )
-        self.null_loss = math.log(2)
+        self.chance_loss = math.log(2)
         self.threshold = threshold
 
     def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
@@ -200,7 +200,7 @@ class RegressionHead(Head):
     def __init__(self, in_dim: int, *, mean: float = 0.0, std: float = 1.0, unit: str = "") -> None:
         super().__init__()
         self.num_outputs = 1
-        self.null_loss = 1.0  # variance of a standardised target
+        self.chance_loss = 1.0  # variance of a standardised target
         self.mean, self.std, self.unit = mean, std, unit
         self.linear = nn.Linear(in_dim, 1)
         self.register_buffer("prior", torch.zeros(1), persistent=False)

@@ -76,7 +76,7 @@ class LateHead(Head):
         self.heads = NamedModules(dict(heads))
         self.in_dims = dict(in_dims)
         self.register_buffer("trusts", torch.ones(len(heads)))
-        self.num_outputs, self.null_loss = self.one.num_outputs, self.one.null_loss
+        self.num_outputs, self.chance_loss = self.one.num_outputs, self.one.chance_loss
 
     @property
     def one(self) -> Head:
@@ -112,7 +112,7 @@ class LateHead(Head):
         """As any of the heads does."""
         return self.one.combine(answers, weights)
 
-    def fit_trusts(self, answers: Float[Tensor, "m b c"], present: Bool[Tensor, "m b"], target: Tensor) -> None:
+    def fit_expert_weights(self, answers: Float[Tensor, "m b c"], present: Bool[Tensor, "m b"], target: Tensor) -> None:
         """Sets the trusts that give the smallest loss on records that were not trained on.
 
         Their logarithms are drawn to 0 as strongly as one record could, for tables that cannot tell them.

@@ -68,7 +68,7 @@ class TowerHead(Head):
         sizes = [in_dim, *widths]
         layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.GELU())]
         self.tower, self.head = nn.Sequential(*layers), head
-        self.num_outputs, self.null_loss = head.num_outputs, head.null_loss
+        self.num_outputs, self.chance_loss = head.num_outputs, head.chance_loss
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """What the head says of the tower's last layer."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from multimodal.model.model import ModelOutput, MultimodalModel
 
 
-class Seen(NamedTuple):
+class StepContext(NamedTuple):
     """What an objective may look at."""
 
     model: "MultimodalModel"
@@ -31,7 +31,7 @@ class Objective(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(self, seen: Seen) -> Float[Tensor, ""]:
+    def forward(self, seen: StepContext) -> Float[Tensor, ""]:
         """The loss, as it counts beside that of a task of weight 1; the step takes its mean over parts and
         processes."""
 
@@ -53,7 +53,7 @@ def reports(model: "MultimodalModel") -> dict[str, dict[str, float]]:
     return {name: numbers for name, numbers in said.items() if numbers}
 
 
-def objective_loss(seen: Seen) -> Float[Tensor, ""]:
+def objective_loss(seen: StepContext) -> Float[Tensor, ""]:
     """Sum of all objectives of the model."""
     total = seen.output.fused.sum() * 0.0
     for objective in seen.model.objectives.values():

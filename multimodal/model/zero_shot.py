@@ -11,7 +11,7 @@ from fusion.concat import parts_of
 from multimodal.decoding import Decoding
 from multimodal.model.heads import ClassificationHead, Head
 from multimodal.model.model import MultimodalModel
-from multimodal.model.objective import Objective, Seen
+from multimodal.model.objective import Objective, StepContext
 
 
 class ZeroShotHead(Head):
@@ -39,7 +39,7 @@ class ZeroShotHead(Head):
         super().__init__()
         self.in_dims, self.input = dict(in_dims), name
         self.head, self.projection = head, projection
-        self.num_outputs, self.null_loss = head.num_outputs, head.null_loss
+        self.num_outputs, self.chance_loss = head.num_outputs, head.chance_loss
         self.register_buffer("scale", torch.ones(()))
 
     @torch.no_grad()
@@ -104,7 +104,7 @@ class PullToNames(Objective):
         self.task, self.strength = task, strength
         self.register_buffer("start", head.head.linear.weight.detach().clone(), persistent=False)
 
-    def forward(self, seen: Seen) -> Float[Tensor, ""]:
+    def forward(self, seen: StepContext) -> Float[Tensor, ""]:
         """Zero at the start, and so is its gradient."""
         return (
             self.strength / 2 * (zero_shot_heads(seen.model)[self.task].head.linear.weight - self.start).square().sum()

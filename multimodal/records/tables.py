@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from multimodal.config import ConfigError, Task, load_task, override_task
+from multimodal.config import ConfigError, Task, load_job, override_task
 from multimodal.config.setting import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
 from multimodal.records.held_out import hold_out, undefined
 from multimodal.records.records import Records, read_records
@@ -53,7 +53,7 @@ class Tables:
         return replace(self, source=source, unlabelled=None if UNLABELLED in origins else self.unlabelled)
 
 
-def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping[str, Any]) -> tuple[Task, Path]:
+def open_job(task: Task | str | Path, overrides: Sequence[str], tables: Mapping[str, Any]) -> tuple[Task, Path]:
     """The job with absolute paths of its tables, and the folder that its weights start from.
 
     Args:
@@ -67,7 +67,7 @@ def open_task(task: Task | str | Path, overrides: Sequence[str], tables: Mapping
         task = override_task(task, overrides)
     else:
         base = Path(task).absolute().parent
-        task = load_task(task, overrides)
+        task = load_job(task, overrides)
     return _with_absolute_paths(task, base, tables), base
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 
-def share_cores() -> None:
+def set_omp_wait_policy() -> None:
     """Lets torch's threads sleep while they wait, where the user did not say how (OMP_WAIT_POLICY).
 
     By default they spin, on a core that a decoding process needs: with one such process on two cores, a training

@@ -33,7 +33,7 @@ FEWEST_ROWS = 5
 
 
 @dataclass
-class Measured:
+class ScoredCandidate:
     """A candidate and what was found of it."""
 
     candidate: Candidate
@@ -50,7 +50,7 @@ class Measured:
 
 def measure(
     task: Task, name: str, candidate: Candidate, records: Records, base: Path, cache: Path | None, say: Say
-) -> Measured:
+) -> ScoredCandidate:
     """Features of one candidate: a single pass, or none where its tokens are kept."""
     with torch.random.fork_rng():
         torch.manual_seed(task.train.seed)  # random weights are the same in every ranking
@@ -61,7 +61,7 @@ def measure(
     features, failed = _encode(task, reader, encoder, records, cache, say)
     seconds = time.monotonic() - began
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
-    return Measured(candidate, encoder, reader, features, failed, parameters, seconds, vars(encoder.provenance))
+    return ScoredCandidate(candidate, encoder, reader, features, failed, parameters, seconds, vars(encoder.provenance))
 
 
 def _encode(
@@ -74,7 +74,12 @@ def _encode(
 
 
 def add_source_scores(
-    task: Task, one: Measured, records: Records, judged: Mapping[str, LabelledFolds], cache: Path | None, say: Say
+    task: Task,
+    one: ScoredCandidate,
+    records: Records,
+    judged: Mapping[str, LabelledFolds],
+    cache: Path | None,
+    say: Say,
 ) -> None:
     """LEEP and NCE of an earlier run's best head, and the A-distance to its training records; nothing of others.
 
@@ -102,7 +107,7 @@ def add_source_scores(
 
 
 def _source_features(
-    task: Task, one: Measured, records: Records, column: str, cache: Path | None, say: Say
+    task: Task, one: ScoredCandidate, records: Records, column: str, cache: Path | None, say: Say
 ) -> np.ndarray:
     """The candidate's features of some records that trained its run, those that have the input."""
     rows = np.random.default_rng(task.train.seed).permutation(len(records))[:SOURCE_ROWS]
@@ -112,7 +117,7 @@ def _source_features(
     return features[good, :-1]
 
 
-def candidate_json(one: Measured, score: CandidateScore) -> dict[str, Any]:
+def candidate_json(one: ScoredCandidate, score: CandidateScore) -> dict[str, Any]:
     """What is told of a candidate."""
     return {
         "encoder": one.candidate.label,

@@ -15,7 +15,7 @@ from multimodal.run import GUARD_FILE
 from multimodal.runtime.files import write_json
 from multimodal.runtime.progress import Say, silence
 from multimodal.selection.arm_features import Features, probe_features
-from multimodal.selection.labelled import Labelled, right_answers
+from multimodal.selection.labelled import LabelledRecords, correct_predictions
 from multimodal.selection.task_gaps import compare_tasks, measurable, not_measured, used_inputs
 from multimodal.transfer.guard.arms import PROBE, SINGLE
 from multimodal.transfer.guard.held_out import fit_probe
@@ -55,7 +55,9 @@ def guard_run(job: Job, base: Path, folder: Path, *, cache: Path | None, say: Sa
     return result
 
 
-def _measure(job: Job, labelled: Mapping[str, Labelled], base: Path, cache: Path | None) -> dict[str, dict[str, Any]]:
+def _measure(
+    job: Job, labelled: Mapping[str, LabelledRecords], base: Path, cache: Path | None
+) -> dict[str, dict[str, Any]]:
     with torch.random.fork_rng():
         before = Job.build(job.task, job.tables, base)
     tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, silence, repeats=GUARD_REPEATS)
@@ -68,7 +70,7 @@ def _measure(job: Job, labelled: Mapping[str, Labelled], base: Path, cache: Path
 def _trained(
     job: Job,
     before: Job,
-    labelled: Mapping[str, Labelled],
+    labelled: Mapping[str, LabelledRecords],
     measured: Mapping[str, Mapping[str, Any]],
     cache: Path | None,
 ) -> dict[str, dict[str, Any]]:
@@ -83,7 +85,7 @@ def _trained(
     column = job.task.data.group
     groups = record_groups(valid, column if column in valid.columns else None)
     found = {}
-    for name, (truth, is_right) in right_answers(job, valid, labelled).items():
+    for name, (truth, is_right) in correct_predictions(job, valid, labelled).items():
         if len(truth.rows) == 0:
             continue
         places = np.searchsorted(rows, chosen[name].rows)

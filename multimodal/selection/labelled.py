@@ -17,7 +17,7 @@ from multimodal.transfer.guard.arms import sample_rows
 
 
 @dataclass(frozen=True, eq=False)
-class Labelled:
+class LabelledRecords:
     """Records of a table whose class is known."""
 
     rows: np.ndarray
@@ -30,12 +30,12 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, kept: np.ndarray) -> "Labelled":
+    def take(self, kept: np.ndarray) -> "LabelledRecords":
         """Some of them, by place or by mask."""
         groups = None if self.groups is None else self.groups[kept]
-        return Labelled(self.rows[kept], self.classes[kept], groups)
+        return LabelledRecords(self.rows[kept], self.classes[kept], groups)
 
-    def sample(self, most: int, seed: int) -> "Labelled":
+    def sample(self, most: int, seed: int) -> "LabelledRecords":
         """At most so many of them, in the same shares of the classes."""
         return self.take(sample_rows(self.classes, most, seed=seed))
 
@@ -48,7 +48,7 @@ class Labelled:
         return None
 
 
-def labelled_records(task: Task, records: Records, targets: Mapping[str, TargetReader]) -> dict[str, Labelled]:
+def labelled_records(task: Task, records: Records, targets: Mapping[str, TargetReader]) -> dict[str, LabelledRecords]:
     """Those of every classification task.
 
     Raises:
@@ -61,11 +61,11 @@ def labelled_records(task: Task, records: Records, targets: Mapping[str, TargetR
         cells = [target.read({target.column: value}) for value in values]
         rows = np.array([row for row, cell in enumerate(cells) if cell is not None], dtype=np.int64)
         classes = np.array([int(cell) for cell in cells if cell is not None], dtype=np.int64)
-        found[name] = Labelled(rows, classes, None if groups is None else groups[rows])
+        found[name] = LabelledRecords(rows, classes, None if groups is None else groups[rows])
     return found
 
 
-def right_answers(job: Job, records: Records, tasks: Iterable[str]) -> dict[str, tuple[Truth, np.ndarray]]:
+def correct_predictions(job: Job, records: Records, tasks: Iterable[str]) -> dict[str, tuple[Truth, np.ndarray]]:
     """Classification task -> the known answers of the records that can be read, and 1 where the model is right [n]."""
     data, shown = job.dataset(records), job.model.input_names
     answers = answer(job.model, data, subsets=[shown], workers=job.workers)

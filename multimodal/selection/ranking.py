@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.builders import build_target, task_arguments
+from multimodal.builders import build_target_reader, task_arguments
 from multimodal.config import Candidate, ConfigError, Task
 from multimodal.job.job_files import encoder_files, job_files
 from multimodal.records import Records
-from multimodal.records.tables import Tables, open_task, read_tables
+from multimodal.records.tables import Tables, open_job, read_tables
 from multimodal.run import RANKING_FILE
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
@@ -20,7 +20,7 @@ from multimodal.runtime.progress import Say, log_line
 from multimodal.runtime.torch_state import own_state
 from multimodal.selection.candidate_scores import add_source_scores, candidate_json, measure
 from multimodal.selection.candidates import find_candidates, with_candidate
-from multimodal.selection.labelled import Labelled, labelled_records
+from multimodal.selection.labelled import LabelledRecords, labelled_records
 from multimodal.transfer.folds import most_repeated_folds
 from multimodal.transfer.guard.held_out import L2
 from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choose_candidate, score_candidate
@@ -65,7 +65,7 @@ def rank(
         OverwriteError: if ``out`` is a file of the job: its config, a table, weights.
     """
     given = task
-    task, base = open_task(task, overrides, {"train": train, "valid": valid})
+    task, base = open_job(task, overrides, {"train": train, "valid": valid})
     name = _chosen_input(task, input)
     candidates = find_candidates(task, name, base, encoders)
     read = [*job_files(given, task, base), *encoder_files(candidates, Path.cwd())]
@@ -135,7 +135,7 @@ def rank_candidates(
     tasks = {n: t for n, t in task.tasks.items() if t.type == "classification" and name in task.task_inputs(n)}
     if not tasks:
         raise ConfigError(f"inputs.{name}: no classification task uses it, so that candidates cannot be ranked by one")
-    targets = {n: build_target(task, n, task_arguments(task, n, records)) for n in tasks}
+    targets = {n: build_target_reader(task, n, task_arguments(task, n, records)) for n in tasks}
     seed = task.train.seed
     labelled = {n: some.sample(MOST_ROWS, seed) for n, some in labelled_records(task, records, targets).items()}
     rows = np.unique(np.concatenate([some.rows for some in labelled.values()]))
@@ -181,7 +181,7 @@ def _chosen_input(task: Task, name: str | None) -> str:
 
 
 def _folds(
-    labelled: Mapping[str, Labelled], rows: np.ndarray, usable: np.ndarray, seed: int, name: str
+    labelled: Mapping[str, LabelledRecords], rows: np.ndarray, usable: np.ndarray, seed: int, name: str
 ) -> dict[str, LabelledFolds]:
     """The same number of folds for every task whose records allow two."""
     places = {task: np.searchsorted(rows, some.rows) for task, some in labelled.items()}

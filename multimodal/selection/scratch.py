@@ -15,7 +15,7 @@ from multimodal.job.train_job import train_job
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say
-from multimodal.selection.labelled import right_answers
+from multimodal.selection.labelled import correct_predictions
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.verdict import paired_bootstrap_interval
@@ -76,7 +76,7 @@ def _right(job: Job, tasks: Sequence[str], arm: str, cache: Path | None, say: Sa
         train_job(
             job, Path(folder), device, options, Processes(), resume=False, cache=cache, say=lambda s: say(f"{arm}: {s}")
         )
-    return {name: right for name, (_, right) in right_answers(job, job.tables.valid, tasks).items()}
+    return {name: right for name, (_, right) in correct_predictions(job, job.tables.valid, tasks).items()}
 
 
 def _gap(configured: np.ndarray, scratch: np.ndarray, seed: int) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from multimodal.builders import has_random_weights
 from multimodal.job import Job
 from multimodal.runtime.progress import Say
 from multimodal.selection.arm_features import Features, arm_features
-from multimodal.selection.labelled import Labelled, labelled_records
+from multimodal.selection.labelled import LabelledRecords, labelled_records
 from multimodal.transfer.guard.arms import PROBE, REPEATS, SINGLE, compare_arms
 
 NO_WEIGHTS = "no encoder comes with weights"
 
 
-def measurable(job: Job) -> tuple[dict[str, Labelled], dict[str, str]]:
+def measurable(job: Job) -> tuple[dict[str, LabelledRecords], dict[str, str]]:
     """The training records of each task whose gap can be measured, and why that of the others cannot."""
     labelled = labelled_records(job.task, job.tables.train, job.targets)
     found = {name: _reason(job, name, labelled.get(name)) for name in job.task.tasks}
@@ -24,7 +24,7 @@ def measurable(job: Job) -> tuple[dict[str, Labelled], dict[str, str]]:
     return {name: rows for name, rows in labelled.items() if name not in reasons}, reasons
 
 
-def _reason(job: Job, name: str, labelled: Labelled | None) -> str | None:
+def _reason(job: Job, name: str, labelled: LabelledRecords | None) -> str | None:
     """Why the gap of a task is not measured; None where it is."""
     if job.tables.setting == "transductive":
         return "there are no target labels"
@@ -43,7 +43,7 @@ def not_measured(reason: str) -> dict[str, Any]:
 
 
 def compare_tasks(
-    job: Job, tasks: Mapping[str, Labelled], most: int, cache: Path | None, say: Say, *, repeats: int = REPEATS
+    job: Job, tasks: Mapping[str, LabelledRecords], most: int, cache: Path | None, say: Say, *, repeats: int = REPEATS
 ) -> dict[str, dict[str, Any]]:
     """Encodes the records of all tasks once, and compares the arms of each; nothing where there is no task.
 

@@ -9,7 +9,7 @@ from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.job import Job
 from multimodal.job.announce import describe_weights
 from multimodal.job.job_files import job_files
-from multimodal.records.tables import open_task, read_tables
+from multimodal.records.tables import open_job, read_tables
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
 from multimodal.runtime.progress import Say, log_line
 from multimodal.runtime.torch_state import own_state
@@ -52,7 +52,7 @@ def transfer_check(
         OverwriteError: if ``out`` is a file of the job: its config, a table, weights, one of its media.
     """
     given = task
-    task, base = open_task(task, overrides, {"train": train, "valid": valid})
+    task, base = open_job(task, overrides, {"train": train, "valid": valid})
     read = list(job_files(given, task, base))
     task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
     tables = read_tables(task, train=train, valid=valid, root=root).without(SOURCE, UNLABELLED)

@@ -50,7 +50,7 @@ def loss_terms(model: MultimodalModel, tasks: Sequence[str]) -> list[Term]:
     return terms
 
 
-def known_weights(parts: Sequence[Batch], terms: Sequence[Term]) -> Float[Tensor, " terms"]:
+def loss_normalizers(parts: Sequence[Batch], terms: Sequence[Term]) -> Float[Tensor, " terms"]:
     """Sum of the weights of the records that count for each term, over the parts of a step."""
     return torch.stack([sum((term.weights(batch).sum() for batch in parts), torch.zeros(())) for term in terms])
 
@@ -73,11 +73,11 @@ def task_losses(
         head = term.head(model)
         per_record = head.loss(term.outputs(output), batch.targets[term.task])
         mean = (per_record * term.weights(batch).to(per_record.dtype)).sum() / total.where(total > 0, 1.0)
-        losses[term.task] = losses[term.task] + term.share(model) / head.null_loss * mean
+        losses[term.task] = losses[term.task] + term.share(model) / head.chance_loss * mean
     return losses
 
 
-def weighed_losses(
+def weighted_losses(
     losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float | Float[Tensor, ""]]
 ) -> dict[str, Float[Tensor, ""]]:
     """The tasks' losses, each times its task's weight."""
@@ -88,4 +88,4 @@ def combined_loss(
     losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float | Float[Tensor, ""]]
 ) -> Float[Tensor, ""]:
     """The one loss that is trained on: the sum of the weighed losses."""
-    return torch.stack(list(weighed_losses(losses, weights).values())).sum()
+    return torch.stack(list(weighted_losses(losses, weights).values())).sum()

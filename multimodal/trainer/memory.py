@@ -12,7 +12,7 @@ from multimodal.data import Batch
 Result = TypeVar("Result")
 
 
-class NoMemoryError(RuntimeError):
+class OutOfMemoryError(RuntimeError):
     """Smaller parts cannot help; the message says what to try."""
 
 
@@ -23,7 +23,7 @@ def split(parts: Sequence[Batch], most: int | None) -> list[Batch]:
     return [piece for part in parts for piece in _pieces(part, most)]
 
 
-def in_smaller_parts(
+def retry_with_smaller_micro_batches(
     attempt: Callable[[list[Batch]], Result], parts: Sequence[Batch], most: int | None, undo: Callable[[], None]
 ) -> tuple[Result, int | None]:
     """Tries with parts of at most ``most`` records, then with half as many each time that memory is out.
@@ -50,7 +50,7 @@ def in_smaller_parts(
             torch.cuda.empty_cache()
         largest = max(len(part.rows) for part in cut)
         if largest == 1:
-            raise NoMemoryError(
+            raise OutOfMemoryError(
                 "the device has no memory for a single record; take a smaller encoder or smaller inputs, freeze the "
                 "encoders (transfer.strategy: linear_probe), or set train.precision to bf16"
             )

@@ -11,12 +11,12 @@ from torch.nn.parallel import DistributedDataParallel
 from multimodal.data import Batch
 from multimodal.model import MultimodalModel
 from multimodal.model.modes import batch_norms
-from multimodal.model.objective import Seen, objective_loss, reports
+from multimodal.model.objective import StepContext, objective_loss, reports
 from multimodal.runtime.device import Precision
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer.gradients import COSINE, TaskGradients, shared_parameters
-from multimodal.trainer.losses import combined_loss, known_weights, loss_terms, task_losses, weighed_losses
-from multimodal.trainer.memory import NoMemoryError, in_smaller_parts
+from multimodal.trainer.losses import combined_loss, loss_normalizers, loss_terms, task_losses, weighted_losses
+from multimodal.trainer.memory import OutOfMemoryError, retry_with_smaller_micro_batches
 from multimodal.trainer.optimization import set_learning_rate
 from multimodal.trainer.weighting import loss_weights
 
@@ -75,7 +75,7 @@ class Step:
         """
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
-        totals = self.processes.sum(known_weights(parts, self.terms).to(self.device))
+        totals = self.processes.sum(loss_normalizers(parts, self.terms).to(self.device))
         running = [buffer for norm in self.batch_norms if norm.training for buffer in norm.buffers()]
         before = [buffer.clone() for buffer in running]
 
@@ -113,12 +113,12 @@ class Step:
         self, attempt: Callable[[list[Batch]], Tensor], parts: Sequence[Batch], undo: Callable[[], None]
     ) -> Tensor:
         if self.processes.world == 1:
-            total, self.part_size = in_smaller_parts(attempt, parts, self.part_size, undo)
+            total, self.part_size = retry_with_smaller_micro_batches(attempt, parts, self.part_size, undo)
             return total
         try:
             return attempt(list(parts))
         except torch.OutOfMemoryError as error:
-            raise NoMemoryError(
+            raise OutOfMemoryError(
                 f"process {self.processes.rank} has no memory for {max(len(part.rows) for part in parts)} records at a "
                 "time, and processes that train together cannot stop in the middle of a step to try smaller parts; "
                 "raise train.accumulate, which keeps the batch as it is, and go on with --resume"
@@ -152,10 +152,10 @@ class Step:
         with self._autocast():
             output = self.wrapped(batch.inputs)
         losses = task_losses(self.model, output, batch, list(self.task_weights), totals)
-        beside = objective_loss(Seen(self.model, output, batch, progress))
+        beside = objective_loss(StepContext(self.model, output, batch, progress))
         weights = loss_weights(self.model, self.task_weights)
         if gradients is not None:
-            gradients.add({task: self.scaler.scale(one) for task, one in weighed_losses(losses, weights).items()})
+            gradients.add({task: self.scaler.scale(one) for task, one in weighted_losses(losses, weights).items()})
         loss = combined_loss(losses, weights) + share * beside
         self.scaler.scale(loss * self.processes.world).backward()  # DDP averages over processes, the loss sums
         return loss.detach()

@@ -36,7 +36,7 @@ from multimodal.trainer.gradients import COSINE
 from multimodal.trainer.optimization import build_optimizer, freeze_all_but, learning_rate_factor
 from multimodal.trainer.state import TrainerOptions, TrainerState
 from multimodal.trainer.step import Step
-from multimodal.trainer.weight_averaging import Onlooker
+from multimodal.trainer.weight_averaging import WeightTracker
 from multimodal.transfer.plan import Phase, check_plan, parameter_names
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Trainer:
         *,
         options: TrainerOptions,
         evaluate: Callable[[], tuple[dict[str, float], float]] | None = None,
-        onlooker: Onlooker | None = None,
+        weight_tracker: WeightTracker | None = None,
         say: Say = logger.info,
         processes: Processes | None = None,
     ) -> None:
@@ -86,7 +86,7 @@ class Trainer:
         self.model = self.processes.synchronise(model)
         self.checkpoints, self.history_file = folder / CHECKPOINTS, folder / HISTORY_FILE
         self.options, self.evaluate, self.say = options, evaluate, say
-        self.onlooker = Onlooker() if onlooker is None else onlooker
+        self.weight_tracker = WeightTracker() if weight_tracker is None else weight_tracker
         self.device = next(model.parameters()).device
         self.state = TrainerState()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
@@ -143,7 +143,7 @@ class Trainer:
         progress = Progress(self.say, total, done=self.state.step - self.state.phase_start)
         self.model.train()
         if self.state.step == self.state.phase_start:
-            self.onlooker.begin_phase(self.model, self.state.phase)
+            self.weight_tracker.begin_phase(self.model, self.state.phase)
         try:
             self._run_steps(phase, step, progress, total)
         except Stopped:
@@ -165,7 +165,7 @@ class Trainer:
             with self._stop.bounded(STEP_SECONDS):
                 loss = step(parts, spec.learning_rate * factor, self._seed(), done / total, measure=measure)
             self._record(loss, parts)
-            self.onlooker.after_step(self.model)
+            self.weight_tracker.after_step(self.model)
             self._note_part_size(step.part_size)
             epoch_ends = self.state.step % steps_per_epoch == 0
             progress.advance(self.order.batch_size, f"{phase.name}: step {progress.done} of {total}")
@@ -248,7 +248,7 @@ class Trainer:
             if better:
                 state.best_score = score
                 self._keep_best()
-            self.onlooker.end_epoch(self.model, entry["epoch"], score)
+            self.weight_tracker.end_epoch(self.model, entry["epoch"], score)
             entry |= {**metrics, "score": score}
         state.history.append(entry)
         if self.processes.is_main:
@@ -279,7 +279,7 @@ class Trainer:
 
     def _end_phase(self) -> None:
         """Goes back to the best weights; the next phase starts from them."""
-        self.onlooker.end_phase(self.model)
+        self.weight_tracker.end_phase(self.model)
         if self.state.best_score is not None:
             self.processes.wait()
             self._load(load_tensors(self.checkpoints / BEST_FILE)[0])
@@ -312,11 +312,11 @@ class Trainer:
         if self.processes.is_main:
             tensors = {f"model.{name}": tensor for name, tensor in self._changing().items()}
             tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
-            tensors |= {f"onlooker.{name}": tensor for name, tensor in self.onlooker.tensors().items()}
+            tensors |= {f"onlooker.{name}": tensor for name, tensor in self.weight_tracker.tensors().items()}
             state = {
                 "trainer": asdict(self.state),
                 "scaler": self.scaler.state_dict(),
-                "onlooker": self.onlooker.state(),
+                "weight_tracker": self.weight_tracker.state(),
             }
             save_checkpoint(self.checkpoints, Checkpoint(self.state.step, tensors, state))
 
@@ -324,8 +324,8 @@ class Trainer:
         self.state = TrainerState(**checkpoint.state["trainer"])
         self.scaler.load_state_dict(checkpoint.state["scaler"])
         self._load(_part(checkpoint, "model"))
-        kept = {name: tensor.to(self.device) for name, tensor in _part(checkpoint, "onlooker").items()}
-        self.onlooker.restore(checkpoint.state["onlooker"], kept)
+        kept = {name: tensor.to(self.device) for name, tensor in _part(checkpoint, "weight_tracker").items()}
+        self.weight_tracker.restore(checkpoint.state["weight_tracker"], kept)
         self.say(f"resuming after step {self.state.step}")
 
     def _changing(self) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ Score = Callable[[AveragedState], float]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class CandidateWeights:
     """The best average of its kind."""
 
     name: str
@@ -27,7 +27,7 @@ class Found:
     """Name -> score, of all that were compared."""
 
 
-class Onlooker:
+class WeightTracker:
     """Looks on while the trainer trains; what it keeps survives the process, in files or in the checkpoints."""
 
     def begin_phase(self, model: nn.Module, index: int) -> None:
@@ -54,11 +54,11 @@ class Onlooker:
         """Goes on from what a checkpoint kept."""
 
 
-class WeightAveraging(Onlooker, ABC):
+class WeightAveraging(WeightTracker, ABC):
     """Keeps weights on the way, and offers averages of them."""
 
     @abstractmethod
-    def best(self, score: Score) -> Found:
+    def best(self, score: Score) -> CandidateWeights:
         """Compares what it can make of the weights that it kept."""
 
 
@@ -89,13 +89,13 @@ class WiseFt(WeightAveraging):
         if self.writes:
             save_tensors(self.end, model.state_dict())
 
-    def best(self, score: Score) -> Found:
+    def best(self, score: Score) -> CandidateWeights:
         """The best share."""
         start, end = load_tensors(self.start)[0], load_tensors(self.end)[0]
         tried = {share: score(wise_ft(start, end, share)) for share in self.shares}
         best = max(self.shares, key=lambda share: tried[share])
         names = {f"share {share:g}": value for share, value in tried.items()}
-        return Found(f"share {best:g}", wise_ft(start, end, best), tried[best], names)
+        return CandidateWeights(f"share {best:g}", wise_ft(start, end, best), tried[best], names)
 
 
 class Soup(WeightAveraging):
@@ -137,12 +137,12 @@ class Soup(WeightAveraging):
         """Goes on with these members."""
         self.scores = dict(state["scores"])
 
-    def best(self, score: Score) -> Found:
+    def best(self, score: Score) -> CandidateWeights:
         """The greedy soup."""
         states = {name: load_tensors(self._file(name))[0] for name in self.scores}
         soup = greedy_soup(states, self.scores, score)
         names = {f"epoch {name}": value for name, value in self.scores.items()}
-        return Found(f"soup of epochs {', '.join(soup.members)}", soup.average, soup.score, names)
+        return CandidateWeights(f"soup of epochs {', '.join(soup.members)}", soup.average, soup.score, names)
 
     def _file(self, name: str) -> Path:
         return self.folder / f"soup-{int(name):06d}.safetensors"
@@ -183,11 +183,11 @@ class Ema(WeightAveraging):
         self.average = ExponentialAverage(nn.Module(), self.decay)
         self.average.step, self.average.state = state["step"], dict(tensors)
 
-    def best(self, score: Score) -> Found:
+    def best(self, score: Score) -> CandidateWeights:
         """The one that there is."""
         assert self.average is not None  # a training has a phase
         averaged = AveragedState(self.average.state, ())
-        return Found("moving average", averaged, score(averaged))
+        return CandidateWeights("moving average", averaged, score(averaged))
 
 
 def build_averaging(transfer: Transfer, folder: Path, phases: int, *, writes: bool) -> WeightAveraging | None:

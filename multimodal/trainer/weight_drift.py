@@ -8,12 +8,12 @@ from torch import Tensor
 from multimodal.model import MultimodalModel
 from multimodal.transfer.plan import Phase, parameter_names
 
-HARDLY = 0.005
+MIN_RELATIVE_DRIFT = 0.005
 """Relative move below which fine-tuning is said to have done next to nothing: SGD at 1e-4 on digits moves .27 % and
 gains nothing, at 1e-2 it gains a point (benchmarks/transfer.md, E12)."""
 
 
-class Start:
+class WeightSnapshot:
     """The encoders' weights before a training, which a resumed run builds anew.
 
     Args:
@@ -31,14 +31,14 @@ class Start:
         listed = {name for depth in self.depths.values() for group in depth for name in group}
         self.weights = {name: parameters[name].detach().cpu().clone() for name in listed}
 
-    def moved(self, model: MultimodalModel) -> dict[str, list[float | None]]:
+    def relative_drift(self, model: MultimodalModel) -> dict[str, list[float | None]]:
         """Input -> |dW| / |W| of each depth group of its encoder; None where |W| is 0."""
         now = dict(model.named_parameters())
         return {
             name: [self._relative_move(now, group) for group in depth] for name, depth in self.depths.items() if depth
         }
 
-    def remarks(self, model: MultimodalModel, phases: Iterable[Phase]) -> Iterator[str]:
+    def warnings(self, model: MultimodalModel, phases: Iterable[Phase]) -> Iterator[str]:
         """One line for each encoder that was to be fine-tuned and hardly moved."""
         phases = list(phases)
         trained = _changed_names(phases)
@@ -51,7 +51,7 @@ class Start:
                     f"{name}: the weights that were kept are those from before its encoder was fine-tuned, which were "
                     "the best on the validation table"
                 )
-            elif move is not None and move < HARDLY:
+            elif move is not None and move < MIN_RELATIVE_DRIFT:
                 yield (
                     f"warning: {name}: fine-tuning moved the weights by {move:.2%} of their size, next to nothing; "
                     f"raise {_what_to_raise(phases)}, or save the time with transfer.strategy linear_probe"

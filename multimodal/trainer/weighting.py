@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from multimodal.model import MultimodalModel
-from multimodal.model.objective import Objective, Seen
+from multimodal.model.objective import Objective, StepContext
 from multimodal.transfer.multitask import UncertaintyWeighting
 
 TASK_WEIGHT = "task_weight"
@@ -34,7 +34,7 @@ class LearnedTaskWeights(Objective):
         self.uncertainty = UncertaintyWeighting(len(weights))
         self.register_buffer("fixed", torch.tensor(list(weights.values())), persistent=False)
 
-    def forward(self, seen: Seen) -> Float[Tensor, ""]:
+    def forward(self, seen: StepContext) -> Float[Tensor, ""]:
         """Keeps the weights from falling to zero; may be negative."""
         return (self.fixed * self.uncertainty.logs()).sum() / 2
 

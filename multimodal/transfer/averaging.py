@@ -99,7 +99,7 @@ class ExponentialAverage:
 
 
 @dataclass(frozen=True, eq=False)
-class Soup:
+class SoupWeights:
     """What was averaged, and how good it is on the validation records."""
 
     average: AveragedState
@@ -109,7 +109,7 @@ class Soup:
 
 def greedy_soup(
     states: Mapping[str, State], scores: Mapping[str, float], evaluate: Callable[[AveragedState], float]
-) -> Soup:
+) -> SoupWeights:
     """Goes through the models from the best to the worst, and keeps each whose average with those kept is no worse.
 
     Wortsman et al. (2022, https://arxiv.org/abs/2203.05482), recipe 1: never worse than the best model on the
@@ -135,7 +135,7 @@ def greedy_soup(
         score = evaluate(mixed)
         if score >= best:
             members, best, average = candidates, score, mixed
-    return Soup(average, tuple(members), best)
+    return SoupWeights(average, tuple(members), best)
 
 
 def wise_ft(start: State, end: State, alpha: float = 0.5) -> AveragedState:
@@ -159,4 +159,4 @@ def wise_ft(start: State, end: State, alpha: float = 0.5) -> AveragedState:
     return average_states([start, end], [1.0 - alpha, alpha])
 
 
-__all__ = ["AveragedState", "ExponentialAverage", "Soup", "average_states", "greedy_soup", "wise_ft"]
+__all__ = ["AveragedState", "ExponentialAverage", "SoupWeights", "average_states", "greedy_soup", "wise_ft"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from encoders.base import Encoder
 from multimodal.model import MultimodalModel
-from multimodal.model.objective import Objective, Seen
+from multimodal.model.objective import Objective, StepContext
 from multimodal.transfer.plan import Phase
 
 
@@ -98,7 +98,7 @@ def channel_attention(loss_increases: Float[Tensor, " d"]) -> Float[Tensor, " d"
     return loss_increases.softmax(dim=0)
 
 
-class SourceWeights(Objective):
+class SourceWeightPenalty(Objective):
     """L2-SP: half of alpha times the squared distance of what trains from where it started.
 
     Li, Grandvalet and Davoine (2018, https://arxiv.org/abs/1802.01483). New parameters keep the optimizer's weight
@@ -117,7 +117,7 @@ class SourceWeights(Objective):
         for index, name in enumerate(self.names):  # names have dots, which a buffer's may not
             self.register_buffer(f"anchor_{index}", anchors[name].detach().clone(), persistent=False)
 
-    def forward(self, seen: Seen) -> Float[Tensor, ""]:
+    def forward(self, seen: StepContext) -> Float[Tensor, ""]:
         """The penalty on what this phase trains."""
         parameters, anchors = dict(seen.model.named_parameters()), dict(zip(self.names, self.buffers(), strict=True))
         trained = {name: parameters[name] for name in self.names if parameters[name].requires_grad}
@@ -126,7 +126,7 @@ class SourceWeights(Objective):
         return l2_sp_penalty(trained, {name: anchors[name] for name in trained}, alpha=self.alpha)
 
 
-class SourceTokens(Objective):
+class SourceTokenPenalty(Objective):
     """Feature distillation: tokens stay near those of the encoder as it was, on the same augmented values.
 
     DELTA (Li et al., 2019, https://arxiv.org/abs/1901.09229) without its attention over channels. Ours differs: the
@@ -134,7 +134,7 @@ class SourceTokens(Objective):
     encoders.
 
     When not to use: for targets unlike the source; where a second pass through the encoders costs too much
-    (``SourceWeights`` needs none); where BatchNorm layers train on small batches, whose statistics then make most of
+    (``SourceWeightPenalty`` needs none); where BatchNorm layers train on small batches: their statistics are then most of
     the distance.
 
     Args:
@@ -150,7 +150,7 @@ class SourceTokens(Objective):
             name: copy.deepcopy(teacher).eval().requires_grad_(False) for name, teacher in teachers.items()
         }
 
-    def forward(self, seen: Seen) -> Float[Tensor, ""]:
+    def forward(self, seen: StepContext) -> Float[Tensor, ""]:
         """The distance, mean over the inputs whose encoders train in this phase."""
         losses = [
             self._distance(seen, name, self._teachers[owner])
@@ -159,7 +159,7 @@ class SourceTokens(Objective):
         ]
         return self.weight * torch.stack(losses).mean() if losses else seen.output.fused.new_zeros(())
 
-    def _distance(self, seen: Seen, name: str, teacher: Encoder) -> Float[Tensor, ""]:
+    def _distance(self, seen: StepContext, name: str, teacher: Encoder) -> Float[Tensor, ""]:
         arrays = {key: tensor for key, tensor in seen.batch.inputs[name].items() if key != "present"}
         with torch.no_grad():
             source, _ = teacher(arrays)

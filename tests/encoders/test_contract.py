@@ -11,7 +11,7 @@ from support.encoder_members import ENCODERS
 
 from encoders import EncoderInfo, find_encoder, list_encoders
 from encoders.base import Encoder
-from encoders.parameter_order import call_times
+from encoders.parameter_order import call_order
 from encoders.testing import check_encoder
 
 SLOW = {f"torchvision/{name}" for name in ("vgg11", "vgg11_bn", "resnext50_32x4d", "wide_resnet50_2", "inception_v3")}
@@ -59,7 +59,7 @@ def check_depth(encoder: Encoder) -> None:
     """Every group of ``depth_groups()`` is called after the one before it."""
     blank = encoder.preprocessor.stack([encoder.preprocessor.blank()])
     inputs = {name: torch.from_numpy(array) for name, array in blank.items()}
-    called = call_times(encoder.eval(), lambda: encoder(inputs))
+    called = call_order(encoder.eval(), lambda: encoder(inputs))
     owners = {id(parameter): module for module in called for parameter in module.parameters(recurse=False)}
     times = [[called[owners[id(p)]] for p in group if id(p) in owners] for group in encoder.depth_groups()]
     spans = [(min(group), max(group)) for group in times if group]

@@ -20,7 +20,7 @@ from export.gallery import GalleryError
 from export.gallery.source import check_source
 from export.vectors import vector_output
 from multimodal.cli import app
-from multimodal.config import parse_task
+from multimodal.config import parse_job
 from multimodal.records import RecordError, read_records
 from multimodal.training import fit
 
@@ -40,7 +40,7 @@ def shop(tmp_path_factory) -> Path:
 def shop_bundle(shop, tmp_path_factory) -> Path:
     """Gives the vectors of its task, and the fused ones."""
     folder = tmp_path_factory.mktemp("shop")
-    run = fit(parse_task(CONFIG), train=shop / "train.csv", out=folder / "run")
+    run = fit(parse_job(CONFIG), train=shop / "train.csv", out=folder / "run")
     run.export(folder / "bundle", embedding=True)
     return folder / "bundle"
 

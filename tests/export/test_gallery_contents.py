@@ -16,10 +16,10 @@ from export.gallery.contents import Contents
 from export.gallery.folder import locked, read_contents, write_contents
 from export.gallery.index import ExactIndex, FaissIndex
 from export.gallery.refusal import choose_refusal
-from export.gallery.source import Source
+from export.gallery.source import VectorSource
 
 WIDTH = 8
-SOURCE = Source("shop", "0" * 64, "product", WIDTH)
+SOURCE = VectorSource("shop", "0" * 64, "product", WIDTH)
 
 
 def unit(n: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
@@ -260,7 +260,7 @@ def test_a_change_is_made_to_the_newest_state(gallery):
 
 
 def test_a_gallery_whose_owner_changed_meanwhile_is_refused(gallery):
-    stranger = Gallery(gallery.folder, Contents.empty(Source("cafe", "1" * 64, "product", WIDTH)))
+    stranger = Gallery(gallery.folder, Contents.empty(VectorSource("cafe", "1" * 64, "product", WIDTH)))
     with pytest.raises(GalleryError, match=r"vectors of another bundle \(shop, sha256 000000000000; this one is cafe"):
         stranger.add_vectors(["a"], unit(1))
     with pytest.raises(GalleryError, match="another bundle"):

@@ -15,7 +15,7 @@ from export import Bundle, BundleError, ParityError, Predictor, export_bundle, e
 from export.bundle_folder import read_bundle
 from export.cpu import int8_instructions
 from export.gate import LIMITS, _same_answers, report_lines
-from export.loading import choose_precision
+from export.loading import choose_model_precision
 from export.quantize import RECIPES
 from multimodal.decoding import Destandardize, Embedding, Sigmoid, Softmax
 from multimodal.records import Records, read_records
@@ -99,9 +99,9 @@ def test_answers_in_a_smaller_precision_are_nearly_those_of_float32(
 def test_auto_takes_what_suits_the_device(several: Bundle, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     for flags, on_cpu in (((), "fp32"), (("avx_vnni",), "int8")):
         monkeypatch.setattr(loading, "int8_instructions", lambda flags=flags: flags)
-        assert choose_precision(several, "auto", "cuda") == "fp16"
-        assert choose_precision(several, "auto", "cpu") == on_cpu
-        assert choose_precision(bundle, "auto", "cuda") == choose_precision(bundle, "auto", "cpu") == "fp32"
+        assert choose_model_precision(several, "auto", "cuda") == "fp16"
+        assert choose_model_precision(several, "auto", "cpu") == on_cpu
+        assert choose_model_precision(bundle, "auto", "cuda") == choose_model_precision(bundle, "auto", "cpu") == "fp32"
         assert Predictor.load(several.folder, device="cpu").precision == on_cpu
 
 
@@ -150,7 +150,7 @@ def test_what_loses_too_much_is_refused_with_its_report(
 
 
 def test_a_lost_metric_is_refused(several: Bundle, run: StubRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = gate.Judge.open(several.path("model.onnx"), run_rows(run), run.decodings, run.targets)
+    judge = gate.PrecisionGate.open(several.path("model.onnx"), run_rows(run), run.decodings, run.targets)
     outputs = {name: values.copy() for name, values in judge.expected.items()}
     outputs["color"] = -outputs["color"]
     monkeypatch.setattr(gate, "run_rows", lambda session, rows: (list(judge.places), outputs))
@@ -226,9 +226,11 @@ def test_int8_without_training_records_is_refused(
     bundle: Bundle, run: StubRun, table: Table, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_graph(bundle, monkeypatch)
-    judging = read_records(table, root=media)
+    evaluation_records = read_records(table, root=media)
     with pytest.raises(ValueError, match=r"from training records.* give ordinary records \(calibration=, --"):
-        export_bundle(FromMemory(**vars(run)), tmp_path / "new", precision="int8", records=judging, embedding=True)
+        export_bundle(
+            FromMemory(**vars(run)), tmp_path / "new", precision="int8", records=evaluation_records, embedding=True
+        )
 
 
 def test_a_run_of_tables_in_memory_becomes_int8_with_the_records_that_are_given(

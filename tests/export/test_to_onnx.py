@@ -15,7 +15,7 @@ from torch import Tensor
 from encoders.preprocessing import TensorSpec
 from export import Bundle, to_onnx
 from export.graph import rename_values, strip, value_names
-from export.parity import flat_feed, invented_batch
+from export.parity import flat_feed, synthetic_batch
 from export.session import open_session
 from fusion import create_fusion
 from multimodal.evaluation import run_torch
@@ -76,7 +76,7 @@ def test_parameters_that_only_a_loss_uses_are_not_exported(run: StubRun, graph: 
 
 
 def test_embedding_is_the_fused_vector_at_length_one(run: StubRun, bundle: Bundle) -> None:
-    batch = invented_batch(run.readers, 3)
+    batch = synthetic_batch(run.readers, 3)
     session = open_session(bundle.path("model.onnx"), device="cpu")
     (embedding,) = session.run(["embedding"], flat_feed(batch))
     tensors = {name: {key: torch.from_numpy(a) for key, a in arrays.items()} for name, arrays in batch.items()}

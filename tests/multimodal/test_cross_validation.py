@@ -25,7 +25,7 @@ def _planted_encoders(monkeypatch):
     plant(monkeypatch)
 
 
-def job(**changes: Any) -> mm.Task:
+def make_job(**changes: Any) -> mm.Task:
     values: dict[str, Any] = {
         "data": {"workers": 0},
         "inputs": {"text": {"encoder": "planted/plain", "weights": None, "augment": {"enabled": False}}},
@@ -46,7 +46,7 @@ def table(tmp_path) -> Path:
 
 def test_no_record_of_a_fold_trains_or_chooses_its_run():
     rows = read_records(color_rows(60))
-    task = job(data={"group": "shoot"})
+    task = make_job(data={"group": "shoot"})
     parts, by = split_folds(task, rows, 3)
     assert by == "color"
     for number in range(3):
@@ -65,18 +65,18 @@ def test_no_record_of_a_fold_trains_or_chooses_its_run():
 
 def test_a_job_without_classes_is_split_at_random():
     rows = read_records([{"text": "blue", "price": i} for i in range(10)])
-    parts, by = split_folds(job(tasks={"price": {"type": "regression"}}), rows, 5)
+    parts, by = split_folds(make_job(tasks={"price": {"type": "regression"}}), rows, 5)
     assert by is None
     assert np.bincount(parts).tolist() == [2] * 5
 
 
 def test_more_folds_than_the_table_allows_are_refused():
     with pytest.raises(ConfigError, match=r"--folds 5: no class has more than 2 groups of records, too few"):
-        split_folds(job(), read_records(color_rows(6)), 5)
+        split_folds(make_job(), read_records(color_rows(6)), 5)
 
 
 def test_every_fold_is_a_run_and_the_scores_are_their_means(table, tmp_path):
-    task = job(tasks={"color": {}, "price": {"type": "regression"}}, data={"train": str(table), "workers": 0})
+    task = make_job(tasks={"color": {}, "price": {"type": "regression"}}, data={"train": str(table), "workers": 0})
     found = mm.cross_validate(task, 3, out=tmp_path / "cv", cache=False)
     assert json.loads((tmp_path / "cv" / "folds.json").read_text()) == found
     runs = [mm.Run(tmp_path / "cv" / f"fold-{number}") for number in (1, 2, 3)]
@@ -93,7 +93,7 @@ def test_every_fold_is_a_run_and_the_scores_are_their_means(table, tmp_path):
 
 
 def test_answers_out_of_fold_are_those_of_the_run_that_did_not_see_the_record(table, tmp_path):
-    task = job(tasks={"color": {}, "price": {"type": "regression"}}, data={"train": str(table), "workers": 0})
+    task = make_job(tasks={"color": {}, "price": {"type": "regression"}}, data={"train": str(table), "workers": 0})
     found = mm.cross_validate(task, 3, out=tmp_path / "cv", cache=False)
     with (tmp_path / "cv" / "out_of_fold.csv").open() as file:
         lines = list(csv.DictReader(file))
@@ -106,7 +106,7 @@ def test_answers_out_of_fold_are_those_of_the_run_that_did_not_see_the_record(ta
 
 
 def test_overwrite_replaces_the_folds_and_removes_those_that_are_too_many(table, tmp_path):
-    task, out = job(data={"train": str(table), "workers": 0}), tmp_path / "cv"
+    task, out = make_job(data={"train": str(table), "workers": 0}), tmp_path / "cv"
     mm.cross_validate(task, 3, out=out, cache=False)
     found = mm.cross_validate(task, 2, out=out, cache=False, overwrite=True)
     assert {path.name for path in out.iterdir()} == {"fold-1", "fold-2", "folds.json", "out_of_fold.csv"}
@@ -114,7 +114,7 @@ def test_overwrite_replaces_the_folds_and_removes_those_that_are_too_many(table,
 
 
 def test_folds_that_came_to_no_checkpoint_do_not_block_their_folder(table, tmp_path):
-    task, out = job(data={"train": str(table), "workers": 0}), tmp_path / "cv"
+    task, out = make_job(data={"train": str(table), "workers": 0}), tmp_path / "cv"
     mm.cross_validate(task, 2, out=out, cache=False)
     for path in [*out.glob("fold-*/model.safetensors"), *out.glob("fold-*/metrics.json"), *out.glob("*.*")]:
         path.unlink()
@@ -130,12 +130,12 @@ def test_a_folder_that_holds_more_than_folds_is_refused_and_left(table, tmp_path
     path.write_text("mine")
     for options in ({}, {"overwrite": True}):
         with pytest.raises(RunError, match="is not empty and holds more than folds; name another folder"):
-            mm.cross_validate(job(data={"train": str(table), "workers": 0}), 2, out=tmp_path / "cv", **options)
+            mm.cross_validate(make_job(data={"train": str(table), "workers": 0}), 2, out=tmp_path / "cv", **options)
     assert path.read_text() == "mine"
 
 
 def test_finished_folds_are_kept_and_the_others_trained(table, tmp_path):
-    task = job(data={"train": str(table), "workers": 0})
+    task = make_job(data={"train": str(table), "workers": 0})
     first = mm.cross_validate(task, 2, out=tmp_path / "cv", cache=False)
     with pytest.raises(RunError, match="is not empty; add --resume to go on with the folds in it"):
         mm.cross_validate(task, 2, out=tmp_path / "cv", cache=False)
@@ -156,7 +156,7 @@ def test_finished_folds_are_kept_and_the_others_trained(table, tmp_path):
 
 def test_a_class_that_a_fold_lacks_leaves_it_without_auc_and_is_listed(tmp_path):
     rows = [*color_rows(30), {"text": "thing", "color": "white", "shoot": "9"}]
-    found = mm.cross_validate(job(), 3, train=rows, out=tmp_path / "cv", cache=False)
+    found = mm.cross_validate(make_job(), 3, train=rows, out=tmp_path / "cv", cache=False)
     auc = found["tasks"]["color"]["auc"]["folds"]
     lacking = found["absent"]["color"]
     assert {number for number, value in enumerate(auc, 1) if value is None} == {int(number) for number in lacking}
@@ -165,7 +165,7 @@ def test_a_class_that_a_fold_lacks_leaves_it_without_auc_and_is_listed(tmp_path)
 
 def test_the_command_shows_every_fold(table, tmp_path):
     path = tmp_path / "job.yaml"
-    path.write_text(yaml.safe_dump(job(data={"train": "train.csv", "workers": 0}).model_dump(exclude_unset=True)))
+    path.write_text(yaml.safe_dump(make_job(data={"train": "train.csv", "workers": 0}).model_dump(exclude_unset=True)))
     done = CliRunner().invoke(app, ["train", str(path), "--folds", "2", "--out", str(tmp_path / "cv"), "--no-cache"])
     assert done.exit_code == 0, done.output
     assert "task\tmetric\tmean\t95% interval\tfold 1\tfold 2\n" in done.output

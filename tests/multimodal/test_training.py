@@ -21,7 +21,7 @@ import multimodal as mm
 from multimodal.cli import describe
 from multimodal.config import ConfigError
 from multimodal.records import read_records
-from multimodal.records.tables import open_task
+from multimodal.records.tables import open_job
 from multimodal.run import Run, RunError
 from multimodal.runtime.checkpoint import load_tensors
 from multimodal.training import fit
@@ -326,7 +326,7 @@ def test_an_unfinished_run_goes_on_with_another_test_table_but_no_other_validati
 )
 def test_overrides_change_a_job_that_is_an_object_too(override, place, value):
     task = small_task()
-    changed, _ = open_task(task, [override], {})
+    changed, _ = open_job(task, [override], {})
     found = changed.model_dump()
     for key in place.split("."):
         found = found[key]

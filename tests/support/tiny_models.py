@@ -89,7 +89,7 @@ class TinyImage(Encoder):
         return [[*self.first.parameters(), *self.norm.parameters()], list(self.second.parameters())]
 
 
-def write_pictures(folder: Path, n: int) -> list[str]:
+def write_images(folder: Path, n: int) -> list[str]:
     """Writes ``0.png`` to ``n-1.png``, noisy, of one colour each in the order of ``COLORS``; returns their names."""
     folder.mkdir(parents=True, exist_ok=True)
     colors = list(COLORS.values())
@@ -109,7 +109,7 @@ def make_rows(folder: Path, n: int, *, gaps: bool = False) -> list[dict[str, Any
     """
     colors = list(COLORS)
     rows: list[dict[str, Any]] = []
-    for index, name in enumerate(write_pictures(folder, n)):
+    for index, name in enumerate(write_images(folder, n)):
         color, shape = colors[index % len(colors)], SHAPES[index % 2]
         rows.append({"image": name, "text": f"{color} {shape} thing", "color": color, "price": 2.0 + 3 * (index % 2)})
         if gaps:

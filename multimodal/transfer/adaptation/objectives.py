@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from multimodal.config.setting import SOURCE, TARGET, UNLABELLED
-from multimodal.model.objective import Objective, Seen
+from multimodal.model.objective import Objective, StepContext
 from multimodal.transfer.adaptation.adversarial import (
     DomainDiscriminator,
     RandomMultilinearMap,
@@ -39,7 +39,7 @@ class Alignment(Objective):
         super().__init__()
         self.views, self.least = tuple(views), least
 
-    def forward(self, seen: Seen) -> Float[Tensor, ""]:
+    def forward(self, seen: StepContext) -> Float[Tensor, ""]:
         """Mean over the views of their losses."""
         total = torch.stack([parameter.sum() for parameter in self.parameters()] or [torch.zeros(())]).sum() * 0.0
         total = total.to(seen.output.fused.device) + seen.output.fused.sum() * 0.0
@@ -52,14 +52,14 @@ class Alignment(Objective):
     def compare(
         self,
         index: int,
-        seen: Seen,
+        seen: StepContext,
         features: Float[Tensor, "b d"],
         source: Bool[Tensor, " b"],
         target: Bool[Tensor, " b"],
     ) -> Float[Tensor, ""]:
         """The loss of one view; the masks say which records are of which domain and have it."""
 
-    def _pairs(self, seen: Seen) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def _pairs(self, seen: StepContext) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         origin = seen.batch.origin
         source, target = origin == SOURCE, (origin == TARGET) | (origin == UNLABELLED)
         for view in self.views:
@@ -77,7 +77,7 @@ class Distance(Alignment):
         super().__init__(views, least=2)
         self.loss, self.weight = loss, weight
 
-    def compare(self, index: int, seen: Seen, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    def compare(self, index: int, seen: StepContext, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """The distance."""
         return self.weight * self.loss(features[source], features[target])
 
@@ -101,7 +101,7 @@ class Adversary(Alignment):
         self.discriminators = nn.ModuleList(DomainDiscriminator(width, hidden_dim) for width in widths)
         self.register_buffer("tally", torch.zeros(2, 2))
 
-    def compare(self, index: int, seen: Seen, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    def compare(self, index: int, seen: StepContext, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """The discriminator's loss."""
         scale = self.weight * reversal_scale(seen.progress)
         return dann_loss(self.counting(self.discriminators[index]), features[source], features[target], scale=scale)
@@ -161,7 +161,7 @@ class ConditionalAdversary(Adversary):
             for (width, count), large in zip(sizes, wide, strict=True)
         )
 
-    def compare(self, index: int, seen: Seen, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    def compare(self, index: int, seen: StepContext, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
         """Mean over the tasks."""
         scale = self.weight * reversal_scale(seen.progress)
         losses = []
@@ -193,7 +193,7 @@ class Sharpening(Objective):
         super().__init__()
         self.tasks, self.loss, self.weight, self.ramped = tuple(tasks), loss, weight, ramped
 
-    def forward(self, seen: Seen) -> Float[Tensor, ""]:
+    def forward(self, seen: StepContext) -> Float[Tensor, ""]:
         """The loss of the unlabelled records of this part; zero where it has none."""
         rows = seen.batch.origin == UNLABELLED
         if not bool(rows.any()):

@@ -12,7 +12,7 @@ from multimodal.transfer.guard.held_out import (
     L2,
     HeldOut,
     auc_gaps,
-    balanced_weights,
+    balanced_row_weights,
     held_out_answers,
     majority_answers,
 )
@@ -57,7 +57,7 @@ def compare_arms(
     strongest = strongest_baseline(baselines, parts)
     verdict = judge(paired_gaps(scores[PROBE], strongest, parts, groups=groups), seed=seed)
     best = max(baselines, key=lambda name: float(scores[name].mean()))
-    balanced = paired_gaps(scores[PROBE], strongest, parts, weights=balanced_weights(labels))
+    balanced = paired_gaps(scores[PROBE], strongest, parts, weights=balanced_row_weights(labels))
     return {
         **verdict_json(verdict),
         "against": best,

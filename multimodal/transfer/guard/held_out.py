@@ -69,10 +69,10 @@ def majority_answers(labels: np.ndarray, parts: np.ndarray, num_classes: int) ->
     return HeldOut(scores, labels)
 
 
-def balanced_weights(labels: np.ndarray) -> np.ndarray:
+def balanced_row_weights(labels: np.ndarray) -> np.ndarray:
     """n / (c n_y) of each record, [n]: with them the mean over records is the mean over classes.
 
-    >>> balanced_weights(np.array([0, 0, 0, 1])).round(3).tolist()
+    >>> balanced_row_weights(np.array([0, 0, 0, 1])).round(3).tolist()
     [0.667, 0.667, 0.667, 2.0]
     """
     counts = np.bincount(labels)

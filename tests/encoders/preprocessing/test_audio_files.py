@@ -26,7 +26,7 @@ from support.audio_faults import (
 
 from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.audio import decode_audio
-from encoders.preprocessing.audio_files import sound_size
+from encoders.preprocessing.audio_files import audio_size
 
 DELAY = 576 + 529  # samples of LAME's encoder and of a decoder, which are cut off where the header names them
 ID3V1 = b"TAG" + bytes(125)
@@ -56,7 +56,7 @@ def test_an_mp3_without_a_length_is_decoded_to_its_last_frame(mode, rate, channe
     assert (len(waveform), hertz) == (samples_in(whole), rate)
     inner = read(whole)[2000:-2000]  # at its ends a frame needs bits of one that was taken out
     assert_close(waveform[DELAY + 2000 :][: len(inner)], inner, "float32")
-    assert sound_size(data, 10**7) == (len(waveform), channels)
+    assert audio_size(data, 10**7) == (len(waveform), channels)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_an_mp3_that_claims_fewer_frames_than_it_has_is_read_whole(frames, rate)
     lying = claiming(whole, frames if frames >= 0 else claimed(whole) - 1)
     waveform = decode_audio(lying)[0]
     assert_close(waveform[DELAY:][: len(read(whole))], read(whole), "float32")
-    assert sound_size(lying, 10**7)[0] == len(waveform)
+    assert audio_size(lying, 10**7)[0] == len(waveform)
 
 
 @pytest.mark.parametrize("more", [1, 3, 50, 1000])
@@ -168,7 +168,7 @@ def test_a_wav_whose_size_was_never_written_is_read_to_its_end(form, subtype, ri
     data = encoded(noise(4096), 8_000, form, subtype)
     for unclosed in (sized(data, 0, riff), id3(30) + sized(data, 0, riff)):
         np.testing.assert_array_equal(decode_audio(unclosed)[0], read(data))
-        assert sound_size(unclosed, 10**7) == (len(read(data)), 1)
+        assert audio_size(unclosed, 10**7) == (len(read(data)), 1)
 
 
 def test_a_big_endian_wav_and_one_of_mp3_frames_are_read_to_their_end_too():
@@ -261,7 +261,7 @@ def test_a_flac_that_claims_fewer_samples_or_none_is_read_whole(claim, subtype, 
         "both": lying + ape(b"abc") + ID3V1,
     }
     np.testing.assert_array_equal(decode_audio(files[form])[0], read(data))
-    assert sound_size(files[form], 10**7) == (12_000, 1)
+    assert audio_size(files[form], 10**7) == (12_000, 1)
 
 
 @pytest.mark.parametrize("claim", [12_001, 12_500, 20_000, 400_000])
@@ -275,7 +275,7 @@ def test_a_flac_that_claims_more_samples_than_it_has_is_truncated(claim):
 def test_what_follows_a_flac_is_no_sound(after):
     data = encoded(noise(12_000), 8_000, "FLAC")
     np.testing.assert_array_equal(decode_audio(data + after)[0], read(data))
-    assert sound_size(data + after, 10**7) == (12_000, 1)
+    assert audio_size(data + after, 10**7) == (12_000, 1)
 
 
 @pytest.mark.parametrize("claim", [100, 5_000, 12_000])
@@ -293,7 +293,7 @@ def test_a_flac_is_not_decoded_beyond_the_limits(claim):
     data = flac_claiming(encoded(np.zeros((8_000 * 61, 8), np.int16), 8_000, "FLAC"), claim)
     with pytest.raises(UnreadableValueError, match="lasts more than 60 s, which are read at most"):
         decode_audio(data)
-    frames, channels = sound_size(data, 1_000_000)
+    frames, channels = audio_size(data, 1_000_000)
     assert 1_000_000 < frames * channels < 2_000_000
 
 
@@ -322,7 +322,7 @@ def test_every_link_of_a_chained_ogg_is_read(subtype, form):
         "another number of channels": (first + second, [first, second]),
     }[form]
     np.testing.assert_array_equal(decode_audio(data)[0], np.concatenate([read(link) for link in links]))
-    assert sound_size(data, 10**7) == (sum(len(read(link)) for link in links), 2 if "channels" in form else 1)
+    assert audio_size(data, 10**7) == (sum(len(read(link)) for link in links), 2 if "channels" in form else 1)
 
 
 @oggs
@@ -381,6 +381,6 @@ def test_a_file_behind_a_tag_is_read_from_a_path_too(form, tmp_path):
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_the_size_of_a_sound_is_that_of_its_samples(channels):
     data = encoded(np.zeros((50, channels)), 8_000)
-    assert sound_size(data, 10**7) == (50, channels)
+    assert audio_size(data, 10**7) == (50, channels)
     with pytest.raises(UnreadableValueError, match="is not a readable wav, flac, ogg or mp3 file"):
-        sound_size(b"RIFF", 10**7)
+        audio_size(b"RIFF", 10**7)

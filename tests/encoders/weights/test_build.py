@@ -18,7 +18,7 @@ from encoders.preprocessing.image import ImagePreprocessor
 from encoders.registry import EncoderInfo
 from encoders.weights.build import build
 from encoders.weights.download import download
-from encoders.weights.state import load_state, read_state, sha256_of
+from encoders.weights.state import digest_of_files, load_state, read_state
 
 RESNET = "torchvision/resnet18"
 
@@ -153,7 +153,7 @@ def test_the_digest_of_several_files_is_that_of_their_contents_in_order(tmp_path
     paths = [tmp_path / "a", tmp_path / "b"]
     for path in paths:
         path.write_bytes(path.name.encode() * 3)
-    assert sha256_of(paths) == hashlib.sha256(b"aaabbb").hexdigest()
+    assert digest_of_files(paths) == hashlib.sha256(b"aaabbb").hexdigest()
 
 
 # --- calling a factory -------------------------------------------------------------------------------------------

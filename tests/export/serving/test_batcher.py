@@ -155,9 +155,9 @@ def test_what_is_large_does_not_make_others_as_large(
 def test_a_full_queue_lets_nobody_in_and_says_for_how_long() -> None:
     admission = Admission(max_records=2, max_bytes=100)
     admission.measured(1, 3.0)
-    with admission.let_in(10) as ticket:
-        ticket.grow(2)
-        with pytest.raises(RequestError, match="2 records are waiting") as error, admission.let_in(10):
+    with admission.admit(10) as permit:
+        permit.grow(2)
+        with pytest.raises(RequestError, match="2 records are waiting") as error, admission.admit(10):
             pass
     assert (error.value.status, error.value.retry_after) == (429, 6)
     assert (admission.records, admission.bytes) == (0, 0)
@@ -166,19 +166,19 @@ def test_a_full_queue_lets_nobody_in_and_says_for_how_long() -> None:
 def test_bytes_are_bounded_but_for_one_request() -> None:
     admission = Admission(max_records=9, max_bytes=100)
     with (
-        admission.let_in(200),
+        admission.admit(200),
         pytest.raises(RequestError, match="no more are accepted"),
-        admission.let_in(1),
+        admission.admit(1),
     ):
         pass
 
 
 def test_more_records_than_are_ever_taken_are_told_so() -> None:
     admission = Admission(max_records=2, max_bytes=100)
-    with admission.let_in(1) as ticket, pytest.raises(RequestError, match="has 3 records; at most 2") as error:
-        ticket.grow(3)
+    with admission.admit(1) as permit, pytest.raises(RequestError, match="has 3 records; at most 2") as error:
+        permit.grow(3)
     assert error.value.status == 413
-    with admission.let_in(1) as one, admission.let_in(1), pytest.raises(RequestError, match="are waiting"):
+    with admission.admit(1) as one, admission.admit(1), pytest.raises(RequestError, match="are waiting"):
         one.grow(2)
 
 

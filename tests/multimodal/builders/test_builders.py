@@ -14,7 +14,7 @@ from multimodal.builders import (
     head_arguments,
     sampling_weights,
 )
-from multimodal.config import ConfigError, Input, Target, Task, parse_task
+from multimodal.config import ConfigError, Input, Target, Task, parse_job
 from multimodal.records import RecordError, read_records
 from multimodal.transfer import Partial
 
@@ -23,9 +23,9 @@ def records(column: str, cells: list[Any]):
     return read_records([{"text": "red", column: cell} for cell in cells])
 
 
-def task(**target: Any) -> Task:
+def make_job(**target: Any) -> Task:
     inputs = {"text": {"encoder": "compact/text"}}
-    return parse_task({"inputs": inputs, "tasks": {"other": {}, "kind": target}})
+    return parse_job({"inputs": inputs, "tasks": {"other": {}, "kind": target}})
 
 
 def test_a_classification_learns_its_labels_from_the_records_sorted():
@@ -113,14 +113,14 @@ def test_a_label_that_cannot_be_used_is_left_out_where_the_task_skips(kind, cell
 
 def test_a_balanced_sampler_gives_every_class_the_same_weight_and_unknown_rows_the_mean():
     cells = ["a", "a", "a", "b", None]
-    weights = sampling_weights(task(imbalance="balanced_sampler"), records("kind", cells))
+    weights = sampling_weights(make_job(imbalance="balanced_sampler"), records("kind", cells))
     assert weights is not None
     assert weights[:3].sum() == pytest.approx(weights[3])
     assert weights[4] == pytest.approx(weights[:4].mean())
 
 
 def test_without_a_balanced_sampler_rows_have_no_weights():
-    assert sampling_weights(task(), records("kind", ["a", "b"])) is None
+    assert sampling_weights(make_job(), records("kind", ["a", "b"])) is None
 
 
 def test_a_shared_encoder_keeps_its_settings_when_the_input_that_shares_it_comes_first():
@@ -129,7 +129,7 @@ def test_a_shared_encoder_keeps_its_settings_when_the_input_that_shares_it_comes
         own = {"frozen": True} if frozen else {"learning_rate_scale": 0.5}
         inputs = {"back": {"share": "front"}, "front": {**front, **own}}
         transfer = {"strategy": "finetune"}
-        job = parse_task({"inputs": inputs, "fusion": {"name": "concat"}, "tasks": {"kind": {}}, "transfer": transfer})
+        job = parse_job({"inputs": inputs, "fusion": {"name": "concat"}, "tasks": {"kind": {}}, "transfer": transfer})
         model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
         groups = build_strategy(job, model).plan(model, 1)[0].groups
         assert [(group.name, group.lr_scale) for group in groups[1:]] == ([] if frozen else [("encoder.back", 0.5)])
@@ -138,7 +138,7 @@ def test_a_shared_encoder_keeps_its_settings_when_the_input_that_shares_it_comes
 @pytest.mark.parametrize("own, scale", [(None, 1.0), (0.3, 0.3)])
 def test_weights_are_fine_tuned_at_the_rate_that_suits_them_unless_the_job_says_another(own, scale):
     inputs = {"image": {"encoder": "compact/image", "weights": "pretrained"}}
-    job = parse_task(
+    job = parse_job(
         {"inputs": inputs, "tasks": {"kind": {}}, "transfer": {"strategy": "finetune", "encoder_scale": own}}
     )
     model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
@@ -151,7 +151,7 @@ def test_weights_are_fine_tuned_at_the_rate_that_suits_them_unless_the_job_says_
 )
 def test_two_phases_have_a_rate_of_their_own_that_encoders_share_unless_the_job_says_another(transfer, scale):
     inputs = {"image": {"encoder": "compact/image", "weights": "pretrained"}}
-    job = parse_task({"inputs": inputs, "tasks": {"kind": {}}, "transfer": {"strategy": "two_phase", **transfer}})
+    job = parse_job({"inputs": inputs, "tasks": {"kind": {}}, "transfer": {"strategy": "two_phase", **transfer}})
     model = build_model(job, build_encoders(job.inputs, Path()), {"kind": {"labels": ["a", "b"]}})
     finetune = build_strategy(job, model).plan(model, 4)[-1]
     assert finetune.groups[1].lr_scale == scale
@@ -162,7 +162,7 @@ def test_two_phases_have_a_rate_of_their_own_that_encoders_share_unless_the_job_
 def test_partial_begins_at_the_last_depth_group_unless_the_job_says_another():
     for own, start in ((None, -1), (2, 2), (0, 0)):
         transfer = {"strategy": "partial", "unfreeze_from": own}
-        job = parse_task({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"k": {}}, "transfer": transfer})
+        job = parse_job({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"k": {}}, "transfer": transfer})
         model = build_model(job, build_encoders(job.inputs, Path()), {"k": {"labels": ["a", "b"]}})
         strategy = build_strategy(job, model)
         assert isinstance(strategy, Partial)

@@ -8,7 +8,7 @@ from support.tiny_pretrained import plant, shop_task, write_shop
 
 import multimodal as mm
 from multimodal.builders import build_encoders, build_strategy
-from multimodal.builders.strategy_rule import Choice, choose_transfer, records_a_class
+from multimodal.builders.strategy_rule import TransferChoice, choose_transfer, records_per_class
 from multimodal.config import ConfigError, Transfer
 from multimodal.records import read_records
 from multimodal.training import fit
@@ -19,7 +19,7 @@ def _encoders(monkeypatch):
     plant(monkeypatch)
 
 
-def choose(*counts: int, encoder: str = "planted/words", target: Any = None, **transfer: Any) -> Choice:
+def choose(*counts: int, encoder: str = "planted/words", target: Any = None, **transfer: Any) -> TransferChoice:
     """What auto means for a table with so many records of each class."""
     task = mm.Task.model_validate({
         "inputs": {"text": {"encoder": encoder}},
@@ -57,7 +57,7 @@ def test_of_several_tasks_the_one_with_the_fewest_counts():
     })  # fmt: skip
     rows = [{"text": "red", "many": str(i % 2), "few": str(i) if i < 10 else None, "size": i} for i in range(80)]
     records = read_records(rows)
-    assert records_a_class(task, records) == {"many": 40, "few": 1}
+    assert records_per_class(task, records) == {"many": 40, "few": 1}
     assert choose_transfer(task, build_encoders(task.inputs, Path()), records).rule.startswith("at most 20")
 
 
@@ -84,7 +84,7 @@ def test_without_classes_everything_is_fine_tuned():
 def test_a_depth_that_is_given_stays_and_a_strategy_that_is_named_needs_no_rule():
     assert choose(5, 5, unfreeze_from=1).transfer.unfreeze_from == 1
     named = choose(5, 5, strategy="partial")
-    assert named == Choice(Transfer(strategy="partial"), None)
+    assert named == TransferChoice(Transfer(strategy="partial"), None)
     assert str(named) == "partial from the last depth group"
     assert str(choose(5, 5, strategy="finetune")) == "finetune"
     assert str(choose(5, 5, strategy="partial", unfreeze_from=1)) == "partial from depth group 1"

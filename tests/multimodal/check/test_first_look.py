@@ -14,7 +14,7 @@ from multimodal.records import RecordError
 from multimodal.records.tables import read_tables
 
 
-def job(**data: Any) -> mm.Task:
+def make_job(**data: Any) -> mm.Task:
     return mm.Task.model_validate(
         {
             "inputs": {
@@ -45,7 +45,7 @@ def broken(rows: list[dict[str, Any]], row: int, **cells: Any) -> list[dict[str,
 
 
 def test_a_clean_job_says_nothing(rows, tmp_path):
-    assert looked(job(), tmp_path, train=rows, valid=rows[:6]) == []
+    assert looked(make_job(), tmp_path, train=rows, valid=rows[:6]) == []
 
 
 @pytest.mark.parametrize(
@@ -65,9 +65,9 @@ def test_a_record_that_cannot_be_used_is_named_before_the_first_step(rows, tmp_p
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n")
     tables = {"train": rows, "valid": rows, "test": rows} | {table: broken(rows, row, **cells)}
     with pytest.raises(RecordError, match=message):
-        mm.fit(job(), **tables, root=tmp_path, out=tmp_path / "run")
+        mm.fit(make_job(), **tables, root=tmp_path, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    (line,) = looked(job(on_error="skip"), tmp_path, **tables)
+    (line,) = looked(make_job(on_error="skip"), tmp_path, **tables)
     suffix = "" if table == "train" else f" ({table})"
     assert line.startswith(
         f"warning: records{suffix}: 1 record cannot be used and will be left out (data.on_error: skip), first records, "
@@ -79,15 +79,15 @@ def test_many_files_that_are_not_there_are_counted(rows, tmp_path):
     with pytest.raises(
         RecordError, match=r"row 2, column image: .*; 29 more of records cannot be used: `multimodal ch"
     ):
-        looked(job(), tmp_path, train=train, valid=rows)
-    (line,) = looked(job(on_error="skip"), tmp_path, train=train, valid=rows)
+        looked(make_job(), tmp_path, train=train, valid=rows)
+    (line,) = looked(make_job(on_error="skip"), tmp_path, train=train, valid=rows)
     assert "30 records cannot be used" in line
 
 
 def test_places_of_rows_that_stay_when_others_are_held_out_are_those_of_the_whole_table(rows, tmp_path):
     for row in (7, 19, 38):
         with pytest.raises(RecordError, match=f"records, row {row + 1}, column image: 'gone.png' does not exist"):
-            looked(job(), tmp_path, train=broken(rows, row, image="gone.png"))
+            looked(make_job(), tmp_path, train=broken(rows, row, image="gone.png"))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_places_of_rows_that_stay_when_others_are_held_out_are_those_of_the_whol
     ],
 )
 def test_labels_are_warned_of_as_check_does(rows, tmp_path, spelled, message):
-    lines = looked(job(), tmp_path, train=broken(rows, 8, color=spelled))
+    lines = looked(make_job(), tmp_path, train=broken(rows, 8, color=spelled))
     assert any(line.startswith(f"warning: records: color: {message}") for line in lines)
 
 
@@ -112,7 +112,7 @@ def test_ten_thousand_files_are_looked_for_within_a_moment(rows, tmp_path):
     train = [
         {"image": name, "text": "red", "color": "red" if number % 2 else "blue"} for number, name in enumerate(names)
     ]
-    built = Job.build(job(), read_tables(job(), root=tmp_path, train=train), Path())
+    built = Job.build(make_job(), read_tables(make_job(), root=tmp_path, train=train), Path())
     began = time.process_time()
     look_first(built, pytest.fail)
     assert time.process_time() - began < 2

@@ -11,9 +11,9 @@ import pytest
 import soundfile
 from PIL import Image
 
-from multimodal.check.job import Problem, check_task
+from multimodal.check.job import Problem, check_job
 from multimodal.check.problems import first_of_each
-from multimodal.config import Task, parse_task
+from multimodal.config import Task, parse_job
 
 IMAGE_JOB = {
     "data": {"train": "train.csv", "valid": "val.csv", "test": "test.csv"},
@@ -45,13 +45,13 @@ def shelf(folder: Path, **tables: list[dict[str, str]]) -> None:
         table(folder / f"{split}.csv", rows)
 
 
-def job(**changes) -> Task:
-    return parse_task({**IMAGE_JOB, **changes})
+def make_job(**changes) -> Task:
+    return parse_job({**IMAGE_JOB, **changes})
 
 
 def test_a_clean_job_has_no_problems(tmp_path):
     shelf(tmp_path)
-    assert check_task(job(), tmp_path) == []
+    assert check_job(make_job(), tmp_path) == []
 
 
 def test_check_is_torch_free(tmp_path):
@@ -76,7 +76,7 @@ def test_every_unreadable_file_of_every_split_is_listed(tmp_path):
     shelf(tmp_path, test=[*rows, rows[1]])
     (tmp_path / "broken.png").write_bytes((tmp_path / "test1.png").read_bytes()[:40])
     (tmp_path / "train3.png").write_bytes(b"")
-    problems = check_task(job(), tmp_path)
+    problems = check_job(make_job(), tmp_path)
     assert [(p.severity, p.file, p.row, p.column) for p in problems] == [
         ("error", "train.csv", 4, "image"),
         ("error", "test.csv", 1, "image"),
@@ -98,7 +98,7 @@ def test_files_outside_are_read_where_the_job_allows_it(tmp_path):
     picture(tmp_path / "out.png", 250)
     rows = [{"image": "../out.png", "product": "apple"}]
     shelf(tmp_path / "tables", test=rows)
-    assert check_task(job(data={**IMAGE_JOB["data"], "allow_outside": True}), tmp_path / "tables") == []
+    assert check_job(make_job(data={**IMAGE_JOB["data"], "allow_outside": True}), tmp_path / "tables") == []
 
 
 def test_sounds_are_read_too(tmp_path):
@@ -107,12 +107,12 @@ def test_sounds_are_read_too(tmp_path):
         soundfile.write(tmp_path / row["audio"], np.full(8000, 0.1 * number, np.float32), 8000)
     (tmp_path / "3.wav").write_bytes(b"RIFF and no more")
     table(tmp_path / "train.csv", rows)
-    task = job(
+    task = make_job(
         data={"train": "train.csv"},
         inputs={"voice": {"encoder": "compact/audio", "column": "audio"}},
         tasks={"quantity": {"type": "regression"}},
     )
-    (problem,) = check_task(task, tmp_path)
+    (problem,) = check_job(task, tmp_path)
     assert (problem.severity, problem.row, problem.column) == ("error", 4, "audio")
     assert problem.message.startswith("'3.wav': is not a readable wav")
 
@@ -126,7 +126,7 @@ def test_parquet_may_hold_the_pictures_themselves(tmp_path):
     columns = {"image": images, "product": ["apple", "apple", "pear", "pear"]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
     table(tmp_path / "val.csv", [{"image": "train1.png", "product": "apple"}])
-    problems = check_task(job(data={"train": "train.parquet", "valid": "val.csv"}), tmp_path)
+    problems = check_job(make_job(data={"train": "train.parquet", "valid": "val.csv"}), tmp_path)
     assert [(p.severity, p.file, p.row) for p in problems] == [("error", "train.parquet", 4), ("warning", "val.csv", 1)]
     assert "has the same content as the cell in train.parquet, row 2, column image" in problems[1].message
 
@@ -134,7 +134,7 @@ def test_parquet_may_hold_the_pictures_themselves(tmp_path):
 def test_media_in_two_splits_are_found_by_content(tmp_path):
     shelf(tmp_path)
     shutil.copy(tmp_path / "train2.png", tmp_path / "test2.png")  # another name, the same content
-    assert check_task(job(), tmp_path) == [
+    assert check_job(make_job(), tmp_path) == [
         Problem(
             "warning",
             "test.csv",
@@ -151,20 +151,20 @@ def test_equal_names_in_two_folders_and_repeats_in_one_split_are_no_duplicates(t
         (tmp_path / folder).mkdir()
         rows = [{"image": picture(tmp_path / folder / f"{n}.png", 100 * number + n), "product": str(n)} for n in (0, 1)]
         table(tmp_path / folder / "table.csv", [*rows, *rows])
-    assert check_task(job(data={"train": "train/table.csv", "valid": "val/table.csv"}), tmp_path) == []
+    assert check_job(make_job(data={"train": "train/table.csv", "valid": "val/table.csv"}), tmp_path) == []
 
 
 def test_equal_texts_are_no_duplicates(tmp_path):
     rows = [{"text": text, "product": product} for text, product in (("red", "a"), ("green", "b")) for _ in range(2)]
     for split in ("train", "val", "test"):
         table(tmp_path / f"{split}.csv", rows)
-    assert check_task(job(inputs={"text": {"encoder": "compact/text"}}), tmp_path) == []
+    assert check_job(make_job(inputs={"text": {"encoder": "compact/text"}}), tmp_path) == []
 
 
 def test_the_same_media_with_contradicting_labels(tmp_path):
     shelf(tmp_path)
     shutil.copy(tmp_path / "train1.png", tmp_path / "train2.png")
-    (problem,) = check_task(job(), tmp_path)
+    (problem,) = check_job(make_job(), tmp_path)
     assert (problem.severity, problem.file, problem.row, problem.column) == ("warning", "train.csv", 3, "product")
     assert problem.message == "'pear', but row 2 has 'apple' and the same media; correct one of them"
 
@@ -174,7 +174,7 @@ def test_labels_of_the_same_media_do_not_contradict_where_a_text_may_tell_them_a
     picture(tmp_path / "a.png", 9)
     table(tmp_path / "train.csv", rows)
     inputs = {"image": {"encoder": "compact/image"}, "text": {"encoder": "compact/text"}}
-    assert check_task(job(data={"train": "train.csv"}, inputs=inputs), tmp_path) == []
+    assert check_job(make_job(data={"train": "train.csv"}, inputs=inputs), tmp_path) == []
 
 
 # --- tables ---
@@ -185,7 +185,7 @@ def test_tables_that_cannot_be_read(tmp_path):
     (tmp_path / "train.csv").write_text("image,product\ntrain0.png\n")
     (tmp_path / "val.csv").unlink()
     (tmp_path / "test.csv").write_text("image,product\n")
-    problems = check_task(job(), tmp_path)
+    problems = check_job(make_job(), tmp_path)
     assert [(p.severity, p.file, p.row) for p in problems] == [
         ("error", "train.csv", 1),
         ("error", "val.csv", None),
@@ -198,7 +198,7 @@ def test_tables_that_cannot_be_read(tmp_path):
 
 def test_missing_columns_are_listed_with_a_suggestion(tmp_path):
     shelf(tmp_path, val=[{"Image": "val0.png", "product": "apple"}], test=[{"image": "test0.png", "label": "apple"}])
-    problems = [problem for problem in check_task(job(), tmp_path) if problem.row is None]
+    problems = [problem for problem in check_job(make_job(), tmp_path) if problem.row is None]
     assert [(p.severity, p.file, p.column, p.message) for p in problems] == [
         ("error", "val.csv", "image", "has no column 'image'; did you mean 'Image'? There are Image, product"),
         ("error", "test.csv", "product", "has no column 'product'; there are image, label"),
@@ -207,7 +207,7 @@ def test_missing_columns_are_listed_with_a_suggestion(tmp_path):
 
 def test_records_without_any_input(tmp_path):
     shelf(tmp_path, test=[{"image": name, "product": "apple"} for name in ("test0.png", " ")])
-    assert check_task(job(), tmp_path) == [
+    assert check_job(make_job(), tmp_path) == [
         Problem("error", "test.csv", 2, None, "every input is missing (image); fill in at least one")
     ]
 
@@ -220,7 +220,7 @@ def test_one_missing_input_is_no_problem_but_an_empty_column_is_a_warning(tmp_pa
         tables[split] = rows
     tables["test"] = [{**row, "text": ""} for row in tables["test"]]
     shelf(tmp_path, **tables)
-    assert check_task(job(inputs=inputs), tmp_path) == [
+    assert check_job(make_job(inputs=inputs), tmp_path) == [
         Problem("warning", "test.csv", None, "text", "is empty in every record: the input text is always missing")
     ]
 
@@ -232,7 +232,7 @@ def test_an_input_column_that_equals_a_label_column(tmp_path):
     ]
     table(tmp_path / "train.csv", [*rows, *rows])
     inputs = {"text": {"encoder": "compact/text"}, "other": {"encoder": "compact/text", "column": "stock"}}
-    problems = check_task(job(data={"train": "train.csv"}, inputs=inputs), tmp_path)
+    problems = check_job(make_job(data={"train": "train.csv"}, inputs=inputs), tmp_path)
     assert [(p.severity, p.column) for p in problems] == [("error", "text")]
     assert problems[0].message == (
         "equals the label column 'product' in every record that has both; the input text would give the answer of "
@@ -242,16 +242,16 @@ def test_an_input_column_that_equals_a_label_column(tmp_path):
 
 def test_one_column_for_an_input_and_a_task(tmp_path):
     table(tmp_path / "train.csv", [{"product": name} for name in ("a", "a", "b", "b")])
-    task = job(data={"train": "train.csv"}, inputs={"text": {"encoder": "compact/text", "column": "product"}})
+    task = make_job(data={"train": "train.csv"}, inputs={"text": {"encoder": "compact/text", "column": "product"}})
     message = "is the input text and the answer of product; take another column for one of them"
-    assert check_task(task, tmp_path) == [Problem("error", "train.csv", None, "product", message)]
+    assert check_job(task, tmp_path) == [Problem("error", "train.csv", None, "product", message)]
 
 
 def test_a_text_that_is_a_number_is_an_error(tmp_path):
     lines = ['{"text": "red", "product": "a"}', '{"text": 5, "product": "b"}', '{"text": null, "product": "a"}']
     (tmp_path / "train.jsonl").write_text("\n".join(lines))
-    task = job(data={"train": "train.jsonl"}, inputs={"text": {"encoder": "compact/text"}})
-    problems = [problem for problem in check_task(task, tmp_path) if problem.column == "text"]
+    task = make_job(data={"train": "train.jsonl"}, inputs={"text": {"encoder": "compact/text"}})
+    problems = [problem for problem in check_job(task, tmp_path) if problem.column == "text"]
     assert problems == [Problem("error", "train.jsonl", 2, "text", "5 is a int; write a text, in quotes")]
 
 
@@ -261,7 +261,7 @@ def test_a_text_that_is_a_number_is_an_error(tmp_path):
 def test_labels_that_train_lacks_are_listed_with_their_counts(tmp_path):
     names = ["aple", "kiwi", "kiwi", ""]
     shelf(tmp_path, test=[{"image": f"test{n}.png", "product": name} for n, name in enumerate(names)])
-    assert check_task(job(), tmp_path) == [
+    assert check_job(make_job(), tmp_path) == [
         Problem(
             "warning",
             "test.csv",
@@ -283,7 +283,7 @@ def test_labels_that_train_lacks_are_listed_with_their_counts(tmp_path):
 def test_labels_with_a_single_training_record(tmp_path):
     names = ["apple", "apple", "kiwi", "pear"]
     shelf(tmp_path, train=[{"image": f"train{n}.png", "product": name} for n, name in enumerate(names)])
-    problems = check_task(job(), tmp_path)
+    problems = check_job(make_job(), tmp_path)
     assert [(p.severity, p.file, p.column) for p in problems] == [("warning", "train.csv", "product")] * 2
     assert [p.message.split(";")[0] for p in problems] == [
         "a single training record has the label 'kiwi'",
@@ -302,7 +302,7 @@ def test_labels_with_a_single_training_record(tmp_path):
 )
 def test_a_column_that_nothing_can_be_learned_of_is_an_error(tmp_path, kind, cells, message):
     shelf(tmp_path, train=[{"image": f"train{n}.png", "product": cell} for n, cell in enumerate(cells)])
-    problems = check_task(job(data={"train": "train.csv"}, tasks={"product": {"type": kind}}), tmp_path)
+    problems = check_job(make_job(data={"train": "train.csv"}, tasks={"product": {"type": kind}}), tmp_path)
     assert [(p.severity, p.column) for p in problems] == [("error", "product")]
     assert problems[0].message.startswith(message)
 
@@ -310,7 +310,7 @@ def test_a_column_that_nothing_can_be_learned_of_is_an_error(tmp_path, kind, cel
 def test_regression_targets_that_are_no_numbers(tmp_path):
     cells = ["1.5", "cheap", "inf", "2"]
     shelf(tmp_path, train=[{"image": f"train{n}.png", "product": cell} for n, cell in enumerate(cells)])
-    problems = check_task(job(data={"train": "train.csv"}, tasks={"product": {"type": "regression"}}), tmp_path)
+    problems = check_job(make_job(data={"train": "train.csv"}, tasks={"product": {"type": "regression"}}), tmp_path)
     assert [(p.severity, p.row, p.column) for p in problems] == [("error", 2, "product"), ("error", 3, "product")]
     assert "'cheap' is not a finite number" in problems[0].message
 
@@ -322,8 +322,8 @@ def test_labels_of_a_set_are_counted_one_by_one(tmp_path):
         for split, column in cells.items()
     }
     shelf(tmp_path, **tables)
-    task = job(data={"train": "train.csv", "test": "test.csv"}, tasks={"product": {"type": "multilabel"}})
-    (problem,) = check_task(task, tmp_path)
+    task = make_job(data={"train": "train.csv", "test": "test.csv"}, tasks={"product": {"type": "multilabel"}})
+    (problem,) = check_job(task, tmp_path)
     assert problem.message.startswith("1 record has the label 'old', which no record of train.csv has")
 
 
@@ -334,14 +334,14 @@ def test_a_label_that_is_a_list_is_an_error_for_a_class(tmp_path):
         for n, cell in enumerate(['"a"', "7", '"a"', '["a", "b"]', "7"])
     ]
     (tmp_path / "train.jsonl").write_text("\n".join(lines[:4]))
-    errors = [p for p in check_task(job(data={"train": "train.jsonl"}), tmp_path) if p.severity == "error"]
+    errors = [p for p in check_job(make_job(data={"train": "train.jsonl"}), tmp_path) if p.severity == "error"]
     assert [(p.row, p.column) for p in errors] == [(4, "product")]
     assert "is a list; a class label is one text or number" in errors[0].message
 
 
 def test_an_evaluation_column_without_labels_is_a_warning(tmp_path):
     shelf(tmp_path, test=[{"image": "test0.png", "product": ""}])
-    assert check_task(job(), tmp_path) == [
+    assert check_job(make_job(), tmp_path) == [
         Problem("warning", "test.csv", None, "product", "is empty in every record; product is not evaluated here")
     ]
 
@@ -356,7 +356,7 @@ def test_problems_of_the_config_itself(tmp_path):
         "scan": {"encoder": "compact/image", "modality": "image"},
         "copy": {"share": "scan"},
     }
-    problems = check_task(job(data={}, inputs=inputs), tmp_path)
+    problems = check_job(make_job(data={}, inputs=inputs), tmp_path)
     assert {p.file for p in problems} == {"config"}
     messages = {p.message for p in problems if p.severity == "error"}
     assert (
@@ -373,7 +373,7 @@ def test_values_of_a_plugin_are_said_not_to_be_checked(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "_registered", {})
     registry.register_encoder("scene/v1", modality="satellite")(object)
     shelf(tmp_path)
-    problems = check_task(job(inputs={"image": {"encoder": "scene/v1"}}), tmp_path)
+    problems = check_job(make_job(inputs={"image": {"encoder": "scene/v1"}}), tmp_path)
     assert problems == [
         Problem(
             "warning", "config", None, "image", "inputs.image: values of the modality 'satellite' are not looked at"
@@ -387,13 +387,13 @@ def test_the_grocery_data_are_clean_and_checked_within_a_minute(manifest):
     folder = Path(os.environ.get("MULTIMODAL_DATA", Path(__file__).parents[4] / "shared" / "data")) / "grocery"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there; name the folder of the data in MULTIMODAL_DATA")
-    task = job(
+    task = make_job(
         data={"train": f"train{manifest}.csv", "valid": f"val{manifest}.csv", "test": f"test{manifest}.csv"},
         inputs={kind: {"encoder": f"compact/{kind}"} for kind in ("image", "text", "audio")},
         tasks={"product": {}, "category": {}, "quantity": {}},
     )
     began = time.monotonic()
-    assert check_task(task, folder) == []
+    assert check_job(task, folder) == []
     assert time.monotonic() - began < 60
 
 
@@ -408,26 +408,26 @@ def test_tables_of_other_domains_are_checked_too(tmp_path):
     data = {**IMAGE_JOB["data"], "source": "other/source.csv"}
     rows = [{"image": picture(tmp_path / "test9.png", 99), "product": "fig"}]
     table(tmp_path / "test.csv", rows)
-    (problem,) = check_task(job(data=data, transfer={"source": {}}), tmp_path)  # fig is a label of the source
+    (problem,) = check_job(make_job(data=data, transfer={"source": {}}), tmp_path)  # fig is a label of the source
     assert (problem.severity, problem.file, problem.row) == ("error", "other/source.csv", 3)
     table(tmp_path / "test.csv", [{**rows[0], "product": "kiwi"}])
-    unseen = check_task(job(data=data, transfer={"source": {}}), tmp_path)[-1]
+    unseen = check_job(make_job(data=data, transfer={"source": {}}), tmp_path)[-1]
     assert "'kiwi', which no record of train.csv or other/source.csv has" in unseen.message
 
 
 def test_labels_of_target_inputs_are_not_looked_at_and_they_may_be_test_records(tmp_path):
     shelf(tmp_path)
     data = {"source": "train.csv", "source_valid": "val.csv", "unlabelled": "test.csv", "test": "test.csv"}
-    adapted = job(data=data, transfer={"adapt": {"method": "dann"}})
-    assert check_task(adapted, tmp_path) == []
+    adapted = make_job(data=data, transfer={"adapt": {"method": "dann"}})
+    assert check_job(adapted, tmp_path) == []
     table(tmp_path / "inputs.csv", [{"image": "test0.png", "product": ""}, {"image": "test1.png", "product": "x;y"}])
     data["unlabelled"] = "inputs.csv"
-    assert check_task(job(data=data, transfer={"adapt": {"method": "dann"}}), tmp_path) == []
+    assert check_job(make_job(data=data, transfer={"adapt": {"method": "dann"}}), tmp_path) == []
 
 
 def test_a_table_that_no_method_reads_is_an_error(tmp_path):
     shelf(tmp_path)
-    (problem,) = check_task(job(data={**IMAGE_JOB["data"], "unlabelled": "test.csv"}), tmp_path)
+    (problem,) = check_job(make_job(data={**IMAGE_JOB["data"], "unlabelled": "test.csv"}), tmp_path)
     assert (problem.severity, problem.file) == ("error", "config")
     assert problem.message.startswith("data.unlabelled is read by transfer.adapt")
 

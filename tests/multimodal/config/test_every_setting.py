@@ -23,7 +23,7 @@ from multimodal.job import Job
 from multimodal.job.adapting import add_adaptation
 from multimodal.job.run_folder import free_folder
 from multimodal.metrics import selection_score
-from multimodal.records.tables import open_task, read_tables
+from multimodal.records.tables import open_job, read_tables
 from multimodal.runtime.distributed import processes
 from multimodal.selection.candidates import find_candidates
 from multimodal.selection.guard import guard_run
@@ -257,7 +257,7 @@ def with_value(values: dict[str, Any], place: str, value: Any) -> dict[str, Any]
 def seen(values: dict[str, Any], folder: Path) -> dict[str, str]:
     """What a training of a job goes by."""
     (folder / "job.yaml").write_text(json.dumps(values))
-    task, base = open_task(folder / "job.yaml", [], {})
+    task, base = open_job(folder / "job.yaml", [], {})
     tables = read_tables(task)
     found: dict[str, Any] = {
         "folder": free_folder(Path("runs") / task.name),

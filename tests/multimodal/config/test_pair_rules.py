@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from support.assertions import changed
 
-from multimodal.config import ConfigError, parse_task
+from multimodal.config import ConfigError, parse_job
 from multimodal.config.pair_rules import are_views, evaluation_views
 
 JOB: dict[str, Any] = {
@@ -19,13 +19,13 @@ JOB: dict[str, Any] = {
 }
 
 
-def job(**changes: Any) -> dict[str, Any]:
+def make_job(**changes: Any) -> dict[str, Any]:
     return changed(JOB, changes)
 
 
 def refused(match: str, **changes: Any) -> None:
     with pytest.raises(ConfigError, match=match):
-        parse_task(job(**changes))
+        parse_job(make_job(**changes))
 
 
 @pytest.mark.parametrize(
@@ -54,18 +54,18 @@ def test_beside_a_task_with_labels_any_fusion_and_modality_dropout_are_taken():
     label = {"tasks.label": {"inputs": ["image", "text"]}}
     fusions: list[dict[str, Any]] = [{}, {"name": "gated"}, {"name": "concat", "dim": 8, "modality_dropout": 0.1}]
     for fusion in fusions:
-        assert parse_task(job(fusion=fusion, **label)).tasks["match"].type == "contrastive"
+        assert parse_job(make_job(fusion=fusion, **label)).tasks["match"].type == "contrastive"
 
 
 def test_a_fusion_that_keeps_them_apart_is_taken():
-    assert parse_task(job(fusion={"name": "concat"})).fusion.dim is None
+    assert parse_job(make_job(fusion={"name": "concat"})).fusion.dim is None
 
 
 @pytest.mark.parametrize(("dropout", "hidden"), [(0.1, "image and other"), ({"other": 0.2}, "other")])
 def test_its_inputs_are_not_hidden_in_training(dropout, hidden):
     fusion = {"name": "concat", "modality_dropout": dropout}
     refused(f"fusion.modality_dropout hides {hidden}; leave it out for them", fusion=fusion)
-    parse_task(job(fusion={"name": "concat", "modality_dropout": {"text": 0.5}}))
+    parse_job(make_job(fusion={"name": "concat", "modality_dropout": {"text": 0.5}}))
 
 
 @pytest.mark.parametrize(
@@ -77,25 +77,25 @@ def test_it_has_no_labels(setting):
 
 
 def test_it_has_no_column():
-    task = parse_task(job(**{"tasks.label": {"inputs": ["image", "text"]}}))
+    task = parse_job(make_job(**{"tasks.label": {"inputs": ["image", "text"]}}))
     assert (task.task_column("match"), task.label_columns()) == (None, {"label": "label"})
 
 
 def test_views_read_one_column_through_one_encoder():
-    assert are_views(parse_task(JOB), "match")
-    assert not are_views(parse_task(job(**{"tasks.match.inputs": ["image", "text"]})), "match")
-    assert not are_views(parse_task(job(**{"inputs.other.column": "back"})), "match")
+    assert are_views(parse_job(JOB), "match")
+    assert not are_views(parse_job(make_job(**{"tasks.match.inputs": ["image", "text"]})), "match")
+    assert not are_views(parse_job(make_job(**{"inputs.other.column": "back"})), "match")
     own = {"encoder": "compact/image", "column": "image"}
-    assert not are_views(parse_task(job(**{"inputs.other": own})), "match")
+    assert not are_views(parse_job(make_job(**{"inputs.other": own})), "match")
 
 
 def test_views_are_augmented_in_evaluation_unless_another_task_reads_them():
-    assert evaluation_views(parse_task(JOB)) == {"image", "other"}
-    both = parse_task(job(**{"tasks.label": {"inputs": ["image", "text"]}}))
+    assert evaluation_views(parse_job(JOB)) == {"image", "other"}
+    both = parse_job(make_job(**{"tasks.label": {"inputs": ["image", "text"]}}))
     assert evaluation_views(both) == {"other"}
     captions = {"type": "contrastive", "inputs": ["image", "text"]}
-    assert evaluation_views(parse_task(job(**{"tasks.caption": captions}))) == {"other"}
-    assert evaluation_views(parse_task(job(**{"tasks.match.inputs": ["image", "text"]}))) == set()
+    assert evaluation_views(parse_job(make_job(**{"tasks.caption": captions}))) == {"other"}
+    assert evaluation_views(parse_job(make_job(**{"tasks.match.inputs": ["image", "text"]}))) == set()
 
 
 def test_another_task_reads_one_view_at_most():
@@ -111,7 +111,7 @@ def test_views_that_are_always_equal_are_refused():
         "nothing makes them differ; enable inputs.image.augment or inputs.other.augment",
         **{"inputs.image.augment": off, "inputs.other.augment": off},
     )
-    parse_task(job(**{"inputs.image.augment": off}))
+    parse_job(make_job(**{"inputs.image.augment": off}))
     refused(
         "nothing makes them differ; enable inputs.other.augment$",
         **{"inputs.other.augment": off, "tasks.label": {"inputs": ["image"]}},
@@ -119,4 +119,4 @@ def test_views_that_are_always_equal_are_refused():
 
 
 def test_its_metric_chooses_the_best_weights():
-    assert parse_task(job(**{"train.metric": "match.top1"})).train.metric == "match.top1"
+    assert parse_job(make_job(**{"train.metric": "match.top1"})).train.metric == "match.top1"

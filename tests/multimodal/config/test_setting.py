@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from multimodal.config import ConfigError, Task, parse_task
+from multimodal.config import ConfigError, Task, parse_job
 from multimodal.config.setting import setting_of
 from multimodal.records import read_records
 from multimodal.records.tables import read_tables
@@ -12,10 +12,10 @@ from multimodal.records.tables import read_tables
 ROWS = [{"text": f"text {number}", "product": "ab"[number % 2], "price": str(number)} for number in range(30)]
 
 
-def task(transfer: dict[str, Any] | None = None, **changes: Any) -> Task:
+def make_job(transfer: dict[str, Any] | None = None, **changes: Any) -> Task:
     tasks: dict[str, Any] = {"product": {}}
     inputs = {"text": {"encoder": "compact/text"}}
-    return parse_task({"inputs": inputs, "tasks": tasks, "transfer": transfer or {}, **changes})
+    return parse_job({"inputs": inputs, "tasks": tasks, "transfer": transfer or {}, **changes})
 
 
 DANN, MCC, AUTO, RATIO = (
@@ -38,7 +38,7 @@ DANN, MCC, AUTO, RATIO = (
     ],
 )
 def test_the_tables_name_the_setting(transfer, given, setting):
-    assert setting_of(task(transfer), given) == setting
+    assert setting_of(make_job(transfer), given) == setting
 
 
 def test_a_job_without_any_label_is_unsupervised():
@@ -47,7 +47,7 @@ def test_a_job_without_any_label_is_unsupervised():
         "tasks": {"match": {"type": "contrastive", "inputs": ["text", "other"]}},
         "fusion": {"name": "late"},
     }
-    assert setting_of(parse_task(views), {"train"}) == "unsupervised"
+    assert setting_of(parse_job(views), {"train"}) == "unsupervised"
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_a_job_without_any_label_is_unsupervised():
 )
 def test_a_table_that_nothing_reads_and_a_method_without_its_table_are_refused(transfer, given, match):
     with pytest.raises(ConfigError, match=match):
-        setting_of(task(transfer), given)
+        setting_of(make_job(transfer), given)
 
 
 def test_methods_that_look_at_classes_need_some():
     with pytest.raises(ConfigError, match="mcc looks at the classes of the answers, and no task is a classification"):
-        setting_of(task(MCC, tasks={"price": {"type": "regression"}}), {"train", "unlabelled"})
+        setting_of(make_job(MCC, tasks={"price": {"type": "regression"}}), {"train", "unlabelled"})
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_methods_that_look_at_classes_need_some():
 )
 def test_what_is_compared_must_be_there(adapt, match):
     with pytest.raises(ConfigError, match=match):
-        task({"adapt": adapt})
+        make_job({"adapt": adapt})
 
 
 # --- reading -----------------------------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ def test_what_is_compared_must_be_there(adapt, match):
 
 def test_target_labels_are_dropped_when_the_unlabelled_table_is_read():
     given = read_records(ROWS)
-    tables = read_tables(task(DANN), source=ROWS, unlabelled=given)
+    tables = read_tables(make_job(DANN), source=ROWS, unlabelled=given)
     assert tables.unlabelled is not None
     assert tables.unlabelled.columns == ("text", "price")  # price is no label column of this job
     assert not any("product" in row for row in tables.unlabelled.rows)
@@ -105,10 +105,10 @@ def test_target_labels_are_dropped_when_the_unlabelled_table_is_read():
 
 
 def test_in_the_transductive_setting_source_records_train_and_validate():
-    tables = read_tables(task(DANN), source=ROWS, unlabelled=ROWS[:5])
+    tables = read_tables(make_job(DANN), source=ROWS, unlabelled=ROWS[:5])
     assert (len(tables.train), len(tables.valid), tables.source) == (27, 3, None)
     assert [origin for origin, _ in tables.training()] == [1, 2]
-    named = read_tables(task(DANN), source=ROWS, source_valid=ROWS[:4], unlabelled=ROWS[:5])
+    named = read_tables(make_job(DANN), source=ROWS, source_valid=ROWS[:4], unlabelled=ROWS[:5])
     assert (len(named.train), len(named.valid), named.held_out) == (30, 4, None)
 
 
@@ -116,11 +116,11 @@ def test_every_table_that_is_a_file_is_hashed(tmp_path):
     paths = {name: tmp_path / f"{name}.csv" for name in ("source", "source_valid", "unlabelled", "test")}
     for number, path in enumerate(paths.values()):
         path.write_text("text,product\n" + "".join(f"text {number}{row},{'ab'[row % 2]}\n" for row in range(5)))
-    assert read_tables(task(DANN), **paths).hashes.keys() == paths.keys()
+    assert read_tables(make_job(DANN), **paths).hashes.keys() == paths.keys()
 
 
 def test_a_source_with_too_few_records_is_refused():
     with pytest.raises(ConfigError, match=r"there are 1 training records, .* name a table in data.source, or pass so"):
-        read_tables(task(DANN), source=ROWS[:1], unlabelled=ROWS)
+        read_tables(make_job(DANN), source=ROWS[:1], unlabelled=ROWS)
     with pytest.raises(ConfigError, match=r"the unlabelled table has no record; leave data.unlabelled out"):
-        read_tables(task(DANN), source=ROWS, unlabelled=[])
+        read_tables(make_job(DANN), source=ROWS, unlabelled=[])

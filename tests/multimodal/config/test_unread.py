@@ -9,7 +9,7 @@ from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 
 import multimodal as mm
 from multimodal.builders import build_strategy
-from multimodal.config import ConfigError, Task, load_task, parse_task
+from multimodal.config import ConfigError, Task, load_job, parse_job
 from multimodal.config.section import Section
 from multimodal.config.unread import BELONGS, LOOP, REFUSED, WARNED, idle_warnings
 from multimodal.config.yaml_core import write_yaml
@@ -26,8 +26,8 @@ PROBE = {"transfer.strategy": "linear_probe"}
 NAMES = {"tasks": {"kind": {"head": "zero_shot"}}, "transfer.strategy": "none"}
 
 
-def job(**changes: Any) -> Task:
-    return parse_task(changed(JOB, copy.deepcopy(changes)))
+def make_job(**changes: Any) -> Task:
+    return parse_job(changed(JOB, copy.deepcopy(changes)))
 
 
 @pytest.mark.parametrize(
@@ -85,12 +85,12 @@ def job(**changes: Any) -> Task:
 )
 def test_a_setting_is_refused_where_another_one_of_its_section_leaves_it_unread(changes, place, belongs):
     with pytest.raises(ConfigError, match=rf"^config: {place}: .*{belongs}"):
-        job(**changes)
+        make_job(**changes)
 
 
 def test_several_settings_that_belong_together_are_refused_together():
     with pytest.raises(ConfigError, match=r"width and temperature belong to type: embedding, .*; leave them out"):
-        job(**{"tasks.kind.width": 8, "tasks.kind.temperature": 0.1})
+        make_job(**{"tasks.kind.width": 8, "tasks.kind.temperature": 0.1})
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_several_settings_that_belong_together_are_refused_together():
 )
 def test_a_setting_is_refused_where_the_rest_of_the_job_leaves_it_without_effect(changes, reason):
     with pytest.raises(ConfigError, match=reason):
-        job(**changes)
+        make_job(**changes)
 
 
 @pytest.mark.parametrize(
@@ -158,24 +158,24 @@ def test_a_setting_is_refused_where_the_rest_of_the_job_leaves_it_without_effect
     ],
 )
 def test_the_same_settings_are_taken_where_they_have_an_effect(changes):
-    job(**changes)
+    make_job(**changes)
 
 
 @pytest.mark.parametrize("changes", [{}, COMPUTED, NAMES, {"fusion.name": "late"}, {"transfer.strategy": "lora"}])
 def test_a_resolved_config_has_every_setting_and_is_taken(changes):
-    task = job(**changes)
-    assert parse_task(task.model_dump(mode="json")) == task
+    task = make_job(**changes)
+    assert parse_job(task.model_dump(mode="json")) == task
 
 
 def test_a_run_s_own_config_may_hold_what_had_no_effect(tmp_path):
     path = tmp_path / "config.yaml"
-    values = job().model_dump(mode="json")
+    values = make_job().model_dump(mode="json")
     values["train"]["momentum"] = 0.5
     values["inputs"]["text"] |= {"frozen": True, "learning_rate_scale": 0.5}
     path.write_text(write_yaml(values))
-    assert load_task(path, resolved=True).train.momentum == 0.5
+    assert load_job(path, resolved=True).train.momentum == 0.5
     with pytest.raises(ConfigError, match="momentum belongs to optimizer"):
-        load_task(path)
+        load_job(path)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +200,11 @@ def test_a_run_s_own_config_may_hold_what_had_no_effect(tmp_path):
     ],
 )
 def test_what_a_strategy_leaves_without_effect_is_warned_of(changes, warned):
-    assert [line.split()[0] for line in idle_warnings(job(**changes))] == warned
+    assert [line.split()[0] for line in idle_warnings(make_job(**changes))] == warned
 
 
 def test_what_auto_chose_not_to_read_is_warned_of():
-    task = job(transfer={"probe_epochs": 2, "unfreeze_from": -1})
+    task = make_job(transfer={"probe_epochs": 2, "unfreeze_from": -1})
     chosen = task.transfer.model_copy(update={"strategy": "finetune"})
     (line,) = idle_warnings(task.model_copy(update={"transfer": chosen}))
     assert line.startswith(
@@ -224,7 +224,7 @@ def test_a_training_says_its_warnings(tmp_path):
         "train": {"epochs": 3},
         "data": {"workers": 0},
     }
-    task = parse_task(values | {"transfer": {"guard": "off"}})
+    task = parse_job(values | {"transfer": {"guard": "off"}})
     mm.fit(task, train=rows, valid=rows, out=tmp_path / "run", cache=False, say=lines.append)
     assert "warning: train.epochs has no effect: nothing is trained; leave it out" in lines
 
@@ -260,12 +260,12 @@ def test_a_modality_of_a_plug_in_has_no_augmentation():
 def test_words_for_what_is_no_class_are_refused(word):
     names = {"labels": ["red", "green", "blue"], "words": {word: "x"}}
     with pytest.raises(ConfigError, match=f"zero_shot: words: there is no class '{word}'; (did you|there are red)"):
-        job(**{"tasks.kind": {"head": "zero_shot", "zero_shot": names}})
+        make_job(**{"tasks.kind": {"head": "zero_shot", "zero_shot": names}})
 
 
 def test_new_layers_below_a_computed_head_are_refused():
     with pytest.raises(ConfigError, match=r"and inputs.text has new_layers over it, which train; leave new_layers out"):
-        job(**{**COMPUTED, "inputs.text.new_layers": 1})
+        make_job(**{**COMPUTED, "inputs.text.new_layers": 1})
 
 
 def test_low_rank_targets_are_found_under_the_input_that_keeps_the_encoder(tmp_path, monkeypatch):
@@ -280,7 +280,7 @@ def test_low_rank_targets_are_found_under_the_input_that_keeps_the_encoder(tmp_p
 
 def test_resume_without_a_folder_is_refused():
     with pytest.raises(ValueError, match="resume goes on with the run in a folder; name it with out"):
-        mm.fit(job(), train=[], resume=True)
+        mm.fit(make_job(), train=[], resume=True)
 
 
 # --- the tables of rules -----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from support.assertions import changed
 
-from multimodal.config import ConfigError, Task, load_task, parse_task
+from multimodal.config import ConfigError, Task, load_job, parse_job
 from multimodal.config.yaml_core import read_yaml, write_yaml
 
 JOB: dict[str, Any] = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"label": {}}}
@@ -82,14 +82,14 @@ def test_booleans_and_nothing_have_the_core_schemas_names(text, value):
 def test_a_number_that_is_not_finite_is_refused_with_its_place(tmp_path, text):
     (tmp_path / "job.yaml").write_text(f"name: shop\ntrain:\n  clip_norm: {text}\n")
     with pytest.raises(ConfigError, match=r"job.yaml: '.*' at line 3, column 14 is no finite number; give one"):
-        load_task(tmp_path / "job.yaml")
+        load_job(tmp_path / "job.yaml")
 
 
 @pytest.mark.parametrize("key", ["train.learning_rate", "train.clip_norm", "fusion.modality_dropout", "transfer.l2_sp"])
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), "inf", "nan"])
 def test_a_job_in_python_takes_no_number_that_is_not_finite(key, value):
     with pytest.raises(ConfigError, match="finite number"):
-        parse_task(changed(JOB, {key: value}))
+        parse_job(changed(JOB, {key: value}))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_job_in_python_takes_no_number_that_is_not_finite(key, value):
 )
 def test_a_number_is_not_switched_on_or_off(key):
     with pytest.raises(ConfigError, match=rf"{key.split('.')[1]} is true, and a number is needed; give one"):
-        parse_task(changed(JOB, {key: True}))
+        parse_job(changed(JOB, {key: True}))
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_a_number_is_as_it_was_written_where_a_text_is_meant(tmp_path, text, how
     if how == "file":
         lines, changes = lines + f"column: {text}, head: zero_shot, zero_shot: {names}", []
     (tmp_path / "job.yaml").write_text(lines + "}}\n")
-    target = load_task(tmp_path / "job.yaml", changes).tasks["label"]
+    target = load_job(tmp_path / "job.yaml", changes).tasks["label"]
     assert (target.column, target.zero_shot.labels, target.zero_shot.words) == (text, [text, "red"], {text: "ten"})
 
 
 @pytest.mark.parametrize("text", ["1e-3", "010", "0x10", "1e5", "+3", "2.50"])
 def test_options_of_an_encoder_hold_ordinary_numbers(text):
-    task = parse_task(JOB, [f"inputs.text.options={{size: {text}, sizes: [{text}], deep: {{size: {text}}}}}"])
+    task = parse_job(JOB, [f"inputs.text.options={{size: {text}, sizes: [{text}], deep: {{size: {text}}}}}"])
     options = task.inputs["text"].options
     assert {type(options["size"]), type(options["sizes"][0]), type(options["deep"]["size"])} <= {int, float}
     assert options["size"] == options["sizes"][0] == options["deep"]["size"] == read_yaml(text, "job.yaml")
@@ -135,7 +135,7 @@ def test_options_of_an_encoder_hold_ordinary_numbers(text):
 @pytest.mark.parametrize("value", ["true", "null", "~", "False"])
 def test_what_is_no_text_is_refused_where_one_is_meant(value):
     with pytest.raises(ConfigError, match="input should be a valid string; put quotes around a text"):
-        parse_task(JOB, ["tasks.label.head=zero_shot", f"tasks.label.zero_shot.labels=[red, {value}]"])
+        parse_job(JOB, ["tasks.label.head=zero_shot", f"tasks.label.zero_shot.labels=[red, {value}]"])
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_is_no_text_is_refused_where_one_is_meant(value):
 )
 def test_words_for_switches_are_taken_by_switches_and_are_texts_elsewhere(tmp_path, key, word, value):
     (tmp_path / "job.yaml").write_text(write_yaml(changed(JOB, {key: "WORD"})).replace("WORD", word))
-    for task in (load_task(tmp_path / "job.yaml"), parse_task(JOB, [f"{key}={word}"])):
+    for task in (load_job(tmp_path / "job.yaml"), parse_job(JOB, [f"{key}={word}"])):
         found: Any = task.model_dump()
         for part in key.split("."):
             found = found[part]
@@ -192,7 +192,7 @@ def test_a_key_that_is_no_text_is_refused():
 )
 def test_a_key_given_twice_in_an_override_is_refused(override):
     with pytest.raises(ConfigError, match=r"^--set '.*': the key '\w+' is given twice, at line 1, column \d+ and"):
-        parse_task(JOB, [override])
+        parse_job(JOB, [override])
 
 
 @pytest.mark.parametrize(
@@ -208,11 +208,11 @@ def test_a_key_given_twice_in_an_override_is_refused(override):
 )
 def test_an_override_is_not_lost_by_a_later_one(overrides):
     with pytest.raises(ConfigError, match=rf"--set '{overrides[-1]}' replaces what --set '.*' gives; keep one of them"):
-        parse_task(JOB, overrides)
+        parse_job(JOB, overrides)
 
 
 def test_overrides_that_add_to_each_other_are_taken():
-    task = parse_task(
+    task = parse_job(
         JOB, ["inputs.note={encoder: compact/text}", "inputs.note.frozen=true", "train.epochs=1", "name=x"]
     )
     assert task.inputs["note"].frozen
@@ -265,12 +265,12 @@ def awkward_job(texts: Sequence[str] = TEXTS) -> Task:
         for number, text in enumerate(texts)
     }
     target["zero_shot"]["input"] = "x0"
-    return parse_task({"name": "off", "inputs": inputs, "tasks": {"label": target}, "data": {"group": "1e5"}})
+    return parse_job({"name": "off", "inputs": inputs, "tasks": {"label": target}, "data": {"group": "1e5"}})
 
 
 def test_a_job_is_what_it_was_written_as(tmp_path):
     (tmp_path / "config.yaml").write_text(awkward_job().to_yaml(), encoding="utf-8")
-    assert load_task(tmp_path / "config.yaml") == awkward_job()
+    assert load_job(tmp_path / "config.yaml") == awkward_job()
     assert Task.model_validate(yaml.safe_load(awkward_job().to_yaml())) == awkward_job()
 
 
@@ -280,14 +280,14 @@ def test_a_job_that_an_earlier_version_wrote_is_read(tmp_path: Path):
     written = yaml.safe_dump(task.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     assert "- 1e5\n" in written
     (tmp_path / "config.yaml").write_text(written, encoding="utf-8")
-    read = load_task(tmp_path / "config.yaml")
+    read = load_job(tmp_path / "config.yaml")
     assert (read.tasks, read.data) == (task.tasks, task.data)
     assert [entry.column for entry in read.inputs.values()] == [entry.column for entry in task.inputs.values()]
 
 
 def test_reading_leaves_nothing_of_how_numbers_were_written(tmp_path):
     (tmp_path / "job.yaml").write_text(write_yaml(JOB) + "train: {learning_rate: 1e-3, epochs: 010, seed: 0x1F}\n")
-    train = load_task(tmp_path / "job.yaml").train
+    train = load_job(tmp_path / "job.yaml").train
     assert [type(value) for value in (train.learning_rate, train.epochs, train.seed)] == [float, int, int]
     assert (train.learning_rate, train.epochs, train.seed) == (1e-3, 10, 31)
     assert copy.deepcopy(read_yaml("[010]", "job.yaml"))[0] == 10

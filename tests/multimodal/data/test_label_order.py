@@ -8,7 +8,7 @@ from support.assertions import changed
 from support.synthetic_products import CONFIG, OLD, make_photos, write_table
 
 from multimodal.builders import build_label_order
-from multimodal.config import ConfigError, Task, parse_task
+from multimodal.config import ConfigError, Task, parse_job
 from multimodal.config.sampling_rules import check_label_groups
 from multimodal.data.order import LabelOrder, StepSampler
 from multimodal.records import read_records
@@ -21,8 +21,8 @@ def order(labels: np.ndarray = LABELS, batch_size: int = 8, group_size: int = 4,
     return LabelOrder(labels, batch_size, seed, group_size)
 
 
-def job(**changes) -> Task:
-    return parse_task(changed(CONFIG, {"tasks.product.records_per_label": 4, **changes}))
+def make_job(**changes) -> Task:
+    return parse_job(changed(CONFIG, {"tasks.product.records_per_label": 4, **changes}))
 
 
 @given(st.lists(st.integers(-1, 4), min_size=1, max_size=40), st.integers(1, 4), st.integers(2, 5), st.integers(0, 3))
@@ -70,21 +70,21 @@ def test_processes_share_the_groups_of_a_step_without_cutting_one():
 
 def test_rows_without_a_label_stand_together():
     rows = [{"product": label} for label in ("b", "a", None, "b", " ", 7)]
-    made = build_label_order(job(), [read_records(rows)])
+    made = build_label_order(make_job(), [read_records(rows)])
     assert made is not None
     assert made.labels.tolist() == [2, 1, -1, 2, -1, 0]
     assert (made.batch_size, made.seed, made.group_size) == (16, 0, 4)
 
 
 def test_without_the_key_records_come_as_they_are():
-    assert build_label_order(parse_task(CONFIG), [read_records([{"product": "a"}])]) is None
-    check_label_groups(parse_task(changed(CONFIG, {"train.batch_size": 7})), processes=3)
+    assert build_label_order(parse_job(CONFIG), [read_records([{"product": "a"}])]) is None
+    check_label_groups(parse_job(changed(CONFIG, {"train.batch_size": 7})), processes=3)
 
 
 @pytest.mark.parametrize("loss", ["supcon", "arcface"])
 def test_a_job_trains_on_groups(tmp_path, loss):
     rows = make_photos(tmp_path, OLD, 6, seed=0)
-    task = job(**{"tasks.product.loss": loss, "train.batch_size": 8, "train.accumulate": 2, "train.epochs": 2})
+    task = make_job(**{"tasks.product.loss": loss, "train.batch_size": 8, "train.accumulate": 2, "train.epochs": 2})
     run = fit(task, train=write_table(tmp_path / "train.csv", rows), valid=rows, root=tmp_path, out=tmp_path / "run")
     assert run.metrics["training"]["steps"] == 2 * 4  # 6 photos of 4 products are 8 groups, two a step
 
@@ -103,16 +103,16 @@ def test_a_job_trains_on_groups(tmp_path, loss):
 )
 def test_what_cannot_be_grouped_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
-        job(**changes)
+        make_job(**changes)
 
 
 def test_processes_that_cannot_share_whole_groups_are_refused():
-    check_label_groups(job(), processes=4)
+    check_label_groups(make_job(), processes=4)
     with pytest.raises(ValueError, match=r"of which 3 processes with 1 parts .* set it to a multiple of 12"):
-        check_label_groups(job(), processes=3)
+        check_label_groups(make_job(), processes=3)
 
 
 def test_groups_of_several_tables_are_refused():
     table = read_records([{"product": "a"}, {"product": "b"}])
     with pytest.raises(ConfigError, match=r"groups the records of one table, and 2 train .*; leave it out, or the ot"):
-        build_label_order(job(), [table, table])
+        build_label_order(make_job(), [table, table])

@@ -16,7 +16,7 @@ from encoders.preprocessing.image import ImagePreprocessor
 from encoders.preprocessing.text import TextPreprocessor
 from multimodal.decoding import EMBEDDING, Decoding, Destandardize, Sigmoid, Softmax
 from multimodal.explain.black_box import BlackBox
-from multimodal.explain.explanation_target import aim_at
+from multimodal.explain.explanation_target import explanation_target
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.parts import MAX_WORDS, parts_of, text_parts
 from multimodal.explain.record import explain_record
@@ -90,7 +90,7 @@ def table(**changes: Any) -> Records:
 
 def aims_of(box: BlackBox, records: Records) -> dict[str, Any]:
     outputs = box.outputs([box.read(records, 0)])
-    return {task: aim_at(task, decoding, outputs) for task, decoding in DECODINGS.items()}
+    return {task: explanation_target(task, decoding, outputs) for task, decoding in DECODINGS.items()}
 
 
 def test_shapley_values_are_the_mean_over_all_orders_of_joining():
@@ -175,7 +175,7 @@ def test_scripts_without_spaces_go_by_characters_and_long_texts_are_cut():
 
 def test_evidence_of_a_sure_answer_stays_finite_and_of_labels_is_their_log_odds():
     sure = {"color": np.array([[0.0, 90.0]]), "tags": np.array([[-3.0, 2.0]]), "price": np.array([[1.0]])}
-    color, tags, price = (aim_at(task, decoding, sure) for task, decoding in DECODINGS.items())
+    color, tags, price = (explanation_target(task, decoding, sure) for task, decoding in DECODINGS.items())
     assert np.isfinite(color.evidence(sure)).all()
     assert (tags.label, price.label, price.unit, color.unit) == ("sale", None, "EUR", "probability")
     assert_close(tags.evidence(sure), [2.0], "float64")

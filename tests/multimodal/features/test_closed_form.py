@@ -28,7 +28,7 @@ from multimodal.transfer.probes import fit_logistic, fit_soft_neighbours
 KINDS = ("softmax", "svm", "class_mean", "knn")
 
 
-def job(head: str = "softmax", **changes: Any) -> mm.Task:
+def make_job(head: str = "softmax", **changes: Any) -> mm.Task:
     values: dict[str, Any] = {
         "data": {"workers": 0},
         "inputs": {
@@ -67,7 +67,7 @@ def kept(task: mm.Task, media: Path, train: Any = None) -> Job:
 @pytest.mark.parametrize("head", KINDS)
 def test_a_computed_head_goes_the_whole_way_to_a_served_answer(head, media, tmp_path):
     said: list[str] = []
-    run = fit(job(head), **tables(media), out=tmp_path / "run", say=said.append)
+    run = fit(make_job(head), **tables(media), out=tmp_path / "run", say=said.append)
     assert any(line.startswith(f"color: {head} head of 20 records") for line in said)
     assert run.metrics["tasks"]["color"]["accuracy"]["value"] > 0.8
     assert run.metrics["training"]["steps"] == 0
@@ -87,7 +87,7 @@ def predicted(run: Run, records: Records) -> list[str | None]:
 
 
 def test_the_head_is_the_probe_that_was_fitted_scaling_and_all(media):
-    task = job("softmax")
+    task = make_job("softmax")
     built = kept(task, media)
     data = built.training_data()
     fit_heads(task, built.model, data, say=lambda line: None)
@@ -103,7 +103,7 @@ def test_the_head_is_the_probe_that_was_fitted_scaling_and_all(media):
 
 
 def test_a_missing_input_stands_at_the_training_mean(media):
-    task = job()
+    task = make_job()
     built = kept(task, media)
     data = built.training_data()
     fit_heads(task, built.model, data, say=lambda line: None)
@@ -116,7 +116,7 @@ def test_a_missing_input_stands_at_the_training_mean(media):
 
 
 def test_inputs_that_a_task_does_not_read_have_no_weight(media):
-    task = job(tasks={"color": {"head": "softmax", "inputs": ["text"]}, "price": {"type": "regression"}})
+    task = make_job(tasks={"color": {"head": "softmax", "inputs": ["text"]}, "price": {"type": "regression"}})
     built = kept(task, media)
     fit_heads(task, built.model, built.training_data(), say=lambda line: None)
     width = built.model.fusion.in_dims["image"]
@@ -134,7 +134,7 @@ def test_row_weights_reach_the_head(media):
     """Records of weight zero leave no trace: the head is that of a table without them."""
     rows = make_rows(media, 24)
     wrong = [{**row, "color": "blue"} for row in rows[1:10:3]]
-    task = job("class_mean")
+    task = make_job("class_mean")
     clean = labelled_by(kept(task, media, train=pd.DataFrame(rows)), [])
     built = kept(task, media, train=pd.DataFrame([*rows, *wrong]))
     data = built.training_data()
@@ -150,14 +150,14 @@ def test_records_without_a_label_or_any_input_do_not_count(media):
     rows[0]["color"] = None
     rows[1] |= {"image": None, "text": None}
     said: list[str] = []
-    labelled_by(kept(job(), media, train=pd.DataFrame(rows)), said)
+    labelled_by(kept(make_job(), media, train=pd.DataFrame(rows)), said)
     assert said[0].startswith("color: softmax head of 10 records: l2 ")
     assert " by 4 folds, held-out log likelihood -" in said[0]
 
 
 def test_a_computed_head_beside_a_trained_one(media, tmp_path):
     """The trained task trains its own head and nothing that the computed one rests on."""
-    mixed = job(tasks={"color": {"head": "softmax"}, "price": {"type": "regression"}})
+    mixed = make_job(tasks={"color": {"head": "softmax"}, "price": {"type": "regression"}})
     built = labelled_by(kept(mixed, media), [])
     run = fit(mixed, **tables(media), out=tmp_path / "run")
     assert run.metrics["training"]["steps"] > 0
@@ -168,13 +168,13 @@ def test_a_computed_head_beside_a_trained_one(media, tmp_path):
 
 
 def test_nothing_is_left_to_train_where_all_heads_are_computed(media):
-    built = kept(job(), media)
+    built = kept(make_job(), media)
     phases = build_strategy(built.task, built.model).plan(built.model, 2)
     assert without_closed_form(built.task, built.model, phases) == []
 
 
 def test_a_resumed_run_computes_the_same(media, tmp_path):
-    mixed = job("knn", tasks={"color": {"head": "knn"}, "price": {"type": "regression"}})
+    mixed = make_job("knn", tasks={"color": {"head": "knn"}, "price": {"type": "regression"}})
     whole = fit(mixed, **tables(media), out=tmp_path / "whole")
     part = fit(mixed, **tables(media), out=tmp_path / "part")
     (part.folder / "metrics.json").unlink()
@@ -188,7 +188,7 @@ def test_a_resumed_run_computes_the_same(media, tmp_path):
 def test_a_record_that_cannot_be_read_stops_or_is_listed(on_error, media, tmp_path):
     rows = make_rows(media, 12)
     rows[4]["image"] = "absent.png"
-    task = job(data={"workers": 0, "on_error": on_error})
+    task = make_job(data={"workers": 0, "on_error": on_error})
     if on_error == "raise":
         with pytest.raises(RecordError, match=r"'absent.png' does not exist"):
             fit(task, train=rows, valid=media / "valid.csv", root=media, out=tmp_path / "run")
@@ -240,23 +240,23 @@ def test_the_head_of_neighbours_is_the_probe():
 )
 def test_a_job_whose_heads_cannot_be_computed_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        job(**changes)
+        make_job(**changes)
 
 
 def test_an_input_that_the_task_does_not_read_may_train():
     inputs = {"image": {"encoder": "compact/image"}, "text": {"encoder": "compact/text", "frozen": True}}
-    task = job(inputs=inputs, transfer={}, tasks={"color": {"head": "softmax", "inputs": ["text"]}})
+    task = make_job(inputs=inputs, transfer={}, tasks={"color": {"head": "softmax", "inputs": ["text"]}})
     assert task.tasks["color"].head == "softmax"
 
 
 def test_too_few_records_are_named(media):
     rows = [{**row, "color": f"shade {index}"} for index, row in enumerate(make_rows(media, 4))]
     with pytest.raises(ConfigError, match="no class has two records that can be used"):
-        labelled_by(kept(job(), media, train=pd.DataFrame(rows)), [])
+        labelled_by(kept(make_job(), media, train=pd.DataFrame(rows)), [])
 
 
 def test_a_class_without_a_readable_record_has_no_mean(media):
     rows = make_rows(media, 12)
     rows[0] |= {"color": "pink", "image": None, "text": None}
     with pytest.raises(ConfigError, match=r"tasks.color.head is class_mean: classes \[2\] have no record"):
-        labelled_by(kept(job("class_mean"), media, train=pd.DataFrame(rows)), [])
+        labelled_by(kept(make_job("class_mean"), media, train=pd.DataFrame(rows)), [])

@@ -7,7 +7,7 @@ from support.tiny_models import TinyImage, TinyText
 from torch import Tensor
 
 from multimodal.features import engine_choice as choice
-from multimodal.features.engine_choice import Choice, EngineChooser, agrees, choose
+from multimodal.features.engine_choice import EngineChoice, EngineChooser, agrees, choose
 from multimodal.features.engines import EagerEngine, channels_last, kept_graph, onnx_engine
 
 Batch = dict[str, Tensor]
@@ -140,7 +140,7 @@ def test_other_sizes_are_compared_again_and_torch_goes_on_where_they_fail():
     eager = EagerEngine(encoder)
     chooser.engine([texts(4, 2), texts(4, 3)])
     fixed = FixedLength(eager, 3)
-    chooser.choice = Choice(fixed, 2.0)
+    chooser.choice = EngineChoice(fixed, 2.0)
     assert chooser.engine([texts(4, 2), texts(4, 3)]) is fixed
     assert chooser.engine([texts(4, 2), texts(4, 5)]).name == "torch eager"
     assert not agrees(fixed, eager, [texts(1, 4)])

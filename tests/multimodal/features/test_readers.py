@@ -15,7 +15,7 @@ from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
 from fusion.pooling import masked_mean
 from multimodal.features import content_key, encoder_key, feature_reader
-from multimodal.features.engine_choice import Choice, EngineChooser
+from multimodal.features.engine_choice import EngineChoice, EngineChooser
 from multimodal.features.engines import EagerEngine, Engine
 from multimodal.features.token_store import TokenStore
 from multimodal.job import Job
@@ -160,7 +160,7 @@ class SettlingChooser(EngineChooser):
 
     def __init__(self, encoder: Encoder, **kwargs: Any) -> None:
         super().__init__(encoder, **kwargs)
-        self.choice = Choice(EagerEngine(encoder, "faster"))
+        self.choice = EngineChoice(EagerEngine(encoder, "faster"))
 
     def engine(self, batches: Any) -> Engine:
         chosen = super().engine(batches)
@@ -193,7 +193,7 @@ def test_where_the_disk_becomes_full_tokens_stay_in_memory_by_torch_with_one_war
 # --- through a training run ---
 
 
-def job(**text: Any) -> mm.Task:
+def make_job(**text: Any) -> mm.Task:
     return mm.Task.model_validate(
         {
             "data": {"workers": 0},
@@ -219,11 +219,11 @@ def media(tmp_path_factory) -> Path:
 def test_training_on_kept_tokens_is_training_on_values(media, tmp_path, monkeypatch):
     """A frozen encoder that is not augmented gives the same tokens each time."""
     lines: list[str] = []
-    kept = fit(job(frozen=True), train=media / "train.csv", out=tmp_path / "kept", say=lines.append)
+    kept = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / "kept", say=lines.append)
     assert any(line.startswith("text: frozen; tokens of ") for line in lines)
     assert not any(line.startswith("image: frozen") for line in lines)
     monkeypatch.setattr(Job, "with_kept_tokens", lambda self, *_, **__: self)
-    plain = fit(job(frozen=True, augment={"enabled": False}), train=media / "train.csv", out=tmp_path / "plain")
+    plain = fit(make_job(frozen=True, augment={"enabled": False}), train=media / "train.csv", out=tmp_path / "plain")
     for name, value in plain.model.state_dict().items():
         assert_close(kept.model.state_dict()[name], value, "float32")
 
@@ -232,7 +232,7 @@ def test_a_second_run_encodes_nothing_and_ends_the_same(media, tmp_path):
     files, said = [], []
     for name, cache in (("a", True), ("b", True), ("c", False)):
         lines: list[str] = []
-        run = fit(job(frozen=True), train=media / "train.csv", out=tmp_path / name, cache=cache, say=lines.append)
+        run = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / name, cache=cache, say=lines.append)
         files.append((run.folder / "model.safetensors").read_bytes())
         said.append(next(line for line in lines if "frozen" in line))
     assert " new in " in said[0]
@@ -247,7 +247,7 @@ def test_a_run_without_a_place_for_its_cache_ends_the_same_with_one_warning(medi
         (tmp_path / "file").write_text("no folder")
         monkeypatch.setenv("MULTIMODAL_CACHE", str(tmp_path / "file"))
         lines: list[str] = []
-        run = fit(job(frozen=True), train=media / "train.csv", out=tmp_path / name, cache=cache, say=lines.append)
+        run = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / name, cache=cache, say=lines.append)
         files.append((run.folder / "model.safetensors").read_bytes())
         assert sum(line.startswith("warning: ") for line in lines) == cache
         assert any(line.endswith("MB in memory") for line in lines)
@@ -258,9 +258,9 @@ def test_a_run_on_a_full_disk_names_the_file_and_is_gone_on_with(media, tmp_path
     stopped = {100: "config.yaml", 3000: "tokenizer.json", 1_000_000: "best.safetensors"}
     for room, name in stopped.items():
         with full_disk(room), pytest.raises(UnwritableFileError, match=rf"{name} cannot be written \(File too large"):
-            fit(job(frozen=True), train=media / "train.csv", out=tmp_path / "full", cache=False, resume=True)
-    run = fit(job(frozen=True), train=media / "train.csv", out=tmp_path / "full", cache=False, resume=True)
-    whole = fit(job(frozen=True), train=media / "train.csv", out=tmp_path / "whole", cache=False)
+            fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / "full", cache=False, resume=True)
+    run = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / "full", cache=False, resume=True)
+    whole = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / "whole", cache=False)
     assert (run.folder / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
 
 

@@ -27,7 +27,7 @@ from multimodal.transfer.folds import each_fold, repeated_folds
 SETTINGS = Augment(crop=0.5)
 
 
-def job(views: int = 1, head: str = "linear", **changes: Any) -> mm.Task:
+def make_job(views: int = 1, head: str = "linear", **changes: Any) -> mm.Task:
     values: dict[str, Any] = {
         "data": {"workers": 0},
         "inputs": {
@@ -90,7 +90,7 @@ def test_kept_views_are_the_tokens_of_the_augmented_values(media):
 def test_a_second_run_finds_its_views(media, tmp_path):
     said: list[str] = []
     for name in ("a", "b"):
-        fit(job(views=3), train=media / "train.csv", out=tmp_path / name, say=said.append)
+        fit(make_job(views=3), train=media / "train.csv", out=tmp_path / name, say=said.append)
     lines = [line for line in said if line.startswith("image: frozen")]
     assert "values and their 3 views" in lines[0]
     assert " new in " in lines[0]
@@ -101,13 +101,13 @@ def test_a_second_run_finds_its_views(media, tmp_path):
 @pytest.mark.parametrize("head", ["linear", "softmax"])
 def test_one_view_is_the_plain_probe_and_more_are_not(head, media, tmp_path):
     """One view leaves the values alone, as the job does that says nothing of views, and as one without augmentation."""
-    silent = job(head=head).model_dump()
+    silent = make_job(head=head).model_dump()
     del silent["transfer"]["views"]
-    bare = job(head=head).model_dump()
+    bare = make_job(head=head).model_dump()
     for entry in bare["inputs"].values():
         entry["augment"] = {"enabled": False}
-    tasks = {"one": job(1, head), "silent": mm.Task.model_validate(silent), "bare": mm.Task.model_validate(bare)}
-    tasks["two"] = job(2, head)
+    tasks = {"one": make_job(1, head), "silent": mm.Task.model_validate(silent), "bare": mm.Task.model_validate(bare)}
+    tasks["two"] = make_job(2, head)
     files = {}
     for name, task in tasks.items():
         folder = fit(task, train=media / "train.csv", out=tmp_path / name).folder
@@ -115,9 +115,9 @@ def test_one_view_is_the_plain_probe_and_more_are_not(head, media, tmp_path):
     assert files["one"] == files["silent"] == files["bare"] != files["two"]
 
 
-def labelled(task: mm.Task, media: Path, monkeypatch: pytest.MonkeyPatch) -> closed_form_fit.Labelled:
+def labelled(task: mm.Task, media: Path, monkeypatch: pytest.MonkeyPatch) -> closed_form_fit.LabelledRows:
     """What the head of ``color`` is computed from."""
-    found: list[closed_form_fit.Labelled] = []
+    found: list[closed_form_fit.LabelledRows] = []
     original = closed_form_fit._labelled
     monkeypatch.setattr(
         closed_form_fit,
@@ -131,7 +131,7 @@ def labelled(task: mm.Task, media: Path, monkeypatch: pytest.MonkeyPatch) -> clo
 
 
 def test_views_of_a_record_share_a_group_and_its_weight_and_no_fold_splits_them(media, monkeypatch):
-    given = labelled(job(4, "softmax"), media, monkeypatch)
+    given = labelled(make_job(4, "softmax"), media, monkeypatch)
     records = given.records
     assert len(given.classes) == 4 * records
     assert_close(np.bincount(given.groups, given.weights)[np.unique(given.groups)], np.ones(records), "float64")
@@ -142,7 +142,7 @@ def test_views_of_a_record_share_a_group_and_its_weight_and_no_fold_splits_them(
 @pytest.mark.parametrize("head", ["softmax", "knn"])
 def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch):
     """Labels by chance: held out, they cannot be foreseen, but by who saw another view of the same record."""
-    task = job(4, head)
+    task = make_job(4, head)
     rows = pd.read_csv(media / "train.csv")
     rng = np.random.default_rng(0)
     rows["color"] = rng.permutation(rows["color"].to_numpy())
@@ -150,7 +150,7 @@ def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch):
     tables = read_tables(task, train=rows, root=media)
     original = closed_form_fit._labelled
 
-    def scattered(*args: Any) -> closed_form_fit.Labelled:
+    def scattered(*args: Any) -> closed_form_fit.LabelledRows:
         found = original(*args)
         return replace(found, groups=np.arange(len(found.classes)))
 
@@ -165,7 +165,7 @@ def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch):
 
 def test_views_without_effect_are_refused(media, tmp_path):
     with pytest.raises(ConfigError, match=r"transfer\.views is 2, but no encoder is frozen"):
-        fit(job(2, transfer={"views": 2}), train=media / "train.csv", out=tmp_path / "a")
+        fit(make_job(2, transfer={"views": 2}), train=media / "train.csv", out=tmp_path / "a")
     inputs = {"text": {"encoder": "compact/text", "augment": {"enabled": False}}}
     with pytest.raises(ConfigError, match="but no view of text differs"):
-        fit(job(2, inputs=inputs), train=media / "train.csv", out=tmp_path / "b")
+        fit(make_job(2, inputs=inputs), train=media / "train.csv", out=tmp_path / "b")

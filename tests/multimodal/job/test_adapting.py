@@ -23,7 +23,7 @@ from multimodal.runtime.distributed import Processes
 from multimodal.training import fit
 
 
-def job(transfer: dict[str, Any], **changes: Any) -> mm.Task:
+def make_job(transfer: dict[str, Any], **changes: Any) -> mm.Task:
     values = {
         "name": "domains",
         "data": {"workers": 0},
@@ -57,7 +57,7 @@ def tables(rows, tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def run(tables, tmp_path_factory) -> tuple[Run, list[str]]:
     said: list[str] = []
-    return fit(job(DANN), **tables, out=tmp_path_factory.mktemp("runs") / "dann", say=said.append), said
+    return fit(make_job(DANN), **tables, out=tmp_path_factory.mktemp("runs") / "dann", say=said.append), said
 
 
 def test_a_transductive_run_says_so_and_warns_of_its_choice(run):
@@ -97,7 +97,7 @@ def test_a_transductive_run_knows_its_tables_and_the_records_that_chose(run, tab
 
 def test_a_killed_adaptation_resumes_to_the_same_weights_and_history(run, tables, tmp_path, monkeypatch):
     trained, _ = run
-    task = job(DANN, train={"epochs": 2, "batch_size": 6, "checkpoint_steps": 2})
+    task = make_job(DANN, train={"epochs": 2, "batch_size": 6, "checkpoint_steps": 2})
     whole = fit(task, **tables, out=tmp_path / "whole")
     with monkeypatch.context() as patched:
         kill_at(patched, 6)
@@ -111,7 +111,7 @@ def test_a_killed_adaptation_resumes_to_the_same_weights_and_history(run, tables
 
 
 def test_a_run_begun_on_other_target_inputs_is_not_resumed(tables, tmp_path, monkeypatch):
-    task = job(DANN, train={"epochs": 2, "batch_size": 6, "checkpoint_steps": 1})
+    task = make_job(DANN, train={"epochs": 2, "batch_size": 6, "checkpoint_steps": 1})
     with monkeypatch.context() as patched:
         kill_at(patched, 2)
         with pytest.raises(KilledError):
@@ -126,7 +126,7 @@ def test_a_run_begun_on_other_target_inputs_is_not_resumed(tables, tmp_path, mon
 
 def test_tables_of_a_yaml_start_from_its_folder(tables, tmp_path):
     folder = tables["source"].parent
-    values = job(DANN, train={"epochs": 1, "batch_size": 6}).model_dump(mode="json", exclude_unset=True)
+    values = make_job(DANN, train={"epochs": 1, "batch_size": 6}).model_dump(mode="json", exclude_unset=True)
     values["data"] |= {name: path.name for name, path in tables.items()} | {"source_valid": "test.csv"}
     (folder / "job.yaml").write_text(yaml.safe_dump(values))
     trained = fit(folder / "job.yaml", out=tmp_path / "run")
@@ -141,14 +141,14 @@ def test_tables_of_a_yaml_start_from_its_folder(tables, tmp_path):
 
 @pytest.mark.parametrize("method", ["cdan", "mmd", "deep_coral", "mcc", "entropy", "pseudo_labels"])
 def test_every_method_trains_a_job(rows, tmp_path, method):
-    task = job({"adapt": {"method": method}}, train={"epochs": 1, "batch_size": 6})
+    task = make_job({"adapt": {"method": method}}, train={"epochs": 1, "batch_size": 6})
     trained = fit(task, source=rows[:12], unlabelled=rows, out=tmp_path / "run")
     assert trained.metrics["split"] == "valid"
 
 
 def test_target_labels_with_target_inputs_are_inductive(rows, tmp_path):
     said: list[str] = []
-    task = job({"adapt": {"method": "entropy"}}, train={"epochs": 1, "batch_size": 6})
+    task = make_job({"adapt": {"method": "entropy"}}, train={"epochs": 1, "batch_size": 6})
     trained = fit(task, train=rows[:12], unlabelled=rows, out=tmp_path / "run", say=said.append)
     assert said[0] == "setting: inductive (target labels)"
     assert "selection" not in trained.metrics
@@ -156,13 +156,13 @@ def test_target_labels_with_target_inputs_are_inductive(rows, tmp_path):
 
 def test_frozen_encoders_read_target_inputs_once(rows, tmp_path):
     said: list[str] = []
-    task = job({**DANN, "strategy": "linear_probe"})
+    task = make_job({**DANN, "strategy": "linear_probe"})
     fit(task, source=rows[:6], unlabelled=rows, out=tmp_path / "run", say=said.append, cache=False)
     assert any(line.startswith("text: frozen; tokens of 6 values") for line in said)
 
 
 def test_a_small_batch_for_many_classes_is_warned_of(rows):
-    task, said = job({"adapt": {"method": "mcc"}}, train={"batch_size": 5}), []
+    task, said = make_job({"adapt": {"method": "mcc"}}, train={"batch_size": 5}), []
     built = Job.build(task, read_tables(task, source=rows, unlabelled=rows), Path.cwd())
     add_adaptation(built, Processes(), said.append)
     assert said == [
@@ -172,21 +172,21 @@ def test_a_small_batch_for_many_classes_is_warned_of(rows):
 
 
 def test_a_batch_that_cannot_give_every_process_every_domain_is_refused(rows):
-    task = job(DANN, train={"batch_size": 3, "accumulate": 2})
+    task = make_job(DANN, train={"batch_size": 3, "accumulate": 2})
     built = Job.build(task, read_tables(task, source=rows, unlabelled=rows), Path.cwd())
     with pytest.raises(ConfigError, match="a step has 3 records of a table, for 2 processes with 2 parts of the batch"):
         add_adaptation(built, Processes(0, 2, 0), lambda line: None)
 
 
 def test_labels_are_those_of_source_and_target_together(rows):
-    task = job({"source": {"weight": 1.0}})
+    task = make_job({"source": {"weight": 1.0}})
     target, source = [row for row in rows if row["color"] != "red"], [row for row in rows if row["color"] != "blue"]
     built = Job.build(task, read_tables(task, train=target, source=source), Path.cwd())
     assert built.heads["color"]["labels"] == ["blue", "green", "red"]
 
 
 def test_unlabelled_rows_change_no_task_loss(rows):
-    task = job(DANN)
+    task = make_job(DANN)
     built = Job.build(task, read_tables(task, source=rows, unlabelled=rows), Path.cwd())
     data = built.training_data()
     assert [data[0, row].targets["color"] is None for row in (0, len(data) - 1)] == [False, True]

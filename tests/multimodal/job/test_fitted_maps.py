@@ -20,10 +20,10 @@ from encoders.base import Encoder
 from encoders.preprocessing.text import TextPreprocessor
 from export import Predictor
 from export.predictor import flat_feed
-from multimodal.config import ConfigError, parse_task
+from multimodal.config import ConfigError, parse_job
 from multimodal.job import Job
 from multimodal.job.fitted_maps import fit_input_maps, fit_source_maps
-from multimodal.job.source_weights import weigh_source
+from multimodal.job.source_weights import weight_source_records
 from multimodal.records import RecordError, stack_inputs
 from multimodal.records.tables import read_tables
 from multimodal.run import Run
@@ -71,7 +71,7 @@ def rows(kind: str, *, flipped: bool = False) -> list[dict[str, str]]:
     return [{"text": f"{kind}{i}", "kind": other[label] if flipped else label} for i, label in enumerate(LABELS)]
 
 
-def task(**changes: Any) -> mm.Task:
+def make_job(**changes: Any) -> mm.Task:
     values = {
         "data": {"workers": 0},
         "inputs": {"text": {"encoder": "planted/dialects", "augment": {"enabled": False}}},
@@ -80,7 +80,7 @@ def task(**changes: Any) -> mm.Task:
         "transfer": {"strategy": "linear_probe", "guard": "off"},
         "train": {"epochs": 15, "batch_size": 20, "learning_rate": 0.1},
     }
-    return parse_task(changed(values, changes))
+    return parse_job(changed(values, changes))
 
 
 def silent(line: str) -> None:
@@ -94,7 +94,7 @@ def silent(line: str) -> None:
 def test_the_exported_job_is_its_head_folded_through_the_map(head, tmp_path):
     settings = {"method": "pca", "components": 4, "whiten": True}
     records = rows("b")
-    chosen = task(**{"inputs.text.map": settings, "tasks.kind.head": head, "train.epochs": 2})
+    chosen = make_job(**{"inputs.text.map": settings, "tasks.kind.head": head, "train.epochs": 2})
     pd.DataFrame(records).to_csv(tmp_path / "records.csv", index=False)  # a file, so that parity is seen on its records
     run = fit(
         chosen,
@@ -125,7 +125,7 @@ def test_the_exported_job_is_its_head_folded_through_the_map(head, tmp_path):
 def test_it_sees_all_training_tables_and_each_of_attention_s_tokens_is_mapped():
     tables = {"train": rows("a"), "valid": rows("a")[:6], "source": rows("b")}
     changes = {"inputs.text.map": {"method": "standardise"}, "fusion": {"name": "attention", "dim": 8}}
-    chosen = task(**changes, **{"transfer.source": {"weight": 1.0}})
+    chosen = make_job(**changes, **{"transfer.source": {"weight": 1.0}})
     job = Job.build(chosen, read_tables(chosen, **tables), Path.cwd())
     job = job.with_kept_tokens([], cache=None, say=silent)
     fit_input_maps(job, say=silent)
@@ -168,17 +168,17 @@ def test_it_sees_all_training_tables_and_each_of_attention_s_tokens_is_mapped():
 )
 def test_maps_of_what_moves_or_must_not_move_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
-        task(**changes)
+        make_job(**changes)
 
 
 def test_too_few_records_or_features_are_refused(tmp_path):
     few = [*rows("a")[:4], {"text": "a5", "kind": LABELS[5]}]
-    chosen = task(**{"inputs.text.map": {"method": "pca", "components": 5}})
+    chosen = make_job(**{"inputs.text.map": {"method": "pca", "components": 5}})
     with pytest.raises(ConfigError, match=r"inputs.text.map: components is 5; \[5, 6\] features have 1 to 4"):
         fit(chosen, train=few, valid=few, out=tmp_path / "few", cache=False, say=silent)
     with pytest.raises(ConfigError, match=r"inputs.text.map: components is 7, but tokens are 6 wide; give at most 6"):
         fit(
-            task(**{"inputs.text.map": {"method": "pca", "components": 7}}),
+            make_job(**{"inputs.text.map": {"method": "pca", "components": 7}}),
             train=few,
             valid=few,
             out=tmp_path / "wide",
@@ -196,7 +196,7 @@ def transductive(folder, source_map: str, *, flipped: bool = False, **changes: A
     settings = {"map": source_map} | ({"components": 5} if source_map == "subspace_alignment" else {})
     source = rows("b", flipped=flipped)
     tables = {"source": source, "source_valid": source, "unlabelled": rows("a"), "test": rows("a")}
-    chosen = task(**{"transfer.source": settings}, **changes)
+    chosen = make_job(**{"transfer.source": settings}, **changes)
     return fit(chosen, **tables, out=folder / f"{source_map}{flipped}", cache=False, say=silent)
 
 
@@ -207,7 +207,7 @@ def accuracy(run: Run) -> float:
 def test_a_map_repairs_another_dialect_and_not_other_labels(tmp_path):
     def trained_on(kind: str) -> float:
         tables = {"train": rows(kind), "valid": rows(kind), "test": rows("a")}
-        return accuracy(fit(task(), **tables, out=tmp_path / f"on_{kind}", cache=False, say=silent))
+        return accuracy(fit(make_job(), **tables, out=tmp_path / f"on_{kind}", cache=False, say=silent))
 
     unmoved, target = trained_on("b"), trained_on("a")
     assert unmoved < target - 0.3
@@ -223,7 +223,7 @@ def test_a_killed_run_with_both_kinds_of_maps_resumes_to_the_same_bytes(tmp_path
     source, valid = rows("b"), rows("b")[:8]
     tables = {"source": source, "source_valid": valid, "unlabelled": rows("a")}
     changes = {"transfer.source": {"map": "coral"}, "inputs.text.map": {"method": "pca", "components": 4}}
-    chosen = task(**changes, **{"train.epochs": 2, "train.checkpoint_steps": 1})
+    chosen = make_job(**changes, **{"train.epochs": 2, "train.checkpoint_steps": 1})
     whole = fit(chosen, **tables, out=tmp_path / "whole", cache=False, say=silent)
     with monkeypatch.context() as patched:
         kill_at(patched, 3)
@@ -238,7 +238,7 @@ def test_a_weight_of_zero_leaves_the_target_s_components(tmp_path):
     settings = {"map": "subspace_alignment", "components": 3, "weight": 0}
     tables = {"train": rows("a"), "valid": rows("a"), "source": rows("b")}
     run = fit(
-        task(**{"transfer.source": settings, "train.epochs": 1}),
+        make_job(**{"transfer.source": settings, "train.epochs": 1}),
         **tables,
         out=tmp_path / "run",
         cache=False,
@@ -249,11 +249,11 @@ def test_a_weight_of_zero_leaves_the_target_s_components(tmp_path):
 
 
 def inductive(source: list[dict[str, str]], source_map: str) -> Job:
-    chosen = task(**{"transfer.source": {"map": source_map, "weight": "auto"}})
+    chosen = make_job(**{"transfer.source": {"map": source_map, "weight": "auto"}})
     tables = {"train": rows("a")[:20], "valid": rows("a")[20:], "source": source}
     job = Job.build(chosen, read_tables(chosen, **tables), Path.cwd())
     job = fit_source_maps(job, CPU, cache=None, say=silent)
-    return weigh_source(job, Path.cwd(), CPU, cache=None, say=silent)
+    return weight_source_records(job, Path.cwd(), CPU, cache=None, say=silent)
 
 
 def test_the_choice_of_the_weight_sees_the_source_moved():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from multimodal.config import Task, parse_task
+from multimodal.config import Task, parse_job
 from multimodal.cross_validation import cross_validate
 from multimodal.job.run_folder import LOCK_FILE, WRITTEN
 from multimodal.run import OWN_FILES, Run
@@ -29,9 +29,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def task(train: Path | str, **text: Any) -> Task:
+def make_job(train: Path | str, **text: Any) -> Task:
     inputs = {"text": {"encoder": "compact/text", "weights": None, **text}}
-    return parse_task({"data": {"train": str(train), "workers": 0}, "inputs": inputs, "tasks": {"label": {}}})
+    return parse_job({"data": {"train": str(train), "workers": 0}, "inputs": inputs, "tasks": {"label": {}}})
 
 
 @pytest.fixture(scope="module")
@@ -117,13 +117,13 @@ def test_a_ranking_over_a_candidate_of_the_command_line_is_refused(unchanged, en
 @pytest.mark.parametrize(
     ("job", "out"),
     [
-        (task("train.csv"), "train.csv"),
-        (task("train.csv"), "here/train.csv"),
-        (task("run/history.csv"), "run"),
-        (task("here/run/history.csv"), "run"),
-        (task("train.csv", weights="run"), "run"),
-        (task("train.csv", weights="run/inputs/text"), "here/run"),
-        (task("train.csv", candidates=["compact/text@run"]), "run"),
+        (make_job("train.csv"), "train.csv"),
+        (make_job("train.csv"), "here/train.csv"),
+        (make_job("run/history.csv"), "run"),
+        (make_job("here/run/history.csv"), "run"),
+        (make_job("train.csv", weights="run"), "run"),
+        (make_job("train.csv", weights="run/inputs/text"), "here/run"),
+        (make_job("train.csv", candidates=["compact/text@run"]), "run"),
     ],
 )
 def test_a_run_over_what_its_job_reads_is_refused(unchanged, job, out):
@@ -139,7 +139,7 @@ def test_folds_over_their_own_table_are_refused(shop, tmp_path, monkeypatch, tab
     shutil.copy(shop / "train.csv", table)
     out = table if table == "folds.csv" else "cv"
     with pytest.raises(OverwriteError, match=rf"--out {out}.* is the same file as the table data\.train"):
-        cross_validate(task(table), 2, out=out, resume=True)
+        cross_validate(make_job(table), 2, out=out, resume=True)
 
 
 @pytest.mark.parametrize("table", ["run/history.csv", "run/inputs/text/table.csv", "run/reliability/label.png"])
@@ -150,7 +150,7 @@ def test_a_run_is_not_replaced_with_a_table_of_the_new_one_in_it(shop, tmp_path,
     shutil.copy(shop / "train.csv", table)
     before = contents(tmp_path)
     with pytest.raises(OverwriteError, match=f"--out {table} is the same file as the table data.train"):
-        fit(task(table), out="run", overwrite=True)
+        fit(make_job(table), out="run", overwrite=True)
     assert contents(tmp_path) == before
 
 
@@ -159,7 +159,7 @@ def test_older_folds_are_not_removed_with_the_table_of_new_ones(shop, tmp_path, 
     shutil.copytree(shop / "run", tmp_path / "cv" / "fold-9")
     shutil.copy(shop / "train.csv", "cv/fold-9/history.csv")
     with pytest.raises(OverwriteError, match=r"--out cv/fold-9/history.csv is the same file"):
-        cross_validate(task("cv/fold-9/history.csv"), 2, out="cv", overwrite=True)
+        cross_validate(make_job("cv/fold-9/history.csv"), 2, out="cv", overwrite=True)
 
 
 def test_a_run_goes_on_by_its_own_config_and_leaves_it_as_it_is(shop, tmp_path):

@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 import multimodal as mm
 from multimodal.cli import app
-from multimodal.config import parse_task
+from multimodal.config import parse_job
 from multimodal.job.run_folder import is_finished, is_free, is_run, remove_run, run_files, writing
 from multimodal.run import RunError
 
-TASK = parse_task({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"color": {}}})
+TASK = parse_job({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"color": {}}})
 
 
 def begun(folder: Path, **files: str) -> Path:
@@ -213,7 +213,7 @@ def rows(count: int) -> list[dict[str, str]]:
     return [{"text": f"{'red' if n % 2 else 'blue'} {n}", "color": "red" if n % 2 else "blue"} for n in range(count)]
 
 
-def job(**train: object) -> mm.Task:
+def make_job(**train: object) -> mm.Task:
     return mm.Task.model_validate(
         {
             "inputs": {"text": {"encoder": "compact/text"}},
@@ -228,20 +228,20 @@ def job(**train: object) -> mm.Task:
 def test_a_training_that_failed_in_its_first_epoch_does_not_block_its_folder(tmp_path):
     out, bad = tmp_path / "run", [*rows(20), {"text": 5, "color": "red"}]
     with pytest.raises(ValueError, match="row 21"):
-        mm.fit(job(), train=bad, valid=rows(4), out=out)
-    run = mm.fit(job(batch_size=4), train=rows(20), valid=rows(4), out=out)
+        mm.fit(make_job(), train=bad, valid=rows(4), out=out)
+    run = mm.fit(make_job(batch_size=4), train=rows(20), valid=rows(4), out=out)
     assert run.task.train.batch_size == 4
 
 
 def test_overwrite_replaces_a_run_and_only_once_the_new_one_can_begin(tmp_path):
     out = tmp_path / "run"
-    first = mm.fit(job(), train=rows(20), out=out)
+    first = mm.fit(make_job(), train=rows(20), out=out)
     (out / "notes.txt").write_text("mine")
     before = first.metrics
     with pytest.raises(ValueError, match="has no column 'color'"):
-        mm.fit(job(), train=[{"text": "a"}, {"text": "b"}], out=out, overwrite=True)
+        mm.fit(make_job(), train=[{"text": "a"}, {"text": "b"}], out=out, overwrite=True)
     assert first.metrics == before
-    second = mm.fit(job(seed=1), train=rows(20), out=out, overwrite=True)
+    second = mm.fit(make_job(seed=1), train=rows(20), out=out, overwrite=True)
     assert second.task.train.seed == 1
     assert (out / "notes.txt").read_text() == "mine"
     assert len(list((out / "checkpoints").glob("step-*"))) <= 2
@@ -249,19 +249,19 @@ def test_overwrite_replaces_a_run_and_only_once_the_new_one_can_begin(tmp_path):
 
 def test_a_run_begun_with_labels_in_another_form_is_not_gone_on_with(tmp_path):
     out, options = tmp_path / "run", {"train": rows(20), "valid": rows(4)}
-    mm.fit(job(), **options, out=out)
+    mm.fit(make_job(), **options, out=out)
     (out / "metrics.json").unlink()  # as if it had been killed before its end
     content = (out / "model.json").read_text()
     (out / "model.json").write_text(content.replace('"blue"', '"cafe\\u0301"'))
     with pytest.raises(RunError, match=r"was begun with other labels of tasks.color, or in another order; put the rec"):
-        mm.fit(job(), **options, out=out, resume=True)
+        mm.fit(make_job(), **options, out=out, resume=True)
 
 
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
     with pytest.raises(ValueError, match="resume goes on with a run and overwrite replaces it; give one of them"):
-        mm.fit(job(), train=rows(20), out=tmp_path, resume=True, overwrite=True)
+        mm.fit(make_job(), train=rows(20), out=tmp_path, resume=True, overwrite=True)
     with pytest.raises(ValueError, match="resume goes on with folds and overwrite replaces them; give one of them"):
-        mm.cross_validate(job(), 2, train=rows(20), out=tmp_path, resume=True, overwrite=True)
+        mm.cross_validate(make_job(), 2, train=rows(20), out=tmp_path, resume=True, overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_resume_and_overwrite_exclude_each_other(tmp_path):
     [(["--overwrite"], "name the run to replace"), (["--overwrite", "--resume", "--out", "a"], "leave --resume out")],
 )
 def test_the_command_says_what_overwrite_needs(tmp_path, options, message):
-    (tmp_path / "job.yaml").write_text(job().to_yaml())
+    (tmp_path / "job.yaml").write_text(make_job().to_yaml())
     done = CliRunner().invoke(app, ["train", str(tmp_path / "job.yaml"), *options])
     assert done.exit_code == 2
     assert message in done.output

@@ -12,7 +12,7 @@ import multimodal as mm
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE
 from multimodal.job import Job
-from multimodal.job.source_weights import weigh_source
+from multimodal.job.source_weights import weight_source_records
 from multimodal.records import RecordError
 from multimodal.records.tables import read_tables
 from multimodal.training import fit
@@ -32,7 +32,7 @@ def texts(n: int, seed: int, *, flipped: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-def task(source: dict[str, Any], **changes: Any) -> mm.Task:
+def make_job(source: dict[str, Any], **changes: Any) -> mm.Task:
     values = {
         "data": {"workers": 0},
         "inputs": {"text": {"encoder": "compact/text"}},
@@ -46,9 +46,9 @@ def task(source: dict[str, Any], **changes: Any) -> mm.Task:
 
 def weigh(source: dict[str, Any], tables: dict[str, Any], **changes: Any) -> tuple[Job, list[str]]:
     said: list[str] = []
-    chosen = task(source, **changes)
+    chosen = make_job(source, **changes)
     job = Job.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    return weigh_source(job, Path.cwd(), torch.device("cpu"), cache=None, say=said.append), said
+    return weight_source_records(job, Path.cwd(), torch.device("cpu"), cache=None, say=said.append), said
 
 
 def test_a_source_with_the_same_labels_counts_and_one_with_other_labels_does_not():
@@ -84,7 +84,7 @@ def test_a_source_of_weight_zero_is_none(tmp_path):
         ("without", {}, {}),
         ("zero", {"source": {"weight": 0}}, {"source": [*texts(30, 1), {"text": "tea", "kind": "other"}]}),
     ):
-        job = task({}).model_copy(update={"transfer": mm.Transfer.model_validate(transfer)})
+        job = make_job({}).model_copy(update={"transfer": mm.Transfer.model_validate(transfer)})
         runs[name] = fit(job, train=target, test=test, **tables, out=tmp_path / name, cache=False)
     weights = [(run.folder / "model.safetensors").read_bytes() for run in runs.values()]
     assert weights[0] == weights[1]
@@ -113,7 +113,7 @@ def test_without_target_labels_source_records_weigh_among_themselves(tmp_path):
     assert job.source_weights is not None
     assert_close(job.source_weights.mean(), 1.0)
     assert "weight" not in job.source_choice
-    run = fit(task({"method": "density_ratio"}), **tables, out=tmp_path / "run", cache=False)
+    run = fit(make_job({"method": "density_ratio"}), **tables, out=tmp_path / "run", cache=False)
     assert run.metrics["source"].keys() == {"method", "effective_size"}
 
 

@@ -16,7 +16,7 @@ from support.assertions import changed
 from support.synthetic_products import CONFIG
 from support.tiny_models import make_dataset, make_model, make_rows
 
-from multimodal.config import parse_task
+from multimodal.config import parse_job
 from multimodal.data.order import LabelOrder, StepOrder
 from multimodal.model.embedding_heads import SupConHead
 from multimodal.records.targets import ClassTarget
@@ -37,12 +37,12 @@ class OneAfterTheOther(LabelOrder):
 def arcface(folder: Path, shop: Path) -> None:
     job = {"tasks.product.tower": [8], "train.epochs": 2, "train.batch_size": 5, "train.device": "cpu"}
     job |= {"train.optimizer": "sgd", "train.learning_rate": 0.1}  # AdamW makes steps of rounding differences
-    fit(parse_task(changed(CONFIG, job)), train=shop / "train.csv", valid=shop / "valid.csv", out=folder, cache=False)
+    fit(parse_job(changed(CONFIG, job)), train=shop / "train.csv", valid=shop / "valid.csv", out=folder, cache=False)
 
 
 def odd(folder: Path, shop: Path) -> None:
     job = {"tasks.product.records_per_label": 3, "train.batch_size": 9, "train.device": "cpu"}
-    fit(parse_task(changed(CONFIG, job)), train=shop / "train.csv", out=folder, cache=False)
+    fit(parse_job(changed(CONFIG, job)), train=shop / "train.csv", out=folder, cache=False)
 
 
 def supcon(folder: Path, media: Path) -> None:

@@ -11,14 +11,14 @@ from support.tiny_models import make_rows
 from torch import Tensor
 
 from fusion import LateFusion
-from multimodal.builders import build_encoders, build_model, build_target
-from multimodal.config import Task, parse_task
+from multimodal.builders import build_encoders, build_model, build_target_reader
+from multimodal.config import Task, parse_job
 from multimodal.data import Batch, RecordDataset, collate
 from multimodal.decoding import PairedEmbeddings
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import MAX_SCALE, WIDTH, ContrastiveHead, pair_losses, same_content
 from multimodal.records import InputReader, read_records
-from multimodal.trainer.losses import Term, combined_loss, known_weights, loss_terms, task_losses
+from multimodal.trainer.losses import Term, combined_loss, loss_normalizers, loss_terms, task_losses
 
 IN_DIMS = {"image": 6, "other": 6, "text": 4}
 CLIP_JOB: dict[str, Any] = {
@@ -90,7 +90,7 @@ def test_a_head_that_knows_nothing_has_the_loss_one_however_many_records_there_a
     for records in (2, 7):
         outputs = torch.ones(records, 2 * WIDTH) / math.sqrt(WIDTH)
         assert_close(head.loss(outputs, all_different(records)), np.ones(records))
-    assert head.null_loss == 1.0
+    assert head.chance_loss == 1.0
 
 
 @pytest.mark.parametrize("head", [views(), views("image", "text")], ids=["views", "text"])
@@ -238,13 +238,13 @@ def test_the_decoding_names_the_pair():
 
 
 def built(values: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> tuple[Task, MultimodalModel, Batch]:
-    task = parse_task(values)
+    task = parse_job(values)
     torch.manual_seed(0)
     encoders = build_encoders(task.inputs, folder)
     arguments = {name: {"labels": ["blue", "green", "red"]} for name in task.tasks if name != "match"}
     model = build_model(task, encoders, {name: arguments.get(name, {}) for name in task.tasks})
     readers = {name: InputReader(name, task.input_column(name), encoders[name].preprocessor) for name in task.inputs}
-    targets = {name: build_target(task, name, arguments.get(name, {})) for name in task.tasks}
+    targets = {name: build_target_reader(task, name, arguments.get(name, {})) for name in task.tasks}
     data = RecordDataset(read_records(rows, root=folder), readers, targets)
     return task, model, collate([data[0, row] for row in range(len(rows))], readers, targets)
 
@@ -255,7 +255,7 @@ def test_both_encoders_get_a_gradient_from_the_records_that_have_both_inputs(tmp
     _, model, batch = built({**CLIP_JOB, "fusion": {"name": fusion}}, rows, tmp_path)
     terms = loss_terms(model, ["match"])
     assert terms == [Term("match")]
-    counts = known_weights([batch], terms)
+    counts = loss_normalizers([batch], terms)
     assert counts.tolist() == [7]
     output = model(batch.inputs)
     loss = combined_loss(task_losses(model, output, batch, ["match"], counts), {"match": 1.0})
@@ -301,7 +301,7 @@ def test_beside_a_fusion_that_mixes_its_inputs_every_parameter_gets_a_gradient(t
     tasks = {"match": {"type": "contrastive"}, "color": {}}
     values = {**CLIP_JOB, "tasks": tasks, "fusion": {**fusion, "modality_dropout": 0.3}}
     _, model, batch = built(values, make_rows(tmp_path, 12, gaps=True), tmp_path)
-    counts = known_weights([batch], loss_terms(model, ["match", "color"]))
+    counts = loss_normalizers([batch], loss_terms(model, ["match", "color"]))
     losses = task_losses(model.train(), model(batch.inputs), batch, ["match", "color"], counts)
     losses["match"].backward(retain_graph=True)
     assert all(p.grad.any() for name in ("image", "text") for p in model.encoder(name).depth_groups()[0])

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 import multimodal as mm
-from multimodal.check.job import check_task
-from multimodal.config import ConfigError, parse_task
+from multimodal.check.job import check_job
+from multimodal.config import ConfigError, parse_job
 from multimodal.run import Run
 from multimodal.training import fit
 
@@ -55,14 +55,14 @@ def rows(copies: int = 1) -> list[dict[str, Any]]:
     return made * copies
 
 
-def job(values: dict[str, Any], **changes: Any) -> mm.Task:
-    return parse_task({**values, **changes})
+def make_job(values: dict[str, Any], **changes: Any) -> mm.Task:
+    return parse_job({**values, **changes})
 
 
 @pytest.fixture(scope="module")
 def captions(media, tmp_path_factory) -> Run:
     out = tmp_path_factory.mktemp("runs") / "captions"
-    return fit(job(CAPTIONS), train=rows(4), valid=rows(), root=media, out=out)
+    return fit(make_job(CAPTIONS), train=rows(4), valid=rows(), root=media, out=out)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def views(media, tmp_path_factory) -> Run:
     """Beside a task with labels, which reads one of the views."""
     tasks = {"match": {"type": "contrastive", "inputs": ["image", "other"]}, "left": {"inputs": ["image"]}}
     out = tmp_path_factory.mktemp("runs") / "views"
-    return fit(job(VIEWS, tasks=tasks, train={"epochs": 2}), train=rows(2), valid=rows(), root=media, out=out)
+    return fit(make_job(VIEWS, tasks=tasks, train={"epochs": 2}), train=rows(2), valid=rows(), root=media, out=out)
 
 
 def top1(run: Run) -> dict[str, float]:
@@ -99,15 +99,15 @@ def test_views_are_changed_in_evaluation_alike_every_time(views, media):
 
 def test_two_views_learn_to_find_each_other(media, tmp_path):
     values = {"train": rows(4), "valid": rows(), "root": media}
-    before = fit(job(VIEWS, train={"epochs": 1, "learning_rate": 1e-9}), out=tmp_path / "before", **values)
-    after = fit(job(VIEWS), out=tmp_path / "after", **values)
+    before = fit(make_job(VIEWS, train={"epochs": 1, "learning_rate": 1e-9}), out=tmp_path / "before", **values)
+    after = fit(make_job(VIEWS), out=tmp_path / "after", **values)
     assert top1(after)["value"] > top1(before)["value"]
     assert top1(after)["low"] > 2 / 16
 
 
 def test_a_run_gives_its_encoder_to_a_later_job(captions, media, tmp_path):
     image = {**CAPTIONS["inputs"]["image"], "weights": str(captions.folder), "frozen": True}
-    task = job(CAPTIONS, inputs={"image": image}, tasks={"left": {}}, train={"epochs": 1})
+    task = make_job(CAPTIONS, inputs={"image": image}, tasks={"left": {}}, train={"epochs": 1})
     target = fit(task, train=rows(), valid=rows(), root=media, out=tmp_path / "target")
     source = captions.model.encoder("image").state_dict()
     assert all(torch.equal(source[name], value) for name, value in target.model.encoder("image").state_dict().items())
@@ -130,12 +130,12 @@ def test_beside_other_tasks_a_contrastive_one_is_left_out_of_the_bundle(views, m
 def test_views_of_an_encoder_that_nothing_trains_are_refused(media, tmp_path):
     inputs = {**VIEWS["inputs"], "image": {**VIEWS["inputs"]["image"], "frozen": True}}
     with pytest.raises(ConfigError, match=r"inputs.image: .* nothing trains its encoder, so that it is not augmented"):
-        fit(job(VIEWS, inputs=inputs), train=rows(), valid=rows(), root=media, out=tmp_path / "run")
+        fit(make_job(VIEWS, inputs=inputs), train=rows(), valid=rows(), root=media, out=tmp_path / "run")
 
 
 def test_a_frozen_encoder_is_a_fixed_side_for_another_to_learn(media, tmp_path):
     text = {**CAPTIONS["inputs"]["text"], "frozen": True}
-    task = job(CAPTIONS, inputs={**CAPTIONS["inputs"], "text": text}, train={"epochs": 1})
+    task = make_job(CAPTIONS, inputs={**CAPTIONS["inputs"], "text": text}, train={"epochs": 1})
     run = fit(task, train=rows(), valid=rows(), root=media, out=tmp_path / "run", cache=False)
     assert run.metrics["tasks"]["match"]["n"] == 16
 
@@ -143,16 +143,16 @@ def test_a_frozen_encoder_is_a_fixed_side_for_another_to_learn(media, tmp_path):
 def test_tables_without_two_pairs_are_refused_and_found_by_check(media, tmp_path):
     alone = [row if index == 0 else {**row, "text": None} for index, row in enumerate(rows())]
     with pytest.raises(ConfigError, match=r"tasks.match: 1 records of records have both image and text; .* least two"):
-        fit(job(CAPTIONS), train=alone, valid=rows(), root=media, out=tmp_path / "run")
+        fit(make_job(CAPTIONS), train=alone, valid=rows(), root=media, out=tmp_path / "run")
     pd.DataFrame(alone).to_csv(media / "alone.csv", index=False)
-    (problem,) = check_task(job(CAPTIONS, data={"train": "alone.csv"}), media)
+    (problem,) = check_job(make_job(CAPTIONS, data={"train": "alone.csv"}), media)
     assert (problem.severity, problem.column) == ("error", None)
     assert problem.message == "1 records have both image and text; match needs at least two"
 
 
 def test_beside_labels_it_trains_with_attention_and_leaves_the_bundle(media, tmp_path):
     fusion = {"name": "attention", "dim": 16, "num_heads": 2}
-    task = job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, fusion=fusion, train={"epochs": 1})
+    task = make_job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, fusion=fusion, train={"epochs": 1})
     run = fit(task, train=rows(2), valid=rows(), root=media, out=tmp_path / "run")
     assert run.metrics["tasks"]["match"]["n"] == 16
     bundle = run.export(tmp_path / "bundle", records=mm.read_records(rows(), root=media))
@@ -162,7 +162,7 @@ def test_beside_labels_it_trains_with_attention_and_leaves_the_bundle(media, tmp
 @pytest.mark.parametrize("weighting", ["uncertainty", "pcgrad"])
 def test_beside_labels_it_is_weighed_as_any_other_task(media, tmp_path, weighting):
     train = {"epochs": 1, "accumulate": 2, "batch_size": 16, "task_weighting": weighting}
-    task = job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, train=train)
+    task = make_job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, train=train)
     run = fit(task, train=rows(2), valid=rows(), root=media, out=tmp_path / "run")
     assert run.metrics["training"]["gradient_cosine"].keys() == {"match.left"}
     assert all(tensor.isfinite().all() for tensor in run.model.state_dict().values())
@@ -171,7 +171,7 @@ def test_beside_labels_it_is_weighed_as_any_other_task(media, tmp_path, weightin
 def test_accumulated_parts_and_labels_beside_it_train(media, tmp_path):
     tasks = {"match": {"type": "contrastive"}, "left": {}}
     gaps = [{**row, "text": None} if index % 5 == 0 else row for index, row in enumerate(rows(2))]
-    task = job(CAPTIONS, tasks=tasks, train={"epochs": 1, "batch_size": 16, "accumulate": 2})
+    task = make_job(CAPTIONS, tasks=tasks, train={"epochs": 1, "batch_size": 16, "accumulate": 2})
     run = fit(task, train=gaps, valid=rows(), root=media, out=tmp_path / "run")
     assert run.metrics["tasks"].keys() == {"match", "left"}
     assert run.metrics["trusts"].keys() == {"left"}

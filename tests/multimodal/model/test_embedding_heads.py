@@ -58,7 +58,7 @@ def test_the_null_loss_of_arcface_is_that_of_embeddings_across_all_centres():
     with torch.no_grad():
         head.centres.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 0]]))
     across = torch.tensor([[0.0, 0, 1]])
-    assert_close(head.loss(across, torch.tensor([1]))[0], head.null_loss)
+    assert_close(head.loss(across, torch.tensor([1]))[0], head.chance_loss)
 
 
 def test_supcon_is_the_formula_of_the_paper():

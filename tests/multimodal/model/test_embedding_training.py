@@ -17,16 +17,16 @@ from export.serving.answers import answer_json
 from export.triton import write_triton_repository
 from export.triton.stages import Answering
 from export.vectors import vector_output
-from multimodal.check.job import check_task
+from multimodal.check.job import check_job
 from multimodal.cli import app
-from multimodal.config import ConfigError, parse_task
+from multimodal.config import ConfigError, parse_job
 from multimodal.run import Run
 from multimodal.training import fit
 
 
 def run_job(shop: Path, out: Path, **changes) -> Run:
     lines: list[str] = []
-    job = parse_task(changed(CONFIG, changes))
+    job = parse_job(changed(CONFIG, changes))
     run = fit(job, train=shop / "train.csv", valid=shop / "valid.csv", out=out, say=lines.append)
     assert not [line for line in lines if "counted as wrong" in line]
     return run
@@ -146,7 +146,7 @@ def test_the_server_gives_the_vector_where_it_is_asked_for(bundle, shop):
 
 
 def test_folds_score_vectors_and_list_no_answers(shop, tmp_path):
-    job = parse_task(changed(CONFIG, {"train.epochs": 1}))
+    job = parse_job(changed(CONFIG, {"train.epochs": 1}))
     many = write_table(shop / "many.csv", make_photos(shop, OLD, 60, seed=3))  # a tenth of a half has some label twice
     found = mm.cross_validate(job, 2, train=many, out=tmp_path / "folds")
     assert "recall_at_1" in found["tasks"]["product"]
@@ -163,16 +163,16 @@ def test_a_task_that_gives_no_vectors_is_refused(bundle):
 
 def test_check_finds_nothing_wrong_with_new_products_but_warns_where_none_is_there_twice(shop):
     job = changed(CONFIG, {"data.train": str(shop / "train.csv"), "data.valid": str(shop / "valid.csv")})
-    assert check_task(parse_task(job), shop) == []
+    assert check_job(parse_job(job), shop) == []
     write_table(shop / "single.csv", make_photos(shop, OLD, 1, seed=2))
-    problems = check_task(parse_task(changed(job, {"data.valid": str(shop / "single.csv")})), shop)
+    problems = check_job(parse_job(changed(job, {"data.valid": str(shop / "single.csv")})), shop)
     assert [problem.severity for problem in problems] == ["error", "warning"]
     assert "do not define product.map (no two have the same label)" in problems[0].message
     assert "has no label twice" in problems[1].message
 
 
 def test_the_transfer_gap_of_an_embedding_task_is_not_measured(shop):
-    found = mm.transfer_check(parse_task(CONFIG), train=shop / "train.csv", valid=shop / "valid.csv", cache=False)
+    found = mm.transfer_check(parse_job(CONFIG), train=shop / "train.csv", valid=shop / "valid.csv", cache=False)
     assert "it is an embedding task" in found["tasks"]["product"]["reason"]
 
 
@@ -197,4 +197,4 @@ def test_the_transfer_gap_of_an_embedding_task_is_not_measured(shop):
 )
 def test_what_does_not_fit_an_embedding_task_is_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
-        parse_task(changed(CONFIG, changes))
+        parse_job(changed(CONFIG, changes))

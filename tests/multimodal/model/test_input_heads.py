@@ -10,7 +10,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor
 
-from multimodal.evaluation import answer, fit_trusts, fitted_trusts
+from multimodal.evaluation import answer, fit_expert_weights, fitted_trusts
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model.input_heads import LateHead
 
@@ -119,7 +119,7 @@ def test_fitted_trusts_have_the_smallest_loss() -> None:
     answers = torch.randn(2, 60, 3, generator=generator)
     answers[1] += 2 * torch.nn.functional.one_hot(target, 3)  # the second knows something
     present = torch.rand(2, 60, generator=generator) < 0.8
-    head.fit_trusts(answers, present, target)
+    head.fit_expert_weights(answers, present, target)
 
     def loss(logs: np.ndarray) -> float:
         trusts = torch.from_numpy(logs).exp()
@@ -141,7 +141,7 @@ def test_trusts_are_kept_with_the_weights_and_are_no_parameters() -> None:
 def test_fitting_answers_as_the_model_then_does(tmp_path: Path, gaps: bool) -> None:
     model = make_model(fusion="late").eval()
     data = make_dataset(make_rows(tmp_path, 24, gaps=gaps), tmp_path, model)
-    answers = fit_trusts(model, data)
+    answers = fit_expert_weights(model, data)
     again = answer(model, data, subsets=[model.input_names])
     for task in model.heads:
         assert_close(answers.outputs[model.input_names][task], again.outputs[model.input_names][task])
@@ -150,14 +150,14 @@ def test_fitting_answers_as_the_model_then_does(tmp_path: Path, gaps: bool) -> N
     assert {task: list(by_input) for task, by_input in trusts.items()} == {task: ["image", "text"] for task in trusts}
     assert trusts.keys() == set(model.heads)
     assert trusts["color"] != {"image": 1.0, "text": 1.0}
-    fit_trusts(model, data)
+    fit_expert_weights(model, data)
     assert fitted_trusts(model) == trusts  # what was fitted before has no say
 
 
 def test_without_a_known_answer_every_input_is_trusted_alike(tmp_path: Path) -> None:
     model = make_model(fusion="late").eval()
     rows = [{**row, "color": None, "price": None} for row in make_rows(tmp_path, 4)]
-    fit_trusts(model, make_dataset(rows, tmp_path, model))
+    fit_expert_weights(model, make_dataset(rows, tmp_path, model))
     assert fitted_trusts(model)["color"] == {"image": 1.0, "text": 1.0}
 
 

@@ -6,7 +6,7 @@ from support.assertions import assert_close
 from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 
 from multimodal.builders import build_strategy
-from multimodal.config import ConfigError, parse_task
+from multimodal.config import ConfigError, parse_job
 from multimodal.job import job as job_module
 from multimodal.model.layers import NewLayers
 from multimodal.run import Run
@@ -81,4 +81,4 @@ def test_a_shared_encoder_has_its_layers_whichever_input_comes_first(folder):
 def test_an_input_that_shares_an_encoder_shares_its_layers():
     inputs = {"a": {"encoder": "compact/text"}, "b": {"share": "a", "new_layers": 1}}
     with pytest.raises(ConfigError, match="new_layers and candidates belong to the encoder; set them on the input 'a'"):
-        parse_task({"inputs": inputs, "tasks": {"c": {}}})
+        parse_job({"inputs": inputs, "tasks": {"c": {}}})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
-from multimodal.model.objective import Objective, Seen
+from multimodal.model.objective import Objective, StepContext
 from multimodal.trainer import Trainer
 from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer import Finetune, OptimizerSpec
@@ -24,7 +24,7 @@ class PullTo(Objective):
         self.strength, self.middle = strength, nn.Parameter(torch.zeros(8))
         self.seen: list[tuple[int, float]] = []
 
-    def forward(self, seen: Seen) -> Tensor:
+    def forward(self, seen: StepContext) -> Tensor:
         self.seen.append((len(seen.batch.rows), seen.progress))
         return self.strength * (seen.output.fused - self.middle).square().mean()
 

@@ -10,7 +10,7 @@ from support.tiny_models import make_rows
 
 import multimodal as mm
 from multimodal.builders import build_head
-from multimodal.config import ConfigError, parse_task
+from multimodal.config import ConfigError, parse_job
 from multimodal.model.heads import ClassificationHead, RegressionHead
 from multimodal.model.layers import TowerHead
 from multimodal.run import Run
@@ -45,7 +45,7 @@ def test_loss_decoding_and_evidence_are_those_of_its_head():
     head, outputs = tower(4), torch.randn(5, 3, generator=torch.Generator().manual_seed(2))
     target = torch.tensor([0, 1, 2, 0, 1])
     assert torch.equal(head.loss(outputs, target), head.head.loss(outputs, target))
-    assert (head.decoding(), head.null_loss) == (head.head.decoding(), head.head.null_loss)
+    assert (head.decoding(), head.chance_loss) == (head.head.decoding(), head.head.chance_loss)
     both, weights = outputs.expand(2, 5, 3), torch.ones(2, 5)
     assert torch.equal(head.combine(both, weights), head.head.combine(both, weights))
 
@@ -63,13 +63,13 @@ def test_a_contrastive_task_has_no_tower():
     }
     values["tasks"]["m"]["tower"] = [8]
     with pytest.raises(ConfigError, match=r"tasks.m: tower belongs to type: .*, and type is contrastive; leave it out"):
-        parse_task(values)
+        parse_job(values)
     values["tasks"] = {"m": {"tower": [0]}}
     with pytest.raises(ConfigError, match=r"tasks.m.tower.0: .*greater than 0"):
-        parse_task(values)
+        parse_job(values)
 
 
-def job(**fusion: Any) -> dict[str, Any]:
+def make_job(**fusion: Any) -> dict[str, Any]:
     return {
         "name": "towers",
         "data": {"workers": 0},
@@ -86,7 +86,7 @@ def job(**fusion: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("fusion", [{"unimodal_weight": 1.0}, {"name": "late", "dim": None}], ids=str)
 def test_a_job_with_towers_reloads_and_answers_alike_without_torch(tmp_path, fusion):
     rows = make_rows(tmp_path / "media", 12)
-    run = fit(parse_task(job(**fusion)), train=rows, valid=rows[:6], root=tmp_path / "media", out=tmp_path / "run")
+    run = fit(parse_job(make_job(**fusion)), train=rows, valid=rows[:6], root=tmp_path / "media", out=tmp_path / "run")
     again = Run(run.folder)
     records = mm.read_records(rows, root=tmp_path / "media")
     assert again.evaluate(records)["tasks"] == run.evaluate(records)["tasks"]
@@ -111,7 +111,7 @@ def mm_batch(dataset: Any, count: int) -> Any:
 
 def test_no_other_task_s_loss_reaches_a_tower(tmp_path):
     rows = make_rows(tmp_path / "media", 6)
-    run = fit(parse_task(job()), train=rows, valid=rows, root=tmp_path / "media", out=tmp_path / "run")
+    run = fit(parse_job(make_job()), train=rows, valid=rows, root=tmp_path / "media", out=tmp_path / "run")
     model, dataset = run.model, run.dataset(mm.read_records(rows, root=tmp_path / "media"))
     model(mm_batch(dataset, 6).inputs).outputs["price"].sum().backward()
     assert all(parameter.grad is None for parameter in model.head("color").parameters())

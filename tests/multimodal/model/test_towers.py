@@ -10,7 +10,7 @@ from support.assertions import assert_close, changed
 from support.synthetic_products import CONFIG, NEW, OLD, make_photos, write_table
 
 import multimodal as mm
-from multimodal.config import parse_task
+from multimodal.config import parse_job
 from multimodal.data import collate
 from multimodal.model.embedding_heads import ArcFaceHead, SupConHead
 from multimodal.model.layers import TowerHead
@@ -42,7 +42,7 @@ def shop(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module", params=["arcface", "supcon"])
 def run(request, shop, tmp_path_factory) -> Run:
-    job = parse_task(changed(CONFIG, {**TOWERS, "tasks.product.loss": request.param}))
+    job = parse_job(changed(CONFIG, {**TOWERS, "tasks.product.loss": request.param}))
     return fit(job, train=shop / "train.csv", valid=shop / "valid.csv", out=tmp_path_factory.mktemp("runs") / "run")
 
 

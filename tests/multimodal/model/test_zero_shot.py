@@ -14,8 +14,8 @@ from support.tiny_models import COLORS, make_rows
 
 import multimodal as mm
 from encoders import create_encoder
-from multimodal.check.job import check_task
-from multimodal.config import ConfigError, ZeroShot, parse_task
+from multimodal.check.job import check_job
+from multimodal.config import ConfigError, ZeroShot, parse_job
 from multimodal.data import collate
 from multimodal.job import Job
 from multimodal.job.alignment import fill_zero_shot_heads
@@ -59,7 +59,7 @@ def rows(media: Path, *, labelled: bool = True) -> list[dict[str, Any]]:
     return [{key: row[key] for key in keep} for row in make_rows(media, 12)]
 
 
-def job(folder: Path, **changes: Any) -> dict[str, Any]:
+def make_job(folder: Path, **changes: Any) -> dict[str, Any]:
     values = {
         "name": "names",
         "data": {"workers": 0},
@@ -81,7 +81,7 @@ def job(folder: Path, **changes: Any) -> dict[str, Any]:
 
 def train(values: dict[str, Any], media: Path, out: Path, *, labelled: bool = True) -> Run:
     given = rows(media, labelled=labelled)
-    return fit(parse_task(values), train=given, valid=given, root=media, out=out, cache=False)
+    return fit(parse_job(values), train=given, valid=given, root=media, out=out, cache=False)
 
 
 def logits_of(run: Run, media: Path) -> np.ndarray:
@@ -111,7 +111,7 @@ def original(folder: Path, model: Any, media: Path) -> np.ndarray:
 
 def test_without_training_its_logits_are_those_of_the_original_model(towers, media, tmp_path):
     folder, model = towers
-    run = train(job(folder), media, tmp_path / "run")
+    run = train(make_job(folder), media, tmp_path / "run")
     expected = original(folder, model, media)
     assert expected.std() > 0.01
     assert_close(logits_of(run, media), expected, "log mel")
@@ -123,7 +123,7 @@ def test_without_training_its_logits_are_those_of_the_original_model(towers, med
 def test_no_label_is_needed_beyond_the_names_of_the_classes(towers, media, tmp_path):
     folder, model = towers
     tasks = {"color": {"head": "zero_shot", "zero_shot": {"prompts": PROMPTS, "labels": LABELS}}}
-    run = train(job(folder, tasks=tasks), media, tmp_path / "run", labelled=False)
+    run = train(make_job(folder, tasks=tasks), media, tmp_path / "run", labelled=False)
     assert run.metrics["tasks"]["color"]["n"] == 0
     assert_close(logits_of(run, media), original(folder, model, media), "log mel")
     bundle = run.export(tmp_path / "bundle", records=mm.read_records(rows(media), root=media))
@@ -134,7 +134,10 @@ def test_no_label_is_needed_beyond_the_names_of_the_classes(towers, media, tmp_p
 
 def test_a_probe_starts_there_and_learns(clip, media, tmp_path):
     probe = {"transfer": {"strategy": "linear_probe"}, "train": {"batch_size": 6, "epochs": 8, "learning_rate": 3e-2}}
-    zero, trained = train(job(clip), media, tmp_path / "zero"), train(job(clip, **probe), media, tmp_path / "probe")
+    zero, trained = (
+        train(make_job(clip), media, tmp_path / "zero"),
+        train(make_job(clip, **probe), media, tmp_path / "probe"),
+    )
     before, after = (run.metrics["tasks"]["color"]["accuracy"]["value"] for run in (zero, trained))
     assert after > before
     assert after == 1.0
@@ -150,7 +153,7 @@ def test_a_pull_holds_the_head_at_the_names(clip, media, tmp_path):
     moved = []
     for pull in (0.0, 1e4):
         tasks = {"color": {"head": "zero_shot", "zero_shot": {"prompts": PROMPTS, "pull": pull}}}
-        values = job(clip, tasks=tasks, transfer={"strategy": "linear_probe"})
+        values = make_job(clip, tasks=tasks, transfer={"strategy": "linear_probe"})
         values["train"] |= {
             "optimizer": "sgd",
             "learning_rate": 1e-4,
@@ -159,7 +162,7 @@ def test_a_pull_holds_the_head_at_the_names(clip, media, tmp_path):
             "clip_norm": None,
         }
         run = train(values, media, tmp_path / str(pull))
-        start = Job.build(parse_task(values), tables(media), media).model
+        start = Job.build(parse_job(values), tables(media), media).model
         before, after = (model.head("color").head.linear.weight for model in (start, run.model))
         moved.append((after - before).norm().item())
         assert not any("objectives" in name for name in run.model.state_dict())
@@ -167,17 +170,17 @@ def test_a_pull_holds_the_head_at_the_names(clip, media, tmp_path):
 
 
 def tables(media: Path, **options: Any) -> Any:
-    task = parse_task(job(Path("unused")))
+    task = parse_job(make_job(Path("unused")))
     return read_tables(task, train=rows(media, **options), valid=rows(media, **options), test=None, root=media)
 
 
 def test_check_asks_for_no_labels_where_the_classes_are_named(clip, media):
     tasks = {"color": {"head": "zero_shot", "zero_shot": {"labels": LABELS}}}
     pd.DataFrame(rows(media, labelled=False)).to_csv(media / "photos.csv", index=False)
-    assert check_task(parse_task(job(clip, tasks=tasks, data={"train": "photos.csv"})), media) == []
+    assert check_job(parse_job(make_job(clip, tasks=tasks, data={"train": "photos.csv"})), media) == []
     pd.DataFrame([{**row, "color": ""} for row in rows(media)]).to_csv(media / "empty.csv", index=False)
-    assert check_task(parse_task(job(clip, tasks=tasks, data={"train": "empty.csv"})), media) == []
-    (problem,) = check_task(parse_task(job(clip, data={"train": "photos.csv"})), media)
+    assert check_job(parse_job(make_job(clip, tasks=tasks, data={"train": "empty.csv"})), media) == []
+    (problem,) = check_job(parse_job(make_job(clip, data={"train": "photos.csv"})), media)
     assert (problem.severity, problem.column) == ("error", "color")
 
 
@@ -212,7 +215,7 @@ def test_at_the_start_the_pull_is_zero_and_so_is_its_gradient():
     head = make_head()
     pull = PullToNames("color", head, 0.5)
     heads = torch.nn.ModuleDict({"color": head})
-    seen: Any = type("Seen", (), {"model": type("Model", (), {"heads": heads})()})()
+    seen: Any = type("StepContext", (), {"model": type("Model", (), {"heads": heads})()})()
     pull(seen).backward()
     assert pull(seen).item() == 0
     assert not head.head.linear.weight.grad.any()
@@ -246,13 +249,13 @@ def captions(media, tmp_path_factory) -> Run:
     }
     pairs = [{"image": row["image"], "text": f"a photo of {row['color']}"} for row in make_rows(media, 12)]
     out = tmp_path_factory.mktemp("runs") / "captions"
-    return fit(parse_task(values), train=pairs * 4, valid=pairs, root=media, out=out)
+    return fit(parse_job(values), train=pairs * 4, valid=pairs, root=media, out=out)
 
 
 def from_run(run: Run, **settings: Any) -> dict[str, Any]:
     image = {"encoder": "compact/image", "weights": str(run.folder), "options": {"image_size": 32}}
     names = {"source": str(run.folder), "prompts": ["a photo of {}"], **settings}
-    return job(Path(), inputs={"image": image}, tasks={"color": {"head": "zero_shot", "zero_shot": names}})
+    return make_job(Path(), inputs={"image": image}, tasks={"color": {"head": "zero_shot", "zero_shot": names}})
 
 
 def test_an_earlier_run_s_encoders_and_projections_answer_without_a_label(captions, media, tmp_path):
@@ -270,9 +273,9 @@ def test_an_earlier_run_s_encoders_and_projections_answer_without_a_label(captio
 
 
 def test_a_run_without_the_pair_is_refused(clip, media, tmp_path):
-    plain = train(job(clip), media, tmp_path / "plain")
+    plain = train(make_job(clip), media, tmp_path / "plain")
     with pytest.raises(ConfigError, match="has 0 contrastive tasks between a text and an input of modality image"):
-        train(from_run(plain) | {"inputs": job(clip)["inputs"]}, media, tmp_path / "run")
+        train(from_run(plain) | {"inputs": make_job(clip)["inputs"]}, media, tmp_path / "run")
 
 
 def test_an_encoder_that_was_not_aligned_is_refused(captions, media, tmp_path):
@@ -298,12 +301,12 @@ def refused(values: dict[str, Any], match: str, media: Path, tmp_path: Path) -> 
 
 
 def test_an_encoder_without_a_text_half_is_refused(media, tmp_path):
-    values = job(Path(), inputs={"image": {"encoder": "compact/image"}})
+    values = make_job(Path(), inputs={"image": {"encoder": "compact/image"}})
     refused(values, r"inputs.image: .* aligned with texts; give a CLIP or SigLIP", media, tmp_path)
 
 
 def test_random_weights_are_aligned_with_nothing(clip, media, tmp_path):
-    values = job(clip)
+    values = make_job(clip)
     values["inputs"]["image"]["weights"] = None
     refused(values, r"its weights \(random\) come without the text half", media, tmp_path)
 
@@ -316,7 +319,7 @@ def test_a_checkpoint_without_a_scale_is_refused(tmp_path, media):
     tokenizer("mpnet").save(str(folder / "tokenizer.json"))
     state = load_file(folder / "model.safetensors")
     save_file({k: v for k, v in state.items() if k != "logit_scale"}, folder / "model.safetensors", {"format": "pt"})
-    refused(job(folder), "hold no logit_scale", media, tmp_path)
+    refused(make_job(folder), "hold no logit_scale", media, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -342,16 +345,16 @@ def test_a_checkpoint_without_a_scale_is_refused(tmp_path, media):
 )
 def test_settings_that_cannot_be_are_refused(changes, match):
     with pytest.raises(ConfigError, match=match):
-        parse_task(job(Path("clip"), **changes))
+        parse_job(make_job(Path("clip"), **changes))
 
 
 def test_of_an_image_and_a_text_the_image_is_compared():
-    inputs = {**job(Path("clip"))["inputs"], "text": {"encoder": "compact/text", "modality": "text"}}
-    assert parse_task(job(Path("clip"), inputs=inputs)).zero_shot_input("color") == "image"
+    inputs = {**make_job(Path("clip"))["inputs"], "text": {"encoder": "compact/text", "modality": "text"}}
+    assert parse_job(make_job(Path("clip"), inputs=inputs)).zero_shot_input("color") == "image"
 
 
 def test_only_zero_shot_heads_are_filled(clip, media):
-    task = parse_task(job(clip, tasks={"color": {}}, transfer={"strategy": "finetune"}))
+    task = parse_job(make_job(clip, tasks={"color": {}}, transfer={"strategy": "finetune"}))
     model = Job.build(task, tables(media), media).model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     fill_zero_shot_heads(task, model, media)

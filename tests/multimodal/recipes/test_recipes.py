@@ -10,7 +10,7 @@ import soundfile
 from support.tiny_models import make_rows
 
 from encoders import create_encoder
-from multimodal.config import Task, load_task
+from multimodal.config import Task, load_job
 from multimodal.recipes import distil_text
 from multimodal.recipes.command import run_recipe
 from multimodal.run import Run
@@ -28,9 +28,7 @@ def build(name: str, folder: Path, **chosen: str) -> Task:
 def test_the_yaml_is_the_same_job_as_the_script(name):
     task = build(name, Path("data"))
     relative = {key: Path(getattr(task.data, key)).name for key in ("train", "valid", "test")}
-    assert load_task(RECIPES / f"{name}.yaml") == task.model_copy(
-        update={"data": task.data.model_copy(update=relative)}
-    )
+    assert load_job(RECIPES / f"{name}.yaml") == task.model_copy(update={"data": task.data.model_copy(update=relative)})
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from multimodal.check.job import check_task
-from multimodal.config import ConfigError, parse_task
+from multimodal.check.job import check_job
+from multimodal.config import ConfigError, parse_job
 from multimodal.records import ManifestError, RecordError, read_records
 from multimodal.records.groups import held_out_rows, record_groups
 from multimodal.records.tables import read_tables
@@ -15,7 +15,7 @@ def records(*cells):
 
 def grouped(group: str = "product", **data):
     inputs = {"text": {"encoder": "compact/text"}}
-    return parse_task({"inputs": inputs, "tasks": {"kind": {}}, "data": {"group": group, **data}})
+    return parse_job({"inputs": inputs, "tasks": {"kind": {}}, "data": {"group": group, **data}})
 
 
 def test_a_missing_cell_is_a_group_of_its_own_and_numbers_are_names():
@@ -70,8 +70,8 @@ def test_check_wants_the_column_in_train_and_names_groups_that_are_in_two_tables
         lines = "".join(f"{name} {i},{'ab'[i % 2]},{product}{i}\n" for i in range(6))
         (tmp_path / f"{name}.csv").write_text(f"text,kind,product\n{lines}")
     tables = {"train": "train.csv", "valid": "valid.csv", "test": "test.csv"}
-    found = [(p.file, p.message) for p in check_task(grouped(**tables), tmp_path)]
+    found = [(p.file, p.message) for p in check_job(grouped(**tables), tmp_path)]
     assert found == [("valid.csv", "6 groups ('p0', ...) have records in train, too; its scores flatter")]
-    absent = [p.message for p in check_task(grouped("session", **tables), tmp_path)]
+    absent = [p.message for p in check_job(grouped("session", **tables), tmp_path)]
     assert len(absent) == 1
     assert absent[0].startswith("has no column 'session'")

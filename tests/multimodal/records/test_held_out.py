@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multimodal.builders import build_target
-from multimodal.config import ConfigError, parse_task
+from multimodal.builders import build_target_reader
+from multimodal.config import ConfigError, parse_job
 from multimodal.config.tasks import METRICS
 from multimodal.decoding import Destandardize, Embedding, PairedEmbeddings, Sigmoid, Softmax
 from multimodal.metrics import selection_score, task_metrics
@@ -19,11 +19,11 @@ from multimodal.records.targets import read_truth
 INPUTS = {"text": {"encoder": "compact/text"}, "image": {"encoder": "compact/image"}}
 
 
-def job(kind: str = "classification", metric: str = "mean", seed: int = 0, **values: Any):
+def make_job(kind: str = "classification", metric: str = "mean", seed: int = 0, **values: Any):
     target = {"type": kind, "inputs": ["text", "image"]} if kind == "contrastive" else {"type": kind}
     train = {"metric": metric, "seed": seed}
     fusion = {"name": "late"} if kind == "contrastive" else {}
-    return parse_task({"inputs": INPUTS, "fusion": fusion, "tasks": {"y": target}, "train": train, **values})
+    return parse_job({"inputs": INPUTS, "fusion": fusion, "tasks": {"y": target}, "train": train, **values})
 
 
 def records(*answers: Any) -> Records:
@@ -72,12 +72,12 @@ DECODINGS = {
 def test_a_metric_is_said_to_be_defined_where_it_is(kind, cells):
     train = records("a", "b", "a", "b") if kind != "regression" else records(1, 2, 3)
     table, labels = records(*cells), {"labels": ["a", "b"]}
-    truth = read_truth(build_target(job(kind), "y", labels), table, range(len(table)))
+    truth = read_truth(build_target_reader(make_job(kind), "y", labels), table, range(len(table)))
     width = 1 if kind == "regression" else 2
     outputs = np.random.default_rng(0).normal(size=(len(truth.rows), width)) - 9  # of a model that gives no label
     metrics = {"y": task_metrics(DECODINGS[kind], outputs, truth.targets, unknown=truth.unknown)}
     for metric in ("mean", *(f"y.{name}" for name in METRICS[kind])):
-        why = undefined(job(kind, metric), [train], table)
+        why = undefined(make_job(kind, metric), [train], table)
         if why is None:
             selection_score(metrics, metric)
         else:
@@ -88,9 +88,9 @@ def test_a_metric_is_said_to_be_defined_where_it_is(kind, cells):
 @pytest.mark.parametrize(("images", "defined"), [(["a", "b"], True), (["a", ""], False), (["", ""], False)])
 def test_a_contrastive_task_needs_two_pairs(images, defined):
     table = read_records([{"text": "red", "image": image} for image in images])
-    why = undefined(job("contrastive"), [table], table)
+    why = undefined(make_job("contrastive"), [table], table)
     assert (why is None) == defined
-    pairs = Answers(job("contrastive"), "y", table)
+    pairs = Answers(make_job("contrastive"), "y", table)
     known = sum(pairs.read(row) is not None for row in range(2))
     scores = task_metrics(PairedEmbeddings(("text", "image")), np.eye(4)[:known], np.zeros((known, 2), np.int64))
     assert (scores["top1"]["value"] is not None) == defined
@@ -112,7 +112,7 @@ def test_a_contrastive_task_needs_two_pairs(images, defined):
 )
 def test_rows_that_were_held_out_before_still_are(kind, cells, seed):
     expected = held_out_rows(len(cells), 4, groups=None, seed=seed)
-    assert list(hold_out(records(*cells), job(kind, seed=seed))) == expected
+    assert list(hold_out(records(*cells), make_job(kind, seed=seed))) == expected
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -132,7 +132,7 @@ def test_rows_that_were_held_out_before_still_are(kind, cells, seed):
     ],
 )
 def test_other_rows_are_held_out_where_the_first_do_not_define_the_metric(kind, metric, cells, seed):
-    table, task = records(*cells), job(kind, metric, seed)
+    table, task = records(*cells), make_job(kind, metric, seed)
     rows = hold_out(table, task)
     assert rows == hold_out(table, task)
     rest = table.subset(set(range(len(table))) - set(rows))
@@ -144,7 +144,7 @@ def test_other_rows_are_held_out_where_the_first_do_not_define_the_metric(kind, 
 def test_groups_stay_whole_where_other_rows_are_held_out():
     cells = [{"text": "t", "image": "", "y": float(row // 4 > 7), "g": row // 4} for row in range(40)]
     for seed in range(6):
-        table, task = read_records(cells), job("regression", seed=seed, data={"group": "g"})
+        table, task = read_records(cells), make_job("regression", seed=seed, data={"group": "g"})
         groups = [table[row]["g"] for row in hold_out(table, task)]
         assert all(groups.count(group) == 4 for group in set(groups))
 
@@ -161,7 +161,7 @@ def test_groups_stay_whole_where_other_rows_are_held_out():
 )
 def test_what_cannot_be_held_out_is_said_before_the_first_step(kind, metric, cells, message):
     with pytest.raises(ConfigError, match=message + r".*other records of records were tried, too"):
-        read_tables(job(kind, metric), train=records(*cells))
+        read_tables(make_job(kind, metric), train=records(*cells))
 
 
 @pytest.mark.parametrize(
@@ -176,14 +176,14 @@ def test_what_cannot_be_held_out_is_said_before_the_first_step(kind, metric, cel
 )
 def test_a_validation_table_that_cannot_choose_is_said_before_the_first_step(kind, cells, valid, message):
     with pytest.raises(ConfigError, match=message):
-        read_tables(job(kind), train=records(*cells), valid=records(*valid))
+        read_tables(make_job(kind), train=records(*cells), valid=records(*valid))
 
 
 def test_one_task_of_several_is_enough_for_the_mean():
     tasks = {"y": {"type": "regression"}, "color": {}}
     table = read_records([{"text": "t", "image": "", "y": 1, "color": "ab"[row % 2]} for row in range(4)])
-    assert undefined(job(tasks=tasks), [table], table) is None
-    why = undefined(job(tasks=tasks, metric="y.r2"), [table], table)
+    assert undefined(make_job(tasks=tasks), [table], table) is None
+    why = undefined(make_job(tasks=tasks, metric="y.r2"), [table], table)
     assert why is not None
     assert "y.r2" in why
     assert "color.accuracy" not in why.partition(";")[0]
@@ -191,10 +191,10 @@ def test_one_task_of_several_is_enough_for_the_mean():
 
 def test_labels_of_a_source_count_as_those_of_training():
     table, source = records("b", "b", "b", "b"), records("a", "b")
-    rows = hold_out(table, job(), [source])
+    rows = hold_out(table, make_job(), [source])
     assert list(rows) == held_out_rows(4, 2, groups=None, seed=0)
 
 
 def test_a_column_that_is_not_there_is_left_to_the_reader_of_the_table():
     table = read_records([{"text": "a"}, {"text": "b"}, {"text": "c"}])
-    assert len(hold_out(table, job("regression"))) == 2
+    assert len(hold_out(table, make_job("regression"))) == 2

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.image import ImagePreprocessor
 from multimodal.builders.encoders import build_encoder
-from multimodal.check.job import check_task
+from multimodal.check.job import check_job
 from multimodal.cli import app
-from multimodal.config import Input, load_task
+from multimodal.config import Input, load_job
 from multimodal.job.run_folder import is_finished
 from multimodal.records import InputReader, Records, read_records
-from multimodal.records.tables import open_task, read_tables
+from multimodal.records.tables import open_job, read_tables
 from multimodal.run import Run
 from multimodal.training import fit
 
@@ -125,8 +125,8 @@ def read_all(records: Records) -> int:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_check_and_training_read_linked_tables_and_media_where_they_were_written(layout: Layout, tmp_path: Path):
     config = layout(tmp_path)
-    assert check_task(load_task(config), config.parent) == []
-    task, base = open_task(config, (), {})
+    assert check_job(load_job(config), config.parent) == []
+    task, base = open_job(config, (), {})
     tables = read_tables(task)
     assert (base, task.data.train) == (config.parent, str(config.parent / "train.csv"))
     assert tables.train.source == "train.csv"
@@ -148,7 +148,7 @@ def test_a_job_that_follows_links_refuses_cells_that_leave_the_folder(cell: str,
     shutil.copy(tmp_path / "data" / "images" / "0.png", tmp_path / "secret.png")
     table = config.with_name("train.csv")
     table.write_text(table.read_text() + f"{cell.format(tmp_path)},a\n")
-    (problem,) = check_task(load_task(config), config.parent)
+    (problem,) = check_job(load_job(config), config.parent)
     assert "or allow others with allow_outside (in a job data.allow_outside" in problem.message
 
 
@@ -156,7 +156,7 @@ def test_a_link_that_leads_nowhere_says_so(tmp_path: Path):
     config = other_disk(tmp_path)
     shutil.move(tmp_path / "disk" / "0.png", tmp_path / "gone.png")
     (tmp_path / "disk" / "0.png").symlink_to("nowhere")
-    (problem,) = check_task(load_task(config), config.parent)
+    (problem,) = check_job(load_job(config), config.parent)
     assert problem.message == (
         "'images/0.png' is a link to a file that is not there; fetch that file, or mount its disk"
     )
@@ -176,8 +176,8 @@ def test_a_job_of_links_trains_and_its_run_evaluates_and_is_resumed_by_the_targe
         .read_text()
         .replace(str(config.with_name("train.csv")), str(config.with_name("train.csv").resolve()))
     )
-    task, _ = open_task(config, (), {})
-    assert load_task(run.folder / "config.yaml") != task
+    task, _ = open_job(config, (), {})
+    assert load_job(run.folder / "config.yaml") != task
     assert is_finished(run.folder, task, resume=True)
 
 

@@ -85,7 +85,7 @@ def state() -> list[Any]:
     ]
 
 
-def task() -> mm.Task:
+def make_job() -> mm.Task:
     return mm.Task.model_validate(
         {
             "name": "small",
@@ -110,7 +110,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def plain(rows: tuple[list[dict[str, Any]], Path], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return mm.fit(task(), train=rows[0], root=rows[1], out=tmp_path_factory.mktemp("runs") / "plain")
+    return mm.fit(make_job(), train=rows[0], root=rows[1], out=tmp_path_factory.mktemp("runs") / "plain")
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_no_state_of_the_caller_changes_the_weights_or_the_metrics(rows, plain, 
     expected = plain.evaluate(table, root=root)
     with STATES[name]():
         before = state()
-        run = mm.fit(task(), train=table, root=root, out=tmp_path / "run")
+        run = mm.fit(make_job(), train=table, root=root, out=tmp_path / "run")
         assert state() == before
         metrics = run.evaluate(table, root=root)
         assert state() == before

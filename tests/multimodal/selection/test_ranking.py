@@ -27,7 +27,7 @@ def _planted_encoders(monkeypatch):
     plant(monkeypatch)
 
 
-def job(**changes: Any) -> mm.Task:
+def make_job(**changes: Any) -> mm.Task:
     values: dict[str, Any] = {
         "data": {"workers": 0},
         "inputs": {"text": {"encoder": "planted/scrambled", "candidates": CANDIDATES}},
@@ -40,7 +40,7 @@ def job(**changes: Any) -> mm.Task:
 
 def ranked(task: mm.Task | None = None, rows: list[dict[str, Any]] | None = None, **options: Any) -> dict[str, Any]:
     rows = color_rows(45) if rows is None else rows
-    return mm.rank(job() if task is None else task, train=rows, valid=rows[:6], cache=False, **options)
+    return mm.rank(make_job() if task is None else task, train=rows, valid=rows[:6], cache=False, **options)
 
 
 def test_what_tells_the_classes_ranks_first_and_the_smaller_of_equals_is_chosen():
@@ -69,14 +69,14 @@ def test_a_second_ranking_reads_no_value_again(tmp_path, monkeypatch):
     monkeypatch.setenv("MULTIMODAL_CACHE", str(tmp_path))
     lines: list[str] = []
     for _ in range(2):
-        mm.rank(job(), train=color_rows(30), valid=color_rows(6), encoders=["planted/plain"], say=lines.append)
+        mm.rank(make_job(), train=color_rows(30), valid=color_rows(6), encoders=["planted/plain"], say=lines.append)
     assert sum("(3 new in " in line for line in lines) == 1
     assert sum("(none new)" in line for line in lines) == 1
 
 
 def test_without_candidates_those_with_weights_on_this_machine_are_compared(monkeypatch):
     monkeypatch.setattr("multimodal.selection.candidates.list_encoders", lambda modality: [])
-    bare = job(inputs={"text": {"encoder": "planted/plain"}})
+    bare = make_job(inputs={"text": {"encoder": "planted/plain"}})
     assert [one["encoder"] for one in ranked(bare)["candidates"]] == ["planted/plain"]
     monkeypatch.undo()
     assert has_local_weights(EncoderInfo("compact/text", "text", source="multimodal-transfer", has_weights=True))
@@ -99,7 +99,7 @@ def test_torchvisions_weights_count_once_their_file_is_in_torchs_cache(tmp_path,
 def test_an_earlier_run_is_a_candidate_with_what_its_head_and_its_records_say(tmp_path):
     table = tmp_path / "source.csv"
     pd.DataFrame(color_rows(30)).to_csv(table, index=False)
-    source = job(
+    source = make_job(
         inputs={"text": {"encoder": "planted/plain"}}, train={"epochs": 20, "batch_size": 8, "learning_rate": 0.05}
     )
     run = mm.fit(source, train=str(table), valid=color_rows(9), out=tmp_path / "source", cache=False)
@@ -124,7 +124,7 @@ def test_a_record_that_cannot_be_read_stops_or_is_listed():
     rows: list[dict[str, Any]] = [*color_rows(30), {"text": ["no", "text"], "color": "blue"}]
     with pytest.raises(RecordError, match="row 31, column text: a text cannot be a list"):
         ranked(rows=rows, encoders=["planted/plain"])
-    task = job(data={"workers": 0, "on_error": "skip"})
+    task = make_job(data={"workers": 0, "on_error": "skip"})
     found = ranked(task, rows=rows, encoders=["planted/plain"])
     assert list(found["skipped_rows"]) == ["30"]
 
@@ -147,7 +147,7 @@ def test_a_record_that_cannot_be_read_stops_or_is_listed():
 def test_what_cannot_be_ranked_is_said(changes, options, message):
     rows = [row | {"price": str(index)} for index, row in enumerate(color_rows(20))]
     with pytest.raises(ConfigError, match=message):
-        ranked(job(**changes), rows=rows, **options)
+        ranked(make_job(**changes), rows=rows, **options)
 
 
 def test_classes_of_one_record_cannot_be_ranked_by():
@@ -172,7 +172,7 @@ def test_short_forms_of_candidates():
     with pytest.raises(ValueError, match="names no encoder; give NAME, NAME@random"):
         Candidate.model_validate("@random")
     with pytest.raises(ValueError, match="new_layers and candidates belong to the encoder"):
-        job(inputs={"a": {"encoder": "planted/plain"}, "b": {"share": "a", "candidates": ["planted/wide"]}})
+        make_job(inputs={"a": {"encoder": "planted/plain"}, "b": {"share": "a", "candidates": ["planted/wide"]}})
 
 
 # --- train --encoder auto ---
@@ -181,23 +181,26 @@ def test_short_forms_of_candidates():
 def test_auto_trains_the_winner_keeps_the_ranking_and_goes_on_with_the_same(tmp_path):
     lines: list[str] = []
     options = {"train": color_rows(45), "valid": color_rows(9), "cache": False}
-    run = mm.fit(job(), **options, out=tmp_path / "run", encoder="auto", say=lines.append)
+    run = mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto", say=lines.append)
     ranking = json.loads((run.folder / "ranking.json").read_text())["text"]
     assert f"text: --encoder auto takes {ranking['best']}, of 4 candidates" in lines
     assert run.task.inputs["text"].encoder == "planted/plain"
     (run.folder / "metrics.json").unlink()  # as if it had been killed before its end
     lines.clear()
-    again = mm.fit(job(), **options, out=tmp_path / "run", encoder="auto", resume=True, say=lines.append)
+    again = mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto", resume=True, say=lines.append)
     assert not any("encoding by" in line for line in lines)
     assert again.task == run.task
     with pytest.raises(RunError, match="is not empty; add --resume"):
-        mm.fit(job(), **options, out=tmp_path / "run", encoder="auto")
+        mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto")
 
 
 def test_auto_without_candidates_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"no input has candidates to choose from; list them in inputs.NAME.cand"):
         mm.fit(
-            job(inputs={"text": {"encoder": "planted/plain"}}), train=color_rows(20), encoder="auto", out=tmp_path / "a"
+            make_job(inputs={"text": {"encoder": "planted/plain"}}),
+            train=color_rows(20),
+            encoder="auto",
+            out=tmp_path / "a",
         )
 
 
@@ -207,7 +210,7 @@ def test_auto_without_candidates_is_refused(tmp_path):
 @pytest.fixture
 def config(tmp_path) -> Path:
     pd.DataFrame(color_rows(45)).to_csv(tmp_path / "train.csv", index=False)
-    task = job(data={"train": "train.csv", "workers": 0})
+    task = make_job(data={"train": "train.csv", "workers": 0})
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(task.model_dump(exclude_unset=True)))
     return tmp_path / "job.yaml"
 

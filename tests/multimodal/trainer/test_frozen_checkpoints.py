@@ -10,7 +10,7 @@ import pytest
 from support.tiny_models import make_dataset, make_model, make_rows
 
 import multimodal as mm
-from multimodal.features.views import RememberedRecords
+from multimodal.features.views import CachedDataset
 from multimodal.run import RunError
 from multimodal.runtime.checkpoint import load_tensors
 from multimodal.trainer import fixed_tensors
@@ -19,7 +19,7 @@ from multimodal.transfer import Finetune, LinearProbe
 from multimodal.transfer.plan import EncoderPolicy
 
 
-def job() -> mm.Task:
+def make_job() -> mm.Task:
     return mm.Task.model_validate({
         "data": {"workers": 0},
         "inputs": {"text": {"encoder": "compact/text"}},
@@ -48,25 +48,25 @@ def test_only_encoders_that_no_phase_trains_are_fixed():
 
 
 def test_checkpoints_leave_out_what_never_trains_and_the_run_has_it(media, tmp_path):
-    run = fit(job(), train=media / "train.csv", out=tmp_path / "run")
+    run = fit(make_job(), train=media / "train.csv", out=tmp_path / "run")
     for path in (run.folder / "checkpoints").glob("*.safetensors"):
         assert not any("encoders." in name for name in load_tensors(path)[0])
     assert any("encoders." in name for name in load_tensors(run.folder / "model.safetensors")[0])
 
 
 def test_a_run_begun_with_other_weights_is_not_resumed(media, tmp_path):
-    run = fit(job(), train=media / "train.csv", out=tmp_path / "run")
+    run = fit(make_job(), train=media / "train.csv", out=tmp_path / "run")
     (run.folder / "metrics.json").unlink()  # as if it had been killed before its end
     description = json.loads((run.folder / "model.json").read_text())
     description["inputs"]["text"]["provenance"]["sha256"] = "another"
     (run.folder / "model.json").write_text(json.dumps(description))
     with pytest.raises(RunError, match=r"was begun with other weights of inputs\.text"):
-        fit(job(), train=media / "train.csv", out=tmp_path / "run", resume=True)
+        fit(make_job(), train=media / "train.csv", out=tmp_path / "run", resume=True)
 
 
 def test_remembered_records_are_the_same_and_read_once(media, monkeypatch):
     data = make_dataset(make_rows(media, 4), media, make_model())
-    remembered, plain = RememberedRecords(data, views=2), [data[(epoch % 2, 1)] for epoch in range(4)]
+    remembered, plain = CachedDataset(data, views=2), [data[(epoch % 2, 1)] for epoch in range(4)]
     for epoch in range(4):
         sample: Any = remembered[(epoch, 1)]
         assert np.array_equal(sample.inputs["image"][0]["pixels"], plain[epoch].inputs["image"][0]["pixels"])

@@ -15,7 +15,7 @@ from multimodal.model import MultimodalModel
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer import Trainer
 from multimodal.trainer.gradients import TaskGradients, check_shared, shared_parameters
-from multimodal.trainer.losses import known_weights, loss_terms, task_losses, weighed_losses
+from multimodal.trainer.losses import loss_normalizers, loss_terms, task_losses, weighted_losses
 from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.step import Step
 from multimodal.transfer import Finetune, LinearProbe, OptimizerSpec, Phase
@@ -37,7 +37,7 @@ def one_by_one(model: MultimodalModel, batch: Batch) -> torch.Tensor:
     rows = []
     for task, weight in WEIGHTS.items():
         model.zero_grad()
-        totals = known_weights([batch], loss_terms(model, [task]))
+        totals = loss_normalizers([batch], loss_terms(model, [task]))
         (weight * task_losses(model, model(batch.inputs), batch, [task], totals)[task]).backward()
         shared = [*model.encoders.parameters(), *model.fusion.parameters()]
         rows.append(torch.cat([p.grad.flatten() for p in shared if p.grad is not None]))
@@ -56,11 +56,11 @@ def test_they_are_those_of_backward_passes_of_their_own_whatever_the_parts(tmp_p
     model = make_model().eval()
     (whole,) = make_parts(tmp_path, model)
     parts = make_parts(tmp_path, model, cuts)
-    totals = known_weights(parts, loss_terms(model, list(WEIGHTS)))
+    totals = loss_normalizers(parts, loss_terms(model, list(WEIGHTS)))
     gradients = TaskGradients(shared_parameters(model), list(WEIGHTS))
     for part in parts:
         losses = task_losses(model, model(part.inputs), part, list(WEIGHTS), totals)
-        gradients.add(weighed_losses(losses, WEIGHTS))
+        gradients.add(weighted_losses(losses, WEIGHTS))
     expected = one_by_one(model, whole)
     assert_close(gradients.rows, expected)
     assert_close(gradients.cosines()["color.price"], gradient_cosines(expected)[0, 1])

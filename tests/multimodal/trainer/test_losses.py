@@ -14,7 +14,7 @@ from multimodal.data import Batch, collate
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model.input_heads import UnimodalHeads
-from multimodal.trainer.losses import Term, combined_loss, known_weights, loss_terms, task_losses
+from multimodal.trainer.losses import Term, combined_loss, loss_normalizers, loss_terms, task_losses
 
 N, CLASSES = 12, 4
 WEIGHTS = {"product": 1.0, "tags": 0.5, "price": 2.0}
@@ -96,7 +96,7 @@ def test_the_loss_is_the_weighted_sum_of_each_task_s_mean_over_known_records():
     for task, weight in WEIGHTS.items():
         losses = FORMULAS[task](float64(output.outputs[task]), float64(batch.targets[task]))
         expected += weight * losses[batch.known[task].numpy()].mean()
-    loss = loss_of(three_heads(), output, batch, WEIGHTS, known_weights([batch], terms(WEIGHTS)))
+    loss = loss_of(three_heads(), output, batch, WEIGHTS, loss_normalizers([batch], terms(WEIGHTS)))
     assert_close(loss, expected)
 
 
@@ -115,7 +115,7 @@ def test_a_head_that_knows_nothing_has_the_loss_one():
     everything = {task: torch.ones(N, dtype=torch.bool) for task in WEIGHTS}
     batch = replace(batch, known=everything)
     for task in WEIGHTS:
-        counts = known_weights([batch], terms([task]))
+        counts = loss_normalizers([batch], terms([task]))
         loss = loss_of(model, ModelOutput(nothing, torch.zeros(N, 8), {}, {}), batch, {task: 1.0}, counts)
         assert_close(loss, 1.0)
 
@@ -124,20 +124,20 @@ def test_a_record_counts_as_much_as_its_weight_says():
     output, batch = example()
     weights = np.linspace(0.0, 2.0, N)
     batch = replace(batch, weights=torch.from_numpy(weights).float())
-    model, totals = three_heads(), known_weights([batch], terms(WEIGHTS))
+    model, totals = three_heads(), loss_normalizers([batch], terms(WEIGHTS))
     losses = task_losses(model, output, batch, list(WEIGHTS), totals)
     for task, loss in losses.items():
         known = batch.known[task].numpy()
         every = FORMULAS[task](float64(output.outputs[task]), float64(batch.targets[task]))
         assert_close(loss, np.average(every[known], weights=weights[known]))
     nothing = replace(batch, weights=torch.zeros(N))
-    totals = known_weights([nothing], terms(WEIGHTS))
+    totals = loss_normalizers([nothing], terms(WEIGHTS))
     assert loss_of(model, output, nothing, WEIGHTS, totals).item() == 0
 
 
 def test_what_an_unknown_label_holds_changes_nothing():
     output, batch = example()
-    model, counts = three_heads(), known_weights([batch], terms(WEIGHTS))
+    model, counts = three_heads(), loss_normalizers([batch], terms(WEIGHTS))
     loss = loss_of(model, output, batch, WEIGHTS, counts)
     for task, known in batch.known.items():
         batch.targets[task][~known] = 1
@@ -154,7 +154,7 @@ def test_where_nothing_is_known_the_loss_is_zero_however_extreme_the_outputs(val
     for tensor in outputs.values():
         tensor[:, 0] = value
     batch = replace(batch, targets=targets, known=nothing)
-    counts = known_weights([batch], terms(WEIGHTS))
+    counts = loss_normalizers([batch], terms(WEIGHTS))
     assert counts.tolist() == [0, 0, 0]
     loss = loss_of(three_heads(), ModelOutput(outputs, torch.zeros(N, 8), {}, {}), batch, WEIGHTS, counts)
     assert loss.item() == 0
@@ -162,7 +162,7 @@ def test_where_nothing_is_known_the_loss_is_zero_however_extreme_the_outputs(val
 
 def test_known_labels_are_counted_over_all_parts_in_the_order_of_the_tasks():
     parts = [example(seed)[1] for seed in range(3)]
-    counts = known_weights(parts, terms(["price", "product"]))
+    counts = loss_normalizers(parts, terms(["price", "product"]))
     assert counts.tolist() == [sum(int(part.known[task].sum()) for part in parts) for task in ("price", "product")]
 
 
@@ -176,7 +176,7 @@ def batches(folder: Any, model: MultimodalModel, cuts: list[list[int]]) -> list[
 
 def gradients(model: MultimodalModel, parts: list[Batch]) -> tuple[float, dict[str, Tensor]]:
     weights = {"color": 1.0, "price": 0.5}
-    counts = known_weights(parts, loss_terms(model, list(weights)))
+    counts = loss_normalizers(parts, loss_terms(model, list(weights)))
     model.zero_grad(set_to_none=True)
     total = 0.0
     for part in parts:
@@ -238,7 +238,7 @@ def test_auxiliary_heads_add_the_loss_of_each_input_over_the_records_that_have_i
     (batch,) = batches(tmp_path, model, [list(range(12))])
     wanted = loss_terms(model, ["color"])
     assert wanted == [Term("color"), Term("color", "image"), Term("color", "text")]
-    counts = known_weights([batch], wanted)
+    counts = loss_normalizers([batch], wanted)
     output = model(batch.inputs)
     loss = loss_of(model, output, batch, {"color": 2.0}, counts)
     known = batch.known["color"]
@@ -265,7 +265,7 @@ def test_each_input_of_late_fusion_learns_from_its_own_head_alone(tmp_path):
     wanted = loss_terms(model, ["color"])
     assert wanted == [Term("color", "image"), Term("color", "text")]
     assert [term.share(model) for term in wanted] == [1.0, 1.0]
-    assert known_weights([batch], wanted).tolist() == [8, 8]
+    assert loss_normalizers([batch], wanted).tolist() == [8, 8]
     model(batch.inputs).unimodal["color"]["image"].square().sum().backward()
     assert all(parameter.grad.any() for parameter in model.encoder("image").parameters())
     assert not any(parameter.grad.any() for parameter in model.encoder("text").parameters())

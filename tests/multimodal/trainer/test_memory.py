@@ -14,7 +14,7 @@ from multimodal.model import MultimodalModel
 from multimodal.runtime.checkpoint import load_newest_checkpoint
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer import Trainer
-from multimodal.trainer.memory import NoMemoryError, split
+from multimodal.trainer.memory import OutOfMemoryError, split
 from multimodal.trainer.optimization import build_optimizer
 from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.step import Step
@@ -108,7 +108,7 @@ def test_later_steps_begin_with_what_fits(tmp_path):
 def test_a_single_record_that_does_not_fit_says_what_to_try(tmp_path):
     model = make_model()
     hold_at_most(model, 0)
-    with pytest.raises(NoMemoryError, match="no memory for a single record; take a smaller encoder"):
+    with pytest.raises(OutOfMemoryError, match="no memory for a single record; take a smaller encoder"):
         make_step(model)([one_batch(tmp_path, model)], 1e-2, 7)
 
 
@@ -119,7 +119,7 @@ def test_processes_that_train_together_are_told_to_accumulate(tmp_path, monkeypa
     step.processes = Processes(rank=1, world=2)
     monkeypatch.setattr(Processes, "sum", lambda self, values: values)
     with pytest.raises(
-        NoMemoryError, match=r"process 1 has no memory for 10 records at a time.*raise train.accumulate"
+        OutOfMemoryError, match=r"process 1 has no memory for 10 records at a time.*raise train.accumulate"
     ):
         step([one_batch(tmp_path, model)], 1e-2, 7)
 

@@ -10,13 +10,13 @@ from support.tiny_models import make_model
 from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 from torch import nn
 
-from multimodal.config import ConfigError, Transfer, parse_task
+from multimodal.config import ConfigError, Transfer, parse_job
 from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
 from multimodal.job import Job
 from multimodal.job.average_choice import _score, keep_the_better, refuse_unshared_statistics
 from multimodal.runtime.distributed import Processes
-from multimodal.trainer.weight_averaging import Ema, Found, Soup, WeightAveraging, WiseFt, build_averaging
+from multimodal.trainer.weight_averaging import CandidateWeights, Ema, Soup, WeightAveraging, WiseFt, build_averaging
 from multimodal.training import fit
 from multimodal.transfer import Finetune, LinearProbe
 from multimodal.transfer.averaging import AveragedState
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
     return write_shop(tmp_path_factory.mktemp("shop"))
 
 
-def task(folder, method: str, **changes):
+def make_job(folder, method: str, **changes):
     settings = {"transfer.average": method, "transfer.strategy": "probe_then_finetune", "train.epochs": 4}
     held = {"transfer.l2_sp": 0.1, "transfer.distill": 0.1}  # what they compare with is no part of a checkpoint
     return shop_task(folder, **{**settings, **held, **changes})
@@ -40,7 +40,7 @@ def task(folder, method: str, **changes):
 
 @pytest.mark.parametrize("method", ["wise_ft", "soup", "ema"])
 def test_a_run_says_what_it_kept_and_resumes_to_the_same_bytes(folder, tmp_path, monkeypatch, method):
-    job, lines = task(folder, method, **{"train.checkpoint_steps": 1}), []
+    job, lines = make_job(folder, method, **{"train.checkpoint_steps": 1}), []
     whole = fit(job, out=tmp_path / "whole", say=lines.append)
     told = whole.metrics["training"]["average"]
     assert any(line.startswith(f"average: {method} ({told['best']}) ") for line in lines)
@@ -112,7 +112,7 @@ class Planned(WeightAveraging):
         self.averaged = averaged
 
     def best(self, score):
-        return Found("planned", self.averaged, score(self.averaged))
+        return CandidateWeights("planned", self.averaged, score(self.averaged))
 
 
 @pytest.mark.parametrize(
@@ -173,4 +173,4 @@ def test_what_cannot_be_averaged_is_refused(tmp_path):
 def test_both_ends_are_among_the_shares_that_are_tried(shares):
     values = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"a": {}}}
     with pytest.raises(ConfigError, match=r"are no shares from 0 to 1 with both ends; give for example \[0, 0.5, 1\]"):
-        parse_task({**values, "transfer": {"wise_ft_shares": shares}})
+        parse_job({**values, "transfer": {"wise_ft_shares": shares}})

@@ -7,7 +7,7 @@ import torch
 from support.tiny_models import make_model
 from support.tiny_pretrained import plant, shop_task, write_shop
 
-from multimodal.trainer.weight_drift import Start
+from multimodal.trainer.weight_drift import WeightSnapshot
 from multimodal.training import fit
 from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, Lora, TwoPhase
 
@@ -21,49 +21,49 @@ def scale(model, factor: float, prefix: str) -> None:
 
 def test_a_move_is_relative_to_the_weights_and_told_by_depth():
     model = make_model()
-    start = Start(model)
+    start = WeightSnapshot(model)
     scale(model, 1.1, "encoders.image.second")
-    moved = start.moved(model)
-    assert moved["image"] == pytest.approx([0.0, 0.1])
-    assert moved["text"] == [0.0, 0.0]
+    relative_drift = start.relative_drift(model)
+    assert relative_drift["image"] == pytest.approx([0.0, 0.1])
+    assert relative_drift["text"] == [0.0, 0.0]
 
 
 def test_where_there_is_nothing_to_be_relative_to_nothing_is_said():
     model = make_model()
     scale(model, 0.0, "encoders.image.second")
-    start = Start(model)
-    assert start.moved(model)["image"][1] is None
-    assert list(start.remarks(model, LinearProbe().plan(model, 1))) == []
+    start = WeightSnapshot(model)
+    assert start.relative_drift(model)["image"][1] is None
+    assert list(start.warnings(model, LinearProbe().plan(model, 1))) == []
 
 
 def test_next_to_no_move_is_a_warning_that_says_what_to_raise():
     model = make_model()
-    start = Start(model)
+    start = WeightSnapshot(model)
     scale(model, 1.004, "encoders.image.")
     scale(model, 1.006, "encoders.text.")
-    assert list(start.remarks(model, Finetune().plan(model, 1))) == [
+    assert list(start.warnings(model, Finetune().plan(model, 1))) == [
         "warning: image: fine-tuning moved the weights by 0.40% of their size, next to nothing; raise "
         "train.learning_rate or transfer.encoder_scale, or train.epochs, or save the time with transfer.strategy "
         "linear_probe"
     ]
-    (line,) = start.remarks(model, TwoPhase().plan(model, 2))
+    (line,) = start.warnings(model, TwoPhase().plan(model, 2))
     assert "raise transfer.two_phase.learning_rate, or train.epochs" in line
 
 
 def test_low_rank_parts_are_judged_by_the_matrices_that_they_are_merged_into():
     model = make_model()
-    start, strategy = Start(model), Lora(EncoderPolicy(frozen=frozenset({"image"})), rank=2)
+    start, strategy = WeightSnapshot(model), Lora(EncoderPolicy(frozen=frozenset({"image"})), rank=2)
     strategy.prepare(model)
     phases = strategy.plan(model, 1)
     strategy.finish(model)
     scale(model, 1.004, "encoders.text.project.weight")
-    (line,) = start.remarks(model, phases)
+    (line,) = start.warnings(model, phases)
     assert line.startswith("warning: text: fine-tuning moved the weights by 0.40% of their size")
 
 
 def test_weights_from_before_fine_tuning_are_no_warning_but_a_remark():
     model = make_model()
-    lines = list(Start(model).remarks(model, Finetune().plan(model, 1)))
+    lines = list(WeightSnapshot(model).warnings(model, Finetune().plan(model, 1)))
     assert len(lines) == 2
     assert lines[0].startswith("image: the weights that were kept are those from before its encoder was fine-tuned")
 
@@ -72,12 +72,12 @@ def test_a_run_keeps_how_far_its_weights_moved_also_after_a_resume(tmp_path, mon
     plant(monkeypatch)
     task, lines = shop_task(write_shop(tmp_path / "shop"), **{"transfer.strategy": "partial"}), []
     run = fit(task, out=tmp_path / "run", say=lines.append)
-    moved = run.metrics["training"]["moved"]
+    relative_drift = run.metrics["training"]["moved"]
     assert "transfer: partial from the last depth group" in lines
-    assert [value == 0 for value in moved["text"]] == [True, False]
-    assert all(math.isfinite(value) for values in moved.values() for value in values)
+    assert [value == 0 for value in relative_drift["text"]] == [True, False]
+    assert all(math.isfinite(value) for values in relative_drift.values() for value in values)
     (run.folder / "metrics.json").unlink()
-    assert fit(task, out=tmp_path / "run", resume=True).metrics["training"]["moved"] == moved
+    assert fit(task, out=tmp_path / "run", resume=True).metrics["training"]["moved"] == relative_drift
 
 
 def test_the_classic_rate_of_two_phases_hardly_moves_and_the_run_says_so(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import torch
 from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 
-from multimodal.config import ConfigError, parse_task
+from multimodal.config import ConfigError, parse_job
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.run import Run
@@ -129,7 +129,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
 # --- in a job ----------------------------------------------------------------------------------------------------
 
 
-def job(**train: Any) -> dict[str, Any]:
+def make_job(**train: Any) -> dict[str, Any]:
     return {
         "name": "weighed",
         "data": {"workers": 0},
@@ -143,7 +143,7 @@ def job(**train: Any) -> dict[str, Any]:
 def run(folder: Path, **train: Any) -> tuple[Run, list[str]]:
     lines: list[str] = []
     rows = make_rows(folder / "media", 18)
-    task = parse_task(job(**train))
+    task = parse_job(make_job(**train))
     return fit(task, train=rows, valid=rows[:6], root=folder / "media", out=folder / "run", say=lines.append), lines
 
 
@@ -167,20 +167,20 @@ def test_cosines_are_not_measured_where_they_are_turned_off(tmp_path):
 
 
 def test_pcgrad_without_anything_shared_is_refused(tmp_path):
-    values = job(task_weighting="pcgrad")
+    values = make_job(task_weighting="pcgrad")
     values["fusion"] = {"name": "late"}
     values["inputs"]["image"]["frozen"] = True
     rows = make_rows(tmp_path / "media", 9)
     with pytest.raises(ConfigError, match="share nothing that trains"):
-        fit(parse_task(values), train=rows, valid=rows[:6], root=tmp_path / "media", out=tmp_path / "run", cache=False)
+        fit(parse_job(values), train=rows, valid=rows[:6], root=tmp_path / "media", out=tmp_path / "run", cache=False)
 
 
 @pytest.mark.parametrize("way", ["uncertainty", "pcgrad"])
 def test_one_task_has_nothing_to_be_weighed_against(way):
-    values = job(task_weighting=way)
+    values = make_job(task_weighting=way)
     del values["tasks"]["price"]
     with pytest.raises(ConfigError, match=f"train.task_weighting is {way}, .* there is only one; leave it out"):
-        parse_task(values)
+        parse_job(values)
 
 
 # --- what the cosines say ----------------------------------------------------------------------------------------

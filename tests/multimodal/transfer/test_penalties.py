@@ -8,13 +8,13 @@ from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 
 from multimodal.builders import build_strategy
 from multimodal.builders.training import plan_training
-from multimodal.config import ConfigError, parse_task
+from multimodal.config import ConfigError, parse_job
 from multimodal.data import collate
-from multimodal.model.objective import Seen
+from multimodal.model.objective import StepContext
 from multimodal.trainer.optimization import build_optimizer, freeze_all_but
 from multimodal.training import fit
 from multimodal.transfer import Finetune, OptimizerSpec
-from multimodal.transfer.penalties import SourceTokens, SourceWeights, anchored_names, without_decay
+from multimodal.transfer.penalties import SourceTokenPenalty, SourceWeightPenalty, anchored_names, without_decay
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +27,11 @@ def folder(tmp_path_factory):
     return write_shop(tmp_path_factory.mktemp("shop"))
 
 
-def seen(model, folder, n: int = 6, gaps: bool = True) -> Seen:
+def seen(model, folder, n: int = 6, gaps: bool = True) -> StepContext:
     """What an objective sees of a batch with gaps, in training."""
     data = make_dataset(make_rows(folder, n, gaps=gaps), folder, model)
     batch = collate([data[0, row] for row in range(n)], data.readers, data.targets)
-    return Seen(model.train(), model(batch.inputs), batch, 0.0)
+    return StepContext(model.train(), model(batch.inputs), batch, 0.0)
 
 
 def anchors(model) -> dict[str, torch.Tensor]:
@@ -43,7 +43,7 @@ def anchors(model) -> dict[str, torch.Tensor]:
 
 def test_at_the_start_the_penalty_is_zero_and_so_is_its_gradient(tmp_path):
     model = make_model()
-    penalty = SourceWeights(anchors(model), alpha=0.1)(seen(model, tmp_path))
+    penalty = SourceWeightPenalty(anchors(model), alpha=0.1)(seen(model, tmp_path))
     penalty.backward()
     assert float(penalty.detach()) == 0.0
     assert all(bool((p.grad == 0).all()) for p in anchors(model).values())
@@ -51,7 +51,7 @@ def test_at_the_start_the_penalty_is_zero_and_so_is_its_gradient(tmp_path):
 
 def test_it_is_half_of_alpha_times_the_squared_distance_of_what_trains(tmp_path):
     model = make_model()
-    objective = SourceWeights(anchors(model), alpha=0.1)
+    objective = SourceWeightPenalty(anchors(model), alpha=0.1)
     with torch.no_grad():
         model.encoder("text").project.weight.add_(1.0)  # 64 entries
         model.encoder("image").second.weight.add_(1.0)
@@ -64,8 +64,8 @@ def test_it_is_half_of_alpha_times_the_squared_distance_of_what_trains(tmp_path)
 def test_anchors_are_neither_saved_nor_trained():
     model = make_model()
     names = list(model.state_dict()), [name for name, _ in model.named_parameters()]
-    model.objectives["l2_sp"] = SourceWeights(anchors(model), alpha=0.1)
-    model.objectives["distill"] = SourceTokens({"text": model.encoder("text")}, 1.0)
+    model.objectives["l2_sp"] = SourceWeightPenalty(anchors(model), alpha=0.1)
+    model.objectives["distill"] = SourceTokenPenalty({"text": model.encoder("text")}, 1.0)
     assert (list(model.state_dict()), [name for name, _ in model.named_parameters()]) == names
 
 
@@ -112,7 +112,7 @@ def test_a_penalty_without_an_encoder_to_hold_is_refused(folder, key):
 def test_strategies_that_leave_the_weights_alone_take_no_penalty(key, strategy):
     values = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"a": {}}}
     with pytest.raises(ConfigError, match=f"{key} holds encoders .*, and {strategy} leaves their weights as they are"):
-        parse_task({**values, "transfer": {key: 0.1, "strategy": strategy}})
+        parse_job({**values, "transfer": {key: 0.1, "strategy": strategy}})
 
 
 # --- feature distillation ----------------------------------------------------------------------------------------
@@ -120,14 +120,14 @@ def test_strategies_that_leave_the_weights_alone_take_no_penalty(key, strategy):
 
 def test_a_student_that_is_its_teacher_has_no_distance(tmp_path):
     model = make_model()
-    objective = SourceTokens({name: model.encoder(name) for name in ("image", "text")}, 1.0)
+    objective = SourceTokenPenalty({name: model.encoder(name) for name in ("image", "text")}, 1.0)
     assert_close(objective(seen(model, tmp_path)), torch.tensor(0.0))
 
 
 def test_the_distance_is_relative_to_the_source_and_the_mean_over_encoders(tmp_path):
     """Tokens 1.5 times as long: a squared distance of a quarter of their own."""
     model = make_model()
-    objective = SourceTokens({name: model.encoder(name) for name in ("image", "text")}, 2.0)
+    objective = SourceTokenPenalty({name: model.encoder(name) for name in ("image", "text")}, 2.0)
     with torch.no_grad():
         for parameter in model.encoder("text").project.parameters():
             parameter.mul_(1.5)
@@ -137,7 +137,7 @@ def test_the_distance_is_relative_to_the_source_and_the_mean_over_encoders(tmp_p
 def test_teachers_stay_as_they_were_and_a_frozen_student_has_none(tmp_path):
     model = make_model(norm="batch", dropout=0.5)
     teacher = {name: value.clone() for name, value in model.encoder("image").state_dict().items()}
-    objective = SourceTokens({"image": model.encoder("image")}, 1.0)
+    objective = SourceTokenPenalty({"image": model.encoder("image")}, 1.0)
     loss = objective(seen(model.train(), tmp_path))
     loss.backward()
     assert loss > 0  # of the dropout
@@ -150,10 +150,10 @@ def test_teachers_stay_as_they_were_and_a_frozen_student_has_none(tmp_path):
 
 def test_a_batch_without_the_input_has_no_distance(tmp_path):
     model = make_model()
-    objective = SourceTokens({"text": model.encoder("text")}, 1.0)
+    objective = SourceTokenPenalty({"text": model.encoder("text")}, 1.0)
     with torch.no_grad():
         model.encoder("text").project.weight.add_(1.0)
     data = make_dataset([{**row, "text": None} for row in make_rows(tmp_path, 3)], tmp_path, model)
     batch = collate([data[0, row] for row in range(3)], data.readers, data.targets)
-    assert float(objective(Seen(model.train(), model(batch.inputs), batch, 0.0)).detach()) == 0.0
+    assert float(objective(StepContext(model.train(), model(batch.inputs), batch, 0.0)).detach()) == 0.0
     assert isinstance(model.encoder("text"), TinyText)

@@ -16,7 +16,7 @@ from multimodal.data import Batch, RecordDataset, training_batches
 from multimodal.data.domains import JoinedDataset, domain_order
 from multimodal.data.order import BLANK, StepSampler
 from multimodal.model import ModelOutput, MultimodalModel
-from multimodal.model.objective import Seen
+from multimodal.model.objective import StepContext
 from multimodal.transfer.adaptation import deep_coral_loss, entropy_loss, mcc_loss, mmd_loss, pseudo_label_loss
 from multimodal.transfer.adaptation.objectives import (
     MIXTURE,
@@ -36,11 +36,13 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def seen(features: Tensor, logits: Tensor, origin: list[int], *, progress: float = 0.5, present=None) -> Seen:
+def seen(features: Tensor, logits: Tensor, origin: list[int], *, progress: float = 0.5, present=None) -> StepContext:
     n = len(origin)
     image = torch.ones(n, dtype=torch.bool) if present is None else torch.tensor(present)
     batch = Batch({"image": {"present": image}}, {}, {}, list(range(n)), torch.ones(n), [], torch.tensor(origin))
-    return Seen(make_model(), ModelOutput({"color": logits}, features, {"image": features + 1}, {}), batch, progress)
+    return StepContext(
+        make_model(), ModelOutput({"color": logits}, features, {"image": features + 1}, {}), batch, progress
+    )
 
 
 def domains(tmp_path: Path, model: MultimodalModel) -> JoinedDataset:
@@ -62,7 +64,7 @@ def test_gradients_reach_the_encoders_and_all_that_the_objective_learns(tmp_path
     order = domain_order([(12, None)], 12, batch_size=6, seed=0)
     ((batch,), *_) = training_batches(domains(tmp_path, model), StepSampler(order, 0, 1))
     model.train()
-    objective(Seen(model, model(batch.inputs), batch, 0.5)).backward()
+    objective(StepContext(model, model(batch.inputs), batch, 0.5)).backward()
     for name, parameter in [*model.encoders.named_parameters(), *objective.named_parameters()]:
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

@@ -8,7 +8,7 @@ from multimodal.transfer.guard.gaps import paired_gaps
 from multimodal.transfer.guard.held_out import (
     L2,
     auc_gaps,
-    balanced_weights,
+    balanced_row_weights,
     fit_probe,
     held_out_answers,
     majority_answers,
@@ -62,7 +62,7 @@ def test_weights_turn_accuracy_into_balanced_accuracy():
     answers = np.where(right[0] == 1, labels, (labels + 1) % 3)
     parts = np.zeros((1, 50), np.int64)
     parts[0, ::2] = 1
-    gaps = paired_gaps(right, np.zeros((1, 50)), parts, weights=balanced_weights(labels))
+    gaps = paired_gaps(right, np.zeros((1, 50)), parts, weights=balanced_row_weights(labels))
     assert gaps.per_record.mean() == pytest.approx(balanced_accuracy_score(labels, answers))
 
 

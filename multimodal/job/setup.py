@@ -18,7 +18,7 @@ from multimodal.builders import (
     build_model,
     build_optimizer_spec,
     build_readers,
-    build_target,
+    build_target_reader,
     build_views,
     check_augmentations,
     sampling_weights,
@@ -37,14 +37,14 @@ from multimodal.evaluation import (
     answer,
     calibrations,
     evaluate,
+    fit_expert_weights,
     fit_temperatures,
-    fit_trusts,
     flat_values,
     score_answers,
 )
 from multimodal.features import FeatureReader, feature_reader
-from multimodal.features.mapped_tokens import moved_readers
-from multimodal.features.views import RememberedRecords
+from multimodal.features.mapped_tokens import mapped_readers
+from multimodal.features.views import CachedDataset
 from multimodal.job.alignment import fill_zero_shot_heads
 from multimodal.metrics import selection_score
 from multimodal.metrics.calibration import with_temperature
@@ -100,7 +100,7 @@ class Job:
         check_augmentations(task, encoders)
         learned, *beside = tables.labelled()
         heads = {name: task_arguments(task, name, learned, beside) for name in task.tasks}
-        targets = {name: build_target(task, name, heads[name]) for name in heads}
+        targets = {name: build_target_reader(task, name, heads[name]) for name in heads}
         model = build_model(task, encoders, heads)
         fill_zero_shot_heads(task, model, base)
         return cls(task, tables, encoders, heads, model, build_readers(task, encoders), targets)
@@ -121,7 +121,7 @@ class Job:
             for origin, records in self.tables.training()
         ]
         if self._all_kept:
-            data = [RememberedRecords(part, self.task.transfer.views) for part in data]
+            data = [CachedDataset(part, self.task.transfer.views) for part in data]
         return data[0] if len(data) == 1 else JoinedDataset(data)
 
     def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, say: Say) -> "Job":
@@ -178,7 +178,7 @@ class Job:
         data = self._validation
         everything = self.model.input_names
         if self.model.late_heads:
-            answers = fit_trusts(self.model, data, workers=self.workers)
+            answers = fit_expert_weights(self.model, data, workers=self.workers)
         else:
             answers = answer(self.model, data, subsets=[everything], workers=self.workers)
         if answers.errors and self.task.data.on_error == "raise":
@@ -249,9 +249,9 @@ class Job:
 
     def readers_of(self, origin: int) -> dict[str, InputReader]:
         """What reads the inputs of records of this origin: of the source, moved."""
-        return moved_readers(self.readers, self.source_maps) if origin == SOURCE else self.readers
+        return mapped_readers(self.readers, self.source_maps) if origin == SOURCE else self.readers
 
-    def moves_of(self, records: Records) -> dict[str, AffineMap]:
+    def maps_for(self, records: Records) -> dict[str, AffineMap]:
         """What moves the tokens of a table: of the source's own, ``source_maps``."""
         tables = self.tables
         source = [tables.train, tables.valid] if tables.setting == "transductive" else [tables.source]
@@ -260,9 +260,9 @@ class Job:
     def dataset(self, records: Records) -> RecordDataset:
         """The records as evaluation reads them; tables of the source moved as in training."""
         augmentations = build_augmentations(self.task, self.encoders, training=False)
-        readers = moved_readers(self.readers, self.moves_of(records))
+        readers = mapped_readers(self.readers, self.maps_for(records))
         data = RecordDataset(records, readers, self.targets, augmentations)
-        return RememberedRecords(data) if self._all_kept else data
+        return CachedDataset(data) if self._all_kept else data
 
 
 def _refuse_vain_views(task: Task, readers: Mapping[str, InputReader]) -> None:

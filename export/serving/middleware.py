@@ -22,7 +22,7 @@ _CLOSE = (b"connection", b"close")
 logger = logging.getLogger(__name__)
 
 
-class Door:
+class RequestGuard:
     """ASGI around the application.
 
     Args:
