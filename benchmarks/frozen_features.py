@@ -44,8 +44,8 @@ Times = tuple[float, float]
 """Seconds on the clock, and of the processor."""
 
 
-def make_task(epochs: int, guard: Literal["auto", "off"] = "off") -> mm.Task:
-    return mm.Task(
+def make_task(epochs: int, guard: Literal["auto", "off"] = "off") -> mm.Job:
+    return mm.Job(
         name="frozen",
         inputs={
             "image": mm.Input(encoder="torchvision/resnet18", weights=None),
@@ -53,25 +53,25 @@ def make_task(epochs: int, guard: Literal["auto", "off"] = "off") -> mm.Task:
             "audio": mm.Input(encoder="compact/audio"),
         },
         fusion=mm.Fusion(name="concat"),
-        tasks={name: mm.Target(inputs=inputs) for name, inputs in TASKS.items()},
+        tasks={name: mm.Task(inputs=inputs) for name, inputs in TASKS.items()},
         transfer=mm.Transfer(strategy="linear_probe", guard=guard),
         train=mm.Train(epochs=epochs, batch_size=BATCH_SIZE),
     )
 
 
-def by_program(task: mm.Task, rows: list[dict], data: Path, cache: Path, say: Callable[[str], None]) -> None:
+def by_program(job: mm.Job, rows: list[dict], data: Path, cache: Path, say: Callable[[str], None]) -> None:
     os.environ["MULTIMODAL_CACHE"] = str(cache)
     with tempfile.TemporaryDirectory() as folder:
-        mm.fit(task, train=rows, root=data, out=Path(folder) / "run", say=say)
+        mm.fit(job, train=rows, root=data, out=Path(folder) / "run", say=say)
 
 
 class ByHand:
     """Encoders, linear heads and an optimizer, with as little around them as possible."""
 
-    def __init__(self, task: mm.Task, records: Records) -> None:
+    def __init__(self, job: mm.Job, records: Records) -> None:
         torch.manual_seed(0)
-        self.records, self.inputs = records, list(task.inputs)
-        self.encoders = build_encoders(task.inputs, Path())
+        self.records, self.inputs = records, list(job.inputs)
+        self.encoders = build_encoders(job.inputs, Path())
         for encoder in self.encoders.values():
             encoder.eval().requires_grad_(False)
         widths = [encoder.embed_dim for encoder in self.encoders.values()]
@@ -128,20 +128,20 @@ def seconds(work: Callable[[], None], times: float = 1.0) -> tuple[float, float]
     return times * (time.perf_counter() - began), times * (time.process_time() - used)
 
 
-def one_repeat(task: mm.Task, rows: list[dict], given: argparse.Namespace, lines: list[str]) -> dict[str, Times]:
-    records, epochs = read_records(rows, root=given.data), task.train.epochs
+def one_repeat(job: mm.Job, rows: list[dict], given: argparse.Namespace, lines: list[str]) -> dict[str, Times]:
+    records, epochs = read_records(rows, root=given.data), job.train.epochs
     with tempfile.TemporaryDirectory() as cache:
         times = {
-            "first": seconds(lambda: by_program(task, rows, given.data, Path(cache), lines.append)),
-            "second": seconds(lambda: by_program(task, rows, given.data, Path(cache), lines.append)),
+            "first": seconds(lambda: by_program(job, rows, given.data, Path(cache), lines.append)),
+            "second": seconds(lambda: by_program(job, rows, given.data, Path(cache), lines.append)),
             "guarded": seconds(
                 lambda: by_program(make_task(epochs, "auto"), rows, given.data, Path(cache), lambda line: None)
             ),
-            "by hand": seconds(lambda: ByHand(task, records).with_cache(epochs)),
+            "by hand": seconds(lambda: ByHand(job, records).with_cache(epochs)),
         }
     if given.plain_epochs:
         share = epochs / given.plain_epochs
-        times["plain"] = seconds(lambda: ByHand(task, records).without_cache(given.plain_epochs), share)
+        times["plain"] = seconds(lambda: ByHand(job, records).without_cache(given.plain_epochs), share)
     return times
 
 

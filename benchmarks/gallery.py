@@ -28,11 +28,11 @@ from multimodal.records import Records, read_records
 
 HELD_OUT, PHOTOS = 16, 5
 TARGETS = {
-    "arcface": mm.Target(type="embedding", loss="arcface"),
-    "supcon": mm.Target(type="embedding", loss="supcon"),
-    "classifier": mm.Target(label_smoothing=0.1),
-    "both": mm.Target(type="embedding", loss="arcface"),
-    "text": mm.Target(type="embedding", loss="arcface"),
+    "arcface": mm.Task(type="embedding", loss="arcface"),
+    "supcon": mm.Task(type="embedding", loss="supcon"),
+    "classifier": mm.Task(label_smoothing=0.1),
+    "both": mm.Task(type="embedding", loss="arcface"),
+    "text": mm.Task(type="embedding", loss="arcface"),
 }
 FROZEN = ("both", "text")
 MINILM = "transformers/sentence-transformers/all-MiniLM-L6-v2"
@@ -74,7 +74,7 @@ def train(given: argparse.Namespace) -> None:
     """Trains the arm without the new products, then exports it."""
     epochs, batch_size, learning_rate = (12, 32, 5e-3) if given.arm in FROZEN else (6, 32, 2e-3)
     target = TARGETS[given.arm].model_copy(update={"records_per_label": given.records_per_label})
-    task = mm.Task(
+    job = mm.Job(
         name=given.arm,
         inputs=inputs_of(given),
         fusion=mm.Fusion(name="concat", dropout=0.2),
@@ -90,7 +90,7 @@ def train(given: argparse.Namespace) -> None:
     table, folder = table_of(given, "train"), run_of(given)
     new = new_products(table, given.seed)
     valid = rows_of(table_of(given, "val"), new, others=True)
-    run = mm.fit(task, train=rows_of(table, new, others=True), valid=valid, out=folder, resume=True, say=say)
+    run = mm.fit(job, train=rows_of(table, new, others=True), valid=valid, out=folder, resume=True, say=say)
     run.export(folder.with_name(f"{folder.name}-bundle"), embedding=given.arm == "classifier")
 
 

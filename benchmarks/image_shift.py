@@ -72,15 +72,15 @@ def _write(photo: Path, path: Path, change: Callable[[Image.Image], Image.Image]
     return path.name
 
 
-def make_job(method: str, seed: int) -> mm.Task:
+def make_job(method: str, seed: int) -> mm.Job:
     """The same network and epochs in every row: a layer and a head over the frozen encoder's mean tokens."""
     adapt = METHODS[method]
-    return mm.Task(
+    return mm.Job(
         name="shift",
         data=mm.Data(workers=0),
         inputs={"image": mm.Input(encoder="compact/image", frozen=True)},
         fusion=mm.Fusion(name="concat", dim=128),
-        tasks={"label": mm.Target()},
+        tasks={"label": mm.Task()},
         transfer=mm.Transfer.model_validate({} if adapt is None else {"adapt": adapt}),
         train=mm.Train(epochs=40, batch_size=48, learning_rate=2e-3, weight_decay=0.05, seed=seed),
     )

@@ -47,7 +47,7 @@ def train_retail(data: Path, out: Path, *, text_encoder: str, epochs: int) -> No
         data: holds train.csv and val.csv, as the retail recipe takes them.
         text_encoder: "transformers/sentence-transformers/all-MiniLM-L6-v2", or "transformers/" and a folder.
     """
-    task = mm.Task(
+    job = mm.Job(
         name="retail",
         data=mm.Data(train=str(data / "train.csv"), valid=str(data / "val.csv")),
         inputs={
@@ -56,10 +56,10 @@ def train_retail(data: Path, out: Path, *, text_encoder: str, epochs: int) -> No
             "audio": mm.Input(encoder="compact/audio", weights=None),
         },
         fusion=mm.Fusion(name="attention", dim=256),
-        tasks={name: mm.Target() for name in ("product", "category", "quantity")},
+        tasks={name: mm.Task() for name in ("product", "category", "quantity")},
         train=mm.Train(epochs=epochs, batch_size=16, learning_rate=1e-3),
     )
-    mm.fit(task, out=out)
+    mm.fit(job, out=out)
 
 
 def prepared(preprocessors: Mapping[str, Preprocessor], records: list[dict[str, str]]) -> dict[str, Arrays]:

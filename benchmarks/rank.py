@@ -62,24 +62,24 @@ def _rows(folder: Path, count: int) -> list[dict[str, Any]]:
 
 
 def _source_run(folder: Path, out: Path) -> Path:
-    task = mm.Task(
+    job = mm.Job(
         inputs={"image": mm.Input(encoder="compact/image", weights=None)},
         fusion=mm.Fusion(name="concat"),
-        tasks={"category": mm.Target(column="label")},
+        tasks={"category": mm.Task(column="label")},
         train=mm.Train(epochs=1),
     )
     return mm.fit(
-        task, train=_rows(folder, 600), valid=_rows(folder, 660)[600:], root=folder, out=out, resume=True, say=say
+        job, train=_rows(folder, 600), valid=_rows(folder, 660)[600:], root=folder, out=out, resume=True, say=say
     ).folder
 
 
-def _task(source: Path) -> mm.Task:
+def _task(source: Path) -> mm.Job:
     candidates: list[Any] = ["compact/image", "compact/image@random", f"compact/image@{source.resolve()}"]
     candidates += [
         {"encoder": f"torchvision/{name}", "weights": None, "options": {"image_size": IMAGE_SIZE}} for name in SMALL
     ]
     inputs = {"image": {"encoder": "compact/image", "candidates": candidates}}
-    return mm.Task.model_validate({"inputs": inputs, "tasks": {"category": {}}})
+    return mm.Job.model_validate({"inputs": inputs, "tasks": {"category": {}}})
 
 
 if __name__ == "__main__":

@@ -23,14 +23,14 @@ from multimodal.run import Run
 
 def single(given: argparse.Namespace) -> None:
     """The retail job with one of its inputs, and the tasks that use it: same encoder, epochs and selection."""
-    task = retail(given.data.resolve(), given.manifest)
+    job = retail(given.data.resolve(), given.manifest)
     tasks = {
-        name: target.model_copy(update={"inputs": [given.input]})
-        for name, target in task.tasks.items()
-        if given.input in task.task_inputs(name)
+        name: task.model_copy(update={"inputs": [given.input]})
+        for name, task in job.tasks.items()
+        if given.input in job.task_inputs(name)
     }
-    task = task.model_copy(update={"inputs": {given.input: task.inputs[given.input]}, "tasks": tasks})
-    show_metrics(mm.fit(task, out=given.out, resume=True, say=say).metrics)
+    job = job.model_copy(update={"inputs": {given.input: job.inputs[given.input]}, "tasks": tasks})
+    show_metrics(mm.fit(job, out=given.out, resume=True, say=say).metrics)
 
 
 def scores_of(run: Run, records: Records) -> dict[str, np.ndarray]:

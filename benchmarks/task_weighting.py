@@ -26,14 +26,14 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_job(tasks: tuple[str, ...], seed: int, *, weighting: str = "fixed", tower: list[int] | None = None) -> mm.Task:
+def make_job(tasks: tuple[str, ...], seed: int, *, weighting: str = "fixed", tower: list[int] | None = None) -> mm.Job:
     """These tasks over one layer of 128."""
     encoders = {"image": "compact/image", "text": "compact/text", "audio": "compact/audio"}
-    return mm.Task(
+    return mm.Job(
         name="weighting",
         inputs={name: mm.Input(encoder=encoder, frozen=True) for name, encoder in encoders.items()},
         fusion=mm.Fusion(name="concat", dim=128),
-        tasks={name: mm.Target(tower=tower or []) for name in tasks},
+        tasks={name: mm.Task(tower=tower or []) for name in tasks},
         train=mm.Train(epochs=20, learning_rate=2e-3, weight_decay=0.05, seed=seed, task_weighting=weighting),
     )
 

@@ -21,7 +21,7 @@ import multimodal as mm
 from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
 from multimodal.demo.data import write_demo_data
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.records.tables import read_tables
 from multimodal.trainer import Trainer
 from multimodal.trainer.step import Step
@@ -30,22 +30,22 @@ from multimodal.transfer import Finetune
 CPU = torch.device("cpu")
 
 
-def make_job(folder: Path, workers: int) -> Job:
+def make_job(folder: Path, workers: int) -> TrainingSetup:
     data = write_demo_data(folder)
-    task = mm.Task(
+    job = mm.Job(
         data=mm.Data(train=str(data.source), valid=str(data.source_valid), workers=workers),
         inputs={"image": mm.Input(encoder="compact/image", weights=None, options={"image_size": 32})},
         fusion=mm.Fusion(name="concat", dim=64),
-        tasks={"object": mm.Target(), "pattern": mm.Target()},
+        tasks={"object": mm.Task(), "pattern": mm.Task()},
         transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=1, batch_size=16),
     )
-    return Job.build(task, read_tables(task), folder)
+    return TrainingSetup.build(job, read_tables(job), folder)
 
 
-def by_hand(job: Job) -> float:
+def by_hand(setup: TrainingSetup) -> float:
     """Seconds a step of the plainest loop that does the same."""
-    model, steps = job.model, job.order().steps_per_epoch
+    model, steps = setup.model, setup.order().steps_per_epoch
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -54,11 +54,11 @@ def by_hand(job: Job) -> float:
         [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}], lr=1e-3
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    workers = job.trainer_options(CPU).workers
+    workers = setup.trainer_options(CPU).workers
     starts = []
     total = 0.0
     model.train()
-    for [batch] in training_batches(job.training_data(), StepSampler(job.order(), 0, steps), workers=workers):
+    for [batch] in training_batches(setup.training_data(), StepSampler(setup.order(), 0, steps), workers=workers):
         starts.append(time.perf_counter())
         outputs = model(batch.inputs).outputs
         loss = torch.stack([F.cross_entropy(outputs[task], batch.targets[task]) for task in outputs]).sum()
@@ -71,7 +71,7 @@ def by_hand(job: Job) -> float:
     return (starts[-1] - starts[1]) / (len(starts) - 2)
 
 
-def by_trainer(job: Job) -> float:
+def by_trainer(setup: TrainingSetup) -> float:
     """Seconds a step of ``Trainer.fit``."""
     starts = []
     original = Step.__call__
@@ -81,9 +81,9 @@ def by_trainer(job: Job) -> float:
         return original(self, parts, learning_rate, seed)
 
     with tempfile.TemporaryDirectory() as folder, patch.object(Step, "__call__", timed):
-        options, weights = job.trainer_options(CPU), {"object": 1.0, "pattern": 1.0}
-        trainer = Trainer(job.model, job.training_data(), job.order(), weights, Path(folder), options=options)
-        trainer.fit(Finetune().plan(job.model, 1))
+        options, weights = setup.trainer_options(CPU), {"object": 1.0, "pattern": 1.0}
+        trainer = Trainer(setup.model, setup.training_data(), setup.order(), weights, Path(folder), options=options)
+        trainer.fit(Finetune().plan(setup.model, 1))
     return (starts[-1] - starts[1]) / (len(starts) - 2)
 
 
@@ -93,14 +93,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        job = make_job(Path(folder), given.workers)
+        setup = make_job(Path(folder), given.workers)
         loops = (by_hand, by_trainer)
         for loop in loops:
-            loop(job)  # warm-up
+            loop(setup)  # warm-up
         pairs = []
         for pair in range(given.pairs):
             order = loops if pair % 2 == 0 else loops[::-1]
-            seconds = {loop.__name__: loop(job) for loop in order}
+            seconds = {loop.__name__: loop(setup) for loop in order}
             pairs.append((seconds["by_hand"], seconds["by_trainer"]))
     hand = statistics.median(hand for hand, _ in pairs)
     ratio = statistics.median(trainer / hand for hand, trainer in pairs)

@@ -23,7 +23,7 @@ from multimodal.records import Records, read_records
 PRETRAINED, RANDOM = "pretrained", None
 
 
-Arm = tuple[mm.Task, Any]
+Arm = tuple[mm.Job, Any]
 """A job, and its training table."""
 
 
@@ -35,7 +35,7 @@ def few(records: Records, column: str, count: int, seed: int) -> Records:
     return records.subset(sorted(rows))
 
 
-def image_task(weights: str | None, seed: int, *, epochs: int, frozen: bool, batch_size: int = 16) -> mm.Task:
+def image_task(weights: str | None, seed: int, *, epochs: int, frozen: bool, batch_size: int = 16) -> mm.Job:
     """Product from the photo alone."""
     image = mm.Input(
         encoder="compact/image",
@@ -44,11 +44,11 @@ def image_task(weights: str | None, seed: int, *, epochs: int, frozen: bool, bat
         augment=mm.Augment() if frozen else mm.Augment(crop=0.5),  # a frozen encoder reads each photo once
         learning_rate_scale=None if frozen else 1.0,
     )
-    return mm.Task(
+    return mm.Job(
         name="image",
         inputs={"image": image},
         fusion=mm.Fusion(name="concat", dropout=0.2),
-        tasks={"product": mm.Target(label_smoothing=0.1)},
+        tasks={"product": mm.Task(label_smoothing=0.1)},
         transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=epochs, batch_size=batch_size, learning_rate=2e-3, weight_decay=0.05, seed=seed),
     )
@@ -81,15 +81,15 @@ def audio_task(weights: str | None, seed: int, data: Path, *, epochs: int, froze
     audio = mm.Input(
         encoder="compact/audio", weights=weights, frozen=frozen, learning_rate_scale=None if frozen else 1.0
     )
-    task = mm.Task(
+    job = mm.Job(
         name="audio",
         inputs={"audio": audio},
         fusion=mm.Fusion(name="concat", dropout=0.2),
-        tasks={"quantity": mm.Target(label_smoothing=0.1)},
+        tasks={"quantity": mm.Task(label_smoothing=0.1)},
         transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=epochs, batch_size=16, learning_rate=1e-3, weight_decay=0.05, seed=seed),
     )
-    return task, few(read_records(data / "train.csv"), "quantity", 10, seed)
+    return job, few(read_records(data / "train.csv"), "quantity", 10, seed)
 
 
 def audio_10(weights: str | None, seed: int, data: Path) -> Arm:
@@ -109,12 +109,12 @@ def audio_10_probe(weights: str | None, seed: int, data: Path) -> Arm:
 
 def hard(weights: str | None, seed: int, data: Path) -> Arm:
     """The retail recipe on `hard`, with all three compact encoders trained, 16 epochs."""
-    task = retail(data, "hard")
+    job = retail(data, "hard")
     compact = {"weights": weights, "learning_rate_scale": 0.4}
-    inputs = {name: entry.model_copy(update=compact) for name, entry in task.inputs.items()}
+    inputs = {name: entry.model_copy(update=compact) for name, entry in job.inputs.items()}
     inputs["text"] = mm.Input(encoder="compact/text", **compact)
-    train = task.train.model_copy(update={"seed": seed, "epochs": 16})
-    return task.model_copy(update={"inputs": inputs, "train": train}), data / "train_hard.csv"
+    train = job.train.model_copy(update={"seed": seed, "epochs": 16})
+    return job.model_copy(update={"inputs": inputs, "train": train}), data / "train_hard.csv"
 
 
 ARMS: dict[str, Callable[[str | None, int, Path], Arm]] = {
@@ -125,13 +125,13 @@ ARMS: dict[str, Callable[[str | None, int, Path], Arm]] = {
 def accuracies(arm: str, weights: str | None, seed: int, data: Path, out: Path) -> dict[str, float]:
     """Task -> accuracy on test; a finished run is not trained again."""
     folder = out / f"{arm}-{weights or 'random'}-{seed}"
-    task, train = ARMS[arm](weights, seed, data)
+    job, train = ARMS[arm](weights, seed, data)
     suffix = "_hard" if arm == "hard" else ""
     tables = {"valid": data / f"val{suffix}.csv", "test": data / f"test{suffix}.csv"}
-    run = mm.fit(task, train=train, **tables, out=folder, resume=True, say=say)
+    run = mm.fit(job, train=train, **tables, out=folder, resume=True, say=say)
     seconds = run.metrics["training"]["seconds"]
     say(f"{folder.name}: {seconds:.0f} s")
-    return {name: float(run.metrics["tasks"][name]["accuracy"]["value"]) for name in task.tasks}
+    return {name: float(run.metrics["tasks"][name]["accuracy"]["value"]) for name in job.tasks}
 
 
 def interval(values: Sequence[float]) -> str:

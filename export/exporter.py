@@ -106,9 +106,9 @@ def export_bundle(
         _write_description(staging, run, decodings)
         bundle = Bundle(
             folder=staging,
-            name=run.task.name,
+            name=run.job.name,
             inputs=_inputs(run),
-            tasks={name: run.task.tasks[name].type for name in decodings},
+            tasks={name: run.job.tasks[name].type for name in decodings},
             models={name: MODEL_FILES[name] for name in precisions},
             opset=opset,
             libraries=library_versions(),
@@ -138,7 +138,7 @@ def _add_precisions(
 
 
 def _table(run: TrainedRun, records: Any) -> Records:
-    table = read_records(records, allow_outside=run.task.data.outside)
+    table = read_records(records, allow_outside=run.job.data.outside)
     check_manifest(table, {name: reader.column for name, reader in run.readers.items()})
     return table
 
@@ -214,14 +214,14 @@ def _write_description(staging: Path, run: TrainedRun, decodings: Mapping[str, D
     for name, reader in run.readers.items():
         save_preprocessor(reader.preprocessor, staging / "inputs" / name)
     for name, decoding in decodings.items():
-        target = run.task.tasks[name]
-        write_json(staging / "tasks" / f"{name}.json", {"type": target.type, "decoding": decoding.to_config()})
+        task = run.job.tasks[name]
+        write_json(staging / "tasks" / f"{name}.json", {"type": task.type, "decoding": decoding.to_config()})
     write_json(staging / "metrics.json", run.metrics)
     write_json(staging / "provenance.json", _provenance(run))
 
 
 def _provenance(run: TrainedRun) -> Any:
-    return _without_folders({"config": run.task.model_dump(mode="json"), **run.provenance})
+    return _without_folders({"config": run.job.model_dump(mode="json"), **run.provenance})
 
 
 def _without_folders(value: Any, key: str = "") -> Any:

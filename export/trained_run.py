@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.decoding import Decoding
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records
@@ -14,7 +14,7 @@ class TrainedRun(Protocol):
     """What is exported; ``multimodal.run.Run`` is one."""
 
     @property
-    def task(self) -> Task:
+    def job(self) -> Job:
         """The job."""
         ...
 

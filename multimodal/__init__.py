@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from encoders.testing import check_encoder
     from export import Bundle, Gallery, Prediction, Predictor, export_bundle, verify_bundle
     from fusion import FusionModule, create_fusion
-    from multimodal.config import Augment, Data, Fusion, Input, Target, Task, Train, Transfer, load_job
+    from multimodal.config import Augment, Data, Fusion, Input, Job, Task, Train, Transfer, load_job
     from multimodal.cross_validation import cross_validate
     from multimodal.model import ModelOutput, MultimodalModel
     from multimodal.model.heads import Head
@@ -42,8 +42,8 @@ _HOMES = {
         "Data",
         "Fusion",
         "Input",
-        "Target",
         "Task",
+        "Job",
         "Train",
         "Transfer",
         "load_job",
@@ -61,12 +61,12 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022  (in the order of use)
-    "Task",
+    "Job",
     "Data",
     "Input",
     "Augment",
     "Fusion",
-    "Target",
+    "Task",
     "Transfer",
     "Train",
     "load_job",

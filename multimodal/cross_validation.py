@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.config import ConfigError, Task
+from multimodal.config import ConfigError, Job
 from multimodal.config.setting import setting_of
 from multimodal.data import RecordDataset
 from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
@@ -51,7 +51,7 @@ SHARES = (
 
 @own_state()
 def cross_validate(
-    task: Task | str | Path,
+    job: Job | str | Path,
     folds: int,
     *,
     train: Any = None,
@@ -84,19 +84,19 @@ def cross_validate(
         RunError: if ``out`` holds something else.
         OverwriteError: if a table or weights lie where the folds are written.
     """
-    task, base = open_job(task, overrides, {"train": train})
-    task = task.model_copy(update={"data": task.data.model_copy(update={"valid": None, "test": None})})
-    folder = Path(out) if out is not None else Path("runs") / f"{task.name}-folds"
+    job, base = open_job(job, overrides, {"train": train})
+    job = job.model_copy(update={"data": job.data.model_copy(update={"valid": None, "test": None})})
+    folder = Path(out) if out is not None else Path("runs") / f"{job.name}-folds"
     if resume and overwrite:
         raise ValueError("resume goes on with folds and overwrite replaces them; give one of them")
-    _refuse_overwriting(folder, folds, task, base)
+    _refuse_overwriting(folder, folds, job, base)
     if not resume:
         _refuse_taken(folder, overwrite=overwrite)
-    tables, hashes = read_whole_tables(task, {"train": train}, root=root)
+    tables, hashes = read_whole_tables(job, {"train": train}, root=root)
     if "train" not in tables:
         raise ConfigError(f"--folds {folds}: folds are held out of target labels, and data.train names no table")
     whole = tables["train"]
-    parts, stratified_by = split_folds(task, whole, folds)
+    parts, stratified_by = split_folds(job, whole, folds)
     runs = []
     with processes() as group:
         say = say if group.is_main else silence
@@ -107,35 +107,35 @@ def cross_validate(
         for number in range(folds):
             place = folder / f"fold-{number + 1}"
             say(f"fold {number + 1} of {folds}: {int((parts == number).sum())} records held out")
-            tables_of_fold = fold_tables(task, tables, hashes, parts == number)
-            if is_finished(place, task, resume=not overwrite, overwrite=overwrite):
+            tables_of_fold = fold_tables(job, tables, hashes, parts == number)
+            if is_finished(place, job, resume=not overwrite, overwrite=overwrite):
                 refuse_other_data(place, tables_of_fold.hashes, tables_of_fold.left_out)
                 say(f"{place} is finished; kept")
             else:
                 options: dict[str, Any] = {"resume": not overwrite, "overwrite": overwrite}
-                fit_tables(task, tables_of_fold, base, place, group, **options, cache=kept, say=say)
+                fit_tables(job, tables_of_fold, base, place, group, **options, cache=kept, say=say)
             runs.append((Run(place), tables_of_fold))
         result = {
             **_summary(runs),
             "folds": folds,
             "records": len(whole),
-            "seed": task.train.seed,
+            "seed": job.train.seed,
             "stratified_by": stratified_by,
-            "group": task.data.group,
+            "group": job.data.group,
         }
         if group.is_main:
             write_json(folder / FOLDS_FILE, result)
-            write_atomically(folder / ANSWERS_FILE, _answers_csv(task, parts, runs))
+            write_atomically(folder / ANSWERS_FILE, _answers_csv(job, parts, runs))
             say(f"{folder / FOLDS_FILE}: scores; {folder / ANSWERS_FILE}: answers to every record, out of fold")
     return result
 
 
-def _refuse_overwriting(folder: Path, folds: int, task: Task, base: Path) -> None:
+def _refuse_overwriting(folder: Path, folds: int, job: Job, base: Path) -> None:
     """Refuses a folder in which folds would be written over, or older ones removed with, what the job reads."""
     for path in (folder, folder / FOLDS_FILE, folder / ANSWERS_FILE):
-        refuse_overwriting("--out", path, job_files(task, task, base))
+        refuse_overwriting("--out", path, job_files(job, job, base))
     for place in {*folder.glob("fold-*"), *(folder / f"fold-{number + 1}" for number in range(folds))}:
-        refuse_overwriting_inputs(place, task, base)
+        refuse_overwriting_inputs(place, job, base)
 
 
 def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
@@ -164,26 +164,26 @@ def _remove_other_folds(folder: Path, folds: int, say: Say) -> None:
                 path.rmdir()
 
 
-def split_folds(task: Task, records: Records, folds: int) -> tuple[np.ndarray, str | None]:
+def split_folds(job: Job, records: Records, folds: int) -> tuple[np.ndarray, str | None]:
     """The fold of each record, int [n], and the task whose classes are spread evenly; None where there is none.
 
     Raises:
         ConfigError: if the records allow no so many folds.
     """
-    by = next((name for name, target in task.tasks.items() if target.type == "classification"), None)
-    column = None if by is None else task.label_columns()[by]
+    by = next((name for name, task in job.tasks.items() if task.type == "classification"), None)
+    column = None if by is None else job.label_columns()[by]
     records.require([] if column is None else [column])
     cells = [None if column is None else record.get(column) for record in records.rows]
     classes = ["" if is_missing(cell) else class_label(cell) for cell in cells]
     labels = np.unique(classes, return_inverse=True)[1]
-    groups = record_groups(records, task.data.group)
+    groups = record_groups(records, job.data.group)
     try:
-        return repeated_folds(labels, folds=folds, groups=groups, seed=task.train.seed)[0], by
+        return repeated_folds(labels, folds=folds, groups=groups, seed=job.train.seed)[0], by
     except ValueError as error:
         raise ConfigError(f"--folds {folds}: {error}") from error
 
 
-def fold_tables(task: Task, tables: Mapping[str, Records], hashes: Mapping[str, str], held_out: np.ndarray) -> Tables:
+def fold_tables(job: Job, tables: Mapping[str, Records], hashes: Mapping[str, str], held_out: np.ndarray) -> Tables:
     """The tables of one fold: what is held out is the test table, and a tenth of the rest validates.
 
     Args:
@@ -193,7 +193,7 @@ def fold_tables(task: Task, tables: Mapping[str, Records], hashes: Mapping[str, 
     whole = tables["train"]
     rest, fold = np.flatnonzero(~held_out), np.flatnonzero(held_out)
     inside = whole.subset(rest)
-    chosen = np.array(hold_out(inside, task, [tables["source"]] if "source" in tables else []))
+    chosen = np.array(hold_out(inside, job, [tables["source"]] if "source" in tables else []))
     return Tables(
         inside.subset(np.setdiff1d(np.arange(len(rest)), chosen)),
         inside.subset(chosen),
@@ -201,7 +201,7 @@ def fold_tables(task: Task, tables: Mapping[str, Records], hashes: Mapping[str, 
         held_out=tuple(rest[chosen].tolist()),
         hashes=dict(hashes),
         left_out=tuple(fold.tolist()),
-        setting=setting_of(task, tables),
+        setting=setting_of(job, tables),
         source=tables.get("source"),
         unlabelled=tables.get("unlabelled"),
     )
@@ -236,9 +236,9 @@ def _mean(name: str, values: Sequence[float | None], share: float, records: int)
     return {**estimate(float(defined.mean()), (low, high)), "folds": [*values]}
 
 
-def _answers_csv(task: Task, parts: np.ndarray, runs: Sequence[tuple[Run, Tables]]) -> bytes:
+def _answers_csv(job: Job, parts: np.ndarray, runs: Sequence[tuple[Run, Tables]]) -> bytes:
     """One line a record of the training table: its fold, the answer and the probability of each task."""
-    tasks = [name for name, target in task.tasks.items() if target.type not in ("contrastive", "embedding")]
+    tasks = [name for name, task in job.tasks.items() if task.type not in ("contrastive", "embedding")]
     cells: list[list[str]] = [[str(row + 1), str(int(part) + 1)] for row, part in enumerate(parts)]
     for number, (run, tables) in enumerate(runs):
         assert tables.test is not None
@@ -251,7 +251,7 @@ def _answers_csv(task: Task, parts: np.ndarray, runs: Sequence[tuple[Run, Tables
     columns = [
         column
         for name in tasks
-        for column in ([name] if task.tasks[name].type == "regression" else [name, f"{name}_probability"])
+        for column in ([name] if job.tasks[name].type == "regression" else [name, f"{name}_probability"])
     ]
     writer.writerow(["row", "fold", *columns])
     writer.writerows([*line, *[""] * (2 + len(columns) - len(line))] for line in cells)

@@ -6,14 +6,14 @@ from typing import Any
 
 from multimodal.evaluation import fitted_trusts
 from multimodal.explain.reliability_diagram import draw_reliability
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.run import METRICS_FILE, RELIABILITY_FOLDER, write_decodings
 from multimodal.runtime.files import write_json
 from multimodal.runtime.progress import Say
 from multimodal.selection.unlabelled_selection import describe_selection, unlabelled_selection
 
 
-def write_results(job: Job, folder: Path, summary: Mapping[str, Any], say: Say) -> None:
+def write_results(setup: TrainingSetup, folder: Path, summary: Mapping[str, Any], say: Say) -> None:
     """Fits the temperatures, scores the test table (without one, the validation table), and writes what came out.
 
     ``metrics.json`` is written last: its presence means that the run is finished.
@@ -21,18 +21,18 @@ def write_results(job: Job, folder: Path, summary: Mapping[str, Any], say: Say) 
     Args:
         summary: of the training, JSON, with ``skipped_rows``.
     """
-    job, fitted = job.calibrated()
-    write_decodings(folder, job.decodings)
-    tables = job.tables
+    setup, fitted = setup.calibrated()
+    write_decodings(folder, setup.decodings)
+    tables = setup.tables
     split = "valid" if tables.test is None else "test"
-    metrics = {**job.evaluate(tables.valid if tables.test is None else tables.test), "split": split}
+    metrics = {**setup.evaluate(tables.valid if tables.test is None else tables.test), "split": split}
     metrics |= {"calibration_fit": fitted, "training": summary, "setting": tables.setting}
-    metrics |= {"source": job.source_choice} if job.source_choice else {}
+    metrics |= {"source": setup.source_choice} if setup.source_choice else {}
     if tables.setting == "transductive":
-        metrics["selection"] = unlabelled_selection(job)
+        metrics["selection"] = unlabelled_selection(setup)
         for line in describe_selection(metrics["selection"]):
             say(line)
-    trusts = fitted_trusts(job.model)
+    trusts = fitted_trusts(setup.model)
     for task, by_input in trusts.items():
         say(f"{task}: trusts " + ", ".join(f"{name} {trust:.2f}" for name, trust in by_input.items()))
     for task, measured in metrics["calibration"].items():

@@ -13,7 +13,7 @@ from encoders.preprocessing import load_preprocessor, save_preprocessor
 from encoders.text.words import WordVectors
 from fusion.names import module_key
 from multimodal.builders import build_augmentations, build_decodings, build_model, build_target_reader
-from multimodal.config import Task, load_job
+from multimodal.config import Job, load_job
 from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding, decoding_from_config
 from multimodal.evaluation import evaluate, run_torch
@@ -46,7 +46,7 @@ class RunError(ValueError):
 
 def write_architecture(
     folder: Path,
-    task: Task,
+    job: Job,
     encoders: Mapping[str, Encoder],
     heads: Mapping[str, Mapping[str, Any]],
     model: MultimodalModel,
@@ -59,14 +59,14 @@ def write_architecture(
         name: {
             "encoder": encoder.name,
             "arguments": encoder.architecture(),
-            "shares": task.inputs[name].share,
+            "shares": job.inputs[name].share,
             "kept_as": module_key(model.encoder_of[name]),
             "provenance": vars(encoder.provenance),
         }
         for name, encoder in encoders.items()
     }
     tasks = {
-        name: {"type": task.tasks[name].type, "head": arguments, "decoding": model.head(name).decoding().to_config()}
+        name: {"type": job.tasks[name].type, "head": arguments, "decoding": model.head(name).decoding().to_config()}
         for name, arguments in heads.items()
     }
     content = {"format": FORMAT, "inputs": inputs, "tasks": tasks, "provenance": provenance}
@@ -104,7 +104,7 @@ class Run:
                 f"{self.folder} is not a finished training run: it has no {', '.join(missing)}; "
                 "make one with `multimodal train`, or finish it with --resume"
             )
-        self.task: Task = load_job(self.folder / CONFIG_FILE, resolved=True)
+        self.job: Job = load_job(self.folder / CONFIG_FILE, resolved=True)
         self._description: dict[str, Any] = json.loads((self.folder / MODEL_FILE).read_text(encoding="utf-8"))
         if self._description.get("format") != FORMAT:
             raise RunError(
@@ -127,7 +127,7 @@ class Run:
         shares = {name: entry["shares"] for name, entry in self._description["inputs"].items()}
         encoders = {name: own[name if owner is None else owner] for name, owner in shares.items()}
         heads = {name: entry["head"] for name, entry in self._description["tasks"].items()}
-        model = build_model(self.task, encoders, heads)
+        model = build_model(self.job, encoders, heads)
         model.load_state_dict(load_tensors(self.folder / WEIGHTS_FILE)[0])
         return model.eval()
 
@@ -135,21 +135,21 @@ class Run:
     def readers(self) -> dict[str, InputReader]:
         """What reads each input's column."""
         return {
-            name: InputReader(name, self.task.input_column(name), self.model.encoder(name).preprocessor)
-            for name in self.task.inputs
+            name: InputReader(name, self.job.input_column(name), self.model.encoder(name).preprocessor)
+            for name in self.job.inputs
         }
 
     @cached_property
     def targets(self) -> dict[str, TargetReader]:
         """What reads each task's column."""
         tasks = self._description["tasks"]
-        return {name: build_target_reader(self.task, name, entry["head"]) for name, entry in tasks.items()}
+        return {name: build_target_reader(self.job, name, entry["head"]) for name, entry in tasks.items()}
 
     @property
     def decodings(self) -> dict[str, Decoding]:
         """What turns each task's outputs into answers."""
         stored = {name: decoding_from_config(entry["decoding"]) for name, entry in self._description["tasks"].items()}
-        return build_decodings(self.task, stored)
+        return build_decodings(self.job, stored)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -165,8 +165,8 @@ class Run:
 
     def dataset(self, records: Records) -> RecordDataset:
         """The records as this run's inputs and tasks."""
-        encoders = {name: self.model.encoder(name) for name in self.task.inputs}
-        augmentations = build_augmentations(self.task, encoders, training=False)
+        encoders = {name: self.model.encoder(name) for name in self.job.inputs}
+        augmentations = build_augmentations(self.job, encoders, training=False)
         return RecordDataset(records, self.readers, self.targets, augmentations)
 
     @own_state()
@@ -183,18 +183,16 @@ class Run:
             OverwriteError: if ``out`` is the table, one of its media, or a file of the run.
             RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
         """
-        records = read_records(data, root=root, allow_outside=self.task.data.outside)
+        records = read_records(data, root=root, allow_outside=self.job.data.outside)
         if out is not None:
             read = [*own_files(self.folder), *([("the table", data)] if isinstance(data, str | Path) else [])]
-            refuse_overwriting("--out", out, read, records.media([*map(self.task.input_column, self.task.inputs)]))
+            refuse_overwriting("--out", out, read, records.media([*map(self.job.input_column, self.job.inputs)]))
         if not len(records):
             raise ManifestError(records.source, "has no record, so there is nothing to evaluate; add records")
-        records.require([*(reader.column for reader in self.readers.values()), *self.task.label_columns().values()])
+        records.require([*(reader.column for reader in self.readers.values()), *self.job.label_columns().values()])
         dataset = self.dataset(records)
-        workers = num_workers(self.task.data.workers)
-        metrics = evaluate(
-            self._on_device(), dataset, self.decodings, workers=workers, on_error=self.task.data.on_error
-        )
+        workers = num_workers(self.job.data.workers)
+        metrics = evaluate(self._on_device(), dataset, self.decodings, workers=workers, on_error=self.job.data.on_error)
         if out is not None:
             write_json(Path(out), metrics)
         return metrics
@@ -247,10 +245,10 @@ class Run:
 
     def _table(self, split: str) -> Records | None:
         """A table of the training, where its file is as it was."""
-        source, hashes = getattr(self.task.data, split), self._description["provenance"]["data"]
+        source, hashes = getattr(self.job.data, split), self._description["provenance"]["data"]
         if source is None or not Path(source).is_file() or sha256_of(Path(source)) != hashes.get(split):
             return None
-        return read_records(source, allow_outside=self.task.data.outside)
+        return read_records(source, allow_outside=self.job.data.outside)
 
     def export(self, folder: str | Path, **options: Any) -> "Bundle":
         """Writes the ONNX bundle; options as ``export_bundle`` takes them."""

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from multimodal.check.first_look import look_first
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.config.setting import TABLES
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.announce import announce
 from multimodal.job.fitted_maps import fit_source_maps
 from multimodal.job.run_folder import (
@@ -39,7 +39,7 @@ from multimodal.selection.ranking import run_rankings, with_choices
 
 @own_state()
 def fit(
-    task: Task | str | Path,
+    job: Job | str | Path,
     *,
     train: Any = None,
     valid: Any = None,
@@ -84,29 +84,29 @@ def fit(
         raise ValueError("resume goes on with the run in a folder; name it with out")
     given = {"train": train, "valid": valid, "test": test}
     given |= {"source": source, "source_valid": source_valid, "unlabelled": unlabelled}
-    task, base = open_job(task, overrides, given)
-    folder = Path(out) if out is not None else free_folder(Path("runs") / task.name)
-    refuse_overwriting_inputs(folder, task, base)
+    job, base = open_job(job, overrides, given)
+    folder = Path(out) if out is not None else free_folder(Path("runs") / job.name)
+    refuse_overwriting_inputs(folder, job, base)
     with processes() as group:
         say = say if group.is_main else silence
         kept, rankings = open_cache(say) if cache else None, None
         fresh = is_free(folder) or (overwrite and is_run(folder))
         if encoder == "auto" and (resume or fresh):
             begun = None if fresh else folder
-            rankings = run_rankings(begun, task, read_tables(task, **given, root=root), base, group, kept, say)
-            task = with_choices(task, base, rankings)
-        if is_finished(folder, task, resume=resume, overwrite=overwrite):
-            refuse_other_data(folder, file_hashes(task.data.model_dump(include=set(TABLES))))
+            rankings = run_rankings(begun, job, read_tables(job, **given, root=root), base, group, kept, say)
+            job = with_choices(job, base, rankings)
+        if is_finished(folder, job, resume=resume, overwrite=overwrite):
+            refuse_other_data(folder, file_hashes(job.data.model_dump(include=set(TABLES))))
             say(f"{folder} holds this run, finished; nothing to do")
             return Run(folder)
-        tables = read_tables(task, **given, root=root)
+        tables = read_tables(job, **given, root=root)
         options: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
-        fit_tables(task, tables, base, folder, group, rankings=rankings, **options, cache=kept, say=say)
+        fit_tables(job, tables, base, folder, group, rankings=rankings, **options, cache=kept, say=say)
     return Run(folder)
 
 
 def fit_tables(
-    task: Task,
+    job: Job,
     tables: Tables,
     base: Path,
     folder: Path,
@@ -124,27 +124,27 @@ def fit_tables(
         rankings: what chose the encoders, kept beside the config.
     """
     require_temporary_folder()
-    job = Job.build(task, tables, base)
-    device = choose_device(job.task.train.device, group)
-    options = job.trainer_options(device)
+    setup = TrainingSetup.build(job, tables, base)
+    device = choose_device(setup.job.train.device, group)
+    options = setup.trainer_options(device)
     compared = {name: sha256 for name, sha256 in tables.hashes.items() if name != "test"}  # read once trained
     resume = resume and not is_free(folder)
     if resume:
         refuse_other_data(folder, compared, tables.left_out)
-        refuse_other_weights(folder, job)
-        refuse_other_labels(folder, job)
-    announce(job, say)
-    look_first(job, say)
-    job = fit_source_maps(job, device, cache=cache, say=say)
-    job = weight_source_records(job, base, device, cache=cache, say=say)
+        refuse_other_weights(folder, setup)
+        refuse_other_labels(folder, setup)
+    announce(setup, say)
+    look_first(setup, say)
+    setup = fit_source_maps(setup, device, cache=cache, say=say)
+    setup = weight_source_records(setup, base, device, cache=cache, say=say)
     group.wait()  # nobody writes before everybody has looked at the folder
     with writing(folder, resume=resume, overwrite=overwrite, say=say) if group.is_main else nullcontext():
         if group.is_main:
-            write_description(folder, job)
+            write_description(folder, setup)
             if rankings is not None:
                 write_json(folder / RANKING_FILE, rankings)
-        job, summary = train_job(job, folder, device, options, group, resume=resume, cache=cache, say=say)
+        setup, summary = train_job(setup, folder, device, options, group, resume=resume, cache=cache, say=say)
         if group.is_main:
-            guard_run(job, base, folder, cache=cache, say=say)
-            write_results(job, folder, summary, say)
+            guard_run(setup, base, folder, cache=cache, say=say)
+            write_results(setup, folder, summary, say)
             say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")

@@ -15,7 +15,7 @@ from support.documents import DOCUMENTS, ROOT, blocks, spans
 
 import multimodal as mm
 from multimodal.cli import app
-from multimodal.config import Task, parse_job
+from multimodal.config import Job, parse_job
 from multimodal.config.setting import TABLES, setting_of
 from multimodal.config.yaml_core import read_yaml
 
@@ -55,10 +55,10 @@ def command_of(words: list[str]) -> tuple[Any, list[str]]:
 
 @examples(lambda path: blocks(path, "yaml"), 15)
 def test_yaml_is_a_job(example):
-    task = parse_job(MINIMAL | read_yaml(example, "example"))
-    given = [name for name in TABLES if getattr(task.data, name) is not None]
+    job = parse_job(MINIMAL | read_yaml(example, "example"))
+    given = [name for name in TABLES if getattr(job.data, name) is not None]
     if given:
-        setting_of(task, given)
+        setting_of(job, given)
 
 
 @examples(settings, 20)
@@ -73,7 +73,7 @@ def test_a_setting_has_its_key_and_takes_its_value(example):
 
 def annotation_of(keys: list[str]) -> Any:
     """The type of the value at these keys of a job, of which some are names of inputs and tasks."""
-    annotation: Any = Task
+    annotation: Any = Job
     for key in keys:
         if get_origin(annotation) is dict:
             annotation = get_args(annotation)[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 from encoders import create_encoder
 from encoders.base import Encoder
 from encoders.registry import is_registered
-from multimodal.config import ConfigError, Input, Task
+from multimodal.config import ConfigError, Input, Job
 from multimodal.config.pair_rules import evaluation_views
 from multimodal.data.augment import Augmentation
 from multimodal.features.views import Views
@@ -71,13 +71,13 @@ def full_weights(weights: str | None, base: Path) -> str | None:
     return weights if path is None else str(path)
 
 
-def check_augmentations(task: Task, encoders: Mapping[str, Encoder]) -> None:
+def check_augmentations(job: Job, encoders: Mapping[str, Encoder]) -> None:
     """Refuses changes to values that an input has none of.
 
     Raises:
         ConfigError: names the first input.
     """
-    for name, entry in task.inputs.items():
+    for name, entry in job.inputs.items():
         try:
             entry.augment.check_modality(encoders[name].modality)
         except ValueError as error:
@@ -89,29 +89,27 @@ def has_random_weights(encoder: Encoder) -> bool:
     return encoder.provenance.weights == "random"
 
 
-def build_readers(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, InputReader]:
+def build_readers(job: Job, encoders: Mapping[str, Encoder]) -> dict[str, InputReader]:
     """One reader per input: its column and its encoder's preprocessor."""
-    return {name: InputReader(name, task.input_column(name), encoders[name].preprocessor) for name in task.inputs}
+    return {name: InputReader(name, job.input_column(name), encoders[name].preprocessor) for name in job.inputs}
 
 
-def build_augmentations(
-    task: Task, encoders: Mapping[str, Encoder], *, training: bool = True
-) -> dict[str, Augmentation]:
+def build_augmentations(job: Job, encoders: Mapping[str, Encoder], *, training: bool = True) -> dict[str, Augmentation]:
     """One augmentation per input that has it enabled; outside training, for views of one value alone."""
-    augmented = set(task.inputs) if training else evaluation_views(task)
+    augmented = set(job.inputs) if training else evaluation_views(job)
     return {
-        name: Augmentation(encoders[name].modality, entry.augment, task.train.seed, name)
-        for name, entry in task.inputs.items()
+        name: Augmentation(encoders[name].modality, entry.augment, job.train.seed, name)
+        for name, entry in job.inputs.items()
         if entry.augment.enabled and name in augmented
     }
 
 
-def build_views(task: Task, encoders: Mapping[str, Encoder]) -> dict[str, Views]:
+def build_views(job: Job, encoders: Mapping[str, Encoder]) -> dict[str, Views]:
     """The views of each input's training values, for where its encoder is frozen."""
-    count, seed = task.transfer.views, task.train.seed
+    count, seed = job.transfer.views, job.train.seed
     return {
         name: Views(
             count, Augmentation(encoders[name].modality, entry.augment, seed) if entry.augment.enabled else None
         )
-        for name, entry in task.inputs.items()
+        for name, entry in job.inputs.items()
     }

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.config import ConfigError, Target, Task
+from multimodal.config import ConfigError, Job, Task
 from multimodal.decoding import Decoding, Softmax
 from multimodal.features.neighbours_head import NeighboursHead
 from multimodal.model.embedding_heads import ArcFaceHead, EmbeddingHead, SupConHead
@@ -47,7 +47,7 @@ HEADS: dict[str, Callable[..., Head]] = {
 OnError = Literal["raise", "skip"]
 
 
-def label_cells(name: str, target: Target, column: str, records: Records, on_error: OnError = "raise") -> list[Any]:
+def label_cells(name: str, task: Task, column: str, records: Records, on_error: OnError = "raise") -> list[Any]:
     """The cells of a task's column; with ``on_error="skip"`` one that cannot be used counts as empty.
 
     Raises:
@@ -57,7 +57,7 @@ def label_cells(name: str, target: Target, column: str, records: Records, on_err
     for row, record in enumerate(records.rows):
         cell = record.get(column)
         try:
-            read_labels(cell, target.type)
+            read_labels(cell, task.type)
         except UnreadableValueError as error:
             if on_error == "raise":
                 raise RecordError(row, name, f"{records.place(row, column)}: {error}") from error
@@ -68,7 +68,7 @@ def label_cells(name: str, target: Target, column: str, records: Records, on_err
 
 def head_arguments(
     name: str,
-    target: Target,
+    task: Task,
     column: str,
     records: Records,
     on_error: OnError = "raise",
@@ -83,63 +83,63 @@ def head_arguments(
         ConfigError: if the records hold too little to learn the task from.
         RecordError: as ``label_cells``.
     """
-    values = [cell for table in (records, *beside) for cell in label_cells(name, target, column, table, on_error)]
-    if target.type == "regression":
+    values = [cell for table in (records, *beside) for cell in label_cells(name, task, column, table, on_error)]
+    if task.type == "regression":
         numbers = [number for number in map(parse_number, values) if number is not None]
         try:
             mean, deviation = mean_and_deviation(numbers)
         except ValueError as error:
             raise ConfigError(f"tasks.{name}: column {column!r} of {records.source} {error}") from error
-        return {"mean": mean, "std": deviation, "unit": target.unit}
-    counts = label_counts(values) if target.type == "multilabel" else class_counts(values)
-    labels = sorted(counts) if target.zero_shot.labels is None else target.zero_shot.labels
-    fewest = 1 if target.type == "multilabel" else 2
+        return {"mean": mean, "std": deviation, "unit": task.unit}
+    counts = label_counts(values) if task.type == "multilabel" else class_counts(values)
+    labels = sorted(counts) if task.zero_shot.labels is None else task.zero_shot.labels
+    fewest = 1 if task.type == "multilabel" else 2
     if len(labels) < fewest:
         raise ConfigError(
             f"tasks.{name}: column {column!r} of {records.source} has {len(labels)} distinct labels ({labels}); "
-            f"{target.type} needs at least {fewest}"
+            f"{task.type} needs at least {fewest}"
         )
-    if target.type == "embedding":
-        return {"labels": labels, **_embedding_arguments(target)}
+    if task.type == "embedding":
+        return {"labels": labels, **_embedding_arguments(task)}
     known = sum(not is_missing(value) for value in values)
-    if target.head == "knn":
+    if task.head == "knn":
         return {"labels": labels, "frequencies": [counts[label] / known for label in labels]}
     arguments: dict[str, Any] = {
         "labels": labels,
-        "label_smoothing": target.label_smoothing,
+        "label_smoothing": task.label_smoothing,
         "frequencies": [counts[label] / max(1, known) for label in labels],
     }
-    if target.imbalance == "balanced_sampler" or not all(counts[label] for label in labels):
+    if task.imbalance == "balanced_sampler" or not all(counts[label] for label in labels):
         arguments["frequencies"] = [1 / len(labels)] * len(labels)
-    if target.imbalance == "logit_adjustment":
+    if task.imbalance == "logit_adjustment":
         arguments["logit_adjustment"] = True
-    if target.imbalance == "class_weights":
+    if task.imbalance == "class_weights":
         arguments["class_weights"] = balanced_weights([counts[label] for label in labels])
-    if target.type == "multilabel":
-        arguments["threshold"] = target.threshold
+    if task.type == "multilabel":
+        arguments["threshold"] = task.threshold
     return arguments
 
 
-def _embedding_arguments(target: Target) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"loss": target.loss, "width": target.width}
-    if target.loss == "arcface":
-        arguments["margin"] = target.margin
-    return arguments if target.temperature is None else arguments | {"temperature": target.temperature}
+def _embedding_arguments(task: Task) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"loss": task.loss, "width": task.width}
+    if task.loss == "arcface":
+        arguments["margin"] = task.margin
+    return arguments if task.temperature is None else arguments | {"temperature": task.temperature}
 
 
-def task_arguments(task: Task, name: str, records: Records, beside: Sequence[Records] = ()) -> dict[str, Any]:
+def task_arguments(job: Job, name: str, records: Records, beside: Sequence[Records] = ()) -> dict[str, Any]:
     """As ``head_arguments``; a contrastive task's head has none, but needs records that have both of its inputs.
 
     Raises:
         ConfigError, RecordError: as ``head_arguments``.
     """
-    column, target = task.task_column(name), task.tasks[name]
+    column, task = job.task_column(name), job.tasks[name]
     if column is not None:
-        return head_arguments(name, target, column, records, task.data.on_error, beside)
-    count = _pair_target(task, name).count(records.rows)
+        return head_arguments(name, task, column, records, job.data.on_error, beside)
+    count = _pair_target(job, name).count(records.rows)
     if count < 2:
         raise ConfigError(
-            f"tasks.{name}: {count} records of {records.source} have both {' and '.join(task.task_inputs(name))}; a "
+            f"tasks.{name}: {count} records of {records.source} have both {' and '.join(job.task_inputs(name))}; a "
             "contrastive task needs at least two"
         )
     return {}
@@ -152,21 +152,21 @@ def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any], *, tower: S
     return TowerHead(in_dim, tower, HEADS[kind](tower[-1], **arguments))
 
 
-def build_decodings(task: Task, decodings: Mapping[str, Decoding]) -> dict[str, Decoding]:
+def build_decodings(job: Job, decodings: Mapping[str, Decoding]) -> dict[str, Decoding]:
     """The heads' decodings, with what the task description says of answers."""
     return {
-        name: replace(decoding, min_probability=task.tasks[name].min_probability)
+        name: replace(decoding, min_probability=job.tasks[name].min_probability)
         if isinstance(decoding, Softmax)
         else decoding
         for name, decoding in decodings.items()
     }
 
 
-def build_target_reader(task: Task, name: str, arguments: Mapping[str, Any]) -> TargetReader:
+def build_target_reader(job: Job, name: str, arguments: Mapping[str, Any]) -> TargetReader:
     """What reads a task's answers, from what ``task_arguments`` gave."""
-    column, kind = task.task_column(name), task.tasks[name].type
+    column, kind = job.task_column(name), job.tasks[name].type
     if column is None:
-        return _pair_target(task, name)
+        return _pair_target(job, name)
     if kind == "regression":
         return NumberTarget(column)
     labels = tuple(arguments["labels"])
@@ -175,16 +175,16 @@ def build_target_reader(task: Task, name: str, arguments: Mapping[str, Any]) -> 
     return ClassTarget(column, labels, open_set=kind == "embedding")
 
 
-def _pair_target(task: Task, name: str) -> PairTarget:
-    first, second = map(task.input_column, task.task_inputs(name))
+def _pair_target(job: Job, name: str) -> PairTarget:
+    first, second = map(job.input_column, job.task_inputs(name))
     return PairTarget((first, second))
 
 
-def sampling_weights(task: Task, records: Records) -> np.ndarray | None:
+def sampling_weights(job: Job, records: Records) -> np.ndarray | None:
     """How often each row is drawn, for the task that wants a balanced sampler; rows without its label as the mean."""
-    for name, target in task.tasks.items():
-        if target.imbalance == "balanced_sampler":
-            values = label_cells(name, target, task.label_columns()[name], records, task.data.on_error)
+    for name, task in job.tasks.items():
+        if task.imbalance == "balanced_sampler":
+            values = label_cells(name, task, job.label_columns()[name], records, job.data.on_error)
             counts = class_counts(values)
             weights = [np.nan if is_missing(value) else 1.0 / counts[class_label(value)] for value in values]
             return np.nan_to_num(np.array(weights), nan=float(np.nanmean(weights)))

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from multimodal.builders.heads import label_cells
-from multimodal.config import ConfigError, Task
+from multimodal.config import ConfigError, Job
 from multimodal.config.sampling_rules import grouped_task
 from multimodal.data.order import LabelOrder
 from multimodal.records import Records, class_label, is_missing
 
 
-def build_label_order(task: Task, tables: Sequence[Records]) -> LabelOrder | None:
+def build_label_order(job: Job, tables: Sequence[Records]) -> LabelOrder | None:
     """Steps with groups of one label; None where no task wants them.
 
     Args:
@@ -21,7 +21,7 @@ def build_label_order(task: Task, tables: Sequence[Records]) -> LabelOrder | Non
         ConfigError: if there are several.
         RecordError: for a label that cannot be used, with ``data.on_error: raise``.
     """
-    name = grouped_task(task)
+    name = grouped_task(job)
     if name is None:
         return None
     if len(tables) > 1:
@@ -29,14 +29,14 @@ def build_label_order(task: Task, tables: Sequence[Records]) -> LabelOrder | Non
             f"tasks.{name}.records_per_label groups the records of one table, and {len(tables)} train (data.source, "
             "data.unlabelled); leave it out, or the other tables"
         )
-    (records,), target = tables, task.tasks[name]
-    cells = label_cells(name, target, task.label_columns()[name], records, task.data.on_error)
+    (records,), task = tables, job.tasks[name]
+    cells = label_cells(name, task, job.label_columns()[name], records, job.data.on_error)
     labels = [None if is_missing(cell) else class_label(cell) for cell in cells]
     numbers = {label: number for number, label in enumerate(sorted({label for label in labels if label is not None}))}
-    assert target.records_per_label is not None
+    assert task.records_per_label is not None
     return LabelOrder(
         np.array([-1 if label is None else numbers[label] for label in labels]),
-        task.train.batch_size,
-        task.train.seed,
-        target.records_per_label,
+        job.train.batch_size,
+        job.train.seed,
+        task.records_per_label,
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from encoders import find_encoder
 from encoders.base import Encoder
 from multimodal.builders import encoders_to_finetune, label_cells
-from multimodal.config import Task, Transfer
+from multimodal.config import Job, Transfer
 from multimodal.records import Records
 from multimodal.records.targets import class_counts
 
@@ -43,7 +43,7 @@ def _depth(start: int) -> str:
     return "the last depth group" if start == -1 else f"the last {-start} depth groups"
 
 
-def choose_transfer(task: Task, encoders: Mapping[str, Encoder], records: Records) -> TransferChoice:
+def choose_transfer(job: Job, encoders: Mapping[str, Encoder], records: Records) -> TransferChoice:
     """The strategy that the config names, or that the rule for few labels gives.
 
     The fewer records a class has, the less of an encoder is changed. Nothing is frozen blindly: fine-tuning follows a
@@ -60,23 +60,23 @@ def choose_transfer(task: Task, encoders: Mapping[str, Encoder], records: Record
     Raises:
         RecordError: for a training label that cannot be used, with ``data.on_error: raise``.
     """
-    if task.transfer.strategy != "auto":
-        return TransferChoice(task.transfer, None)
-    strategy, start, rule = _rule(task, encoders, records)
-    given = task.transfer.unfreeze_from
+    if job.transfer.strategy != "auto":
+        return TransferChoice(job.transfer, None)
+    strategy, start, rule = _rule(job, encoders, records)
+    given = job.transfer.unfreeze_from
     chosen = {"strategy": strategy, "unfreeze_from": start if given is None else given}
-    return TransferChoice(task.transfer.model_copy(update=chosen), rule)
+    return TransferChoice(job.transfer.model_copy(update=chosen), rule)
 
 
-def _rule(task: Task, encoders: Mapping[str, Encoder], records: Records) -> tuple[str, int | None, str]:
+def _rule(job: Job, encoders: Mapping[str, Encoder], records: Records) -> tuple[str, int | None, str]:
     """Strategy, first depth group, and the rule that gave them."""
-    held = encoders_to_finetune(task, encoders)
+    held = encoders_to_finetune(job, encoders)
     if not held:
         return "finetune", None, "no encoder that may train comes with weights"
     small = [name for name in held if find_encoder(encoders[name].name).learning_rate_scale >= 1]
     if small:
         return "finetune", None, f"the weights of {encoders[small[0]].name} know little and have to move"
-    counted = records_per_class(task, records)
+    counted = records_per_class(job, records)
     if not counted:
         return "finetune", None, "no task has classes to count records of"
     count, name = min((count, name) for name, count in counted.items())
@@ -88,12 +88,12 @@ def _rule(task: Task, encoders: Mapping[str, Encoder], records: Records) -> tupl
     return "probe_then_finetune", None, f"more than 100 records {here}"
 
 
-def records_per_class(task: Task, records: Records) -> dict[str, float]:
+def records_per_class(job: Job, records: Records) -> dict[str, float]:
     """Classification task -> median number of labelled records of its classes."""
-    columns = task.label_columns()
+    columns = job.label_columns()
     cells = {
-        name: label_cells(name, target, columns[name], records, task.data.on_error)
-        for name, target in task.tasks.items()
-        if target.type == "classification"
+        name: label_cells(name, task, columns[name], records, job.data.on_error)
+        for name, task in job.tasks.items()
+        if task.type == "classification"
     }
     return {name: float(median(class_counts(values).values())) for name, values in cells.items()}

@@ -6,7 +6,7 @@ from dataclasses import replace
 from encoders import find_encoder
 from encoders.base import Encoder
 from multimodal.builders.encoders import has_random_weights
-from multimodal.config import ConfigError, Input, Task
+from multimodal.config import ConfigError, Input, Job
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective
 from multimodal.model.zero_shot import PullToNames, zero_shot_heads
@@ -31,98 +31,98 @@ from multimodal.transfer.penalties import SourceTokenPenalty, SourceWeightPenalt
 from multimodal.transfer.strategies import CLASSIC
 
 
-def build_strategy(task: Task, model: MultimodalModel) -> TransferStrategy:
+def build_strategy(job: Job, model: MultimodalModel) -> TransferStrategy:
     """The strategy, with each encoder's own settings.
 
     Raises:
         ConfigError: if it is still to be chosen.
     """
-    if task.transfer.strategy == "auto":
+    if job.transfer.strategy == "auto":
         raise ConfigError(
             "transfer.strategy is auto, which depends on the training records; take what choose_transfer gives for "
             "them, or name a strategy"
         )
-    transfer, lora = task.transfer, task.transfer.lora
-    policy, start = _encoder_policy(task, model), transfer.unfreeze_from
+    transfer, lora = job.transfer, job.transfer.lora
+    policy, start = _encoder_policy(job, model), transfer.unfreeze_from
     strategies: dict[str, Callable[[], TransferStrategy]] = {
         "linear_probe": LinearProbe,
         "none": TrainNothing,
         "finetune": lambda: Finetune(policy),
         "partial": lambda: Partial(policy, -1 if start is None else start),
         "probe_then_finetune": lambda: ProbeThenFinetune(policy, transfer.probe_epochs),
-        "two_phase": lambda: TwoPhase(policy, transfer.probe_epochs, optimizer=_second_phase(task)),
+        "two_phase": lambda: TwoPhase(policy, transfer.probe_epochs, optimizer=_second_phase(job)),
         "gradual_unfreezing": lambda: GradualUnfreezing(policy),
         "layerwise_lr_decay": lambda: LayerwiseDecay(policy, transfer.layer_decay),
         "norm_and_bias": lambda: NormAndBias(policy),
-        "lora": lambda: Lora(policy, lora.rank, lora.alpha, lora.dropout, _lora_targets(task, model)),
+        "lora": lambda: Lora(policy, lora.rank, lora.alpha, lora.dropout, _lora_targets(job, model)),
     }
     return strategies[transfer.strategy]()
 
 
-def _lora_targets(task: Task, model: MultimodalModel) -> dict[str, list[str]]:
+def _lora_targets(job: Job, model: MultimodalModel) -> dict[str, list[str]]:
     """What is named for each encoder's owner, under the first input that uses it, as the model keeps encoders."""
-    owners = {name: task.inputs[name].share or name for name in model.encoders}
-    targets = task.transfer.lora.targets
+    owners = {name: job.inputs[name].share or name for name in model.encoders}
+    targets = job.transfer.lora.targets
     return {name: targets[owner] for name, owner in owners.items() if owner in targets}
 
 
-def _encoder_policy(task: Task, model: MultimodalModel) -> EncoderPolicy:
+def _encoder_policy(job: Job, model: MultimodalModel) -> EncoderPolicy:
     """What fine-tuning does to each encoder that the model keeps."""
-    owners = encoder_owners(task)
+    owners = encoder_owners(job)
     kept = {name: owners[name] for name in model.encoders}  # under the first input that uses them
     return EncoderPolicy(
-        scales={name: _learning_rate_scale(task, entry, model.encoder(name)) for name, entry in kept.items()},
+        scales={name: _learning_rate_scale(job, entry, model.encoder(name)) for name, entry in kept.items()},
         frozen=frozenset(name for name, entry in kept.items() if entry.frozen),
         fresh=frozenset(name for name in kept if has_random_weights(model.encoder(name))),
-        unfreeze_from=task.transfer.unfreeze_from or 0,
+        unfreeze_from=job.transfer.unfreeze_from or 0,
     )
 
 
-def encoder_owners(task: Task) -> dict[str, Input]:
+def encoder_owners(job: Job) -> dict[str, Input]:
     """Each input -> the one whose settings its encoder has: its own, or those of the input that it shares with."""
-    return {name: entry if entry.share is None else task.inputs[entry.share] for name, entry in task.inputs.items()}
+    return {name: entry if entry.share is None else job.inputs[entry.share] for name, entry in job.inputs.items()}
 
 
-def encoders_to_finetune(task: Task, encoders: Mapping[str, Encoder]) -> list[str]:
+def encoders_to_finetune(job: Job, encoders: Mapping[str, Encoder]) -> list[str]:
     """Those of these inputs whose encoder comes with weights and is not to stay frozen."""
-    owners = encoder_owners(task)
+    owners = encoder_owners(job)
     return [name for name, encoder in encoders.items() if not owners[name].frozen and not has_random_weights(encoder)]
 
 
-def _second_phase(task: Task) -> OptimizerSpec:
-    given = task.transfer.two_phase
+def _second_phase(job: Job) -> OptimizerSpec:
+    given = job.transfer.two_phase
     return replace(CLASSIC, learning_rate=given.learning_rate, momentum=given.momentum)
 
 
-def _learning_rate_scale(task: Task, entry: Input, encoder: Encoder) -> float:
+def _learning_rate_scale(job: Job, entry: Input, encoder: Encoder) -> float:
     if entry.learning_rate_scale is not None:
         return entry.learning_rate_scale
     if has_random_weights(encoder):
         return 1.0
-    own = task.transfer.encoder_scale
-    if own is None and task.transfer.strategy == "two_phase":
+    own = job.transfer.encoder_scale
+    if own is None and job.transfer.strategy == "two_phase":
         return 1.0  # its learning rate is small for the sake of the encoders
     return find_encoder(encoder.name).learning_rate_scale if own is None else own
 
 
-def build_objectives(task: Task, model: MultimodalModel) -> dict[str, Objective]:
+def build_objectives(job: Job, model: MultimodalModel) -> dict[str, Objective]:
     """Name -> loss beside those of the tasks, while training."""
     objectives: dict[str, Objective] = {}
-    if task.train.task_weighting == "uncertainty":
-        objectives[TASK_WEIGHT] = LearnedTaskWeights({name: target.weight for name, target in task.tasks.items()})
+    if job.train.task_weighting == "uncertainty":
+        objectives[TASK_WEIGHT] = LearnedTaskWeights({name: task.weight for name, task in job.tasks.items()})
     for name, head in zero_shot_heads(model).items():
-        if strength := task.tasks[name].zero_shot.pull:
+        if strength := job.tasks[name].zero_shot.pull:
             objectives[f"pull_{name}"] = PullToNames(name, head, strength)
     return objectives
 
 
-def build_optimizer_spec(task: Task) -> OptimizerSpec:
+def build_optimizer_spec(job: Job) -> OptimizerSpec:
     """How phases step that do not say it themselves."""
-    train = task.train
+    train = job.train
     return OptimizerSpec(train.optimizer, train.learning_rate, train.weight_decay, train.momentum, train.warmup)
 
 
-def plan_training(task: Task, model: MultimodalModel, strategy: TransferStrategy) -> list[Phase]:
+def plan_training(job: Job, model: MultimodalModel, strategy: TransferStrategy) -> list[Phase]:
     """Prepares the model for its training, with penalties among its objectives, and gives the phases.
 
     Args:
@@ -132,12 +132,12 @@ def plan_training(task: Task, model: MultimodalModel, strategy: TransferStrategy
     Raises:
         ConfigError: if a penalty has nothing to hold.
     """
-    transfer = task.transfer
-    held = encoders_to_finetune(task, {name: model.encoder(name) for name in model.encoders})
+    transfer = job.transfer
+    held = encoders_to_finetune(job, {name: model.encoder(name) for name in model.encoders})
     if transfer.distill:  # before the strategy changes the encoders
         model.objectives["distill"] = SourceTokenPenalty({name: model.encoder(name) for name in held}, transfer.distill)
     strategy.prepare(model)
-    phases = strategy.plan(model, task.train.epochs)
+    phases = strategy.plan(model, job.train.epochs)
     anchored = anchored_names(model, held, phases)
     if (transfer.l2_sp or transfer.distill) and not anchored:
         raise ConfigError(

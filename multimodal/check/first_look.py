@@ -6,7 +6,7 @@ from pathlib import Path
 from encoders.preprocessing import UnreadableValueError
 from multimodal.check.labels import HELD_OUT, label_problems
 from multimodal.check.problems import Problem, Split, first_of_each
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records, is_missing
 from multimodal.records.media import media_path
 from multimodal.runtime.progress import Say
@@ -17,15 +17,15 @@ SHOWN = 3
 """Warnings of one kind about one column."""
 
 
-def look_first(job: Job, say: Say) -> None:
+def look_first(setup: TrainingSetup, say: Say) -> None:
     """Looks for every file, reads the first records of every table, and warns of labels as ``check`` does.
 
     Raises:
         RecordError: for the first record that cannot be used, with ``data.on_error: raise``; else they are counted.
     """
-    splits = _splits(job)
-    found = list(label_problems(job.task, [split for split in splits if split.name != "unlabelled"]))
-    errors = {split.name: sorted(_errors(job, split, found), key=lambda error: error.row) for split in splits}
+    splits = _splits(setup)
+    found = list(label_problems(setup.job, [split for split in splits if split.name != "unlabelled"]))
+    errors = {split.name: sorted(_errors(setup, split, found), key=lambda error: error.row) for split in splits}
     for problem in first_of_each([problem for problem in found if problem.severity == "warning"], SHOWN):
         say(f"warning: {problem.file}: {problem.column}: {problem.message}")
     for split in splits:
@@ -33,7 +33,7 @@ def look_first(job: Job, say: Say) -> None:
         if not rows:
             continue
         first = errors[split.name][0]
-        if job.task.data.on_error == "raise":
+        if setup.job.data.on_error == "raise":
             more = (
                 f"; {rows - 1} more of {split.file} cannot be used: `multimodal check` lists them" if rows > 1 else ""
             )
@@ -42,9 +42,9 @@ def look_first(job: Job, say: Say) -> None:
         say(f"warning: {split.file}: {count} (data.on_error: skip), first {first.reason}")
 
 
-def _splits(job: Job) -> list[Split]:
+def _splits(setup: TrainingSetup) -> list[Split]:
     """The job's tables as ``check`` takes them, each under a name of its own."""
-    tables = job.tables
+    tables = setup.tables
     learned, chosen = ("source", "source_valid") if tables.setting == "transductive" else ("train", "valid")
     named: dict[str, Records | None] = {
         learned: tables.train,
@@ -59,18 +59,18 @@ def _splits(job: Job) -> list[Split]:
     return splits
 
 
-def _errors(job: Job, split: Split, found: list[Problem]) -> Iterator[RecordError]:
+def _errors(setup: TrainingSetup, split: Split, found: list[Problem]) -> Iterator[RecordError]:
     """Of one table; of a record perhaps several."""
     records = split.records
     for problem in found:
         if problem.severity == "error" and problem.file == split.file and problem.row is not None:
             place = records.place(problem.row - 1, problem.column)
             yield RecordError(problem.row - 1, problem.column, f"{place}: {problem.message}")
-    for reader in job.readers.values():
+    for reader in setup.readers.values():
         if reader.reads_paths:
             yield from _missing_files(records, reader)
-    data = job.dataset(records)
-    for row in range(min(len(records), FIRST, job.task.train.batch_size)):
+    data = setup.dataset(records)
+    for row in range(min(len(records), FIRST, setup.job.train.batch_size)):
         error = data[0, row].error
         if error is not None:
             yield error

@@ -9,7 +9,7 @@ from encoders.preprocessing import UnreadableValueError
 from multimodal.check.labels import label_problems
 from multimodal.check.media import DECODERS, media_problems
 from multimodal.check.problems import Problem, Split
-from multimodal.config import ConfigError, Task
+from multimodal.config import ConfigError, Job
 from multimodal.config.setting import TABLES, table_problems
 from multimodal.records import ManifestError, RecordError, class_label, is_missing, label_set, read_records
 from multimodal.records.held_out import hold_out, undefined
@@ -20,7 +20,7 @@ __all__ = ["Problem", "check_job"]
 CONFIG = "config"
 
 
-def check_job(task: Task, base: Path) -> list[Problem]:
+def check_job(job: Job, base: Path) -> list[Problem]:
     """Everything that is wrong with the tables of a job; decodes every picture and sound.
 
     Errors: tables and cells that cannot be read, missing columns, records without any input, an input column
@@ -41,32 +41,32 @@ def check_job(task: Task, base: Path) -> list[Problem]:
     >>> [problem.message for problem in check_job(parse_job(job), Path())]
     ['data.train names no table; name one to train on']
     """
-    modalities, problems = _modalities(task)
+    modalities, problems = _modalities(job)
     splits: list[Split] = []
-    given = [name for name in TABLES if getattr(task.data, name) is not None]
+    given = [name for name in TABLES if getattr(job.data, name) is not None]
     if "train" not in given and "source" not in given:
         problems.append(Problem("error", CONFIG, None, None, "data.train names no table; name one to train on"))
-    problems += [Problem("error", CONFIG, None, None, message) for message in table_problems(task, given)]
+    problems += [Problem("error", CONFIG, None, None, message) for message in table_problems(job, given)]
     for name in given:
-        split, found = _read_split(task, name, base)
+        split, found = _read_split(job, name, base)
         splits += [] if split is None else [split]
         problems += found
     for split in splits:
-        problems += _input_problems(task, split, modalities)
-    problems += _group_problems(task, splits)
-    problems += _pair_problems(task, splits)
-    problems += label_problems(task, splits)
-    problems += _choice_problems(task, splits)
-    problems += media_problems(task, splits, modalities)
-    files = [CONFIG, *(getattr(task.data, name) for name in TABLES)]
+        problems += _input_problems(job, split, modalities)
+    problems += _group_problems(job, splits)
+    problems += _pair_problems(job, splits)
+    problems += label_problems(job, splits)
+    problems += _choice_problems(job, splits)
+    problems += media_problems(job, splits, modalities)
+    files = [CONFIG, *(getattr(job.data, name) for name in TABLES)]
     return sorted(problems, key=lambda found: (found.severity != "error", files.index(found.file), found.row or 0))
 
 
-def _modalities(task: Task) -> tuple[dict[str, str], list[Problem]]:
+def _modalities(job: Job) -> tuple[dict[str, str], list[Problem]]:
     """Each input's modality, without building its encoder."""
     modalities, problems = {}, []
-    for name, entry in task.inputs.items():
-        owner = entry if entry.share is None else task.inputs[entry.share]
+    for name, entry in job.inputs.items():
+        owner = entry if entry.share is None else job.inputs[entry.share]
         try:
             known = find_encoder(str(owner.encoder)).modality
             known = "unknown" if known == "any" else known  # of transformers/*, which its files would say
@@ -81,7 +81,7 @@ def _modalities(task: Task) -> tuple[dict[str, str], list[Problem]]:
         elif modalities[name] not in (*DECODERS, "text"):
             message = f"inputs.{name}: values of the modality {modalities[name]!r} are not looked at"
             hint = "; say which it is in inputs.*.modality" if modalities[name] == "unknown" else ""
-            problems.append(Problem("warning", CONFIG, None, task.input_column(name), message + hint))
+            problems.append(Problem("warning", CONFIG, None, job.input_column(name), message + hint))
         if modalities[name] != "unknown":
             try:
                 entry.augment.check_modality(modalities[name])
@@ -90,18 +90,18 @@ def _modalities(task: Task) -> tuple[dict[str, str], list[Problem]]:
     return modalities, problems
 
 
-def _read_split(task: Task, name: str, base: Path) -> tuple[Split | None, list[Problem]]:
-    file = getattr(task.data, name)
+def _read_split(job: Job, name: str, base: Path) -> tuple[Split | None, list[Problem]]:
+    file = getattr(job.data, name)
     try:
-        records = read_records(base / file, allow_outside=task.data.outside)
+        records = read_records(base / file, allow_outside=job.data.outside)
     except ManifestError as error:
         return None, [Problem("error", file, error.row, None, error.reason)]
     problems = []
-    labels = task.needed_columns()
+    labels = job.needed_columns()
     if name == "unlabelled":
-        records, labels = records.without(task.label_columns().values()), []
-    grouping = [task.data.group] if name == "train" and task.data.group is not None else []
-    for column in dict.fromkeys([*map(task.input_column, task.inputs), *labels, *grouping]):
+        records, labels = records.without(job.label_columns().values()), []
+    grouping = [job.data.group] if name == "train" and job.data.group is not None else []
+    for column in dict.fromkeys([*map(job.input_column, job.inputs), *labels, *grouping]):
         try:
             records.require([column])
         except ManifestError as error:
@@ -113,8 +113,8 @@ def _read_split(task: Task, name: str, base: Path) -> tuple[Split | None, list[P
     return Split(name, file, records), problems
 
 
-def _input_problems(task: Task, split: Split, modalities: Mapping[str, str]) -> Iterator[Problem]:
-    columns = {name: task.input_column(name) for name in task.inputs}
+def _input_problems(job: Job, split: Split, modalities: Mapping[str, str]) -> Iterator[Problem]:
+    columns = {name: job.input_column(name) for name in job.inputs}
     for row, record in enumerate(split.records.rows):
         if all(is_missing(record.get(column)) for column in columns.values()):
             message = f"every input is missing ({', '.join(columns.values())}); fill in at least one"
@@ -128,7 +128,7 @@ def _input_problems(task: Task, split: Split, modalities: Mapping[str, str]) -> 
             continue
         if all(map(is_missing, split.values(column))):
             yield split.problem("warning", f"is empty in every record: the input {name} is always missing", column)
-        for task_name, label_column in task.label_columns().items():
+        for task_name, label_column in job.label_columns().items():
             if column == label_column:
                 message = f"is the input {name} and the answer of {task_name}; take another column for one of them"
                 yield split.problem("error", message, column)
@@ -137,16 +137,16 @@ def _input_problems(task: Task, split: Split, modalities: Mapping[str, str]) -> 
                 yield split.problem("error", f"{message} would give the answer of {task_name} away", column)
 
 
-def _group_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
+def _group_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
     """Groups with records in train and in another table."""
-    if task.data.group is None:
+    if job.data.group is None:
         return
-    names = {split.name: _group_names(split, task.data.group) for split in splits}
+    names = {split.name: _group_names(split, job.data.group) for split in splits}
     for split in splits:
         shared = names[split.name] & names.get("train", set())
         if split.name != "train" and shared:
             message = f"{len(shared)} groups ({min(shared)!r}, ...) have records in train, too; its scores flatter"
-            yield split.problem("warning", message, task.data.group)
+            yield split.problem("warning", message, job.data.group)
 
 
 def _group_names(split: Split, column: str) -> set[str]:
@@ -154,12 +154,12 @@ def _group_names(split: Split, column: str) -> set[str]:
     return {class_label(cell) for cell in cells if not is_missing(cell) and not isinstance(cell, list | dict)}
 
 
-def _pair_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
+def _pair_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
     """Tables with too few records that have both inputs of a contrastive task."""
-    for name, target in task.tasks.items():
-        if target.type != "contrastive":
+    for name, task in job.tasks.items():
+        if task.type != "contrastive":
             continue
-        first, second = map(task.input_column, task.task_inputs(name))
+        first, second = map(job.input_column, job.task_inputs(name))
         for split in splits:
             count = PairTarget((first, second)).count(split.records.rows)
             if count < 2:
@@ -167,7 +167,7 @@ def _pair_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
                 yield split.problem("error" if split.name == "train" else "warning", message)
 
 
-def _choice_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
+def _choice_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
     """Validation records, held out where there is no table of them, that cannot choose the best weights."""
     tables = {split.name: split for split in splits}
     learned, chosen = ("train", "valid") if "train" in tables else ("source", "source_valid")
@@ -176,12 +176,12 @@ def _choice_problems(task: Task, splits: list[Split]) -> Iterator[Problem]:
     beside = [tables["source"].records] if learned == "train" and "source" in tables else []
     records = tables[learned].records
     if chosen in tables:
-        why = undefined(task, [records, *beside], tables[chosen].records)
+        why = undefined(job, [records, *beside], tables[chosen].records)
         if why is not None and len(tables[chosen].records):
             yield tables[chosen].problem("error", why)
-    elif getattr(task.data, chosen) is None and task.data.group in (None, *records.columns):
+    elif getattr(job.data, chosen) is None and job.data.group in (None, *records.columns):
         try:
-            hold_out(records, task, beside)
+            hold_out(records, job, beside)
         except (ConfigError, RecordError) as error:
             yield tables[learned].problem("error", str(error))
 

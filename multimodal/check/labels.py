@@ -8,7 +8,7 @@ from typing import Any
 
 from encoders.preprocessing import UnreadableValueError
 from multimodal.check.problems import Problem, Split
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.records import class_label, is_missing
 from multimodal.records.media import quote
 from multimodal.records.spellings import look_alikes, nearest_labels, told_apart
@@ -33,14 +33,14 @@ class _Column:
     problems: list[Problem] = field(default_factory=list)
 
 
-def label_problems(task: Task, splits: Sequence[Split]) -> Iterator[Problem]:
+def label_problems(job: Job, splits: Sequence[Split]) -> Iterator[Problem]:
     """Cells that cannot be read, columns that nothing can be learned of, labels that train lacks, has once, or spells
     in several ways."""
-    for name, column in task.label_columns().items():
-        target = task.tasks[name]
-        read = {split.name: _read(split, column, target.type) for split in splits if split.has(column)}
+    for name, column in job.label_columns().items():
+        task = job.tasks[name]
+        read = {split.name: _read(split, column, task.type) for split in splits if split.has(column)}
         learned = [read[split] for split in LEARNED if split in read]
-        given = target.zero_shot.labels  # then it learns no classes from the table
+        given = task.zero_shot.labels  # then it learns no classes from the table
         known = _known(learned) if given is None else Counter(given)
         source = f"record of {' or '.join(labels.split.file for labels in learned)}"
         source = source if given is None else f"label of tasks.{name}.zero_shot"
@@ -48,9 +48,9 @@ def label_problems(task: Task, splits: Sequence[Split]) -> Iterator[Problem]:
         for labels in read.values():
             yield from labels.problems
             if given is None and labels is (learned[0] if learned else None):
-                yield from _learning_problems(labels, written, name, target.type)
+                yield from _learning_problems(labels, written, name, task.type)
             elif labels.split.name not in LEARNED:
-                yield from _evaluation_problems(labels, name, target.type, known, source)
+                yield from _evaluation_problems(labels, name, task.type, known, source)
 
 
 def _known(learned: Sequence[_Column]) -> Counter[Any]:

@@ -12,7 +12,7 @@ from encoders.preprocessing.audio import decode_audio
 from encoders.preprocessing.image_files import decode_image
 from multimodal.check.labels import read_labels
 from multimodal.check.problems import Problem, Split
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.records import is_missing
 from multimodal.records.media import media_path, quote
 from multimodal.runtime.files import sha256_of
@@ -33,13 +33,13 @@ class _Cell:
     value: Any = field(compare=False)
 
 
-def media_problems(task: Task, splits: Sequence[Split], modalities: Mapping[str, str]) -> Iterator[Problem]:
+def media_problems(job: Job, splits: Sequence[Split], modalities: Mapping[str, str]) -> Iterator[Problem]:
     """Media that cannot be read; then the same content in two splits, or with contradicting labels.
 
     Args:
         modalities: input -> modality; inputs of which nothing is known how to read them are left out.
     """
-    columns = {(task.input_column(name), kind): None for name, kind in modalities.items() if kind in DECODERS}
+    columns = {(job.input_column(name), kind): None for name, kind in modalities.items() if kind in DECODERS}
     cells = [
         _Cell(index, row, column, modality, record[column])
         for index, split in enumerate(splits)
@@ -55,8 +55,8 @@ def media_problems(task: Task, splits: Sequence[Split], modalities: Mapping[str,
             digests[cell] = digest
     yield from _shared_content(digests, splits)
     if set(modalities.values()) <= set(DECODERS):  # else an input that is not compared may tell the records apart
-        for name, column in task.label_columns().items():
-            yield from _contradictions(column, task.tasks[name].type, digests, splits)
+        for name, column in job.label_columns().items():
+            yield from _contradictions(column, job.tasks[name].type, digests, splits)
 
 
 def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[str, str]]:

@@ -39,7 +39,7 @@ def explain(
         from multimodal.run import Run
 
         run = Run(model)
-        box, outside = run.black_box(), allow_outside or run.task.data.outside
+        box, outside = run.black_box(), allow_outside or run.job.data.outside
         known = run.training_records() if train is None and neighbors else None
     training = known if train is None else read_records(train, allow_outside=outside)
     records = read_records(data, allow_outside=outside)

@@ -34,8 +34,8 @@ def check(
     from multimodal.check.problems import first_of_each
     from multimodal.config import load_job
 
-    task = load_job(config, overrides or ())
-    problems = check_job(task, config.parent)
+    job = load_job(config, overrides or ())
+    problems = check_job(job, config.parent)
     if problems:
         listed = problems if everything else first_of_each(problems, SHOWN)
         columns = ("severity", "file", "row", "column", "problem")

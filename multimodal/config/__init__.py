@@ -4,10 +4,10 @@ from multimodal.config.data import Data
 from multimodal.config.domains import Adapt, Source
 from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Augment, Candidate, Input
-from multimodal.config.job import NAME_PATTERN, Task
+from multimodal.config.job import NAME_PATTERN, Job
 from multimodal.config.load import load_job, override_task, parse_job
 from multimodal.config.section import ConfigError
-from multimodal.config.tasks import METRICS, Target, ZeroShot
+from multimodal.config.tasks import METRICS, Task, ZeroShot
 from multimodal.config.train import Train
 from multimodal.config.transfer import Lora, SecondPhase, Transfer
 
@@ -21,10 +21,10 @@ __all__ = [
     "Data",
     "Fusion",
     "Input",
+    "Job",
     "Lora",
     "SecondPhase",
     "Source",
-    "Target",
     "Task",
     "Train",
     "Transfer",

@@ -15,7 +15,7 @@ from multimodal.config.map_rules import check_maps
 from multimodal.config.pair_rules import check_contrastive_inputs
 from multimodal.config.sampling_rules import check_label_groups
 from multimodal.config.section import RESOLVED, Section
-from multimodal.config.tasks import METRICS, Target
+from multimodal.config.tasks import METRICS, Task
 from multimodal.config.train import Train
 from multimodal.config.transfer import Transfer
 from multimodal.config.unread import idle
@@ -24,14 +24,14 @@ from multimodal.config.yaml_core import write_yaml
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}$"
 
 
-class Task(Section):
+class Job(Section):
     """A whole job: records, inputs, fusion, tasks, and how to train."""
 
     name: str = "task"
     data: Data = Data()
     inputs: dict[str, Input]
     fusion: Fusion = Fusion()
-    tasks: dict[str, Target]
+    tasks: dict[str, Task]
     transfer: Transfer = Transfer()
     train: Train = Train()
 
@@ -49,7 +49,7 @@ class Task(Section):
         return value
 
     @model_validator(mode="after")
-    def _fits_together(self, info: ValidationInfo) -> "Task":
+    def _fits_together(self, info: ValidationInfo) -> "Job":
         dropout = self.fusion.modality_dropout
         self._check_inputs("fusion.modality_dropout", dropout if isinstance(dropout, dict) else ())
         self._check_inputs("transfer.lora.targets", self.transfer.lora.targets)
@@ -58,22 +58,22 @@ class Task(Section):
         for name, entry in self.inputs.items():
             if entry.share is not None and (entry.share not in self.inputs or self.inputs[entry.share].encoder is None):
                 raise ValueError(f"inputs.{name}.share: {entry.share!r} is not an input with an encoder of its own")
-        for name, target in self.tasks.items():
-            self._check_inputs(f"tasks.{name}.inputs", target.inputs or ())
+        for name, task in self.tasks.items():
+            self._check_inputs(f"tasks.{name}.inputs", task.inputs or ())
             if name in ("error", "embedding") or name.endswith("_probability"):
                 raise ValueError(f"tasks.{name}: this name is taken in the answers; take another")
-            if target.type == "contrastive":
+            if task.type == "contrastive":
                 check_contrastive_inputs(self, name)
-            if target.head == "zero_shot":
+            if task.head == "zero_shot":
                 self.zero_shot_input(name)
-            if target.type == "embedding" and self.fusion.name == "late":
+            if task.type == "embedding" and self.fusion.name == "late":
                 raise ValueError(
                     f"tasks.{name}: an embedding task needs one vector of all inputs, and late fusion keeps them "
                     "apart; set fusion.name: attention, gated or concat"
                 )
         check_closed_form(self)
         check_maps(self)
-        untrained = [name for name, target in self.tasks.items() if target.head != "zero_shot"]
+        untrained = [name for name, task in self.tasks.items() if task.head != "zero_shot"]
         if self.transfer.strategy == "none" and untrained:
             raise ValueError(
                 f"transfer.strategy is none, which leaves the head of {' and '.join(untrained)} with random weights; "
@@ -87,11 +87,11 @@ class Task(Section):
                 f"train.task_weighting is {self.train.task_weighting}, which weighs tasks against each other, and "
                 "there is only one; leave it out"
             )
-        balanced = [name for name, target in self.tasks.items() if target.imbalance == "balanced_sampler"]
+        balanced = [name for name, task in self.tasks.items() if task.imbalance == "balanced_sampler"]
         if len(balanced) > 1:
             raise ValueError(f"tasks {' and '.join(balanced)} both want balanced_sampler; only one can have it")
         check_label_groups(self)
-        adjusted = [name for name, target in self.tasks.items() if target.imbalance == "logit_adjustment"]
+        adjusted = [name for name, task in self.tasks.items() if task.imbalance == "logit_adjustment"]
         if balanced and adjusted:
             raise ValueError(
                 f"tasks.{balanced[0]} wants balanced_sampler, which changes how often the classes of tasks."
@@ -105,7 +105,7 @@ class Task(Section):
                 raise ValueError(f"{place}: there is no input {name!r}; there are {', '.join(self.inputs)}")
 
     def _check_metric(self) -> None:
-        known = [f"{name}.{metric}" for name, target in self.tasks.items() for metric in METRICS[target.type]]
+        known = [f"{name}.{metric}" for name, task in self.tasks.items() for metric in METRICS[task.type]]
         if self.train.metric not in ("mean", *known):
             near = difflib.get_close_matches(self.train.metric, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are mean, {', '.join(known)}"
@@ -118,10 +118,10 @@ class Task(Section):
 
     def task_column(self, name: str) -> str | None:
         """The manifest's column of a task's answers; None where it is contrastive and has none."""
-        target = self.tasks[name]
-        if target.type == "contrastive":
+        task = self.tasks[name]
+        if task.type == "contrastive":
             return None
-        return name if target.column is None else target.column
+        return name if task.column is None else task.column
 
     def label_columns(self) -> dict[str, str]:
         """The manifest's column of each task that has one."""
@@ -130,7 +130,7 @@ class Task(Section):
 
     def needed_columns(self) -> list[str]:
         """The label columns that every table must have; zero-shot tasks that name their classes do without."""
-        known = {name for name, target in self.tasks.items() if target.zero_shot.labels is not None}
+        known = {name for name, task in self.tasks.items() if task.zero_shot.labels is not None}
         return [column for name, column in self.label_columns().items() if name not in known]
 
     def zero_shot_input(self, name: str) -> str:

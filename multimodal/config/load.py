@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from multimodal.config.job import Task
+from multimodal.config.job import Job
 from multimodal.config.section import RESOLVED, ConfigError
 from multimodal.config.yaml_core import read_yaml
 
 
-def load_job(path: str | Path, overrides: Sequence[str] = (), *, resolved: bool = False) -> Task:
+def load_job(path: str | Path, overrides: Sequence[str] = (), *, resolved: bool = False) -> Job:
     """Reads a job description.
 
     Args:
@@ -40,13 +40,13 @@ def load_job(path: str | Path, overrides: Sequence[str] = (), *, resolved: bool 
 
 def parse_job(
     values: dict[str, Any], overrides: Sequence[str] = (), *, source: str = "config", resolved: bool = False
-) -> Task:
+) -> Job:
     """Validates a job description that is already a dict; ``source`` begins the error messages."""
     values = copy.deepcopy(values)
     for index, override in enumerate(overrides):
         _apply_override(values, override, overrides[:index])
     try:
-        return Task.model_validate(values, context=RESOLVED if resolved else None)
+        return Job.model_validate(values, context=RESOLVED if resolved else None)
     except ValidationError as error:
         lines = []
         for problem in error.errors():
@@ -55,13 +55,13 @@ def parse_job(
         raise ConfigError("\n".join(lines)) from error
 
 
-def override_task(task: Task, overrides: Sequence[str]) -> Task:
+def override_task(job: Job, overrides: Sequence[str]) -> Job:
     """The job with changes, "a.b=c" each, validated again; itself where there are none.
 
     Raises:
         ConfigError: if what comes out describes no job.
     """
-    return parse_job(task.model_dump(mode="json"), overrides, source=task.name) if overrides else task
+    return parse_job(job.model_dump(mode="json"), overrides, source=job.name) if overrides else job
 
 
 def _reason(problem: Mapping[str, Any]) -> str:

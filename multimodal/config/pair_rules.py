@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from multimodal.config import Fusion, Task
+    from multimodal.config import Fusion, Job
 
 
 def separates_inputs(fusion: "Fusion") -> bool:
@@ -11,37 +11,37 @@ def separates_inputs(fusion: "Fusion") -> bool:
     return fusion.name == "late" or (fusion.name == "concat" and fusion.dim is None)
 
 
-def are_views(task: "Task", name: str) -> bool:
+def are_views(job: "Job", name: str) -> bool:
     """Whether a task compares two views of one value: inputs that read one column through one encoder."""
-    if task.tasks[name].type != "contrastive":
+    if job.tasks[name].type != "contrastive":
         return False
-    inputs = task.task_inputs(name)
-    owners = {entry if task.inputs[entry].share is None else task.inputs[entry].share for entry in inputs}
-    return len(owners) == 1 and len({task.input_column(entry) for entry in inputs}) == 1
+    inputs = job.task_inputs(name)
+    owners = {entry if job.inputs[entry].share is None else job.inputs[entry].share for entry in inputs}
+    return len(owners) == 1 and len({job.input_column(entry) for entry in inputs}) == 1
 
 
-def evaluation_views(task: "Task") -> set[str]:
+def evaluation_views(job: "Job") -> set[str]:
     """Inputs that are augmented in evaluation, too, as two views of one value would else be equal.
 
     Those that another task reads are not.
     """
-    views = {entry for name in task.tasks if are_views(task, name) for entry in task.task_inputs(name)}
-    return views.difference(*(task.task_inputs(name) for name in task.tasks if not are_views(task, name)))
+    views = {entry for name in job.tasks if are_views(job, name) for entry in job.task_inputs(name)}
+    return views.difference(*(job.task_inputs(name) for name in job.tasks if not are_views(job, name)))
 
 
-def check_contrastive_inputs(task: "Task", name: str) -> None:
+def check_contrastive_inputs(job: "Job", name: str) -> None:
     """Refuses what a contrastive task cannot learn from.
 
     Raises:
         ValueError: says what is wrong, and what to write instead.
     """
-    pair, fusion = task.task_inputs(name), task.fusion
+    pair, fusion = job.task_inputs(name), job.fusion
     if len(pair) != 2:
         raise ValueError(
             f"tasks.{name}: a contrastive task compares two inputs, and this one has {len(pair)} "
-            f"({', '.join(pair)}); set tasks.{name}.inputs to two of {', '.join(task.inputs)}"
+            f"({', '.join(pair)}); set tasks.{name}.inputs to two of {', '.join(job.inputs)}"
         )
-    if not separates_inputs(fusion) and all(target.type == "contrastive" for target in task.tasks.values()):
+    if not separates_inputs(fusion) and all(task.type == "contrastive" for task in job.tasks.values()):
         given = fusion.name if fusion.dim is None else f"{fusion.name} with dim"
         raise ValueError(
             f"tasks.{name}: contrastive tasks alone need a fusion that keeps their inputs apart, and {given} mixes "
@@ -54,20 +54,20 @@ def check_contrastive_inputs(task: "Task", name: str) -> None:
             f"tasks.{name}: a contrastive task needs both of its inputs, and fusion.modality_dropout hides "
             f"{' and '.join(hidden)}; leave it out for them"
         )
-    if are_views(task, name):
-        _check_views(task, name, pair)
+    if are_views(job, name):
+        _check_views(job, name, pair)
 
 
-def _check_views(task: "Task", name: str, pair: list[str]) -> None:
+def _check_views(job: "Job", name: str, pair: list[str]) -> None:
     both = " and ".join(pair)
-    for other in task.tasks:
-        if not are_views(task, other) and set(pair) <= {*task.task_inputs(other)}:
+    for other in job.tasks:
+        if not are_views(job, other) and set(pair) <= {*job.task_inputs(other)}:
             raise ValueError(
                 f"tasks.{other}: {both} are two views of one value, which {name} compares; give it one of them, "
                 f"for example tasks.{other}.inputs: [{pair[0]}]"
             )
-    changed = evaluation_views(task) & {*pair}
-    if not any(task.inputs[entry].augment.enabled for entry in changed):
+    changed = evaluation_views(job) & {*pair}
+    if not any(job.inputs[entry].augment.enabled for entry in changed):
         raise ValueError(
             f"tasks.{name}: {both} are two views of one value, and nothing makes them differ; enable "
             f"{' or '.join(f'inputs.{entry}.augment' for entry in pair if entry in changed)}"

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Literal
 
-from multimodal.config import ConfigError, Task
+from multimodal.config import ConfigError, Job
 from multimodal.config.domains import Source
 
 Setting = Literal["inductive", "transductive", "unsupervised"]
@@ -18,7 +18,7 @@ TARGET, SOURCE, UNLABELLED = 0, 1, 2
 TABLES = ("train", "valid", "test", "source", "source_valid", "unlabelled")
 
 
-def setting_of(task: Task, given: Collection[str]) -> Setting:
+def setting_of(job: Job, given: Collection[str]) -> Setting:
     """The setting (Pan and Yang, 2010, https://doi.org/10.1109/TKDE.2009.191) of a job with these tables.
 
     Args:
@@ -27,21 +27,21 @@ def setting_of(task: Task, given: Collection[str]) -> Setting:
     Raises:
         ConfigError: for the first table that no chosen method reads, or that one needs and that there is not.
     """
-    for problem in table_problems(task, given):
+    for problem in table_problems(job, given):
         raise ConfigError(problem)
     if "source" in given and "train" not in given:
         return "transductive"
-    contrastive = all(target.type == "contrastive" for target in task.tasks.values())
+    contrastive = all(task.type == "contrastive" for task in job.tasks.values())
     return "unsupervised" if contrastive else "inductive"
 
 
-def table_problems(task: Task, given: Collection[str]) -> Iterator[str]:
+def table_problems(job: Job, given: Collection[str]) -> Iterator[str]:
     """What does not fit together of tables and methods; nothing where no domain but the target takes part."""
-    source, adapt = task.transfer.source, task.transfer.adapt
+    source, adapt = job.transfer.source, job.transfer.adapt
     if "train" in given or "source" not in given:
-        yield from _inductive_problems(task, given)
+        yield from _inductive_problems(job, given)
     else:
-        yield from _transductive_problems(task, given)
+        yield from _transductive_problems(job, given)
     weighs_by_inputs = source is not None and source.method != "uniform" and "train" not in given
     reads_inputs = adapt is not None or _maps(source) or weighs_by_inputs
     if "unlabelled" in given and not reads_inputs:
@@ -53,24 +53,24 @@ def table_problems(task: Task, given: Collection[str]) -> Iterator[str]:
         yield f"transfer.adapt: {adapt.method} needs target inputs; name their table in data.unlabelled"
     if adapt is not None and adapt.compares and "source" not in given:
         yield f"transfer.adapt: {adapt.method} compares source with target records; name a table in data.source"
-    answered = [name for name, target in task.tasks.items() if target.type == "classification"]
+    answered = [name for name, task in job.tasks.items() if task.type == "classification"]
     if adapt is not None and adapt.method in ("cdan", "mcc", "entropy", "pseudo_labels") and not answered:
         yield f"transfer.adapt: {adapt.method} looks at the classes of the answers, and no task is a classification"
 
 
-def _inductive_problems(task: Task, given: Collection[str]) -> Iterator[str]:
+def _inductive_problems(job: Job, given: Collection[str]) -> Iterator[str]:
     if "source_valid" in given:
         yield "data.source_valid chooses where there are no target labels, and data.train has some; leave it out"
-    if "source" in given and task.transfer.source is None:
+    if "source" in given and job.transfer.source is None:
         yield (
             "data.source is read by transfer.source, which is not set; write `transfer: {source: {weight: auto}}`, or "
             "leave the table out"
         )
-    if task.transfer.source is not None and "source" not in given:
+    if job.transfer.source is not None and "source" not in given:
         yield "transfer.source weighs source records, and there are none; name their table in data.source"
 
 
-def _transductive_problems(task: Task, given: Collection[str]) -> Iterator[str]:
+def _transductive_problems(job: Job, given: Collection[str]) -> Iterator[str]:
     if "unlabelled" not in given:
         yield (
             "data.source without data.train needs the target inputs; name them in data.unlabelled, or to train on the "
@@ -81,13 +81,13 @@ def _transductive_problems(task: Task, given: Collection[str]) -> Iterator[str]:
             "data.valid holds target labels, and without data.train there shall be none: name source records in "
             "data.source_valid, or leave it out"
         )
-    if task.transfer.source is not None and task.transfer.source.weight != "auto":
+    if job.transfer.source is not None and job.transfer.source.weight != "auto":
         yield (
             "transfer.source.weight is beside a target record, and without data.train there is none with a label; "
             "leave it out"
         )
-    adapts = task.transfer.adapt is not None or _maps(task.transfer.source)
-    if task.transfer.source is not None and task.transfer.source.method == "uniform" and not adapts:
+    adapts = job.transfer.adapt is not None or _maps(job.transfer.source)
+    if job.transfer.source is not None and job.transfer.source.method == "uniform" and not adapts:
         yield (
             "transfer.source.method is uniform, which changes nothing without data.train; set density_ratio or kmm, "
             "or transfer.source.map"

@@ -82,7 +82,7 @@ METRICS = {
 """Task type -> what can choose the best weights."""
 
 
-class Target(Section):
+class Task(Section):
     """One task: a column of answers and how they are learned, or two inputs that find each other without any."""
 
     type: Literal["classification", "multilabel", "regression", "contrastive", "embedding"] = "classification"
@@ -130,7 +130,7 @@ class Target(Section):
     takes records as they come."""
 
     @model_validator(mode="after")
-    def _fits_the_type(self) -> "Target":
+    def _fits_the_type(self) -> "Task":
         if self.head in COMPUTED_HEADS:
             self._check_computed_head()
         if self.type != "classification" and self.min_probability:  # here, as a finished run's config may change it
@@ -158,13 +158,13 @@ class Target(Section):
             raise ValueError(f"head {self.head} knows no class weights: leave imbalance out, or set head: softmax")
 
 
-def check_embedding(target: Target) -> None:
+def check_embedding(task: Task) -> None:
     """Refuses what does not suit an embedding task.
 
     Raises:
         ValueError: says what.
     """
-    if target.imbalance == "class_weights":
+    if task.imbalance == "class_weights":
         raise ValueError("an embedding task weighs no classes: leave class_weights out (balanced_sampler may be set)")
-    if target.records_per_label is not None and target.imbalance == "balanced_sampler":
+    if task.records_per_label is not None and task.imbalance == "balanced_sampler":
         raise ValueError("records_per_label and balanced_sampler both say which records are drawn: leave one out")

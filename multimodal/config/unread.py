@@ -12,7 +12,7 @@ from multimodal.config.head_rules import COMPUTED_HEADS
 
 if TYPE_CHECKING:
     from multimodal.config.inputs import Input
-    from multimodal.config.job import Task
+    from multimodal.config.job import Job
 
 
 class Belongs(NamedTuple):
@@ -40,7 +40,7 @@ BELONGS = {
         Belongs(("dim", "modality_dropout", "unimodal_weight"), "name", ("concat", "attention", "gated")),
     ),
     "Source": (Belongs(("components",), "map", ("subspace_alignment",)),),
-    "Target": (
+    "Task": (
         Belongs(("column", "tower"), "type", ("classification", "multilabel", "regression", "embedding")),
         Belongs(("label_smoothing",), "type", ("classification", "multilabel")),
         Belongs(("imbalance",), "type", ("classification", "multilabel", "embedding")),
@@ -92,45 +92,45 @@ class Effect(NamedTuple):
     """A setting, with * for the name of an input or a task, and where it has no effect."""
 
     place: str
-    is_idle: Callable[["Task", Any], bool]
+    is_idle: Callable[["Job", Any], bool]
     """Takes the job and the name, if any."""
     reason: str
 
 
-def _frozen(task: "Task", name: str) -> bool:
-    entry = task.inputs[name]
-    return (entry if entry.share is None else task.inputs[entry.share]).frozen
+def _frozen(job: "Job", name: str) -> bool:
+    entry = job.inputs[name]
+    return (entry if entry.share is None else job.inputs[entry.share]).frozen
 
 
-def _is_augmented(task: "Task", name: str) -> bool:
+def _is_augmented(job: "Job", name: str) -> bool:
     """If its encoder trains, or has some views."""
-    return task.inputs[name].augment.enabled and task.transfer.views == 1
+    return job.inputs[name].augment.enabled and job.transfer.views == 1
 
 
-def _has_linear_head(task: "Task") -> bool:
-    return any(target.head == "linear" and target.type != "contrastive" for target in task.tasks.values())
+def _has_linear_head(job: "Job") -> bool:
+    return any(task.head == "linear" and task.type != "contrastive" for task in job.tasks.values())
 
 
-def _pretrained(task: "Task") -> "list[Input]":
+def _pretrained(job: "Job") -> "list[Input]":
     """Those whose encoder may come with weights, and be fine-tuned."""
-    entries = [entry for entry in task.inputs.values() if entry.share is None]
+    entries = [entry for entry in job.inputs.values() if entry.share is None]
     return [entry for entry in entries if not entry.frozen and entry.weights is not None]
 
 
-def _all_scaled(task: "Task") -> bool:
-    return all(entry.learning_rate_scale is not None for entry in _pretrained(task))
+def _all_scaled(job: "Job") -> bool:
+    return all(entry.learning_rate_scale is not None for entry in _pretrained(job))
 
 
-def _all_computed(task: "Task") -> bool:
-    return all(target.head in COMPUTED_HEADS for target in task.tasks.values())
+def _all_computed(job: "Job") -> bool:
+    return all(task.head in COMPUTED_HEADS for task in job.tasks.values())
 
 
-def _trains_nothing(task: "Task") -> bool:
-    return task.transfer.strategy == "none" or _all_computed(task)
+def _trains_nothing(job: "Job") -> bool:
+    return job.transfer.strategy == "none" or _all_computed(job)
 
 
-def _keeps_encoders(task: "Task") -> bool:
-    return task.transfer.strategy in ("linear_probe", "none")
+def _keeps_encoders(job: "Job") -> bool:
+    return job.transfer.strategy in ("linear_probe", "none")
 
 
 LOOP = (
@@ -164,45 +164,45 @@ WARNED = (
 """By the strategy, or the heads: an error would be in the way of comparing them on one config."""
 
 
-def idle(task: "Task", effects: Iterable[Effect] = REFUSED) -> Iterator[str]:
+def idle(job: "Job", effects: Iterable[Effect] = REFUSED) -> Iterator[str]:
     """The changed settings of a job that have no effect, each with the reason."""
     for place, is_idle, reason in effects:
-        for name, key, section in _sections(task, place):
-            if key in changed(section) and is_idle(task, name):
+        for name, key, section in _sections(job, place):
+            if key in changed(section) and is_idle(job, name):
                 yield f"{place.replace('*', str(name))} has no effect: {reason}; leave it out"
     if effects is REFUSED:
-        yield from _idle_targets(task)
+        yield from _idle_targets(job)
 
 
-def _idle_targets(task: "Task") -> Iterator[str]:
-    for name in task.transfer.lora.targets:
-        entry = task.inputs[name]
+def _idle_targets(job: "Job") -> Iterator[str]:
+    for name in job.transfer.lora.targets:
+        entry = job.inputs[name]
         if entry.share is not None:
             yield f"transfer.lora.targets.{name} has no effect: name {entry.share!r}, whose encoder it shares"
         elif entry.frozen:
             yield f"transfer.lora.targets.{name} has no effect: its encoder is frozen; leave it out"
 
 
-def idle_warnings(task: "Task") -> list[str]:
+def idle_warnings(job: "Job") -> list[str]:
     """What a training says of its settings, once its strategy is known.
 
     Args:
         task: with a strategy that is not auto.
     """
-    lines = [f"transfer.{line}" for line in unread(task.transfer)] + list(idle(task, WARNED))
-    epochs, probe = task.train.epochs, task.transfer.probe_epochs
+    lines = [f"transfer.{line}" for line in unread(job.transfer)] + list(idle(job, WARNED))
+    epochs, probe = job.train.epochs, job.transfer.probe_epochs
     if probe is not None and probe >= epochs:
         lines.append(f"transfer.probe_epochs is {probe} of {epochs} epochs: the first phase takes {epochs - 1}")
     return lines
 
 
-def _sections(task: "Task", place: str) -> Iterator[tuple[str | None, str, BaseModel]]:
+def _sections(job: "Job", place: str) -> Iterator[tuple[str | None, str, BaseModel]]:
     """Name, key and section of each setting that a place stands for."""
     first, *middle, key = place.split(".")
     if not middle:
-        yield None, key, getattr(task, first)
+        yield None, key, getattr(job, first)
         return
-    for name, section in getattr(task, first).items():
+    for name, section in getattr(job, first).items():
         for part in middle[1:]:
             section = getattr(section, part)
         yield name, key, section

@@ -51,8 +51,8 @@ def run_demo(folder: Path, *, say: Say) -> None:
     scratch = mm.fit(shop_task(data, "scratch"), out=folder / "scratch", resume=True, say=_indented(say))
 
     say("\n4. The shop by transfer: the source head is dropped; every encoder has weights, is frozen, then unfrozen")
-    task = shop_task(data, "transfer", image_weights=source.folder)
-    transfer = mm.fit(task, out=folder / "transfer", resume=True, say=_indented(say))
+    job = shop_task(data, "transfer", image_weights=source.folder)
+    transfer = mm.fit(job, out=folder / "transfer", resume=True, say=_indented(say))
 
     say("\n5. What transfer gave for the same number of epochs, on 240 test records and voices never heard")
     show_table(("task", "from scratch", "by transfer", "gain"), _comparison(scratch.metrics, transfer.metrics))
@@ -74,26 +74,26 @@ def run_demo(folder: Path, *, say: Say) -> None:
         say(f"   {path}")
 
 
-def source_task(data: DemoData) -> mm.Task:
+def source_task(data: DemoData) -> mm.Job:
     """Which drawn thing, and which pattern it has: two tasks that share one image encoder."""
-    return mm.Task(
+    return mm.Job(
         name="source",
         data=mm.Data(train=str(data.source), valid=str(data.source_valid)),
         inputs={"image": _image("pretrained")},
         fusion=mm.Fusion(name="concat"),
-        tasks={"object": mm.Target(), "pattern": mm.Target()},
+        tasks={"object": mm.Task(), "pattern": mm.Task()},
         transfer=mm.Transfer(strategy="finetune", encoder_scale=0.5),
         train=mm.Train(epochs=8, learning_rate=2e-3),
     )
 
 
-def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -> mm.Task:
+def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -> mm.Job:
     """Product and category from picture and text, quantity from speech; all encoders with weights, or none."""
     image, others, transfer = None, None, mm.Transfer(strategy="finetune")
     if image_weights is not None:
         image, others = str(image_weights.absolute()), "pretrained"
         transfer = mm.Transfer(strategy="probe_then_finetune", probe_epochs=3, encoder_scale=0.5)
-    return mm.Task(
+    return mm.Job(
         name=name,
         data=mm.Data(train=str(data.train), valid=str(data.valid), test=str(data.test)),
         inputs={
@@ -102,7 +102,7 @@ def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -
             "audio": mm.Input(encoder="compact/audio", weights=others),
         },
         fusion=mm.Fusion(name="concat", dim=128, modality_dropout=0.05),
-        tasks={"product": mm.Target(), "category": mm.Target(weight=0.5), "quantity": mm.Target()},
+        tasks={"product": mm.Task(), "category": mm.Task(weight=0.5), "quantity": mm.Task()},
         transfer=transfer,
         train=mm.Train(epochs=20, batch_size=16, learning_rate=2e-3),
     )

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fusion import ConcatFusion
-from multimodal.config import ConfigError, Task
+from multimodal.config import ConfigError, Job
 from multimodal.config.head_rules import closed_form_inputs, closed_form_tasks
 from multimodal.data import RecordDataset, SampleDataset
 from multimodal.features.neighbours_head import NeighboursHead
@@ -60,7 +60,7 @@ class LabelledRows:
 
 
 def fit_heads(
-    task: Task, model: MultimodalModel, data: SampleDataset, *, views: int = 1, say: Say
+    job: Job, model: MultimodalModel, data: SampleDataset, *, views: int = 1, say: Say
 ) -> dict[int, RecordError]:
     """Computes every head in closed form, and the tokens that stand for missing values of the inputs that they read.
 
@@ -77,37 +77,37 @@ def fit_heads(
         ConfigError: if a task has too few records.
         RecordError: for the first row that cannot be read, with ``data.on_error: raise``.
     """
-    names = closed_form_tasks(task)
+    names = closed_form_tasks(job)
     if not names:
         return {}
     assert isinstance(data, RecordDataset)  # checked with the config: of one table
-    vectors = mapped_vectors(model, read_vectors(data, closed_form_inputs(task), views=views))
-    if vectors.errors and task.data.on_error == "raise":
+    vectors = mapped_vectors(model, read_vectors(data, closed_form_inputs(job), views=views))
+    if vectors.errors and job.data.on_error == "raise":
         raise vectors.errors[min(vectors.errors)]
     assert isinstance(model.fusion, ConcatFusion)  # checked with the config
     with evaluating(model):
         set_missing_to_mean(model.fusion, vectors)
         for name in names:
-            labelled = _labelled(name, model, data, vectors, task.task_inputs(name))
+            labelled = _labelled(name, model, data, vectors, job.task_inputs(name))
             if labelled.folds < 2:
                 raise ConfigError(
-                    f"tasks.{name}.head is {task.tasks[name].head}, but no class has two records that can be used, so "
+                    f"tasks.{name}.head is {job.tasks[name].head}, but no class has two records that can be used, so "
                     f"that none can be held out; label more records, or set tasks.{name}.head: linear"
                 )
             try:
-                chosen = _fit(task, name, model, labelled)
+                chosen = _fit(job, name, model, labelled)
             except ValueError as error:
-                raise ConfigError(f"tasks.{name}.head is {task.tasks[name].head}: {error}") from error
-            say(f"{name}: {task.tasks[name].head} head of {labelled.records} records{chosen}")
+                raise ConfigError(f"tasks.{name}.head is {job.tasks[name].head}: {error}") from error
+            say(f"{name}: {job.tasks[name].head} head of {labelled.records} records{chosen}")
     return vectors.errors
 
 
-def without_closed_form(task: Task, model: MultimodalModel, phases: Sequence[Phase]) -> list[Phase]:
+def without_closed_form(job: Job, model: MultimodalModel, phases: Sequence[Phase]) -> list[Phase]:
     """What is left to train: not the heads that are computed, nor the missing tokens that they were computed with."""
     names, fixed = parameter_names(model), set[str]()
-    for name in closed_form_tasks(task):
+    for name in closed_form_tasks(job):
         fixed |= {names[id(parameter)] for parameter in model.head(name).parameters()}
-    for name in closed_form_inputs(task):
+    for name in closed_form_inputs(job):
         fixed.add(names[id(model.fusion.missing[name])])
     left = []
     for phase in phases:
@@ -134,12 +134,12 @@ def _labelled(
     return LabelledRows(fused.astype(np.float64), classes, part.rows, weights, head.num_outputs)
 
 
-def _fit(task: Task, name: str, model: MultimodalModel, labelled: LabelledRows) -> str:
+def _fit(job: Job, name: str, model: MultimodalModel, labelled: LabelledRows) -> str:
     """Fills the head of a task, and says how it was chosen."""
-    columns, seed = columns_of(model.fusion.in_dims, task.task_inputs(name)), task.train.seed
+    columns, seed = columns_of(model.fusion.in_dims, job.task_inputs(name)), job.train.seed
     given: dict[str, Any] = {"num_classes": labelled.num_classes, "row_weights": labelled.weights}
     given |= {"groups": labelled.groups, "seed": seed}
-    features, classes, kind = labelled.features, labelled.classes, task.tasks[name].head
+    features, classes, kind = labelled.features, labelled.classes, job.tasks[name].head
     head = model.head(name)
     if isinstance(head, NeighboursHead):
         probe = fit_soft_neighbours(features, classes, **given)

@@ -1,5 +1,5 @@
 """The built job, and one training of it."""
 
-from multimodal.job.setup import Job
+from multimodal.job.setup import TrainingSetup
 
-__all__ = ["Job"]
+__all__ = ["TrainingSetup"]

@@ -2,7 +2,7 @@
 
 from fusion.names import NamedModules
 from multimodal.data.domains import DomainOrder, check_shares
-from multimodal.job.setup import Job
+from multimodal.job.setup import TrainingSetup
 from multimodal.records.targets import class_readers
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say
@@ -13,19 +13,19 @@ FEW_RECORDS_A_CLASS = 2
 """MCC: with fewer unlabelled records a class in the batch it drives right answers towards the classes that it lacks."""
 
 
-def add_adaptation(job: Job, group: Processes, say: Say) -> None:
+def add_adaptation(setup: TrainingSetup, group: Processes, say: Say) -> None:
     """Puts the objective of ``transfer.adapt`` into the model, where there are records to adapt to.
 
     Raises:
         ConfigError: if a process, or a part of the batch, would have no record of some domain.
     """
-    order, adapt = job.order(), job.task.transfer.adapt
+    order, adapt = setup.order(), setup.job.transfer.adapt
     if isinstance(order, DomainOrder):
-        check_shares(order, processes=group.world, parts=job.task.train.accumulate)
-    if adapt is None or job.tables.unlabelled is None:
+        check_shares(order, processes=group.world, parts=setup.job.train.accumulate)
+    if adapt is None or setup.tables.unlabelled is None:
         return
-    model = job.model
-    classes = {name: len(reader.labels) for name, reader in class_readers(job.targets).items()}
+    model = setup.model
+    classes = {name: len(reader.labels) for name, reader in class_readers(setup.targets).items()}
     names = [None] if adapt.on == "fused" else adapt.on
     widths = {name: model.fusion.out_dim if name is None else model.fusion.in_dims[name] for name in names}
     objective = create_adaptation(
@@ -35,10 +35,10 @@ def add_adaptation(job: Job, group: Processes, say: Say) -> None:
         weight=adapt.weight,
         threshold=adapt.threshold,
         hidden_dim=adapt.hidden_dim,
-        seed=job.task.train.seed,
+        seed=setup.job.train.seed,
     )
     model.objectives[OBJECTIVE] = objective.to(next(model.parameters()).device)
-    records = job.task.train.batch_size // (group.world * job.task.train.accumulate)
+    records = setup.job.train.batch_size // (group.world * setup.job.train.accumulate)
     most = max(classes.values(), default=0)
     if adapt.method == "mcc" and records < FEW_RECORDS_A_CLASS * most:
         say(
@@ -47,6 +47,6 @@ def add_adaptation(job: Job, group: Processes, say: Say) -> None:
         )
 
 
-def remove_objectives(job: Job) -> None:
+def remove_objectives(setup: TrainingSetup) -> None:
     """Leaves what only training needed behind."""
-    job.model.objectives = NamedModules({})
+    setup.model.objectives = NamedModules({})

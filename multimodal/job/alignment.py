@@ -13,7 +13,7 @@ from encoders.base import Encoder
 from encoders.text.towers import cosine_scale
 from fusion.pooling import masked_mean
 from multimodal.builders import build_encoders
-from multimodal.config import ConfigError, Task
+from multimodal.config import ConfigError, Job
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import ContrastiveHead
 from multimodal.model.modes import evaluating
@@ -50,7 +50,7 @@ class Aligned(NamedTuple):
         return torch.cat(found)
 
 
-def fill_zero_shot_heads(task: Task, model: MultimodalModel, base: Path) -> None:
+def fill_zero_shot_heads(job: Job, model: MultimodalModel, base: Path) -> None:
     """Gives every zero-shot head its class embeddings, scale and projection.
 
     Args:
@@ -60,13 +60,13 @@ def fill_zero_shot_heads(task: Task, model: MultimodalModel, base: Path) -> None
         ConfigError: if an encoder is not aligned with texts.
     """
     for name, head in zero_shot_heads(model).items():
-        settings = task.tasks[name].zero_shot
+        settings = job.tasks[name].zero_shot
         try:
             settings.check_words(head.head.labels)
         except ValueError as error:
             raise ConfigError(f"tasks.{name}.zero_shot.{error}") from error
         if settings.source is None:
-            aligned = _other_half(task, head.input, model.encoder(head.input), base)
+            aligned = _other_half(job, head.input, model.encoder(head.input), base)
         else:
             aligned = _from_run(name, settings.source, head.input, model.encoder(head.input), base)
         texts = [settings.texts(label) for label in head.head.labels]
@@ -77,9 +77,9 @@ def fill_zero_shot_heads(task: Task, model: MultimodalModel, base: Path) -> None
             raise ConfigError(f"tasks.{name}: {error}") from error
 
 
-def _other_half(task: Task, name: str, encoder: Encoder, base: Path) -> Aligned:
+def _other_half(job: Job, name: str, encoder: Encoder, base: Path) -> Aligned:
     """The text half of the model whose image half an input is read with."""
-    entry = task.inputs[name] if task.inputs[name].share is None else task.inputs[str(task.inputs[name].share)]
+    entry = job.inputs[name] if job.inputs[name].share is None else job.inputs[str(job.inputs[name].share)]
     if (entry.options.get("tower"), entry.options.get("pooling")) != ("image", "projected"):
         raise ConfigError(
             f"inputs.{name}: a zero-shot head needs an encoder that is aligned with texts; give a CLIP or SigLIP with "

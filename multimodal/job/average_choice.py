@@ -9,7 +9,7 @@ from torch import nn
 from multimodal.config import ConfigError
 from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
-from multimodal.job.setup import Job
+from multimodal.job.setup import TrainingSetup
 from multimodal.model.modes import batch_norms
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Say
@@ -18,7 +18,9 @@ from multimodal.transfer.averaging import AveragedState
 from multimodal.transfer.plan import Phase
 
 
-def keep_the_better(job: Job, averaging: WeightAveraging, plain: float, say: Say) -> tuple[float, dict[str, Any]]:
+def keep_the_better(
+    setup: TrainingSetup, averaging: WeightAveraging, plain: float, say: Say
+) -> tuple[float, dict[str, Any]]:
     """Leaves the better of the model's weights and their average in the model; of equal ones the former.
 
     Args:
@@ -28,14 +30,14 @@ def keep_the_better(job: Job, averaging: WeightAveraging, plain: float, say: Say
     Returns:
         The score of what was kept; and what was compared, JSON.
     """
-    before = {name: tensor.detach().clone() for name, tensor in job.model.state_dict().items()}
-    found = averaging.best(lambda averaged: _score(job, averaged))
+    before = {name: tensor.detach().clone() for name, tensor in setup.model.state_dict().items()}
+    found = averaging.best(lambda averaged: _score(setup, averaged))
     better = found.score > plain
     if better:
-        _score(job, found.average)  # once more: it fits running statistics and trusts, which are kept
+        _score(setup, found.average)  # once more: it fits running statistics and trusts, which are kept
     else:
-        job.model.load_state_dict(before)
-    method, kept = job.task.transfer.average, found.name if better else "plain"
+        setup.model.load_state_dict(before)
+    method, kept = setup.job.transfer.average, found.name if better else "plain"
     say(f"average: {method} ({found.name}) {found.score:.4g}, without it {plain:.4g} on the validation table: {kept}")
     compared = {"method": method, "best": found.name, "score": found.score, "plain": plain, "tried": found.tried}
     return max(found.score, plain), {**compared, "kept": kept}
@@ -59,19 +61,19 @@ def refuse_unshared_statistics(
         )
 
 
-def _score(job: Job, averaged: AveragedState) -> float:
+def _score(setup: TrainingSetup, averaged: AveragedState) -> float:
     """Puts the weights into the model, with running statistics of their own, and scores them."""
-    job.model.load_state_dict(averaged.state)
+    setup.model.load_state_dict(averaged.state)
     if averaged.re_estimate:
-        _estimate_statistics(job, {name.rpartition(".")[0] for name in averaged.re_estimate})
-    job.model.eval()
-    return job.validate()[1]
+        _estimate_statistics(setup, {name.rpartition(".")[0] for name in averaged.re_estimate})
+    setup.model.eval()
+    return setup.validate()[1]
 
 
 @torch.no_grad()
-def _estimate_statistics(job: Job, names: Collection[str]) -> None:
+def _estimate_statistics(setup: TrainingSetup, names: Collection[str]) -> None:
     """Running statistics of these BatchNorm layers: the plain mean over the batches of the first epoch."""
-    model, order = job.model, job.order()
+    model, order = setup.model, setup.order()
     device = next(model.parameters()).device
     norms = [module for name, module in model.named_modules() if name in names]
     momenta = [norm.momentum for norm in norms]
@@ -81,7 +83,7 @@ def _estimate_statistics(job: Job, names: Collection[str]) -> None:
         norm.train().reset_running_stats()
         norm.momentum = None
     sampler = StepSampler(order, 0, order.steps_per_epoch)
-    for parts in training_batches(job.training_data(), sampler, workers=job.workers):
+    for parts in training_batches(setup.training_data(), sampler, workers=setup.workers):
         for batch in parts:
             model.encode(batch.to(device).inputs)
     for norm, momentum in zip(norms, momenta, strict=True):

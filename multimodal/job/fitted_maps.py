@@ -12,7 +12,7 @@ from multimodal.config.inputs import FeatureMap
 from multimodal.config.map_rules import narrows_source
 from multimodal.data import RecordDataset
 from multimodal.job.mean_tokens import mean_token_readers
-from multimodal.job.setup import Job
+from multimodal.job.setup import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records
 from multimodal.runtime.progress import Say
 from multimodal.transfer.maps.affine import AffineMap
@@ -22,7 +22,7 @@ from multimodal.transfer.maps.pca import fit_pca
 from multimodal.transfer.maps.token_map import TokenMap
 
 
-def fit_source_maps(job: Job, device: torch.device, *, cache: Path | None, say: Say) -> Job:
+def fit_source_maps(setup: TrainingSetup, device: torch.device, *, cache: Path | None, say: Say) -> TrainingSetup:
     """The job with a map of each input's tokens that moves source records to where target records are.
 
     Target records are those of the training table and of the unlabelled one, as far as there are these; where the
@@ -32,16 +32,16 @@ def fit_source_maps(job: Job, device: torch.device, *, cache: Path | None, say: 
         ConfigError: if there are too few records for the method.
         RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
     """
-    settings, tables = job.task.transfer.source, job.tables
+    settings, tables = setup.job.transfer.source, setup.tables
     source = tables.train if tables.setting == "transductive" else tables.source
     if settings is None or source is None or settings.map == "none":
-        return job
+        return setup
     target = [table for table in (tables.train, tables.unlabelled) if table is not None and table is not source]
-    readers = mean_token_readers(job, [source, *target], device, cache=cache, say=say)
-    ours = encoder_vectors(job, [(readers, source)])
-    theirs = encoder_vectors(job, [(readers, table) for table in target])
+    readers = mean_token_readers(setup, [source, *target], device, cache=cache, say=say)
+    ours = encoder_vectors(setup, [(readers, source)])
+    theirs = encoder_vectors(setup, [(readers, table) for table in target])
     moves: dict[str, AffineMap] = {}
-    for name in job.model.encoders:
+    for name in setup.model.encoders:
         try:
             maps = fit_into_target(
                 _some(ours, name), _some(theirs, name), settings.map, components=settings.components_kept
@@ -49,13 +49,13 @@ def fit_source_maps(job: Job, device: torch.device, *, cache: Path | None, say: 
         except ValueError as error:
             raise ConfigError(f"transfer.source.map is {settings.map}, of inputs.{name}: {error}") from error
         moves[name] = maps.source
-        if narrows_source(job.task):
-            _fill(job, name, maps.target)
+        if narrows_source(setup.job):
+            _fill(setup, name, maps.target)
         say(f"{name}: {settings.map} moves {len(ours[name])} source values to {len(theirs[name])} of the target")
-    return replace(job, source_maps={name: moves[owner] for name, owner in job.model.encoder_of.items()})
+    return replace(setup, source_maps={name: moves[owner] for name, owner in setup.model.encoder_of.items()})
 
 
-def fit_input_maps(job: Job, *, say: Say) -> None:
+def fit_input_maps(setup: TrainingSetup, *, say: Say) -> None:
     """Fits the map of each input that names one and puts it into the model.
 
     It sees the mean tokens of all training tables (target, source, unlabelled), and no label.
@@ -67,13 +67,13 @@ def fit_input_maps(job: Job, *, say: Say) -> None:
         ConfigError: if there are too few records for the method.
         RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
     """
-    settings = _input_maps(job)
+    settings = _input_maps(setup)
     if not settings:
         return
-    used = {name for name, owner in job.model.encoder_of.items() if owner in settings}
-    tables = [(job.readers_of(origin), records) for origin, records in job.tables.training()]
+    used = {name for name, owner in setup.model.encoder_of.items() if owner in settings}
+    tables = [(setup.readers_of(origin), records) for origin, records in setup.tables.training()]
     chosen = [({name: readers[name] for name in used}, records) for readers, records in tables]
-    vectors = encoder_vectors(job, chosen)
+    vectors = encoder_vectors(setup, chosen)
     for name, given in settings.items():
         try:
             found = _some(vectors, name)
@@ -84,12 +84,14 @@ def fit_input_maps(job: Job, *, say: Say) -> None:
             )
         except ValueError as error:
             raise ConfigError(f"inputs.{name}.map: {error}") from error
-        _fill(job, name, fitted)
+        _fill(setup, name, fitted)
         width = "" if given.components is None else f" to {given.components} of {found.shape[1]} features"
         say(f"{name}: {given.method}{width}, of the mean tokens of {len(found)} values")
 
 
-def encoder_vectors(job: Job, tables: Sequence[tuple[Mapping[str, InputReader], Records]]) -> dict[str, np.ndarray]:
+def encoder_vectors(
+    setup: TrainingSetup, tables: Sequence[tuple[Mapping[str, InputReader], Records]]
+) -> dict[str, np.ndarray]:
     """Encoder, by the name under which the model keeps it -> mean tokens [n d] of all values that it reads.
 
     Args:
@@ -106,11 +108,11 @@ def encoder_vectors(job: Job, tables: Sequence[tuple[Mapping[str, InputReader], 
                 try:
                     arrays, present = data.read(name, 0, row)
                 except RecordError:
-                    if job.task.data.on_error == "raise":
+                    if setup.job.data.on_error == "raise":
                         raise
                     continue
                 if present:
-                    found.setdefault(job.model.encoder_of[name], []).append(arrays["tokens"].mean(axis=0))
+                    found.setdefault(setup.model.encoder_of[name], []).append(arrays["tokens"].mean(axis=0))
     return {name: np.array(values, dtype=np.float64) for name, values in found.items()}
 
 
@@ -120,12 +122,14 @@ def _some(vectors: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     return vectors[name]
 
 
-def _input_maps(job: Job) -> dict[str, FeatureMap]:
+def _input_maps(setup: TrainingSetup) -> dict[str, FeatureMap]:
     """The map that is asked for each encoder, by the name under which the model keeps the encoder."""
-    return {job.model.encoder_of[name]: entry.map for name, entry in job.task.inputs.items() if entry.map is not None}
+    return {
+        setup.model.encoder_of[name]: entry.map for name, entry in setup.job.inputs.items() if entry.map is not None
+    }
 
 
-def _fill(job: Job, name: str, fitted: AffineMap) -> None:
-    place = job.model.maps[name]
+def _fill(setup: TrainingSetup, name: str, fitted: AffineMap) -> None:
+    place = setup.model.maps[name]
     assert isinstance(place, TokenMap)
     place.fill(fitted)

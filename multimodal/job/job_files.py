@@ -5,7 +5,7 @@ from pathlib import Path
 
 from encoders.weights.source_run import MODEL_FILE
 from multimodal.builders.encoders import encoder_path, weights_path
-from multimodal.config import Candidate, Input, Task
+from multimodal.config import Candidate, Input, Job
 from multimodal.config.setting import TABLES
 from multimodal.run import own_files
 
@@ -13,7 +13,7 @@ Files = Iterator[tuple[str, Path]]
 """What each is, and its path, in the terms of ``refuse_overwriting``."""
 
 
-def job_files(given: Task | str | Path, task: Task, base: Path) -> Files:
+def job_files(given: Job | str | Path, job: Job, base: Path) -> Files:
     """Those of a job, media aside.
 
     Args:
@@ -21,17 +21,17 @@ def job_files(given: Task | str | Path, task: Task, base: Path) -> Files:
         task: the same, as ``open_job`` gives it.
         base: folder that its weights start from.
     """
-    if not isinstance(given, Task):
+    if not isinstance(given, Job):
         yield "the config", Path(given)
     for key in TABLES:
-        table = getattr(task.data, key)
+        table = getattr(job.data, key)
         if table is not None:
             yield f"the table data.{key}", Path(table)
-    for name, entry in task.inputs.items():
+    for name, entry in job.inputs.items():
         for place, path in encoder_files([entry, *entry.candidates], base):
             yield f"{place} of inputs.{name}", path
-    for name, target in task.tasks.items():
-        source = weights_path(target.zero_shot.source, base)
+    for name, task in job.tasks.items():
+        source = weights_path(task.zero_shot.source, base)
         if source is not None:
             yield from _weights_files(f"tasks.{name}.zero_shot.source", source)
 

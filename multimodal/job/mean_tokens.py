@@ -10,7 +10,7 @@ from multimodal.builders import has_random_weights
 from multimodal.data import RecordDataset, num_workers
 from multimodal.features import feature_reader
 from multimodal.features.mapped_tokens import mapped_readers
-from multimodal.job.setup import Job
+from multimodal.job.setup import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records
 from multimodal.runtime.progress import Say
 
@@ -34,7 +34,7 @@ def input_vectors(reader: InputReader, records: Records, failed: dict[int, Recor
 
 
 def mean_tokens(
-    job: Job, tables: Sequence[Records], device: torch.device, *, cache: Path | None, say: Say
+    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, *, cache: Path | None, say: Say
 ) -> list[tuple[np.ndarray, dict[int, RecordError]]]:
     """For each table the features of all inputs side by side, [n d], by the job's encoders as they are now.
 
@@ -43,29 +43,29 @@ def mean_tokens(
     Returns:
         With each table's features the rows that cannot be read, whose features are those of missing values.
     """
-    readers = mean_token_readers(job, tables, device, cache=cache, say=say)
+    readers = mean_token_readers(setup, tables, device, cache=cache, say=say)
     found = []
     for records in tables:
         failed: dict[int, RecordError] = {}
-        own = mapped_readers(readers, job.maps_for(records))
+        own = mapped_readers(readers, setup.maps_for(records))
         vectors = [input_vectors(reader, records, failed) for reader in own.values()]
         found.append((np.concatenate(vectors, axis=1), failed))
     return found
 
 
 def mean_token_readers(
-    job: Job, tables: Sequence[Records], device: torch.device, *, cache: Path | None, say: Say
+    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, *, cache: Path | None, say: Say
 ) -> dict[str, InputReader]:
     """What reads the mean token of each input from the tables, encoded now or kept from before."""
     return {
         name: feature_reader(
-            job.readers[name],
+            setup.readers[name],
             encoder.to(device),
             tables,
             pooled=True,
             cache=None if has_random_weights(encoder) else cache,  # nobody will ask for these tokens again
-            workers=num_workers(job.task.data.workers),
+            workers=num_workers(setup.job.data.workers),
             say=say,
         )
-        for name, encoder in job.encoders.items()
+        for name, encoder in setup.encoders.items()
     }

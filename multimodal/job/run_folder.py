@@ -11,10 +11,10 @@ from typing import IO
 
 from encoders.preprocessing.registry import CONFIG_FILE as PREPROCESSOR_FILE
 from multimodal.builders.strategy_rule import choose_transfer
-from multimodal.config import Task, load_job
+from multimodal.config import Job, load_job
 from multimodal.config.setting import TABLES
 from multimodal.job.job_files import job_files
-from multimodal.job.setup import Job
+from multimodal.job.setup import TrainingSetup
 from multimodal.run import (
     CONFIG_FILE,
     GUARD_FILE,
@@ -90,7 +90,7 @@ def _is_work(path: Path) -> bool:
     return path.suffix == ".safetensors" or path.name == METRICS_FILE
 
 
-def is_finished(folder: Path, task: Task, *, resume: bool, overwrite: bool = False) -> bool:
+def is_finished(folder: Path, job: Job, *, resume: bool, overwrite: bool = False) -> bool:
     """Whether the run is done; refuses a folder that holds something else.
 
     Raises:
@@ -108,7 +108,7 @@ def is_finished(folder: Path, task: Task, *, resume: bool, overwrite: bool = Fal
             "another folder"
         )
     config = folder / CONFIG_FILE
-    if _with_followed_links(load_job(config, resolved=True)) != _with_followed_links(task):
+    if _with_followed_links(load_job(config, resolved=True)) != _with_followed_links(job):
         raise RunError(
             f"{folder} holds a run of another config, and --resume only goes on with the same; compare it with "
             f"{config}, or name another folder"
@@ -116,11 +116,11 @@ def is_finished(folder: Path, task: Task, *, resume: bool, overwrite: bool = Fal
     return (folder / METRICS_FILE).is_file()
 
 
-def _with_followed_links(task: Task) -> Task:
+def _with_followed_links(job: Job) -> Job:
     """The job with its tables at their last place: one file has many paths."""
-    written = {key: getattr(task.data, key) for key in TABLES}
+    written = {key: getattr(job.data, key) for key in TABLES}
     places = {key: os.path.realpath(path) for key, path in written.items() if path is not None}
-    return task.model_copy(update={"data": task.data.model_copy(update=places)})
+    return job.model_copy(update={"data": job.data.model_copy(update=places)})
 
 
 @contextmanager
@@ -189,12 +189,12 @@ def refuse_other_data(folder: Path, hashes: Mapping[str, str], left_out: Sequenc
         )
 
 
-def refuse_other_weights(folder: Path, job: Job) -> None:
+def refuse_other_weights(folder: Path, setup: TrainingSetup) -> None:
     """Checkpoints leave out encoders that never train, so that they must be those that the run began with."""
     if not (folder / MODEL_FILE).is_file():
         return
     begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["inputs"]
-    for name, encoder in job.encoders.items():
+    for name, encoder in setup.encoders.items():
         if begun[name]["provenance"]["sha256"] != encoder.provenance.sha256:
             raise RunError(
                 f"{folder} was begun with other weights of inputs.{name} (their sha256 differs); put those back to go "
@@ -202,12 +202,12 @@ def refuse_other_weights(folder: Path, job: Job) -> None:
             )
 
 
-def refuse_other_labels(folder: Path, job: Job) -> None:
+def refuse_other_labels(folder: Path, setup: TrainingSetup) -> None:
     """Checkpoints hold an output for each label, in their order."""
     if not (folder / MODEL_FILE).is_file():
         return
     begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["tasks"]
-    for name, arguments in job.heads.items():
+    for name, arguments in setup.heads.items():
         if list(begun[name]["head"].get("labels", ())) != list(arguments.get("labels", ())):
             raise RunError(
                 f"{folder} was begun with other labels of tasks.{name}, or in another order; put the records back to "
@@ -215,7 +215,7 @@ def refuse_other_labels(folder: Path, job: Job) -> None:
             )
 
 
-def refuse_overwriting_inputs(folder: Path, task: Task, base: Path) -> None:
+def refuse_overwriting_inputs(folder: Path, job: Job, base: Path) -> None:
     """Refuses a folder in which a run would be written over a table or weights of its job.
 
     Its config may be the run's own, to go on with, and stays as it is.
@@ -223,23 +223,23 @@ def refuse_overwriting_inputs(folder: Path, task: Task, base: Path) -> None:
     Args:
         base: folder that relative weights start from.
     """
-    read = list(job_files(task, task, base))
+    read = list(job_files(job, job, base))
     for path in (folder, *(folder / name for name in OWN_FILES), *run_files(folder)):
         refuse_overwriting("--out", path, read)
 
 
-def write_description(folder: Path, job: Job) -> None:
+def write_description(folder: Path, setup: TrainingSetup) -> None:
     """Writes what the run was told, before it is trained."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / CONFIG_FILE).is_file():  # else of the same job, maybe in the user's own hand
-        write_atomically(folder / CONFIG_FILE, job.task.to_yaml().encode())  # first: it marks the folder as this run's
+        write_atomically(folder / CONFIG_FILE, setup.job.to_yaml().encode())  # first: it marks the folder as this run's
     provenance = {
-        "data": job.tables.hashes,
-        "held_out": job.tables.held_out,
-        **({"left_out": job.tables.left_out} if job.tables.left_out else {}),
-        "setting": job.tables.setting,
-        "seed": job.task.train.seed,
-        "transfer": choose_transfer(job.task, job.encoders, job.tables.train).to_json(),
+        "data": setup.tables.hashes,
+        "held_out": setup.tables.held_out,
+        **({"left_out": setup.tables.left_out} if setup.tables.left_out else {}),
+        "setting": setup.tables.setting,
+        "seed": setup.job.train.seed,
+        "transfer": choose_transfer(setup.job, setup.encoders, setup.tables.train).to_json(),
         "versions": {name: importlib.metadata.version(name) for name in ("multimodal-transfer", "torch")},
     }
-    write_architecture(folder, job.task, job.encoders, job.heads, job.model, provenance)
+    write_architecture(folder, setup.job, setup.encoders, setup.heads, setup.model, provenance)

@@ -24,7 +24,7 @@ from multimodal.builders import (
     sampling_weights,
     task_arguments,
 )
-from multimodal.config import ConfigError, Task
+from multimodal.config import ConfigError, Job
 from multimodal.config.head_rules import closed_form_inputs
 from multimodal.config.map_rules import mapped_inputs
 from multimodal.config.pair_rules import evaluation_views
@@ -60,10 +60,10 @@ from multimodal.transfer.plan import parameter_names
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingSetup:
     """A task with everything that its description stands for."""
 
-    task: Task
+    job: Job
     tables: Tables
     encoders: dict[str, Encoder]
     heads: dict[str, dict[str, Any]]
@@ -81,7 +81,7 @@ class Job:
     """Input -> what moves the kept tokens of source records to where the target's are; empty where nothing does."""
 
     @classmethod
-    def build(cls, task: Task, tables: Tables, base: Path) -> "Job":
+    def build(cls, job: Job, tables: Tables, base: Path) -> "TrainingSetup":
         """Builds the model with the task's seed.
 
         Args:
@@ -91,24 +91,24 @@ class Job:
             ConfigError: if a part cannot be built.
             RecordError: for a training label that cannot be used, with ``data.on_error: raise``.
         """
-        inputs = [task.input_column(name) for name in task.inputs]
+        inputs = [job.input_column(name) for name in job.inputs]
         for records in tables.all():
-            labels = () if records is tables.unlabelled else task.needed_columns()
+            labels = () if records is tables.unlabelled else job.needed_columns()
             records.require([*inputs, *labels])
-        torch.manual_seed(task.train.seed)
-        encoders = build_encoders(task.inputs, base)
-        check_augmentations(task, encoders)
+        torch.manual_seed(job.train.seed)
+        encoders = build_encoders(job.inputs, base)
+        check_augmentations(job, encoders)
         learned, *beside = tables.labelled()
-        heads = {name: task_arguments(task, name, learned, beside) for name in task.tasks}
-        targets = {name: build_target_reader(task, name, heads[name]) for name in heads}
-        model = build_model(task, encoders, heads)
-        fill_zero_shot_heads(task, model, base)
-        return cls(task, tables, encoders, heads, model, build_readers(task, encoders), targets)
+        heads = {name: task_arguments(job, name, learned, beside) for name in job.tasks}
+        targets = {name: build_target_reader(job, name, heads[name]) for name in heads}
+        model = build_model(job, encoders, heads)
+        fill_zero_shot_heads(job, model, base)
+        return cls(job, tables, encoders, heads, model, build_readers(job, encoders), targets)
 
     def training_data(self) -> SampleDataset:
         """The tables that train, augmented."""
         kept = {name: reader.views for name, reader in self.readers.items() if isinstance(reader, FeatureReader)}
-        augmentations: dict[str, Augmentation] = {**build_augmentations(self.task, self.encoders), **kept}
+        augmentations: dict[str, Augmentation] = {**build_augmentations(self.job, self.encoders), **kept}
         data = [
             RecordDataset(
                 records,
@@ -121,10 +121,10 @@ class Job:
             for origin, records in self.tables.training()
         ]
         if self._all_kept:
-            data = [CachedDataset(part, self.task.transfer.views) for part in data]
+            data = [CachedDataset(part, self.job.transfer.views) for part in data]
         return data[0] if len(data) == 1 else JoinedDataset(data)
 
-    def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, say: Say) -> "Job":
+    def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, say: Say) -> "TrainingSetup":
         """The job with tokens in the place of the values of inputs whose encoders never train.
 
         Args:
@@ -137,12 +137,12 @@ class Job:
         """
         names, readers = parameter_names(self.model), dict(self.readers)
         # these read tokens also of encoders that have nothing to learn
-        computed = {*closed_form_inputs(self.task), *mapped_inputs(self.task)}
-        views = build_views(self.task, self.encoders)
+        computed = {*closed_form_inputs(self.job), *mapped_inputs(self.job)}
+        views = build_views(self.job, self.encoders)
         for name, encoder in self.encoders.items():
             own = {names[id(parameter)] for parameter in encoder.parameters()}
             if (own or name in computed) and not own & set(trained):
-                _refuse_views(self.task, name)
+                _refuse_views(self.job, name)
                 readers[name] = feature_reader(
                     self.readers[name],
                     encoder,
@@ -155,16 +155,16 @@ class Job:
                     views=views[name],
                     training=[records for _, records in self.tables.training()],
                 )
-        _refuse_vain_views(self.task, readers)
+        _refuse_vain_views(self.job, readers)
         return replace(self, readers=readers)
 
     def order(self) -> StepOrder:
         """Which rows each step sees."""
-        train, tables = self.task.train, self.tables
-        grouped = build_label_order(self.task, [records for _, records in tables.training()])
+        train, tables = self.job.train, self.tables
+        grouped = build_label_order(self.job, [records for _, records in tables.training()])
         if grouped is not None:
             return grouped
-        labelled = [(len(records), sampling_weights(self.task, records)) for records in tables.labelled()]
+        labelled = [(len(records), sampling_weights(self.job, records)) for records in tables.labelled()]
         if len(labelled) == 1 and tables.unlabelled is None:
             return Order(labelled[0][0], train.batch_size, train.seed, labelled[0][1])
         unlabelled = None if tables.unlabelled is None else len(tables.unlabelled)
@@ -181,10 +181,10 @@ class Job:
             answers = fit_expert_weights(self.model, data, workers=self.workers)
         else:
             answers = answer(self.model, data, subsets=[everything], workers=self.workers)
-        if answers.errors and self.task.data.on_error == "raise":
+        if answers.errors and self.job.data.on_error == "raise":
             raise answers.errors[0]
         metrics = score_answers(answers, everything, data, self.decodings)
-        return dict(flat_values(metrics)), selection_score(metrics, self.task.train.metric)
+        return dict(flat_values(metrics)), selection_score(metrics, self.job.train.metric)
 
     @cached_property
     def _validation(self) -> RecordDataset:
@@ -200,18 +200,18 @@ class Job:
         """What turns each task's outputs into answers."""
         heads = {name: self.model.head(name).decoding() for name in self.targets}
         return build_decodings(
-            self.task,
+            self.job,
             {name: with_temperature(decoding, self.temperatures.get(name, 1.0)) for name, decoding in heads.items()},
         )
 
-    def calibrated(self) -> tuple["Job", dict[str, Any]]:
+    def calibrated(self) -> tuple["TrainingSetup", dict[str, Any]]:
         """The job with temperatures fitted on the validation rows, and how well they fit there."""
         data, everything = self._validation, self.model.input_names
         answers = answer(self.model, data, subsets=[everything], workers=self.workers)
         added = {name: self.model.head(name).loss_offsets for name in self.targets}
         offsets = {name: values.cpu().numpy() for name, values in added.items() if values is not None}
-        job = replace(self, temperatures=fit_temperatures(answers, everything, data, self.decodings, offsets))
-        return job, calibrations(answers, everything, data, job.decodings)
+        setup = replace(self, temperatures=fit_temperatures(answers, everything, data, self.decodings, offsets))
+        return setup, calibrations(answers, everything, data, setup.decodings)
 
     def evaluate(self, records: Records) -> dict[str, Any]:
         """Metrics per task and per combination of inputs, and the records that could not be read."""
@@ -220,14 +220,14 @@ class Job:
             self.dataset(records),
             self.decodings,
             workers=self.workers,
-            on_error=self.task.data.on_error,
+            on_error=self.job.data.on_error,
         )
 
     def trainer_options(self, device: torch.device) -> TrainerOptions:
         """How the loop runs on a device."""
-        train = self.task.train
+        train = self.job.train
         return TrainerOptions(
-            optimizer=build_optimizer_spec(self.task),
+            optimizer=build_optimizer_spec(self.job),
             accumulate=train.accumulate,
             clip_norm=train.clip_norm,
             precision=choose_precision(train.precision, device),
@@ -235,7 +235,7 @@ class Job:
             patience=train.patience,
             checkpoint_steps=train.checkpoint_steps,
             workers=self.workers,
-            on_error=self.task.data.on_error,
+            on_error=self.job.data.on_error,
             project_conflicts=train.task_weighting == "pcgrad",
             gradient_cosine=train.gradient_cosine,
         )
@@ -245,7 +245,7 @@ class Job:
         """Processes that decode."""
         if self._all_kept:
             return 0  # tokens in memory are read sooner than they are passed between processes
-        return num_workers(self.task.data.workers)
+        return num_workers(self.job.data.workers)
 
     def readers_of(self, origin: int) -> dict[str, InputReader]:
         """What reads the inputs of records of this origin: of the source, moved."""
@@ -259,24 +259,24 @@ class Job:
 
     def dataset(self, records: Records) -> RecordDataset:
         """The records as evaluation reads them; tables of the source moved as in training."""
-        augmentations = build_augmentations(self.task, self.encoders, training=False)
+        augmentations = build_augmentations(self.job, self.encoders, training=False)
         readers = mapped_readers(self.readers, self.maps_for(records))
         data = RecordDataset(records, readers, self.targets, augmentations)
         return CachedDataset(data) if self._all_kept else data
 
 
-def _refuse_vain_views(task: Task, readers: Mapping[str, InputReader]) -> None:
+def _refuse_vain_views(job: Job, readers: Mapping[str, InputReader]) -> None:
     kept = [name for name, reader in readers.items() if isinstance(reader, FeatureReader)]
-    if task.transfer.views > 1 and not any(task.inputs[name].augment.enabled for name in kept):
+    if job.transfer.views > 1 and not any(job.inputs[name].augment.enabled for name in kept):
         reason = f"no view of {' and '.join(kept)} differs" if kept else "no encoder is frozen"
         raise ConfigError(
-            f"transfer.views is {task.transfer.views}, but {reason}, so that it has no effect; leave it out, or set "
+            f"transfer.views is {job.transfer.views}, but {reason}, so that it has no effect; leave it out, or set "
             f"{' or '.join(f'inputs.{name}.augment.enabled: true' for name in kept) or 'inputs.NAME.frozen: true'}"
         )
 
 
-def _refuse_views(task: Task, name: str) -> None:
-    if name in evaluation_views(task):
+def _refuse_views(job: Job, name: str) -> None:
+    if name in evaluation_views(job):
         raise ConfigError(
             f"inputs.{name}: a contrastive task compares views of it, but nothing trains its encoder, so that it is "
             "not augmented and they are equal; set weights: null or another transfer.strategy, or leave that task out"

@@ -12,7 +12,7 @@ from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data.domains import DomainOrder, source_factor
 from multimodal.job.mean_tokens import mean_tokens
-from multimodal.job.setup import Job
+from multimodal.job.setup import TrainingSetup
 from multimodal.records import Records
 from multimodal.records.tables import Tables
 from multimodal.records.targets import ClassTarget, class_readers
@@ -53,18 +53,20 @@ class _Domain:
         return known[kept], labels[kept]
 
 
-def weight_source_records(job: Job, base: Path, device: torch.device, *, cache: Path | None, say: Say) -> Job:
+def weight_source_records(
+    setup: TrainingSetup, base: Path, device: torch.device, *, cache: Path | None, say: Say
+) -> TrainingSetup:
     """The job with a weight for each source record; as if there were no source, where its weight is zero.
 
     Raises:
         ConfigError: if the target labels cannot choose a weight, or there are too few records for the method.
         RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
     """
-    settings, tables = job.task.transfer.source, job.tables
+    settings, tables = setup.job.transfer.source, setup.tables
     transductive = tables.setting == "transductive"
     source = tables.train if transductive else tables.source
     if settings is None or source is None:
-        return job
+        return setup
     among, weight = np.ones(len(source)), 1.0 if settings.weight == "auto" else settings.weight
     choice: dict[str, Any] = {"method": settings.method}
     choice |= {} if settings.map == "none" else {"map": settings.map}
@@ -72,26 +74,26 @@ def weight_source_records(job: Job, base: Path, device: torch.device, *, cache: 
     if weight > 0 and (chosen_here or settings.method != "uniform"):
         target = tables.unlabelled if transductive else tables.train
         assert target is not None
-        own, there = _domains(job, [source, target], device, cache, say)
+        own, there = _domains(setup, [source, target], device, cache, say)
         if settings.method != "uniform":
-            among[own.rows] = _among_themselves(settings.method, own, there, job.task.train.seed)
+            among[own.rows] = _among_themselves(settings.method, own, there, setup.job.train.seed)
             choice["effective_size"] = _report_effective_size(among[own.rows], say)
         if chosen_here:
-            weight, scores = _choose(job, own, there, among[own.rows])
+            weight, scores = _choose(setup, own, there, among[own.rows])
             choice["scores"] = {f"{value:g}": score for value, score in scores.items()}
             say("source: held-out target accuracy by weight: " + _listed(scores))
     if transductive:
-        return replace(job, source_weights=among, source_choice=choice)
+        return replace(setup, source_weights=among, source_choice=choice)
     choice["weight"] = weight
     if weight == 0:
         say("source: weight 0, as if there were none")
-        alone = Job.build(job.task, _without_source(job), base)
-        alone.model.maps.load_state_dict(job.model.maps.state_dict())
+        alone = TrainingSetup.build(setup.job, _without_source(setup), base)
+        alone.model.maps.load_state_dict(setup.model.maps.state_dict())
         return replace(alone, source_choice=choice)
     say(f"source: each record counts {weight:g} times a target record")
-    order = job.order()
+    order = setup.order()
     assert isinstance(order, DomainOrder)
-    return replace(job, source_weights=among * weight * source_factor(order), source_choice=choice)
+    return replace(setup, source_weights=among * weight * source_factor(order), source_choice=choice)
 
 
 def few_components(source: np.ndarray, target: np.ndarray) -> int:
@@ -99,17 +101,19 @@ def few_components(source: np.ndarray, target: np.ndarray) -> int:
     return max(1, min(64, len(source) // RECORDS_A_COMPONENT, len(target) // RECORDS_A_COMPONENT))
 
 
-def _without_source(job: Job) -> Tables:
-    adapt = job.task.transfer.adapt
+def _without_source(setup: TrainingSetup) -> Tables:
+    adapt = setup.job.transfer.adapt
     left_out = (SOURCE, UNLABELLED) if adapt is not None and adapt.compares else (SOURCE,)
-    return job.tables.without(*left_out)
+    return setup.tables.without(*left_out)
 
 
-def _domains(job: Job, tables: Sequence[Records], device: torch.device, cache: Path | None, say: Say) -> list[_Domain]:
+def _domains(
+    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, cache: Path | None, say: Say
+) -> list[_Domain]:
     """Features of the readable records of source and target, each column with mean 0 and variance 1 over both."""
-    read = mean_tokens(job, tables, device, cache=cache, say=say)
+    read = mean_tokens(setup, tables, device, cache=cache, say=say)
     for _, failed in read:
-        if failed and job.task.data.on_error == "raise":
+        if failed and setup.job.data.on_error == "raise":
             raise failed[min(failed)]
     rows = [np.setdiff1d(np.arange(len(features)), [*failed]) for features, failed in read]
     kept = [features[good] for (features, _), good in zip(read, rows, strict=True)]
@@ -143,12 +147,14 @@ def _report_effective_size(weights: np.ndarray, say: Say) -> float:
     return size
 
 
-def _choose(job: Job, source: _Domain, target: _Domain, among: np.ndarray) -> tuple[float, dict[float, float]]:
+def _choose(
+    setup: TrainingSetup, source: _Domain, target: _Domain, among: np.ndarray
+) -> tuple[float, dict[float, float]]:
     """The weight with the best mean held-out accuracy over the classification tasks; of equal ones the smallest."""
     totals = dict.fromkeys(GRID, 0.0)
     reason = "no task is a classification"
     chosen_by = 0
-    for name, reader in class_readers(job.targets).items():
+    for name, reader in class_readers(setup.targets).items():
         own, own_labels = source.classes(reader)
         there, labels = target.classes(reader)
         if len(own) == 0 or len(there) == 0 or most_folds(labels) < 2:
@@ -162,7 +168,7 @@ def _choose(job: Job, source: _Domain, target: _Domain, among: np.ndarray) -> tu
             grid=[weight * factor for weight in GRID],
             num_classes=len(reader.labels),
             source_weights=among[own],
-            seed=job.task.train.seed,
+            seed=setup.job.train.seed,
         )
         chosen_by += 1
         for weight in GRID:

@@ -12,7 +12,7 @@ import torch
 from multimodal.builders import build_objectives, build_strategy
 from multimodal.builders.strategy_rule import choose_transfer
 from multimodal.builders.training import plan_training
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.config.head_rules import closed_form_tasks
 from multimodal.config.sampling_rules import check_label_groups
 from multimodal.config.unread import idle_warnings
@@ -20,7 +20,7 @@ from multimodal.features.closed_form import fit_heads, without_closed_form
 from multimodal.job.adapting import add_adaptation, remove_objectives
 from multimodal.job.average_choice import keep_the_better, refuse_unshared_statistics
 from multimodal.job.fitted_maps import fit_input_maps
-from multimodal.job.setup import Job
+from multimodal.job.setup import TrainingSetup
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import reports
 from multimodal.run import WEIGHTS_FILE
@@ -36,7 +36,7 @@ from multimodal.transfer import Phase, TransferStrategy
 
 
 def train_job(
-    job: Job,
+    setup: TrainingSetup,
     folder: Path,
     device: torch.device,
     options: TrainerOptions,
@@ -45,46 +45,46 @@ def train_job(
     resume: bool,
     cache: Path | None,
     say: Say,
-) -> tuple[Job, dict[str, Any]]:
+) -> tuple[TrainingSetup, dict[str, Any]]:
     """Trains the job's model in place; its weights go into ``folder``.
 
     Returns:
         The job as it was trained, with kept tokens; and what happened, JSON.
     """
     began = time.monotonic()
-    choice, start = choose_transfer(job.task, job.encoders, job.tables.train), WeightSnapshot(job.model)
+    choice, start = choose_transfer(setup.job, setup.encoders, setup.tables.train), WeightSnapshot(setup.model)
     say(f"transfer: {choice}")
-    task = job.task.model_copy(update={"transfer": choice.transfer})
+    task = setup.job.model_copy(update={"transfer": choice.transfer})
     for line in idle_warnings(task):
         say(f"warning: {line}")
-    strategy = build_strategy(task, job.model)
-    phases = _plan(job, task, strategy, device, group, say)
+    strategy = build_strategy(task, setup.model)
+    phases = _plan(setup, task, strategy, device, group, say)
     if options.project_conflicts:
-        check_shared(job.model, phases)
+        check_shared(setup.model, phases)
     averaging = build_averaging(choice.transfer, folder / CHECKPOINTS, len(phases), writes=group.is_main)
     if averaging is not None:
-        refuse_unshared_statistics(averaging, job.model, phases, group)
-    job = _with_kept_tokens(job, phases, cache, group, say)
-    state = _train(job, phases, folder, options, averaging, group, resume=resume, say=say)
-    summary = _summary(state, job.model)
+        refuse_unshared_statistics(averaging, setup.model, phases, group)
+    setup = _with_kept_tokens(setup, phases, cache, group, say)
+    state = _train(setup, phases, folder, options, averaging, group, resume=resume, say=say)
+    summary = _summary(state, setup.model)
     for line in conflict_lines(summary.get("gradient_cosine", {})):
         say(line)
     if group.is_main and averaging is not None:
         assert state.best_score is not None
-        state.best_score, summary["average"] = keep_the_better(job, averaging, state.best_score, say)
-    remove_objectives(job)
-    strategy.finish(job.model)
-    for line in start.warnings(job.model, phases):
+        state.best_score, summary["average"] = keep_the_better(setup, averaging, state.best_score, say)
+    remove_objectives(setup)
+    strategy.finish(setup.model)
+    for line in start.warnings(setup.model, phases):
         say(line)
     if group.is_main:
-        job.model.eval()
-        save_tensors(folder / WEIGHTS_FILE, job.model.state_dict())
-    summary |= {"transfer": choice.to_json(), "moved": start.relative_drift(job.model)}
-    return job, {**summary, "best_score": _finite(state.best_score), "seconds": time.monotonic() - began}
+        setup.model.eval()
+        save_tensors(folder / WEIGHTS_FILE, setup.model.state_dict())
+    summary |= {"transfer": choice.to_json(), "moved": start.relative_drift(setup.model)}
+    return setup, {**summary, "best_score": _finite(state.best_score), "seconds": time.monotonic() - began}
 
 
 def _plan(
-    job: Job, task: Task, strategy: TransferStrategy, device: torch.device, group: Processes, say: Say
+    setup: TrainingSetup, job: Job, strategy: TransferStrategy, device: torch.device, group: Processes, say: Say
 ) -> list[Phase]:
     """The phases of the training; puts what joins the loss into the model, which is then on its device.
 
@@ -94,15 +94,15 @@ def _plan(
     Raises:
         ValueError: if the processes cannot share the batches out.
     """
-    check_label_groups(task, group.world)
-    job.model.objectives.update(build_objectives(task, job.model))
-    job.model.to(device)
-    add_adaptation(job, group, say)
-    return plan_training(task, job.model, strategy)
+    check_label_groups(job, group.world)
+    setup.model.objectives.update(build_objectives(job, setup.model))
+    setup.model.to(device)
+    add_adaptation(setup, group, say)
+    return plan_training(job, setup.model, strategy)
 
 
 def _train(
-    job: Job,
+    setup: TrainingSetup,
     phases: Sequence[Phase],
     folder: Path,
     options: TrainerOptions,
@@ -113,18 +113,18 @@ def _train(
     say: Say,
 ) -> TrainerState:
     """Computes maps and heads that are computed, and has the trainer do the rest."""
-    fit_input_maps(job, say=say)
-    data = job.training_data()
-    unreadable = fit_heads(job.task, job.model, data, views=job.task.transfer.views, say=say)
-    left = without_closed_form(job.task, job.model, phases)
+    fit_input_maps(setup, say=say)
+    data = setup.training_data()
+    unreadable = fit_heads(setup.job, setup.model, data, views=setup.job.transfer.views, say=say)
+    left = without_closed_form(setup.job, setup.model, phases)
     trainer = Trainer(
-        job.model,
+        setup.model,
         data,
-        job.order(),
-        {name: target.weight for name, target in job.task.tasks.items()},
+        setup.order(),
+        {name: task.weight for name, task in setup.job.tasks.items()},
         folder,
-        options=replace(options, workers=job.workers),
-        evaluate=job.validate if left or closed_form_tasks(job.task) else None,  # else nothing is chosen
+        options=replace(options, workers=setup.workers),
+        evaluate=setup.validate if left or closed_form_tasks(setup.job) else None,  # else nothing is chosen
         weight_tracker=averaging,
         say=say,
         processes=group,
@@ -134,14 +134,16 @@ def _train(
     return state
 
 
-def _with_kept_tokens(job: Job, phases: Sequence[Phase], cache: Path | None, group: Processes, say: Say) -> Job:
+def _with_kept_tokens(
+    setup: TrainingSetup, phases: Sequence[Phase], cache: Path | None, group: Processes, say: Say
+) -> TrainingSetup:
     """Encodes what frozen encoders read: in the main process for all where they share a disk, else in each."""
     trained = {name for phase in phases for part in phase.groups for name in part.params}
     first = cache is None or group.is_main
     if first:
-        job = job.with_kept_tokens(trained, cache=cache, say=say)
+        setup = setup.with_kept_tokens(trained, cache=cache, say=say)
     group.wait()
-    return job if first else job.with_kept_tokens(trained, cache=cache, say=say)  # opens what the main process kept
+    return setup if first else setup.with_kept_tokens(trained, cache=cache, say=say)  # opens what the main process kept
 
 
 def _summary(state: TrainerState, model: MultimodalModel) -> dict[str, Any]:

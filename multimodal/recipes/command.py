@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from multimodal.cli import errors_as_messages
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.console import open_streams, say, show_metrics
 
 
 def run_recipe(
-    build: Callable[..., Task],
+    build: Callable[..., Job],
     *,
     choices: dict[str, Sequence[str]] | None = None,
     arguments: Sequence[str] | None = None,
@@ -39,15 +39,15 @@ def run_recipe(
         _train(build(given.data.absolute(), **chosen), given)
 
 
-def _module_name(build: Callable[..., Task]) -> str:
+def _module_name(build: Callable[..., Job]) -> str:
     """The module of ``build``, also where Python was started with it and calls it ``__main__``."""
     spec = getattr(sys.modules[build.__module__], "__spec__", None)
     return build.__module__ if spec is None else spec.name
 
 
-def _train(task: Task, given: argparse.Namespace) -> None:
+def _train(job: Job, given: argparse.Namespace) -> None:
     from multimodal.training import fit
 
-    run = fit(task, overrides=given.set, out=given.out, resume=given.resume, overwrite=given.overwrite, say=say)
+    run = fit(job, overrides=given.set, out=given.out, resume=given.resume, overwrite=given.overwrite, say=say)
     if run.metrics:
         show_metrics(run.metrics)

@@ -14,7 +14,7 @@ from multimodal.recipes.command import run_recipe
 METHODS = ("supervised", "contrastive")
 
 
-def pretrain_image(data: Path, method: str = "supervised") -> mm.Task:
+def pretrain_image(data: Path, method: str = "supervised") -> mm.Job:
     """Labels of photos, or which two views are of one photo.
 
     No label smoothing, which makes features transfer worse (https://arxiv.org/abs/1805.08974). Views are cut and
@@ -23,7 +23,7 @@ def pretrain_image(data: Path, method: str = "supervised") -> mm.Task:
     tables = mm.Data(train=str(data / "train.csv"), valid=str(data / "val.csv"))
     if method == "contrastive":
         strong = mm.Augment(crop=0.9, color=0.8, rotation=10)
-        return mm.Task(
+        return mm.Job(
             name="pretrain_image",
             data=tables,
             inputs={
@@ -31,17 +31,17 @@ def pretrain_image(data: Path, method: str = "supervised") -> mm.Task:
                 "other": mm.Input(column="image", share="image", augment=strong),
             },
             fusion=mm.Fusion(name="late"),
-            tasks={"match": mm.Target(type="contrastive")},
+            tasks={"match": mm.Task(type="contrastive")},
             transfer=mm.Transfer(strategy="finetune"),
             train=mm.Train(epochs=50, batch_size=128, learning_rate=2e-3, weight_decay=0.05),
         )
     image = mm.Input(encoder="compact/image", weights=None, augment=mm.Augment(crop=0.7, color=0.4, rotation=15))
-    return mm.Task(
+    return mm.Job(
         name="pretrain_image",
         data=tables,
         inputs={"image": image},
         fusion=mm.Fusion(name="concat", dropout=0.2),
-        tasks={"label": mm.Target()},
+        tasks={"label": mm.Task()},
         transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=100, batch_size=32, learning_rate=2e-3, weight_decay=0.05),
     )

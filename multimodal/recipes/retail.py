@@ -12,14 +12,14 @@ import multimodal as mm
 from multimodal.recipes.command import run_recipe
 
 
-def retail(data: Path, manifest: str = "main") -> mm.Task:
+def retail(data: Path, manifest: str = "main") -> mm.Job:
     """Product and category from photo and text, quantity from speech, in one model."""
     suffix = "" if manifest == "main" else f"_{manifest}"
     train, valid, test = (str(data / f"{split}{suffix}.csv") for split in ("train", "val", "test"))
     seen = {"product": ["image", "text"], "category": ["image", "text"], "quantity": ["audio"]}
     smoothing = {"product": 0.05, "category": 0.05, "quantity": 0.1}
     image, speech = mm.Augment(crop=0.5), mm.Augment(speed=0.15)
-    return mm.Task(
+    return mm.Job(
         name="retail",
         data=mm.Data(train=train, valid=valid, test=test),
         inputs={
@@ -29,7 +29,7 @@ def retail(data: Path, manifest: str = "main") -> mm.Task:
         },
         # given the product, photo and text say independent things: each learns by itself, and their evidence adds up
         fusion=mm.Fusion(name="late", dropout=0.2),
-        tasks={name: mm.Target(inputs=seen[name], label_smoothing=smoothing[name]) for name in seen},
+        tasks={name: mm.Task(inputs=seen[name], label_smoothing=smoothing[name]) for name in seen},
         transfer=mm.Transfer(strategy="finetune"),
         train=mm.Train(epochs=24, batch_size=16, learning_rate=3e-3, weight_decay=0.05, metric="product.accuracy"),
     )

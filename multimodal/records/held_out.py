@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.config import ConfigError, Task
+from multimodal.config import ConfigError, Job
 from multimodal.config.tasks import METRICS
 from multimodal.records.groups import held_out_rows, record_groups
 from multimodal.records.records import Records, class_label, is_missing
@@ -61,9 +61,9 @@ class Answers:
         known: answers beside these count as none; None: all count.
     """
 
-    def __init__(self, task: Task, name: str, records: Records, known: Answer | None = None) -> None:
-        self.column, self.kind, self.records, self.known = task.task_column(name), task.tasks[name].type, records, known
-        self.inputs = [task.input_column(entry) for entry in task.task_inputs(name)]
+    def __init__(self, job: Job, name: str, records: Records, known: Answer | None = None) -> None:
+        self.column, self.kind, self.records, self.known = job.task_column(name), job.tasks[name].type, records, known
+        self.inputs = [job.input_column(entry) for entry in job.task_inputs(name)]
         self.read = cache(self._read)
 
     def _read(self, row: int) -> Answer | None:
@@ -93,33 +93,33 @@ class Answers:
         return []
 
 
-def metric_needs(task: Task) -> dict[str, tuple[str, Need]]:
+def metric_needs(job: Job) -> dict[str, tuple[str, Need]]:
     """Task -> metric and what that needs, of those that choose the best weights: one of them must be defined."""
-    chosen, _, metric = task.train.metric.rpartition(".")
-    named = {name: MAIN[target.type] for name, target in task.tasks.items()} if not chosen else {chosen: metric}
-    return {name: (found, NEEDS.get((task.tasks[name].type, found), "known")) for name, found in named.items()}
+    chosen, _, metric = job.train.metric.rpartition(".")
+    named = {name: MAIN[task.type] for name, task in job.tasks.items()} if not chosen else {chosen: metric}
+    return {name: (found, NEEDS.get((job.tasks[name].type, found), "known")) for name, found in named.items()}
 
 
-def undefined(task: Task, train: Sequence[Records], valid: Records) -> str | None:
+def undefined(job: Job, train: Sequence[Records], valid: Records) -> str | None:
     """Why no metric that chooses the best weights is defined on the records; None where one is, or nothing is chosen.
 
     Args:
         train: tables that the tasks are learned from.
     """
     lacking = []
-    if task.transfer.strategy == "none" or not all(_has_columns(task, records) for records in (*train, valid)):
+    if job.transfer.strategy == "none" or not all(_has_columns(job, records) for records in (*train, valid)):
         return None  # a column that is not there is named where the table is read
-    for name, (metric, need) in metric_needs(task).items():
-        known = _learned(task, name, train) if metric == "auc" else None
-        if Answers(task, name, valid, known).witnesses(range(len(valid)), need):
+    for name, (metric, need) in metric_needs(job).items():
+        known = _learned(job, name, train) if metric == "auc" else None
+        if Answers(job, name, valid, known).witnesses(range(len(valid)), need):
             return None
         lacking.append(f"{name}.{metric} ({LACKS[need]})")
     other = [
         f"{name}.{metric}"
-        for name in task.tasks
-        for metric in METRICS[task.tasks[name].type]
-        if (task.tasks[name].type, metric) not in NEEDS
-        and Answers(task, name, valid).witnesses(range(len(valid)), "known")
+        for name in job.tasks
+        for metric in METRICS[job.tasks[name].type]
+        if (job.tasks[name].type, metric) not in NEEDS
+        and Answers(job, name, valid).witnesses(range(len(valid)), "known")
     ]
     hint = f", or set train.metric, for example to {other[-1]}" if other else ""
     return (
@@ -128,7 +128,7 @@ def undefined(task: Task, train: Sequence[Records], valid: Records) -> str | Non
     )
 
 
-def hold_out(records: Records, task: Task, beside: Sequence[Records] = ()) -> tuple[int, ...]:
+def hold_out(records: Records, job: Job, beside: Sequence[Records] = ()) -> tuple[int, ...]:
     """Rows (from 0) that validate where there is no validation table: a tenth, drawn with the seed, by whole groups.
 
     Where these do not define the metric that chooses the best weights, or leave too little to learn from, others are
@@ -140,57 +140,57 @@ def hold_out(records: Records, task: Task, beside: Sequence[Records] = ()) -> tu
     Raises:
         ConfigError: if all records are of one group, or no rows would do.
     """
-    count, seed = len(records), task.train.seed
+    count, seed = len(records), job.train.seed
     cut = max(min(2, count - 1), count // SHARE)  # of one number alone there is no R2
-    groups = record_groups(records, task.data.group)
+    groups = record_groups(records, job.data.group)
     drawn = held_out_rows(count, cut, groups=groups, seed=seed)
-    why = _unsuitable(task, records, beside, drawn)
+    why = _unsuitable(job, records, beside, drawn)
     if why is None:
         return tuple(drawn)
-    needs = list(metric_needs(task).items())
+    needs = list(metric_needs(job).items())
     for attempt in range(1, TRIES + 1):
         name, (_, need) = needs[attempt % len(needs)]
         order = np.random.default_rng([seed, attempt]).permutation(count).tolist()
-        first = Answers(task, name, records).witnesses(order, need)
+        first = Answers(job, name, records).witnesses(order, need)
         rows = held_out_rows(count, cut, groups=groups, seed=[seed, attempt], first=first)
-        if _unsuitable(task, records, beside, rows) is None:
+        if _unsuitable(job, records, beside, rows) is None:
             return tuple(rows)
     if why:
         raise ConfigError(f"{why}; other records of {records.source} were tried, too")
     return tuple(drawn)
 
 
-def _unsuitable(task: Task, records: Records, beside: Sequence[Records], rows: Sequence[int]) -> str | None:
+def _unsuitable(job: Job, records: Records, beside: Sequence[Records], rows: Sequence[int]) -> str | None:
     """Why rows cannot be held out; empty where what is left does not train, which the heads say better."""
     held = set(rows)
     rest = records.subset(row for row in range(len(records)) if row not in held)
-    if not _has_columns(task, records) or not _trains(task, [records, *beside]):
+    if not _has_columns(job, records) or not _trains(job, [records, *beside]):
         return None
-    if not _trains(task, [rest, *beside]):
+    if not _trains(job, [rest, *beside]):
         return ""
-    return undefined(task, [rest, *beside], records.subset(rows))
+    return undefined(job, [rest, *beside], records.subset(rows))
 
 
-def _has_columns(task: Task, records: Records) -> bool:
-    return {*task.label_columns().values(), *map(task.input_column, task.inputs)} <= {*records.columns}
+def _has_columns(job: Job, records: Records) -> bool:
+    return {*job.label_columns().values(), *map(job.input_column, job.inputs)} <= {*records.columns}
 
 
-def _trains(task: Task, tables: Sequence[Records]) -> bool:
+def _trains(job: Job, tables: Sequence[Records]) -> bool:
     """Whether every task finds in the tables what its head needs."""
     joined = Records((), list(chain.from_iterable(table.rows for table in tables)), "")
     return all(
-        target.zero_shot.labels is not None
-        or Answers(task, name, joined).witnesses(range(len(joined)), LEARNING[target.type])
-        for name, target in task.tasks.items()
+        task.zero_shot.labels is not None
+        or Answers(job, name, joined).witnesses(range(len(joined)), LEARNING[task.type])
+        for name, task in job.tasks.items()
     )
 
 
-def _learned(task: Task, name: str, tables: Sequence[Records]) -> Answer:
+def _learned(job: Job, name: str, tables: Sequence[Records]) -> Answer:
     """The labels that the tables have."""
-    given = task.tasks[name].zero_shot.labels
+    given = job.tasks[name].zero_shot.labels
     if given is not None:
         return frozenset(map(class_label, given))
-    found = (Answers(task, name, table) for table in tables)
+    found = (Answers(job, name, table) for table in tables)
     return frozenset(
         label for answers in found for row in range(len(answers.records)) for label in answers.read(row) or ()
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from multimodal.config import ConfigError, Task, load_job, override_task
+from multimodal.config import ConfigError, Job, load_job, override_task
 from multimodal.config.setting import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
 from multimodal.records.held_out import hold_out, undefined
 from multimodal.records.records import Records, read_records
@@ -53,7 +53,7 @@ class Tables:
         return replace(self, source=source, unlabelled=None if UNLABELLED in origins else self.unlabelled)
 
 
-def open_job(task: Task | str | Path, overrides: Sequence[str], tables: Mapping[str, Any]) -> tuple[Task, Path]:
+def open_job(job: Job | str | Path, overrides: Sequence[str], tables: Mapping[str, Any]) -> tuple[Job, Path]:
     """The job with absolute paths of its tables, and the folder that its weights start from.
 
     Args:
@@ -63,15 +63,15 @@ def open_job(task: Task | str | Path, overrides: Sequence[str], tables: Mapping[
         ConfigError: if the YAML, or what the overrides make of it, describes no job.
     """
     base = Path.cwd()
-    if isinstance(task, Task):
-        task = override_task(task, overrides)
+    if isinstance(job, Job):
+        job = override_task(job, overrides)
     else:
-        base = Path(task).absolute().parent
-        task = load_job(task, overrides)
-    return _with_absolute_paths(task, base, tables), base
+        base = Path(job).absolute().parent
+        job = load_job(job, overrides)
+    return _with_absolute_paths(job, base, tables), base
 
 
-def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Task:
+def _with_absolute_paths(job: Job, base: Path, given: Mapping[str, Any]) -> Job:
     """The job with the files of the tables that it reads: those given, which start from the working directory, first.
 
     A table that is given as Python objects has no file. Links stay as they are: the name of one, not of what it
@@ -79,16 +79,16 @@ def _with_absolute_paths(task: Task, base: Path, given: Mapping[str, Any]) -> Ta
     """
     files: dict[str, Path | None] = {}
     for key in TABLES:
-        table, written = given.get(key), getattr(task.data, key)
+        table, written = given.get(key), getattr(job.data, key)
         if table is not None:
             files[key] = Path(table) if isinstance(table, str | Path) else None
         elif written is not None:
             files[key] = base / written
     absolute = {key: None if path is None else str(path.absolute()) for key, path in files.items()}
-    return task.model_copy(update={"data": task.data.model_copy(update=absolute)})
+    return job.model_copy(update={"data": job.data.model_copy(update=absolute)})
 
 
-def read_tables(task: Task, *, root: str | Path | None = None, **given: Any) -> Tables:
+def read_tables(job: Job, *, root: str | Path | None = None, **given: Any) -> Tables:
     """Reads the job's tables.
 
     Args:
@@ -99,15 +99,15 @@ def read_tables(task: Task, *, root: str | Path | None = None, **given: Any) -> 
             the validation records do not define the metric that chooses the best weights.
         ManifestError: if a table cannot be read.
     """
-    tables, hashes = read_whole_tables(task, given, root=root)
+    tables, hashes = read_whole_tables(job, given, root=root)
     learned, chosen = _learned_from(tables)
     train, valid, held_out = tables[learned], tables.get(chosen), None
     beside = [tables["source"]] if learned == "train" and "source" in tables else []
     if valid is None:
-        held_out = hold_out(train, task, beside)
+        held_out = hold_out(train, job, beside)
         rest = sorted(set(range(len(train))) - set(held_out))
         train, valid = train.subset(rest), train.subset(held_out)
-    elif (why := undefined(task, [train, *beside], valid)) is not None:
+    elif (why := undefined(job, [train, *beside], valid)) is not None:
         raise ConfigError(why)
     return Tables(
         train,
@@ -115,14 +115,14 @@ def read_tables(task: Task, *, root: str | Path | None = None, **given: Any) -> 
         tables.get("test"),
         held_out,
         hashes,
-        setting=setting_of(task, tables),
+        setting=setting_of(job, tables),
         source=tables.get("source") if learned == "train" else None,
         unlabelled=tables.get("unlabelled"),
     )
 
 
 def read_whole_tables(
-    task: Task, given: Mapping[str, Any], *, root: str | Path | None = None
+    job: Job, given: Mapping[str, Any], *, root: str | Path | None = None
 ) -> tuple[dict[str, Records], dict[str, str]]:
     """Name -> records of each table that there is, nothing held out, and name -> sha256 of those that are files.
 
@@ -132,12 +132,10 @@ def read_whole_tables(
     Raises:
         ConfigError, ManifestError: as ``read_tables``.
     """
-    sources = {name: getattr(task.data, name) if given.get(name) is None else given[name] for name in TABLES}
+    sources = {name: getattr(job.data, name) if given.get(name) is None else given[name] for name in TABLES}
     sources = {name: source for name, source in sources.items() if source is not None}
-    setting_of(task, sources)  # refuses tables that nothing would read
-    tables = {
-        name: read_records(source, root=root, allow_outside=task.data.outside) for name, source in sources.items()
-    }
+    setting_of(job, sources)  # refuses tables that nothing would read
+    tables = {name: read_records(source, root=root, allow_outside=job.data.outside) for name, source in sources.items()}
     learned, _ = _learned_from(tables)
     count = len(tables[learned]) if learned in tables else 0
     if count < 2:
@@ -149,7 +147,7 @@ def read_whole_tables(
         if not len(table):
             raise ConfigError(f"the {name} table has no record; leave data.{name} out, or add records")
     if "unlabelled" in tables:  # here and nowhere else: what was never kept cannot be looked at
-        tables["unlabelled"] = tables["unlabelled"].without(task.label_columns().values())
+        tables["unlabelled"] = tables["unlabelled"].without(job.label_columns().values())
     return tables, file_hashes(sources)
 
 

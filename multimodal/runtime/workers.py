@@ -22,7 +22,7 @@ from multimodal.runtime.messages import packed, receive, send
 
 logger = logging.getLogger(__name__)
 
-Task = TypeVar("Task")
+Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 AHEAD = 4
@@ -36,11 +36,11 @@ class WorkerError(RuntimeError):
 
 
 def read_ahead(
-    work: Callable[[Task], Result],
-    tasks: Iterable[Task],
+    work: Callable[[Job], Result],
+    tasks: Iterable[Job],
     *,
     workers: int,
-    place: Callable[[Task], str],
+    place: Callable[[Job], str],
     check: Callable[[], None] = lambda: None,
 ) -> Generator[Result]:
     """Results of all tasks in their order, made ahead of time in ``workers`` processes; 0 makes them here.
@@ -58,8 +58,8 @@ def read_ahead(
         WorkerError: if a process ends, or gives no result for ``MOST_SECONDS``.
         Exception: as ``work`` raises it; one that cannot be sent becomes a WorkerError with its words.
     """
-    team: list[_Worker[Task, Result]] = []
-    given: deque[tuple[_Worker[Task, Result], Task]] = deque()
+    team: list[_Worker[Job, Result]] = []
+    given: deque[tuple[_Worker[Job, Result], Job]] = deque()
     try:
         for number, task in enumerate(tasks):
             if number == len(team) < workers and not _enlarge(team, work, workers):
@@ -92,14 +92,14 @@ def in_brief(places: Sequence[str]) -> str:
     return "; ".join(shown)
 
 
-class _Worker(Generic[Task, Result]):
+class _Worker(Generic[Job, Result]):
     """One process, and the thread that takes its results off the socket as they come.
 
     Raises:
         OSError, RuntimeError: if the system has no process, thread, memory or file descriptor left.
     """
 
-    def __init__(self, work: Callable[[Task], Result]) -> None:
+    def __init__(self, work: Callable[[Job], Result]) -> None:
         self._answers: queue.SimpleQueue[tuple[Exception | None, Any]] = queue.SimpleQueue()
         self._socket, theirs = socket.socketpair()
         self._process = multiprocessing.Process(target=_serve, args=(theirs, self._socket, work), daemon=True)
@@ -113,12 +113,12 @@ class _Worker(Generic[Task, Result]):
             self.end()
             raise
 
-    def ask(self, task: Task) -> None:
+    def ask(self, task: Job) -> None:
         """Gives it a task."""
         with suppress(ConnectionError):  # it has ended, and what listens to it says so
             send(self._socket, packed(task))
 
-    def answer(self, place: Callable[[Task], str], task: Task, check: Callable[[], None]) -> Result:
+    def answer(self, place: Callable[[Job], str], task: Job, check: Callable[[], None]) -> Result:
         """The result of the task that it was given first of those whose result was not taken."""
         error, result = self._wait(place, task, check)
         if isinstance(error, EOFError | ConnectionError):
@@ -127,9 +127,7 @@ class _Worker(Generic[Task, Result]):
             raise error
         return result
 
-    def _wait(
-        self, place: Callable[[Task], str], task: Task, check: Callable[[], None]
-    ) -> tuple[Exception | None, Any]:
+    def _wait(self, place: Callable[[Job], str], task: Job, check: Callable[[], None]) -> tuple[Exception | None, Any]:
         began, is_told = time.monotonic(), False
         while True:
             with suppress(queue.Empty):
@@ -182,7 +180,7 @@ class _Worker(Generic[Task, Result]):
         )
 
 
-def _enlarge(team: list[_Worker[Task, Result]], work: Callable[[Task], Result], workers: int) -> bool:
+def _enlarge(team: list[_Worker[Job, Result]], work: Callable[[Job], Result], workers: int) -> bool:
     """Starts one more process; False where the system has none."""
     try:
         team.append(_Worker(work))

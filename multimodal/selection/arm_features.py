@@ -11,7 +11,7 @@ from encoders.base import Encoder
 from multimodal.builders import has_random_weights
 from multimodal.data import num_workers
 from multimodal.features import feature_reader
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.mean_tokens import input_vectors
 from multimodal.records import InputReader, RecordError, Records, is_missing
 from multimodal.runtime.device import choose_device
@@ -25,7 +25,7 @@ Features = dict[str, np.ndarray]
 
 
 def arm_features(
-    job: Job, inputs: Sequence[str], records: Records, *, cache: Path | None, say: Say
+    setup: TrainingSetup, inputs: Sequence[str], records: Records, *, cache: Path | None, say: Say
 ) -> tuple[dict[str, Features], dict[int, RecordError]]:
     """Arm -> features of each input, and the rows that cannot be read, whose features are those of missing values.
 
@@ -35,18 +35,18 @@ def arm_features(
     failed: dict[int, RecordError] = {}
     arms = {
         arm: {name: input_vectors(reader, records, failed) for name, reader in readers.items()}
-        for arm, readers in _readers(job, inputs, records, cache, say)
+        for arm, readers in _readers(setup, inputs, records, cache, say)
     }
-    if failed and job.task.data.on_error == "raise":
+    if failed and setup.job.data.on_error == "raise":
         raise failed[min(failed)]
     return arms, failed
 
 
 def probe_features(
-    job: Job, inputs: Sequence[str], tables: Sequence[Records], *, cache: Path | None, say: Say
+    setup: TrainingSetup, inputs: Sequence[str], tables: Sequence[Records], *, cache: Path | None, say: Say
 ) -> list[tuple[Features, dict[int, RecordError]]]:
     """Of each table the features that the job's encoders give, frozen, and the rows that cannot be read."""
-    readers = {name: _mean_tokens(job, name, job.encoders[name], tables, cache, say) for name in inputs}
+    readers = {name: _mean_tokens(setup, name, setup.encoders[name], tables, cache, say) for name in inputs}
     found = []
     for records in tables:
         failed: dict[int, RecordError] = {}
@@ -70,29 +70,32 @@ def random_twins(encoders: Mapping[str, Encoder], seed: int) -> dict[str, Encode
 
 
 def _readers(
-    job: Job, inputs: Sequence[str], records: Records, cache: Path | None, say: Say
+    setup: TrainingSetup, inputs: Sequence[str], records: Records, cache: Path | None, say: Say
 ) -> Iterator[tuple[str, dict[str, InputReader]]]:
     """Arm -> what reads each input."""
-    yield RAW, {name: _raw_reader(job, name, records) for name in inputs if job.encoders[name].modality in MODALITIES}
-    for arm, encoders in ((RANDOM, random_twins(job.encoders, job.task.train.seed)), (PROBE, job.encoders)):
+    yield (
+        RAW,
+        {name: _raw_reader(setup, name, records) for name in inputs if setup.encoders[name].modality in MODALITIES},
+    )
+    for arm, encoders in ((RANDOM, random_twins(setup.encoders, setup.job.train.seed)), (PROBE, setup.encoders)):
         readers: dict[str, InputReader] = {}
         for name in inputs:
             say(f"{arm}: encoding {name} by {encoders[name].name}")
-            readers[name] = _mean_tokens(job, name, encoders[name], [records], cache, say)
+            readers[name] = _mean_tokens(setup, name, encoders[name], [records], cache, say)
         yield arm, readers
 
 
 def _mean_tokens(
-    job: Job, name: str, encoder: Encoder, tables: Sequence[Records], cache: Path | None, say: Say
+    setup: TrainingSetup, name: str, encoder: Encoder, tables: Sequence[Records], cache: Path | None, say: Say
 ) -> InputReader:
-    device = choose_device(job.task.train.device, Processes())
-    workers = num_workers(job.task.data.workers)
-    reader = job.readers[name]
+    device = choose_device(setup.job.train.device, Processes())
+    workers = num_workers(setup.job.data.workers)
+    reader = setup.readers[name]
     return feature_reader(reader, encoder.to(device), tables, pooled=True, cache=cache, workers=workers, say=say)
 
 
-def _raw_reader(job: Job, name: str, records: Records) -> InputReader:
-    modality, column = job.encoders[name].modality, job.task.input_column(name)
+def _raw_reader(setup: TrainingSetup, name: str, records: Records) -> InputReader:
+    modality, column = setup.encoders[name].modality, setup.job.input_column(name)
     values = [row.get(column) for row in records.rows] if modality == "text" else []
     texts = [value for value in values if isinstance(value, str) and not is_missing(value)]
     return InputReader(name, column, RawFeatures(modality, texts))

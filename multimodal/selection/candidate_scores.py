@@ -12,7 +12,7 @@ import torch
 from encoders.base import Encoder
 from encoders.weights.source_run import SourceRun
 from multimodal.builders import build_encoder
-from multimodal.config import Candidate, Task
+from multimodal.config import Candidate, Job
 from multimodal.data import num_workers
 from multimodal.features import feature_reader
 from multimodal.job.mean_tokens import input_vectors
@@ -49,32 +49,32 @@ class ScoredCandidate:
 
 
 def measure(
-    task: Task, name: str, candidate: Candidate, records: Records, base: Path, cache: Path | None, say: Say
+    job: Job, name: str, candidate: Candidate, records: Records, base: Path, cache: Path | None, say: Say
 ) -> ScoredCandidate:
     """Features of one candidate: a single pass, or none where its tokens are kept."""
     with torch.random.fork_rng():
-        torch.manual_seed(task.train.seed)  # random weights are the same in every ranking
-        encoder = build_encoder(name, with_candidate(task.inputs[name], candidate), base)
-    reader = InputReader(name, task.input_column(name), encoder.preprocessor)
+        torch.manual_seed(job.train.seed)  # random weights are the same in every ranking
+        encoder = build_encoder(name, with_candidate(job.inputs[name], candidate), base)
+    reader = InputReader(name, job.input_column(name), encoder.preprocessor)
     say(f"{name}: encoding by {candidate.label}")
     began = time.monotonic()
-    features, failed = _encode(task, reader, encoder, records, cache, say)
+    features, failed = _encode(job, reader, encoder, records, cache, say)
     seconds = time.monotonic() - began
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     return ScoredCandidate(candidate, encoder, reader, features, failed, parameters, seconds, vars(encoder.provenance))
 
 
 def _encode(
-    task: Task, reader: InputReader, encoder: Encoder, records: Records, cache: Path | None, say: Say
+    job: Job, reader: InputReader, encoder: Encoder, records: Records, cache: Path | None, say: Say
 ) -> tuple[np.ndarray, dict[int, RecordError]]:
-    device, workers = choose_device(task.train.device, Processes()), num_workers(task.data.workers)
+    device, workers = choose_device(job.train.device, Processes()), num_workers(job.data.workers)
     kept = feature_reader(reader, encoder.to(device), [records], pooled=True, cache=cache, workers=workers, say=say)
     failed: dict[int, RecordError] = {}
     return input_vectors(kept, records, failed), failed
 
 
 def add_source_scores(
-    task: Task,
+    job: Job,
     one: ScoredCandidate,
     records: Records,
     judged: Mapping[str, LabelledFolds],
@@ -101,18 +101,18 @@ def add_source_scores(
         one.extras |= {key: max(value, one.extras.get(key, value)) for key, value in found.items()}
     there = source_records(source)
     if there is not None and len(places) >= FEWEST_ROWS:
-        features = _source_features(task, one, *there, cache, say)
+        features = _source_features(job, one, *there, cache, say)
         if len(features) >= FEWEST_ROWS:
             one.extras["a_distance"] = proxy_a_distance(features, one.features[places, :-1])
 
 
 def _source_features(
-    task: Task, one: ScoredCandidate, records: Records, column: str, cache: Path | None, say: Say
+    job: Job, one: ScoredCandidate, records: Records, column: str, cache: Path | None, say: Say
 ) -> np.ndarray:
     """The candidate's features of some records that trained its run, those that have the input."""
-    rows = np.random.default_rng(task.train.seed).permutation(len(records))[:SOURCE_ROWS]
+    rows = np.random.default_rng(job.train.seed).permutation(len(records))[:SOURCE_ROWS]
     reader = InputReader(one.reader.name, column, one.encoder.preprocessor)
-    features, failed = _encode(task, reader, one.encoder, records.subset(np.sort(rows)), cache, say)
+    features, failed = _encode(job, reader, one.encoder, records.subset(np.sort(rows)), cache, say)
     good = (features[:, -1] == 0) & ~np.isin(np.arange(len(features)), list(failed))
     return features[good, :-1]
 

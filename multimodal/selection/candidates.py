@@ -8,10 +8,10 @@ from encoders import find_encoder, list_encoders
 from encoders.local import has_local_weights
 from encoders.weights.source_run import MODEL_FILE
 from multimodal.builders.encoders import full_weights
-from multimodal.config import Candidate, ConfigError, Input, Task
+from multimodal.config import Candidate, ConfigError, Input, Job
 
 
-def find_candidates(task: Task, name: str, base: Path, named: Sequence[str] = ()) -> list[Candidate]:
+def find_candidates(job: Job, name: str, base: Path, named: Sequence[str] = ()) -> list[Candidate]:
     """What is compared for an input: what the command line names, else its ``candidates``, else what there is.
 
     What there is: the input's own encoder, and every registered one of its modality whose weights need no network.
@@ -23,15 +23,15 @@ def find_candidates(task: Task, name: str, base: Path, named: Sequence[str] = ()
     Raises:
         ConfigError: if a name cannot be used, or one is given twice.
     """
-    entry = task.inputs[name]
+    entry = job.inputs[name]
     if named:
-        found = [_from_run(name, _parse(text), Path.cwd(), task) for text in named]
+        found = [_from_run(name, _parse(text), Path.cwd(), job) for text in named]
     elif entry.candidates:
-        found = [_from_run(name, candidate, base, task) for candidate in entry.candidates]
+        found = [_from_run(name, candidate, base, job) for candidate in entry.candidates]
     else:
         assert entry.encoder is not None
         own = Candidate(encoder=entry.encoder, weights=entry.weights, options=entry.options)
-        others = [info.name for info in list_encoders(input_modality(task, name)) if has_local_weights(info)]
+        others = [info.name for info in list_encoders(input_modality(job, name)) if has_local_weights(info)]
         same = own.encoder if own.weights in ("default", "pretrained") else None
         found = [own, *(Candidate(encoder=other) for other in others if other != same)]
     labels = [candidate.label for candidate in found]
@@ -41,9 +41,9 @@ def find_candidates(task: Task, name: str, base: Path, named: Sequence[str] = ()
     return found
 
 
-def input_modality(task: Task, name: str) -> str:
+def input_modality(job: Job, name: str) -> str:
     """That of an input with an encoder of its own, as its registered name or the config says it."""
-    entry = task.inputs[name]
+    entry = job.inputs[name]
     assert entry.encoder is not None
     return entry.modality if entry.modality is not None else find_encoder(entry.encoder).modality
 
@@ -63,13 +63,13 @@ def _parse(text: str) -> Candidate:
         ) from error
 
 
-def _from_run(name: str, candidate: Candidate, base: Path, task: Task) -> Candidate:
+def _from_run(name: str, candidate: Candidate, base: Path, job: Job) -> Candidate:
     """A run's folder becomes the encoder of this modality that the run has; others stay, their paths absolute."""
     folder = base / candidate.encoder
     if not (folder / MODEL_FILE).is_file():
         return candidate.model_copy(update={"weights": full_weights(candidate.weights, base)})
     inputs = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["inputs"]
-    modality = input_modality(task, name)
+    modality = input_modality(job, name)
     own = {entry["encoder"] for entry in inputs.values() if find_encoder(entry["encoder"]).modality == modality}
     if len(own) != 1:
         raise ConfigError(

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from multimodal.console import transfer_lines
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.records import Records
 from multimodal.records.groups import record_groups
 from multimodal.run import GUARD_FILE
@@ -29,7 +29,7 @@ PROBE_ROWS = 1000
 """Training records that the probes beside the trained model are fitted to, and validation records of both."""
 
 
-def guard_run(job: Job, base: Path, folder: Path, *, cache: Path | None, say: Say) -> dict[str, Any]:
+def guard_run(setup: TrainingSetup, base: Path, folder: Path, *, cache: Path | None, say: Say) -> dict[str, Any]:
     """Measures the transfer gap of a trained job and writes it to ``transfer.json``; never changes the model.
 
     The arms of ``transfer-check`` on a few hundred training records, with the encoders as they were before the
@@ -42,12 +42,12 @@ def guard_run(job: Job, base: Path, folder: Path, *, cache: Path | None, say: Sa
         job: as it was trained.
         base: folder that relative weights start from.
     """
-    if job.task.transfer.guard == "off":
-        result = {"tasks": {name: not_measured("transfer.guard is off") for name in job.task.tasks}}
+    if setup.job.transfer.guard == "off":
+        result = {"tasks": {name: not_measured("transfer.guard is off") for name in setup.job.tasks}}
     else:
-        labelled, reasons = measurable(job)
-        tasks = {name: not_measured(reasons[name]) if name in reasons else {} for name in job.task.tasks}
-        result = {"tasks": tasks | (_measure(job, labelled, base, cache) if labelled else {})}
+        labelled, reasons = measurable(setup)
+        tasks = {name: not_measured(reasons[name]) if name in reasons else {} for name in setup.job.tasks}
+        result = {"tasks": tasks | (_measure(setup, labelled, base, cache) if labelled else {})}
     write_json(folder / GUARD_FILE, result)
     say(f"did the weights help? {GUARD_FILE} has all of this:")
     for line in transfer_lines(result):
@@ -56,20 +56,20 @@ def guard_run(job: Job, base: Path, folder: Path, *, cache: Path | None, say: Sa
 
 
 def _measure(
-    job: Job, labelled: Mapping[str, LabelledRecords], base: Path, cache: Path | None
+    setup: TrainingSetup, labelled: Mapping[str, LabelledRecords], base: Path, cache: Path | None
 ) -> dict[str, dict[str, Any]]:
     with torch.random.fork_rng():
-        before = Job.build(job.task, job.tables, base)
+        before = TrainingSetup.build(setup.job, setup.tables, base)
     tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, silence, repeats=GUARD_REPEATS)
     compared = {name: labelled[name] for name, values in tasks.items() if "arms" in values}
-    for name, values in _trained(job, before, compared, tasks, cache).items():
+    for name, values in _trained(setup, before, compared, tasks, cache).items():
         tasks[name]["trained"] = values
     return tasks
 
 
 def _trained(
-    job: Job,
-    before: Job,
+    setup: TrainingSetup,
+    before: TrainingSetup,
     labelled: Mapping[str, LabelledRecords],
     measured: Mapping[str, Mapping[str, Any]],
     cache: Path | None,
@@ -77,22 +77,22 @@ def _trained(
     """Task -> the trained model against probes that were fitted to training records, on validation records."""
     if not labelled:
         return {}
-    seed, valid = job.task.train.seed, _sample(job.tables.valid, job.task.train.seed)
+    seed, valid = setup.job.train.seed, _sample(setup.tables.valid, setup.job.train.seed)
     chosen = {name: rows.sample(PROBE_ROWS, seed) for name, rows in labelled.items()}
     rows = np.unique(np.concatenate([some.rows for some in chosen.values()]))
-    tables = [job.tables.train.subset(rows), valid]
-    (ours, failed), (theirs, _) = probe_features(before, used_inputs(job, labelled), tables, cache=cache, say=silence)
-    column = job.task.data.group
+    tables = [setup.tables.train.subset(rows), valid]
+    (ours, failed), (theirs, _) = probe_features(before, used_inputs(setup, labelled), tables, cache=cache, say=silence)
+    column = setup.job.data.group
     groups = record_groups(valid, column if column in valid.columns else None)
     found = {}
-    for name, (truth, is_right) in correct_predictions(job, valid, labelled).items():
+    for name, (truth, is_right) in correct_predictions(setup, valid, labelled).items():
         if len(truth.rows) == 0:
             continue
         places = np.searchsorted(rows, chosen[name].rows)
         good = ~np.isin(places, list(failed))
         classes, right = chosen[name].classes[good], {MODEL: is_right}
-        for arm, inputs in _arms(job, name, measured[name]).items():
-            probe = fit_probe(_side_by_side(ours, inputs, places[good]), classes, len(job.heads[name]["labels"]))
+        for arm, inputs in _arms(setup, name, measured[name]).items():
+            probe = fit_probe(_side_by_side(ours, inputs, places[good]), classes, len(setup.heads[name]["labels"]))
             answered = probe.predict(_side_by_side(theirs, inputs, truth.rows))
             right[arm] = (answered == truth.targets).astype(np.float64)
         compared = compare_trained(right, groups=None if groups is None else groups[truth.rows], seed=seed)
@@ -100,9 +100,9 @@ def _trained(
     return found
 
 
-def _arms(job: Job, name: str, measured: Mapping[str, Any]) -> dict[str, list[str]]:
+def _arms(setup: TrainingSetup, name: str, measured: Mapping[str, Any]) -> dict[str, list[str]]:
     """Arm -> its inputs: all of the task's, and the one that was best alone by the folds of the training records."""
-    together = {PROBE: job.task.task_inputs(name)}
+    together = {PROBE: setup.job.task_inputs(name)}
     if measured["inputs"] is None:
         return together
     best = measured["inputs"]["against"]

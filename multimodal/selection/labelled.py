@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from multimodal.builders import label_cells
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.evaluation import answer
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.records import Records
 from multimodal.records.groups import record_groups
 from multimodal.records.targets import TargetReader, Truth, class_readers, read_truth
@@ -48,16 +48,16 @@ class LabelledRecords:
         return None
 
 
-def labelled_records(task: Task, records: Records, targets: Mapping[str, TargetReader]) -> dict[str, LabelledRecords]:
+def labelled_records(job: Job, records: Records, targets: Mapping[str, TargetReader]) -> dict[str, LabelledRecords]:
     """Those of every classification task.
 
     Raises:
         RecordError: for a label or a group that cannot be used.
     """
-    groups = record_groups(records, task.data.group)
+    groups = record_groups(records, job.data.group)
     found = {}
     for name, target in class_readers(targets).items():
-        values = label_cells(name, task.tasks[name], target.column, records, task.data.on_error)
+        values = label_cells(name, job.tasks[name], target.column, records, job.data.on_error)
         cells = [target.read({target.column: value}) for value in values]
         rows = np.array([row for row, cell in enumerate(cells) if cell is not None], dtype=np.int64)
         classes = np.array([int(cell) for cell in cells if cell is not None], dtype=np.int64)
@@ -65,10 +65,12 @@ def labelled_records(task: Task, records: Records, targets: Mapping[str, TargetR
     return found
 
 
-def correct_predictions(job: Job, records: Records, tasks: Iterable[str]) -> dict[str, tuple[Truth, np.ndarray]]:
+def correct_predictions(
+    setup: TrainingSetup, records: Records, tasks: Iterable[str]
+) -> dict[str, tuple[Truth, np.ndarray]]:
     """Classification task -> the known answers of the records that can be read, and 1 where the model is right [n]."""
-    data, shown = job.dataset(records), job.model.input_names
-    answers = answer(job.model, data, subsets=[shown], workers=job.workers)
+    data, shown = setup.dataset(records), setup.model.input_names
+    answers = answer(setup.model, data, subsets=[shown], workers=setup.workers)
     places, found = {int(row): place for place, row in enumerate(answers.rows)}, {}
     for name in tasks:
         truth = read_truth(data.targets[name], data.records, answers.rows.tolist())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from multimodal.builders import build_target_reader, task_arguments
-from multimodal.config import Candidate, ConfigError, Task
+from multimodal.config import Candidate, ConfigError, Job
 from multimodal.job.job_files import encoder_files, job_files
 from multimodal.records import Records
 from multimodal.records.tables import Tables, open_job, read_tables
@@ -32,7 +32,7 @@ FOLDS, REPEATS = 5, 1
 
 @own_state()
 def rank(
-    task: Task | str | Path,
+    job: Job | str | Path,
     *,
     encoders: Sequence[str] = (),
     input: str | None = None,
@@ -64,30 +64,30 @@ def rank(
         RecordError: for a record that cannot be read, with ``data.on_error: raise``.
         OverwriteError: if ``out`` is a file of the job: its config, a table, weights.
     """
-    given = task
-    task, base = open_job(task, overrides, {"train": train, "valid": valid})
-    name = _chosen_input(task, input)
-    candidates = find_candidates(task, name, base, encoders)
-    read = [*job_files(given, task, base), *encoder_files(candidates, Path.cwd())]
-    task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
-    records = read_tables(task, train=train, valid=valid, root=root).train
+    given = job
+    job, base = open_job(job, overrides, {"train": train, "valid": valid})
+    name = _chosen_input(job, input)
+    candidates = find_candidates(job, name, base, encoders)
+    read = [*job_files(given, job, base), *encoder_files(candidates, Path.cwd())]
+    job = job.model_copy(update={"data": job.data.model_copy(update={"test": None})})
+    records = read_tables(job, train=train, valid=valid, root=root).train
     if out is not None:
-        refuse_overwriting("--out", out, read, records.media([task.input_column(name)]))
-    result = rank_candidates(task, name, candidates, records, base, cache=open_cache(say) if cache else None, say=say)
+        refuse_overwriting("--out", out, read, records.media([job.input_column(name)]))
+    result = rank_candidates(job, name, candidates, records, base, cache=open_cache(say) if cache else None, say=say)
     if out is not None:
         write_json(Path(out), result)
     return result
 
 
 def choose_encoders(
-    task: Task, records: Records, base: Path, *, cache: Path | None, say: Say
+    job: Job, records: Records, base: Path, *, cache: Path | None, say: Say
 ) -> dict[str, dict[str, Any]]:
     """Input -> its ranking, of every input that has candidates.
 
     Raises:
         ConfigError: if no input has candidates.
     """
-    names = [name for name, entry in task.inputs.items() if entry.candidates]
+    names = [name for name, entry in job.inputs.items() if entry.candidates]
     if not names:
         raise ConfigError(
             "--encoder auto: no input has candidates to choose from; list them in inputs.NAME.candidates, for example "
@@ -95,33 +95,33 @@ def choose_encoders(
         )
     rankings = {}
     for name in names:
-        candidates = find_candidates(task, name, base)
-        rankings[name] = rank_candidates(task, name, candidates, records, base, cache=cache, say=say)
+        candidates = find_candidates(job, name, base)
+        rankings[name] = rank_candidates(job, name, candidates, records, base, cache=cache, say=say)
         say(f"{name}: --encoder auto takes {rankings[name]['best']}, of {len(candidates)} candidates")
     return rankings
 
 
 def run_rankings(
-    folder: Path | None, task: Task, tables: Tables, base: Path, group: Processes, cache: Path | None, say: Say
+    folder: Path | None, job: Job, tables: Tables, base: Path, group: Processes, cache: Path | None, say: Say
 ) -> dict[str, Any]:
     """Of every input that has candidates: as the run in the folder has it, else by the main process for all."""
     if folder is not None and (folder / RANKING_FILE).is_file():
         return dict(json.loads((folder / RANKING_FILE).read_text(encoding="utf-8")))
-    found = choose_encoders(task, tables.train, base, cache=cache, say=say) if group.is_main else {}
-    return dict(json.loads(group.gather(json.dumps(found), choose_device(task.train.device, group))[0]))
+    found = choose_encoders(job, tables.train, base, cache=cache, say=say) if group.is_main else {}
+    return dict(json.loads(group.gather(json.dumps(found), choose_device(job.train.device, group))[0]))
 
 
-def with_choices(task: Task, base: Path, rankings: Mapping[str, Mapping[str, Any]]) -> Task:
+def with_choices(job: Job, base: Path, rankings: Mapping[str, Mapping[str, Any]]) -> Job:
     """The task with the best candidate of each ranking."""
-    inputs = dict(task.inputs)
+    inputs = dict(job.inputs)
     for name, ranking in rankings.items():
-        by_label = {candidate.label: candidate for candidate in find_candidates(task, name, base)}
+        by_label = {candidate.label: candidate for candidate in find_candidates(job, name, base)}
         inputs[name] = with_candidate(inputs[name], by_label[ranking["best"]])
-    return task.model_copy(update={"inputs": inputs})
+    return job.model_copy(update={"inputs": inputs})
 
 
 def rank_candidates(
-    task: Task,
+    job: Job,
     name: str,
     candidates: Sequence[Candidate],
     records: Records,
@@ -131,24 +131,24 @@ def rank_candidates(
     say: Say,
 ) -> dict[str, Any]:
     """As ``rank``, for one input and records that are read already."""
-    records.require([task.input_column(name)])
-    tasks = {n: t for n, t in task.tasks.items() if t.type == "classification" and name in task.task_inputs(n)}
+    records.require([job.input_column(name)])
+    tasks = {n: t for n, t in job.tasks.items() if t.type == "classification" and name in job.task_inputs(n)}
     if not tasks:
         raise ConfigError(f"inputs.{name}: no classification task uses it, so that candidates cannot be ranked by one")
-    targets = {n: build_target_reader(task, n, task_arguments(task, n, records)) for n in tasks}
-    seed = task.train.seed
-    labelled = {n: some.sample(MOST_ROWS, seed) for n, some in labelled_records(task, records, targets).items()}
+    targets = {n: build_target_reader(job, n, task_arguments(job, n, records)) for n in tasks}
+    seed = job.train.seed
+    labelled = {n: some.sample(MOST_ROWS, seed) for n, some in labelled_records(job, records, targets).items()}
     rows = np.unique(np.concatenate([some.rows for some in labelled.values()]))
     chosen = records.subset(rows)
-    measured = [measure(task, name, candidate, chosen, base, cache, say) for candidate in candidates]
+    measured = [measure(job, name, candidate, chosen, base, cache, say) for candidate in candidates]
     failed = {row: error for one in measured for row, error in one.failed.items()}
-    if failed and task.data.on_error == "raise":
+    if failed and job.data.on_error == "raise":
         raise failed[min(failed)]
     usable = (measured[0].features[:, -1] == 0) & ~np.isin(np.arange(len(rows)), list(failed))  # it has the input
     judged = _folds(labelled, rows, usable, seed, name)
     scores = {one.candidate.label: score_candidate(one.features[:, :-1], judged) for one in measured}
     for one in measured:
-        add_source_scores(task, one, chosen, judged, cache, say)
+        add_source_scores(job, one, chosen, judged, cache, say)
     parts = next(iter(judged.values())).parts
     return {
         "candidates": [
@@ -168,9 +168,9 @@ def rank_candidates(
     }
 
 
-def _chosen_input(task: Task, name: str | None) -> str:
-    own = [n for n, entry in task.inputs.items() if entry.share is None]
-    with_candidates = [n for n in own if task.inputs[n].candidates]
+def _chosen_input(job: Job, name: str | None) -> str:
+    own = [n for n, entry in job.inputs.items() if entry.share is None]
+    with_candidates = [n for n in own if job.inputs[n].candidates]
     if name is None:
         if len(own) == 1 or len(with_candidates) == 1:
             return (with_candidates or own)[0]

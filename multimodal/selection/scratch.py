@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.config.head_rules import TRAINED
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.fitted_maps import fit_source_maps
 from multimodal.job.train_job import train_job
 from multimodal.runtime.device import choose_device
@@ -21,7 +21,9 @@ from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.verdict import paired_bootstrap_interval
 
 
-def scratch_gaps(job: Job, tasks: Sequence[str], base: Path, *, cache: Path | None, say: Say) -> dict[str, Any]:
+def scratch_gaps(
+    setup: TrainingSetup, tasks: Sequence[str], base: Path, *, cache: Path | None, say: Say
+) -> dict[str, Any]:
     """Task -> accuracy on the validation table of the job as configured, of the same from scratch, and their gap.
 
     Trains both. The validation table chose the best epoch of both and one training each is compared, so that the
@@ -34,49 +36,56 @@ def scratch_gaps(job: Job, tasks: Sequence[str], base: Path, *, cache: Path | No
         base: folder that relative weights start from.
     """
     configured, scratch = (
-        _right(Job.build(task, job.tables, base), tasks, name, cache, say)
-        for name, task in (("configured", job.task), ("scratch", from_scratch(job)))
+        _right(TrainingSetup.build(job, setup.tables, base), tasks, name, cache, say)
+        for name, job in (("configured", setup.job), ("scratch", from_scratch(setup)))
     )
-    return {name: _gap(configured[name], scratch[name], job.task.train.seed) for name in tasks}
+    return {name: _gap(configured[name], scratch[name], setup.job.train.seed) for name in tasks}
 
 
-def from_scratch(job: Job) -> Task:
+def from_scratch(setup: TrainingSetup) -> Job:
     """The job with every encoder's weights random and all of them trained: a frozen random encoder learns nothing."""
     inputs = {
         name: entry.model_copy(
             update={
-                "encoder": job.encoders[name].name,
+                "encoder": setup.encoders[name].name,
                 "weights": None,
                 "frozen": False,
                 "map": None,
                 "learning_rate_scale": None,
-                "options": job.encoders[name].architecture(),
+                "options": setup.encoders[name].architecture(),
             }
         )
         if entry.share is None
         else entry
-        for name, entry in job.task.inputs.items()
+        for name, entry in setup.job.inputs.items()
     }
     # of random weights all train whole; there is no source to hold them near, and no probe to average with
     alone = {"strategy": "finetune", "views": 1, "l2_sp": 0.0, "distill": 0.0, "average": "none"}
-    source = job.task.transfer.source
+    source = setup.job.transfer.source
     if source is not None:
         alone["source"] = source.model_copy(update={"map": "none", "components": None})
-    transfer = job.task.transfer.model_copy(update=alone)
-    tasks = {name: target.model_copy(update={"head": TRAINED}) for name, target in job.task.tasks.items()}
-    return job.task.model_copy(update={"inputs": inputs, "transfer": transfer, "tasks": tasks})
+    transfer = setup.job.transfer.model_copy(update=alone)
+    tasks = {name: task.model_copy(update={"head": TRAINED}) for name, task in setup.job.tasks.items()}
+    return setup.job.model_copy(update={"inputs": inputs, "transfer": transfer, "tasks": tasks})
 
 
-def _right(job: Job, tasks: Sequence[str], arm: str, cache: Path | None, say: Say) -> dict[str, np.ndarray]:
+def _right(setup: TrainingSetup, tasks: Sequence[str], arm: str, cache: Path | None, say: Say) -> dict[str, np.ndarray]:
     """Task -> whether the trained job is right, of each labelled validation record that can be read."""
-    device = choose_device(job.task.train.device, Processes())
-    job = fit_source_maps(job, device, cache=cache, say=say)
+    device = choose_device(setup.job.train.device, Processes())
+    setup = fit_source_maps(setup, device, cache=cache, say=say)
     with TemporaryDirectory() as folder:
-        options = job.trainer_options(device)
+        options = setup.trainer_options(device)
         train_job(
-            job, Path(folder), device, options, Processes(), resume=False, cache=cache, say=lambda s: say(f"{arm}: {s}")
+            setup,
+            Path(folder),
+            device,
+            options,
+            Processes(),
+            resume=False,
+            cache=cache,
+            say=lambda s: say(f"{arm}: {s}"),
         )
-    return {name: right for name, (_, right) in correct_predictions(job, job.tables.valid, tasks).items()}
+    return {name: right for name, (_, right) in correct_predictions(setup, setup.tables.valid, tasks).items()}
 
 
 def _gap(configured: np.ndarray, scratch: np.ndarray, seed: int) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def source_answers(
     return {
         task: decoding.scores(outputs[task])
         for task, decoding in run.decodings.items()
-        if isinstance(decoding, Softmax) and source.input in run.task.task_inputs(task)
+        if isinstance(decoding, Softmax) and source.input in run.job.task_inputs(task)
     }
 
 
@@ -56,4 +56,4 @@ def source_records(source: SourceRun) -> tuple[Records, str] | None:
     """The records that trained the run and the column of the input; None where their file is not as it was."""
     run = Run(source.folder)
     records = run.training_records()
-    return None if records is None else (records, run.task.input_column(source.input))
+    return None if records is None else (records, run.job.input_column(source.input))

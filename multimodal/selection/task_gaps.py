@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from multimodal.builders import has_random_weights
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.runtime.progress import Say
 from multimodal.selection.arm_features import Features, arm_features
 from multimodal.selection.labelled import LabelledRecords, labelled_records
@@ -16,23 +16,23 @@ from multimodal.transfer.guard.arms import PROBE, REPEATS, SINGLE, compare_arms
 NO_WEIGHTS = "no encoder comes with weights"
 
 
-def measurable(job: Job) -> tuple[dict[str, LabelledRecords], dict[str, str]]:
+def measurable(setup: TrainingSetup) -> tuple[dict[str, LabelledRecords], dict[str, str]]:
     """The training records of each task whose gap can be measured, and why that of the others cannot."""
-    labelled = labelled_records(job.task, job.tables.train, job.targets)
-    found = {name: _reason(job, name, labelled.get(name)) for name in job.task.tasks}
+    labelled = labelled_records(setup.job, setup.tables.train, setup.targets)
+    found = {name: _reason(setup, name, labelled.get(name)) for name in setup.job.tasks}
     reasons = {name: reason for name, reason in found.items() if reason is not None}
     return {name: rows for name, rows in labelled.items() if name not in reasons}, reasons
 
 
-def _reason(job: Job, name: str, labelled: LabelledRecords | None) -> str | None:
+def _reason(setup: TrainingSetup, name: str, labelled: LabelledRecords | None) -> str | None:
     """Why the gap of a task is not measured; None where it is."""
-    if job.tables.setting == "transductive":
+    if setup.tables.setting == "transductive":
         return "there are no target labels"
     if labelled is None:
-        kind = job.task.tasks[name].type
+        kind = setup.job.tasks[name].type
         article = "an" if kind == "embedding" else "a"
         return f"it is {article} {kind} task, and arms are compared by the classes that they tell right"
-    if all(has_random_weights(job.encoders[entry]) for entry in job.task.task_inputs(name)):
+    if all(has_random_weights(setup.encoders[entry]) for entry in setup.job.task_inputs(name)):
         return NO_WEIGHTS
     return labelled.reason
 
@@ -43,7 +43,13 @@ def not_measured(reason: str) -> dict[str, Any]:
 
 
 def compare_tasks(
-    job: Job, tasks: Mapping[str, LabelledRecords], most: int, cache: Path | None, say: Say, *, repeats: int = REPEATS
+    setup: TrainingSetup,
+    tasks: Mapping[str, LabelledRecords],
+    most: int,
+    cache: Path | None,
+    say: Say,
+    *,
+    repeats: int = REPEATS,
 ) -> dict[str, dict[str, Any]]:
     """Encodes the records of all tasks once, and compares the arms of each; nothing where there is no task.
 
@@ -53,10 +59,10 @@ def compare_tasks(
     """
     if not tasks:
         return {}
-    seed, train = job.task.train.seed, job.tables.train
+    seed, train = setup.job.train.seed, setup.tables.train
     chosen = {name: labelled.sample(most, seed) for name, labelled in tasks.items()}
     rows = np.unique(np.concatenate([labelled.rows for labelled in chosen.values()]))
-    arms, failed = arm_features(job, used_inputs(job, tasks), train.subset(rows), cache=cache, say=say)
+    arms, failed = arm_features(setup, used_inputs(setup, tasks), train.subset(rows), cache=cache, say=say)
     if failed:
         say(f"warning: {len(failed)} records that cannot be read were left out; --out lists them")
     answers = {}
@@ -70,8 +76,8 @@ def compare_tasks(
             continue
         names, labels, counts = np.unique(readable.classes, return_inverse=True, return_counts=True)
         say(f"{name}: comparing arms on {len(labels)} of {len(tasks[name])} labelled records")
-        known = job.heads[name]["labels"]
-        features = task_arms(arms, job.task.task_inputs(name), places[good])
+        known = setup.heads[name]["labels"]
+        features = task_arms(arms, setup.job.task_inputs(name), places[good])
         answers[name] = compare_arms(features, labels, groups=readable.groups, repeats=repeats, seed=seed) | {
             "labelled_records": len(tasks[name]),
             "labels": {known[index]: int(count) for index, count in zip(names, counts, strict=True)},
@@ -80,9 +86,9 @@ def compare_tasks(
     return answers
 
 
-def used_inputs(job: Job, tasks: Iterable[str]) -> list[str]:
+def used_inputs(setup: TrainingSetup, tasks: Iterable[str]) -> list[str]:
     """The inputs that one of the tasks may use, in config order."""
-    return [entry for entry in job.readers if any(entry in job.task.task_inputs(name) for name in tasks)]
+    return [entry for entry in setup.readers if any(entry in setup.job.task_inputs(name) for name in tasks)]
 
 
 def task_arms(arms: Mapping[str, Features], inputs: Sequence[str], places: np.ndarray) -> dict[str, np.ndarray]:

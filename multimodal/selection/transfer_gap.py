@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.config.setting import SOURCE, UNLABELLED
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.announce import describe_weights
 from multimodal.job.job_files import job_files
 from multimodal.records.tables import open_job, read_tables
@@ -22,7 +22,7 @@ MOST_ROWS = 1000
 
 @own_state()
 def transfer_check(
-    task: Task | str | Path,
+    job: Job | str | Path,
     *,
     train: Any = None,
     valid: Any = None,
@@ -51,23 +51,23 @@ def transfer_check(
         RecordError: for a record that cannot be read, with ``data.on_error: raise``.
         OverwriteError: if ``out`` is a file of the job: its config, a table, weights, one of its media.
     """
-    given = task
-    task, base = open_job(task, overrides, {"train": train, "valid": valid})
-    read = list(job_files(given, task, base))
-    task = task.model_copy(update={"data": task.data.model_copy(update={"test": None})})
-    tables = read_tables(task, train=train, valid=valid, root=root).without(SOURCE, UNLABELLED)
+    given = job
+    job, base = open_job(job, overrides, {"train": train, "valid": valid})
+    read = list(job_files(given, job, base))
+    job = job.model_copy(update={"data": job.data.model_copy(update={"test": None})})
+    tables = read_tables(job, train=train, valid=valid, root=root).without(SOURCE, UNLABELLED)
     if out is not None:
-        media = (path for table in tables.all() for path in table.media([*map(task.input_column, task.inputs)]))
+        media = (path for table in tables.all() for path in table.media([*map(job.input_column, job.inputs)]))
         refuse_overwriting("--out", out, read, media)
-    job = Job.build(task, tables, base)
+    setup = TrainingSetup.build(job, tables, base)
     kept = open_cache(say) if cache else None
-    labelled, reasons = measurable(job)
+    labelled, reasons = measurable(setup)
     tasks = {name: not_measured(reason) for name, reason in reasons.items()}
-    tasks = {name: tasks.get(name, {}) for name in task.tasks} | compare_tasks(job, labelled, MOST_ROWS, kept, say)
-    gaps = scratch_gaps(job, list(labelled), base, cache=kept, say=say) if scratch and labelled else {}
+    tasks = {name: tasks.get(name, {}) for name in job.tasks} | compare_tasks(setup, labelled, MOST_ROWS, kept, say)
+    gaps = scratch_gaps(setup, list(labelled), base, cache=kept, say=say) if scratch and labelled else {}
     for name, gap in gaps.items():
         tasks[name]["scratch"] = gap
-    result = {"tasks": tasks, "encoders": {name: describe_weights(entry) for name, entry in job.encoders.items()}}
+    result = {"tasks": tasks, "encoders": {name: describe_weights(entry) for name, entry in setup.encoders.items()}}
     if out is not None:
         write_json(Path(out), result)
     return result

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from multimodal.data import evaluation_batches
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.source_weights import few_components
 from multimodal.records import Records
 from multimodal.records.targets import class_readers, read_truth
@@ -18,18 +18,18 @@ from multimodal.transfer.selection import importance_weighted_risk, target_entro
 from multimodal.transfer.selection.validators import WARNING
 
 
-def unlabelled_selection(job: Job) -> dict[str, Any]:
+def unlabelled_selection(setup: TrainingSetup) -> dict[str, Any]:
     """For each classification task the importance-weighted risk on source validation and the target's entropy, JSON.
 
     The weights are density ratios on the fused vectors. Not to be chosen by: the plain source validation is often as
     good (https://arxiv.org/abs/2208.07360), and it is what chose the checkpoint.
     """
-    assert job.tables.unlabelled is not None
-    rows, fused, outputs = _seen(job, job.tables.valid)
-    _, there, answers = _seen(job, job.tables.unlabelled)
+    assert setup.tables.unlabelled is not None
+    rows, fused, outputs = _seen(setup, setup.tables.valid)
+    _, there, answers = _seen(setup, setup.tables.unlabelled)
     tasks = {}
-    for name, reader in class_readers(job.targets).items():
-        truth = read_truth(reader, job.tables.valid, rows.tolist())
+    for name, reader in class_readers(setup.targets).items():
+        truth = read_truth(reader, setup.tables.valid, rows.tolist())
         places = np.flatnonzero(np.isin(rows, truth.rows))
         known = truth.targets < len(reader.labels)
         losses = -log_softmax(outputs[name][places[known]])[np.arange(known.sum()), truth.targets[known]]
@@ -62,13 +62,13 @@ def _risk(losses: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict[st
 
 
 @torch.inference_mode()
-def _seen(job: Job, records: Records) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+def _seen(setup: TrainingSetup, records: Records) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Rows that could be read, their fused vectors [n f], and their raw outputs by task [n c]."""
-    model, data = job.model.eval(), job.dataset(records)
+    model, data = setup.model.eval(), setup.dataset(records)
     device = next(model.parameters()).device
     rows: list[int] = []
     fused, outputs = [], []
-    for batch in evaluation_batches(data, batch_size=64, workers=job.workers):
+    for batch in evaluation_batches(data, batch_size=64, workers=setup.workers):
         failed = {error.row for error in batch.errors}
         good = torch.tensor([row not in failed for row in batch.rows])
         result = model(batch.to(device).inputs)

@@ -8,7 +8,7 @@ import pytest
 from support.bundles import CONFIG, StubRun, make_table, make_three_input_model
 
 from export import Bundle, export_bundle
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.records import read_records
 
 
@@ -28,7 +28,7 @@ def table(media: Path) -> list[dict[str, Any]]:
 def run(table: list[dict[str, Any]], media: Path) -> StubRun:
     """The run that is exported."""
     metrics = {"tasks": {"color": {"n": 9, "accuracy": {"value": 0.9, "low": 0.8, "high": 0.95}, "absent": []}}}
-    return StubRun(make_three_input_model(), Task.model_validate(CONFIG), read_records(table, root=media), metrics)
+    return StubRun(make_three_input_model(), Job.model_validate(CONFIG), read_records(table, root=media), metrics)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ def test_records_on_the_command_line_judge_and_calibrate_a_run_of_tables_in_memo
 ) -> None:
     monkeypatch.chdir(tmp_path)
     rows = make_rows(tmp_path, 60)
-    task = mm.Task.model_validate(
+    task = mm.Job.model_validate(
         {
             "inputs": {"image": {"encoder": "compact/image"}},
             "tasks": {"color": {}},

@@ -12,7 +12,7 @@ from support.bundles import CONFIG, StubRun, make_three_input_model
 
 from export import Bundle, BundleError, ParityError, export_bundle, exporter
 from export.card import is_non_commercial, model_card
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.records import ManifestError, read_records
 from multimodal.runtime.files import UnwritableFileError
 
@@ -23,7 +23,7 @@ def test_the_bundle_says_what_made_it(bundle: Bundle) -> None:
     assert bundle.opset == 20
     assert bundle.libraries["torch"] == torch.__version__.partition("+")[0]
     provenance = bundle.read_json("provenance.json")
-    assert Task.model_validate(provenance["config"]) == Task.model_validate(CONFIG)
+    assert Job.model_validate(provenance["config"]) == Job.model_validate(CONFIG)
     assert provenance["encoders"]["photo"]["licence"] == "MIT"
     assert bundle.read_json("metrics.json")["tasks"]["color"]["n"] == 9
     assert bundle.read_json("tasks/price.json") == {
@@ -84,7 +84,7 @@ def test_paths_of_the_training_machine_stay_there(run: StubRun) -> None:
     config["data"] = {"train": "/home/ann/data/train.csv", "valid": "val.csv"}
     config["inputs"]["photo"] |= {"encoder": "transformers//home/ann/models/clip", "weights": "/home/ann/run"}
     config["tasks"]["price"]["unit"] = "/kg"
-    provenance = exporter._provenance(replace(run, task=Task.model_validate(config)))
+    provenance = exporter._provenance(replace(run, task=Job.model_validate(config)))
     assert "ann" not in json.dumps(provenance)
     made = provenance["config"]
     assert (made["data"]["train"], made["data"]["valid"]) == ("train.csv", "val.csv")

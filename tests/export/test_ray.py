@@ -9,7 +9,7 @@ import pytest
 from support.bundles import CONFIG, StubRun, make_table, make_three_input_model
 
 from export import Predictor, export_bundle
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.records import read_records
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ray_predict.py"
@@ -26,7 +26,7 @@ def test_two_workers_answer_as_one_predictor_and_name_what_they_cannot_read(tmp_
         writer = csv.DictWriter(file, ["number", "image", "text", "sound"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows({**row, "number": number} for number, row in enumerate(rows))
-    export_bundle(StubRun(make_three_input_model(), Task.model_validate(CONFIG)), tmp_path / "bundle")
+    export_bundle(StubRun(make_three_input_model(), Job.model_validate(CONFIG)), tmp_path / "bundle")
     command = [sys.executable, str(EXAMPLE), "bundle", "--data", "table.csv", "--out", "answers"]
     command += ["--batch-size", "5", "--workers", "2", "--cpus", "4"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)

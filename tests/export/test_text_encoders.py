@@ -56,7 +56,7 @@ KINDS: dict[str, Callable[[Path], dict[str, Any]]] = {
 def test_a_run_answers_without_the_files_that_its_encoder_came_from(kind, tmp_path):
     (tmp_path / "files").mkdir()
     values = {"inputs": {"text": KINDS[kind](tmp_path / "files")}, "tasks": {"kind": {}}, "data": {"workers": 0}}
-    task = mm.Task.model_validate({**values, "train": {"epochs": 1, "batch_size": 4}})
+    task = mm.Job.model_validate({**values, "train": {"epochs": 1, "batch_size": 4}})
     mm.fit(task, train=ROWS, valid=ROWS, out=tmp_path / "run")
     shutil.rmtree(tmp_path / "files")
     run = mm.Run(tmp_path / "run")
@@ -71,7 +71,7 @@ def test_a_run_answers_without_the_files_that_its_encoder_came_from(kind, tmp_pa
 @pytest.mark.slow
 def test_a_bundle_holds_the_words_that_were_asked_for(tmp_path):
     values = {"inputs": {"text": _words(tmp_path)}, "tasks": {"kind": {}}, "data": {"workers": 0}}
-    task = mm.Task.model_validate({**values, "train": {"epochs": 1, "batch_size": 4}})
+    task = mm.Job.model_validate({**values, "train": {"epochs": 1, "batch_size": 4}})
     run = mm.fit(task, train=ROWS, valid=ROWS, out=tmp_path / "run")
     (tmp_path / "words.txt").write_text("apple\nmilk\n")
     export = ["export", str(run.folder), "--out", str(tmp_path / "bundle"), "--vocabulary", str(tmp_path / "words.txt")]

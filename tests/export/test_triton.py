@@ -21,7 +21,7 @@ from export.bundle import BundleError
 from export.triton import write_triton_repository
 from export.triton.lengths import longest_values, stack_padded
 from export.triton.pbtxt import to_pbtxt
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.records import read_records
 
 model_config_pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2")
@@ -35,7 +35,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="module")
 def bundle(table: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = StubRun(make_three_input_model(), Task.model_validate(CONFIG | {"name": "../my fruit"}), table)
+    run = StubRun(make_three_input_model(), Job.model_validate(CONFIG | {"name": "../my fruit"}), table)
     folder = tmp_path_factory.mktemp("export") / "bundle"
     export_bundle(run, folder, embedding=True)
     return folder

@@ -25,7 +25,7 @@ def _planted_encoders(monkeypatch):
     plant(monkeypatch)
 
 
-def make_job(**changes: Any) -> mm.Task:
+def make_job(**changes: Any) -> mm.Job:
     values: dict[str, Any] = {
         "data": {"workers": 0},
         "inputs": {"text": {"encoder": "planted/plain", "weights": None, "augment": {"enabled": False}}},
@@ -33,7 +33,7 @@ def make_job(**changes: Any) -> mm.Task:
         "tasks": {"color": {}},
         "train": {"epochs": 2, "batch_size": 8},
     }
-    return mm.Task.model_validate({**values, **changes})
+    return mm.Job.model_validate({**values, **changes})
 
 
 @pytest.fixture
@@ -46,11 +46,11 @@ def table(tmp_path) -> Path:
 
 def test_no_record_of_a_fold_trains_or_chooses_its_run():
     rows = read_records(color_rows(60))
-    task = make_job(data={"group": "shoot"})
-    parts, by = split_folds(task, rows, 3)
+    job = make_job(data={"group": "shoot"})
+    parts, by = split_folds(job, rows, 3)
     assert by == "color"
     for number in range(3):
-        tables = fold_tables(task, {"train": rows}, {}, parts == number)
+        tables = fold_tables(job, {"train": rows}, {}, parts == number)
         assert tables.test is not None
         numbers = [set(table.numbers or ()) for table in (tables.train, tables.valid, tables.test)]
         assert set.union(*numbers) == set(range(60))
@@ -76,8 +76,8 @@ def test_more_folds_than_the_table_allows_are_refused():
 
 
 def test_every_fold_is_a_run_and_the_scores_are_their_means(table, tmp_path):
-    task = make_job(tasks={"color": {}, "price": {"type": "regression"}}, data={"train": str(table), "workers": 0})
-    found = mm.cross_validate(task, 3, out=tmp_path / "cv", cache=False)
+    job = make_job(tasks={"color": {}, "price": {"type": "regression"}}, data={"train": str(table), "workers": 0})
+    found = mm.cross_validate(job, 3, out=tmp_path / "cv", cache=False)
     assert json.loads((tmp_path / "cv" / "folds.json").read_text()) == found
     runs = [mm.Run(tmp_path / "cv" / f"fold-{number}") for number in (1, 2, 3)]
     scores = [run.metrics["tasks"]["color"]["accuracy"]["value"] for run in runs]
@@ -93,8 +93,8 @@ def test_every_fold_is_a_run_and_the_scores_are_their_means(table, tmp_path):
 
 
 def test_answers_out_of_fold_are_those_of_the_run_that_did_not_see_the_record(table, tmp_path):
-    task = make_job(tasks={"color": {}, "price": {"type": "regression"}}, data={"train": str(table), "workers": 0})
-    found = mm.cross_validate(task, 3, out=tmp_path / "cv", cache=False)
+    job = make_job(tasks={"color": {}, "price": {"type": "regression"}}, data={"train": str(table), "workers": 0})
+    found = mm.cross_validate(job, 3, out=tmp_path / "cv", cache=False)
     with (tmp_path / "cv" / "out_of_fold.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == ["row", "fold", "color", "color_probability", "price"]
@@ -106,21 +106,21 @@ def test_answers_out_of_fold_are_those_of_the_run_that_did_not_see_the_record(ta
 
 
 def test_overwrite_replaces_the_folds_and_removes_those_that_are_too_many(table, tmp_path):
-    task, out = make_job(data={"train": str(table), "workers": 0}), tmp_path / "cv"
-    mm.cross_validate(task, 3, out=out, cache=False)
-    found = mm.cross_validate(task, 2, out=out, cache=False, overwrite=True)
+    job, out = make_job(data={"train": str(table), "workers": 0}), tmp_path / "cv"
+    mm.cross_validate(job, 3, out=out, cache=False)
+    found = mm.cross_validate(job, 2, out=out, cache=False, overwrite=True)
     assert {path.name for path in out.iterdir()} == {"fold-1", "fold-2", "folds.json", "out_of_fold.csv"}
     assert found["folds"] == 2
 
 
 def test_folds_that_came_to_no_checkpoint_do_not_block_their_folder(table, tmp_path):
-    task, out = make_job(data={"train": str(table), "workers": 0}), tmp_path / "cv"
-    mm.cross_validate(task, 2, out=out, cache=False)
+    job, out = make_job(data={"train": str(table), "workers": 0}), tmp_path / "cv"
+    mm.cross_validate(job, 2, out=out, cache=False)
     for path in [*out.glob("fold-*/model.safetensors"), *out.glob("fold-*/metrics.json"), *out.glob("*.*")]:
         path.unlink()
     for path in out.glob("fold-*/checkpoints/*"):
         path.unlink()
-    assert mm.cross_validate(task, 2, out=out, cache=False)["folds"] == 2
+    assert mm.cross_validate(job, 2, out=out, cache=False)["folds"] == 2
 
 
 @pytest.mark.parametrize("stranger", ["notes.txt", "fold-1/notes.txt", "fold-0/model.json"])
@@ -135,23 +135,23 @@ def test_a_folder_that_holds_more_than_folds_is_refused_and_left(table, tmp_path
 
 
 def test_finished_folds_are_kept_and_the_others_trained(table, tmp_path):
-    task = make_job(data={"train": str(table), "workers": 0})
-    first = mm.cross_validate(task, 2, out=tmp_path / "cv", cache=False)
+    job = make_job(data={"train": str(table), "workers": 0})
+    first = mm.cross_validate(job, 2, out=tmp_path / "cv", cache=False)
     with pytest.raises(RunError, match="is not empty; add --resume to go on with the folds in it"):
-        mm.cross_validate(task, 2, out=tmp_path / "cv", cache=False)
+        mm.cross_validate(job, 2, out=tmp_path / "cv", cache=False)
     (tmp_path / "cv" / "fold-2" / "metrics.json").unlink()  # as if it had been killed before its end
     (tmp_path / "cv" / "folds.json").unlink()
     lines: list[str] = []
-    again = mm.cross_validate(task, 2, out=tmp_path / "cv", cache=False, resume=True, say=lines.append)
+    again = mm.cross_validate(job, 2, out=tmp_path / "cv", cache=False, resume=True, say=lines.append)
     assert again == first
     assert f"{tmp_path / 'cv' / 'fold-1'} is finished; kept" in lines
     with pytest.raises(RunError, match="was begun on another fold of the training table"):
-        mm.cross_validate(task, 3, out=tmp_path / "cv", cache=False, resume=True)
+        mm.cross_validate(job, 3, out=tmp_path / "cv", cache=False, resume=True)
     with pytest.raises(RunError, match="was begun on another fold of the training table"):
-        mm.fit(task, out=tmp_path / "cv" / "fold-1", resume=True)
+        mm.fit(job, out=tmp_path / "cv" / "fold-1", resume=True)
     pd.DataFrame(color_rows(30)).to_csv(table, index=False)
     with pytest.raises(RunError, match="was begun on another training table"):
-        mm.cross_validate(task, 2, out=tmp_path / "cv", cache=False, resume=True)
+        mm.cross_validate(job, 2, out=tmp_path / "cv", cache=False, resume=True)
 
 
 def test_a_class_that_a_fold_lacks_leaves_it_without_auc_and_is_listed(tmp_path):

@@ -38,7 +38,7 @@ def media(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(media, tmp_path_factory) -> Run:
-    task = mm.Task.model_validate({
+    task = mm.Job.model_validate({
         "data": {"workers": 0},
         "inputs": {
             "image": {"encoder": "compact/image", "weights": None, "options": {"image_size": 32}},

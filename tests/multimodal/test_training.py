@@ -27,7 +27,7 @@ from multimodal.runtime.checkpoint import load_tensors
 from multimodal.training import fit
 
 
-def small_task(**changes) -> mm.Task:
+def small_task(**changes) -> mm.Job:
     values = {
         "name": "small",
         "data": {"workers": 0},
@@ -39,7 +39,7 @@ def small_task(**changes) -> mm.Task:
         "tasks": {"color": {}, "price": {"type": "regression", "unit": "EUR"}},
         "train": {"epochs": 2, "batch_size": 8},
     }
-    return mm.Task.model_validate({**values, **changes})
+    return mm.Job.model_validate({**values, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +90,11 @@ def test_a_run_holds_what_it_promises(run):
 
 
 def test_the_config_names_the_tables_that_were_given_as_paths(run, media, tmp_path):
-    assert (run.task.data.train, run.task.data.test) == (str(media / "train.csv"), str(media / "test.csv"))
+    assert (run.job.data.train, run.job.data.test) == (str(media / "train.csv"), str(media / "test.csv"))
     assert run.validation_records() is not None
-    task = small_task(data={"train": "absent.csv", "workers": 0}, train={"epochs": 1})
-    frame = fit(task, train=pd.read_csv(media / "train.csv"), root=media, out=tmp_path / "frame")
-    assert frame.task.data.train is None
+    job = small_task(data={"train": "absent.csv", "workers": 0}, train={"epochs": 1})
+    frame = fit(job, train=pd.read_csv(media / "train.csv"), root=media, out=tmp_path / "frame")
+    assert frame.job.data.train is None
 
 
 def test_evaluating_a_loaded_run_repeats_its_metrics(run, media):
@@ -152,11 +152,11 @@ def test_a_data_frame_trains_too(media, tmp_path):
 
 
 def test_a_run_is_a_source_of_weights(run, media, tmp_path):
-    task = small_task(
+    job = small_task(
         inputs={"image": {"encoder": "compact/image", "weights": str(run.folder), "frozen": True}},
         tasks={"price": {"type": "regression"}},
     )
-    target = fit(task, train=media / "train.csv", valid=media / "train.csv", out=tmp_path / "target")
+    target = fit(job, train=media / "train.csv", valid=media / "train.csv", out=tmp_path / "target")
     source = run.model.encoder("image").state_dict()
     assert all(torch.equal(source[name], value) for name, value in target.model.encoder("image").state_dict().items())
     assert target.provenance["encoders"]["image"]["sha256"]
@@ -165,11 +165,11 @@ def test_a_run_is_a_source_of_weights(run, media, tmp_path):
 def test_the_records_that_chose_the_weights_are_read_again_only_from_the_file_as_it_was(media, tmp_path):
     rows, table = pd.read_csv(media / "train.csv"), media / "edited.csv"
     rows.to_csv(table, index=False)
-    task = small_task(data={"train": str(table), "workers": 0}, train={"epochs": 1})
-    held_out = fit(task, out=tmp_path / "held_out").validation_records()
+    job = small_task(data={"train": str(table), "workers": 0}, train={"epochs": 1})
+    held_out = fit(job, out=tmp_path / "held_out").validation_records()
     assert held_out is not None
     assert len(held_out) == 2
-    run = fit(task, valid=rows.head(4), root=media, out=tmp_path / "frame")
+    run = fit(job, valid=rows.head(4), root=media, out=tmp_path / "frame")
     assert run.validation_records() is None  # and not the training table
     rows.head(2).to_csv(table, index=False)
     assert Run(tmp_path / "held_out").validation_records() is None
@@ -238,8 +238,8 @@ def test_labels_that_training_lacked_are_said_counted_and_wrong(media, tmp_path)
 def test_every_encoder_says_where_its_weights_come_from(media, tmp_path):
     lines: list[str] = []
     image = {"encoder": "compact/image", "weights": None, "options": {"image_size": 32}}
-    task = small_task(inputs={"image": image, "text": {"encoder": "compact/text"}})
-    fit(task, train=media / "train.csv", out=tmp_path / "run", say=lines.append)
+    job = small_task(inputs={"image": image, "text": {"encoder": "compact/text"}})
+    fit(job, train=media / "train.csv", out=tmp_path / "run", say=lines.append)
     assert any(line.startswith("image: compact/image, weights random") for line in lines)
     shipped = r"text: compact/text, weights pretrained \(sha256 [0-9a-f]{12}, licence Apache-2.0\)"
     assert any(re.match(shipped, line) for line in lines)
@@ -248,8 +248,8 @@ def test_every_encoder_says_where_its_weights_come_from(media, tmp_path):
 def test_skipped_records_are_counted_and_listed(media, tmp_path):
     rows, lines = pd.read_csv(media / "train.csv"), []
     rows.loc[3, "image"] = "absent.png"
-    task = small_task(data={"workers": 0, "on_error": "skip"})
-    run = fit(task, train=rows, test=rows.head(2), root=media, out=tmp_path / "run", say=lines.append)
+    job = small_task(data={"workers": 0, "on_error": "skip"})
+    run = fit(job, train=rows, test=rows.head(2), root=media, out=tmp_path / "run", say=lines.append)
     assert [line for line in lines if line.startswith("warning")] == [
         "warning: DataFrame: 1 record cannot be used and will be left out (data.on_error: skip), first DataFrame, row "
         "4, column image: 'absent.png' does not exist, seen from the manifest's folder",
@@ -271,12 +271,12 @@ def test_a_run_begun_on_another_training_table_is_not_resumed(media, tmp_path):
     table = media / "grows.csv"
     rows = pd.read_csv(media / "train.csv")
     rows.to_csv(table, index=False)
-    task = small_task(data={"train": str(table), "workers": 0}, train={"epochs": 1})
-    run = fit(task, out=tmp_path / "run")
+    job = small_task(data={"train": str(table), "workers": 0}, train={"epochs": 1})
+    run = fit(job, out=tmp_path / "run")
     (run.folder / "metrics.json").unlink()  # as if it had been killed before its end
     rows.head(12).to_csv(table, index=False)
     with pytest.raises(RunError, match="was begun on another training table"):
-        fit(task, out=tmp_path / "run", resume=True)
+        fit(job, out=tmp_path / "run", resume=True)
 
 
 FINISHED = ("train", "valid", "test")
@@ -288,13 +288,13 @@ def test_a_finished_run_is_not_taken_for_one_on_a_table_that_changed_since(media
     tables = {name: tmp_path / f"{name}.csv" for name in FINISHED}
     for path in tables.values():
         rows.to_csv(path, index=False)
-    task = small_task(inputs={"text": {"encoder": "compact/text"}}, train={"epochs": 1}, transfer={"guard": "off"})
-    run = fit(task, **tables, out=tmp_path / "run")
+    job = small_task(inputs={"text": {"encoder": "compact/text"}}, train={"epochs": 1}, transfer={"guard": "off"})
+    run = fit(job, **tables, out=tmp_path / "run")
     tables[key].unlink()  # what is gone cannot differ
-    fit(task, **tables, out=run.folder, resume=True)
+    fit(job, **tables, out=run.folder, resume=True)
     rows.head(12).to_csv(tables[key], index=False)
     with pytest.raises(RunError, match=r"was begun on another \w+ table \(its sha256 differs\); put that table back"):
-        fit(task, **tables, out=run.folder, resume=True)
+        fit(job, **tables, out=run.folder, resume=True)
 
 
 def test_an_unfinished_run_goes_on_with_another_test_table_but_no_other_validation_table(media, tmp_path):
@@ -302,15 +302,15 @@ def test_an_unfinished_run_goes_on_with_another_test_table_but_no_other_validati
     tables = {name: tmp_path / f"{name}.csv" for name in FINISHED}
     for path in tables.values():
         rows.to_csv(path, index=False)
-    task = small_task(inputs={"text": {"encoder": "compact/text"}}, train={"epochs": 1}, transfer={"guard": "off"})
-    run = fit(task, **tables, out=tmp_path / "run")
+    job = small_task(inputs={"text": {"encoder": "compact/text"}}, train={"epochs": 1}, transfer={"guard": "off"})
+    run = fit(job, **tables, out=tmp_path / "run")
     (run.folder / "metrics.json").unlink()  # as if it had been killed before its end
     rows.head(7).to_csv(tables["test"], index=False)
-    assert fit(task, **tables, out=run.folder, resume=True).metrics["tasks"]["color"]["n"] == 7
+    assert fit(job, **tables, out=run.folder, resume=True).metrics["tasks"]["color"]["n"] == 7
     (run.folder / "metrics.json").unlink()
     rows.head(12).to_csv(tables["valid"], index=False)
     with pytest.raises(RunError, match="was begun on another validation table"):
-        fit(task, **tables, out=run.folder, resume=True)
+        fit(job, **tables, out=run.folder, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -325,13 +325,13 @@ def test_an_unfinished_run_goes_on_with_another_test_table_but_no_other_validati
     ],
 )
 def test_overrides_change_a_job_that_is_an_object_too(override, place, value):
-    task = small_task()
-    changed, _ = open_job(task, [override], {})
+    job = small_task()
+    changed, _ = open_job(job, [override], {})
     found = changed.model_dump()
     for key in place.split("."):
         found = found[key]
     assert found == value
-    assert task == small_task()
+    assert job == small_task()
 
 
 def test_an_override_that_an_object_cannot_take_is_refused():
@@ -346,9 +346,9 @@ def test_a_folder_with_only_half_written_files_is_empty(media, tmp_path):
 
 
 def test_a_bad_setting_leaves_no_folder_behind(media, tmp_path):
-    task = small_task(train={"epochs": 1, "precision": "fp16", "device": "cpu"})
+    job = small_task(train={"epochs": 1, "precision": "fp16", "device": "cpu"})
     with pytest.raises(ValueError, match="fp16, which trains on CUDA only"):
-        fit(task, train=media / "train.csv", out=tmp_path / "run")
+        fit(job, train=media / "train.csv", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -378,9 +378,9 @@ def test_a_run_is_copied_with_what_it_has_loaded_and_found_from_elsewhere(run, m
 
 @pytest.fixture(scope="module")
 def config(media) -> Path:
-    task = small_task(data={"train": "train.csv", "test": "test.csv", "workers": 0})
+    job = small_task(data={"train": "train.csv", "test": "test.csv", "workers": 0})
     path = media / "small.yaml"
-    path.write_text(yaml.safe_dump(task.model_dump(exclude_unset=True)))
+    path.write_text(yaml.safe_dump(job.model_dump(exclude_unset=True)))
     return path
 
 
@@ -515,8 +515,8 @@ def test_a_shadowed_package_is_named(tmp_path):
 def test_a_label_written_in_another_way_gets_a_hint(media, tmp_path):
     rows = [{"text": word, "size": size} for word, size in [("red", "1"), ("blue", "2")] * 4]
     lines: list[str] = []
-    task = small_task(inputs={"text": {"encoder": "compact/text"}}, tasks={"size": {}}, train={"epochs": 1})
-    fit(task, train=rows, valid=[{"text": "red", "size": "1.0"}], out=tmp_path / "run", say=lines.append)
+    job = small_task(inputs={"text": {"encoder": "compact/text"}}, tasks={"size": {}}, train={"epochs": 1})
+    fit(job, train=rows, valid=[{"text": "red", "size": "1.0"}], out=tmp_path / "run", say=lines.append)
     said = "1 record has the label '1.0', which no record of records has; it is counted as wrong, or did you mean '1'?"
     assert f"warning: records (valid): size: {said}" in lines
 
@@ -525,8 +525,8 @@ def test_a_label_written_in_another_way_gets_a_hint(media, tmp_path):
 def test_every_strategy_trains_and_its_run_is_a_plain_model(strategy, run, media, tmp_path):
     text = {"encoder": "compact/text", "weights": str(run.folder)}
     transfer = {"strategy": strategy, "encoder_scale": 1.0} | ({"lora": {"rank": 2}} if strategy == "lora" else {})
-    task = small_task(inputs={"text": text}, tasks={"color": {}}, transfer=transfer, train={"epochs": 3})
-    trained = fit(task, train=media / "train.csv", out=tmp_path / "run")
+    job = small_task(inputs={"text": text}, tasks={"color": {}}, transfer=transfer, train={"epochs": 3})
+    trained = fit(job, train=media / "train.csv", out=tmp_path / "run")
     source, target = (r.model.encoder("text").state_dict() for r in (run, Run(trained.folder)))
     assert list(source) == list(target)
     moved = any(not torch.equal(source[name], target[name]) for name in source)
@@ -534,8 +534,8 @@ def test_every_strategy_trains_and_its_run_is_a_plain_model(strategy, run, media
 
 
 def test_late_fusion_is_trained_with_its_trusts_and_answers_alike_without_torch(media, tmp_path):
-    task = small_task(fusion={"name": "late", "dropout": 0.1})
-    run = fit(task, train=media / "train.csv", test=media / "test.csv", out=tmp_path / "run")
+    job = small_task(fusion={"name": "late", "dropout": 0.1})
+    run = fit(job, train=media / "train.csv", test=media / "test.csv", out=tmp_path / "run")
     assert run.metrics["trusts"].keys() == {"color", "price"}
     assert run.metrics["trusts"]["color"].keys() == {"image", "text"}
     assert run.evaluate(media / "test.csv")["tasks"] == run.metrics["tasks"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from encoders.base import Encoder
 from encoders.preprocessing.audio import AudioPreprocessor
 from fusion import create_fusion
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.decoding import Decoding
 from multimodal.model import MultimodalModel
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
@@ -63,7 +63,7 @@ class StubRun:
     """What ``export_bundle`` asks of a run, around a model that is not trained."""
 
     model: MultimodalModel
-    task: Task
+    job: Job
     records: Records | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -71,14 +71,14 @@ class StubRun:
     def readers(self) -> dict[str, InputReader]:
         """As the task names the columns."""
         return {
-            name: InputReader(name, self.task.input_column(name), self.model.encoder(name).preprocessor)
-            for name in self.task.inputs
+            name: InputReader(name, self.job.input_column(name), self.model.encoder(name).preprocessor)
+            for name in self.job.inputs
         }
 
     @property
     def decodings(self) -> dict[str, Decoding]:
         """The heads'."""
-        return {name: self.model.head(name).decoding() for name in self.task.tasks}
+        return {name: self.model.head(name).decoding() for name in self.job.tasks}
 
     @property
     def targets(self) -> dict[str, TargetReader]:
@@ -90,7 +90,7 @@ class StubRun:
     def provenance(self) -> dict[str, Any]:
         """Encoders of known origin."""
         entry = {"weights": "random", "sha256": None, "licence": "MIT"}
-        return {"seed": 0, "encoders": dict.fromkeys(self.task.inputs, entry)}
+        return {"seed": 0, "encoders": dict.fromkeys(self.job.inputs, entry)}
 
     def training_records(self) -> Records | None:
         """The given ones."""

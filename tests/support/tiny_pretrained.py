@@ -11,7 +11,7 @@ from support.tiny_models import TinyImage, TinyText, make_rows
 
 import multimodal as mm
 from encoders import registry
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.records.tables import read_tables
 
 
@@ -52,7 +52,7 @@ def write_shop(folder: Path, n: int = 24) -> Path:
     return folder
 
 
-def shop_task(folder: Path, **changes: Any) -> mm.Task:
+def shop_task(folder: Path, **changes: Any) -> mm.Job:
     """A job on both inputs, with dotted keys changed."""
     values = {
         "data": {"train": str(folder / "train.csv"), "valid": str(folder / "valid.csv"), "workers": 0},
@@ -65,10 +65,10 @@ def shop_task(folder: Path, **changes: Any) -> mm.Task:
         "transfer": {"strategy": "finetune"},
         "train": {"epochs": 2, "batch_size": 8, "learning_rate": 0.01},
     }
-    return mm.Task.model_validate(changed(values, changes))
+    return mm.Job.model_validate(changed(values, changes))
 
 
-def shop_job(folder: Path, **changes: Any) -> Job:
+def shop_job(folder: Path, **changes: Any) -> TrainingSetup:
     """The job, built."""
-    task = shop_task(folder, **changes)
-    return Job.build(task, read_tables(task), folder)
+    job = shop_task(folder, **changes)
+    return TrainingSetup.build(job, read_tables(job), folder)

@@ -14,7 +14,7 @@ from multimodal.builders import (
     head_arguments,
     sampling_weights,
 )
-from multimodal.config import ConfigError, Input, Target, Task, parse_job
+from multimodal.config import ConfigError, Input, Job, Task, parse_job
 from multimodal.records import RecordError, read_records
 from multimodal.transfer import Partial
 
@@ -23,28 +23,26 @@ def records(column: str, cells: list[Any]):
     return read_records([{"text": "red", column: cell} for cell in cells])
 
 
-def make_job(**target: Any) -> Task:
+def make_job(**target: Any) -> Job:
     inputs = {"text": {"encoder": "compact/text"}}
     return parse_job({"inputs": inputs, "tasks": {"other": {}, "kind": target}})
 
 
 def test_a_classification_learns_its_labels_from_the_records_sorted():
-    arguments = head_arguments(
-        "kind", Target(label_smoothing=0.1), "kind", records("kind", ["b", "a ", None, 3.0, "b"])
-    )
+    arguments = head_arguments("kind", Task(label_smoothing=0.1), "kind", records("kind", ["b", "a ", None, 3.0, "b"]))
     assert arguments == {"labels": ["3", "a", "b"], "label_smoothing": 0.1, "frequencies": [0.25, 0.25, 0.5]}
 
 
 def test_class_weights_even_out_the_classes():
-    target = Target(imbalance="class_weights")
-    arguments = head_arguments("kind", target, "kind", records("kind", ["a", "a", "a", "b", None]))
+    task = Task(imbalance="class_weights")
+    arguments = head_arguments("kind", task, "kind", records("kind", ["a", "a", "a", "b", None]))
     # 4 known records, 2 classes: 4 / (2 * 3) and 4 / (2 * 1)
     assert arguments["class_weights"] == pytest.approx([2 / 3, 2.0])
 
 
 def test_a_multilabel_task_learns_its_labels_and_keeps_its_threshold():
-    target = Target(type="multilabel", threshold=0.3)
-    arguments = head_arguments("tags", target, "tags", records("tags", ["new;sale", "", "sale"]))
+    task = Task(type="multilabel", threshold=0.3)
+    arguments = head_arguments("tags", task, "tags", records("tags", ["new;sale", "", "sale"]))
     assert arguments == {
         "labels": ["new", "sale"],
         "label_smoothing": 0.0,
@@ -55,14 +53,14 @@ def test_a_multilabel_task_learns_its_labels_and_keeps_its_threshold():
 
 def test_classes_that_are_drawn_evenly_are_equally_frequent():
     arguments = head_arguments(
-        "kind", Target(imbalance="balanced_sampler"), "kind", records("kind", ["a", "a", "a", "b"])
+        "kind", Task(imbalance="balanced_sampler"), "kind", records("kind", ["a", "a", "a", "b"])
     )
     assert arguments["frequencies"] == [0.5, 0.5]
 
 
 def test_logits_are_adjusted_by_how_frequent_the_classes_are():
-    target = Target(imbalance="logit_adjustment")
-    arguments = head_arguments("kind", target, "kind", records("kind", ["a", "a", "a", "b"]))
+    task = Task(imbalance="logit_adjustment")
+    arguments = head_arguments("kind", task, "kind", records("kind", ["a", "a", "a", "b"]))
     assert arguments == {
         "labels": ["a", "b"],
         "label_smoothing": 0.0,
@@ -74,7 +72,7 @@ def test_logits_are_adjusted_by_how_frequent_the_classes_are():
 
 def test_a_regression_learns_mean_and_deviation_of_the_known_numbers():
     numbers = ["1", None, 2.5, "7"]
-    arguments = head_arguments("price", Target(type="regression", unit="EUR"), "price", records("price", numbers))
+    arguments = head_arguments("price", Task(type="regression", unit="EUR"), "price", records("price", numbers))
     known = np.array([1, 2.5, 7])
     assert arguments == {"mean": known.mean(), "std": known.std(), "unit": "EUR"}
 
@@ -90,7 +88,7 @@ def test_a_regression_learns_mean_and_deviation_of_the_known_numbers():
 )
 def test_a_column_that_holds_too_little_to_learn_from_is_refused(kind, cells, match):
     with pytest.raises(ConfigError, match=f"^tasks.kind: column 'c' of records {match}"):
-        head_arguments("kind", Target(type=kind), "c", records("c", cells))
+        head_arguments("kind", Task(type=kind), "c", records("c", cells))
 
 
 UNUSABLE = [("regression", ["1", "cheap", "3"], "'cheap' is not"), ("classification", ["a", ["x"], "b"], "is a list")]
@@ -99,15 +97,15 @@ UNUSABLE = [("regression", ["1", "cheap", "3"], "'cheap' is not"), ("classificat
 @pytest.mark.parametrize(("kind", "cells", "reason"), UNUSABLE)
 def test_a_label_that_cannot_be_used_is_named_with_its_place(kind, cells, reason):
     with pytest.raises(RecordError, match=f"records, row 2, column c: .*{reason}") as caught:
-        head_arguments("kind", Target(type=kind), "c", records("c", cells))
+        head_arguments("kind", Task(type=kind), "c", records("c", cells))
     assert (caught.value.row, caught.value.input) == (1, "kind")
 
 
 @pytest.mark.parametrize(("kind", "cells", "reason"), UNUSABLE)
 def test_a_label_that_cannot_be_used_is_left_out_where_the_task_skips(kind, cells, reason):
-    target, good = Target(type=kind), [cell for index, cell in enumerate(cells) if index != 1]
-    assert head_arguments("kind", target, "c", records("c", cells), "skip") == head_arguments(
-        "kind", target, "c", records("c", good)
+    task, good = Task(type=kind), [cell for index, cell in enumerate(cells) if index != 1]
+    assert head_arguments("kind", task, "c", records("c", cells), "skip") == head_arguments(
+        "kind", task, "c", records("c", good)
     )
 
 

@@ -21,7 +21,7 @@ def _encoders(monkeypatch):
 
 def choose(*counts: int, encoder: str = "planted/words", target: Any = None, **transfer: Any) -> TransferChoice:
     """What auto means for a table with so many records of each class."""
-    task = mm.Task.model_validate({
+    task = mm.Job.model_validate({
         "inputs": {"text": {"encoder": encoder}},
         "tasks": {"kind": target or {}},
         "transfer": {"strategy": "auto", **transfer},
@@ -51,7 +51,7 @@ def test_the_class_in_the_middle_counts_so_that_one_rare_class_freezes_nothing()
 
 
 def test_of_several_tasks_the_one_with_the_fewest_counts():
-    task = mm.Task.model_validate({
+    task = mm.Job.model_validate({
         "inputs": {"text": {"encoder": "planted/words"}},
         "tasks": {"many": {}, "few": {}, "size": {"type": "regression"}},
     })  # fmt: skip
@@ -69,7 +69,7 @@ def test_small_encoders_are_never_frozen_blindly():
 
 @pytest.mark.parametrize("changes", [{"weights": None}, {"frozen": True}])
 def test_without_weights_that_may_change_there_is_nothing_to_protect(changes):
-    task = mm.Task.model_validate({
+    task = mm.Job.model_validate({
         "inputs": {"text": {"encoder": "planted/words", **changes}}, "tasks": {"kind": {}}
     })  # fmt: skip
     choice = choose_transfer(task, build_encoders(task.inputs, Path()), read_records([{"text": "a", "kind": "b"}] * 3))
@@ -108,7 +108,7 @@ def test_a_run_says_the_rule_keeps_it_and_resumes(tmp_path):
     kept = run.metrics["training"]["transfer"]
     assert kept == run.provenance["transfer"]
     assert (kept["strategy"], kept["unfreeze_from"]) == ("probe_then_finetune", -1)
-    assert run.task.transfer.strategy == "auto"  # so that the config is still that of the job
+    assert run.job.transfer.strategy == "auto"  # so that the config is still that of the job
     (run.folder / "metrics.json").unlink()
     fit(task, out=tmp_path / "run", resume=True)
 

@@ -9,13 +9,13 @@ from support.tiny_models import make_rows
 
 import multimodal as mm
 from multimodal.check.first_look import look_first
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.records import RecordError
 from multimodal.records.tables import read_tables
 
 
-def make_job(**data: Any) -> mm.Task:
-    return mm.Task.model_validate(
+def make_job(**data: Any) -> mm.Job:
+    return mm.Job.model_validate(
         {
             "inputs": {
                 "image": {"encoder": "compact/image", "options": {"image_size": 32}},
@@ -29,9 +29,9 @@ def make_job(**data: Any) -> mm.Task:
     )
 
 
-def looked(task: mm.Task, folder: Path, **tables: Any) -> list[str]:
+def looked(job: mm.Job, folder: Path, **tables: Any) -> list[str]:
     lines: list[str] = []
-    look_first(Job.build(task, read_tables(task, root=folder, **tables), Path()), lines.append)
+    look_first(TrainingSetup.build(job, read_tables(job, root=folder, **tables), Path()), lines.append)
     return lines
 
 
@@ -112,7 +112,7 @@ def test_ten_thousand_files_are_looked_for_within_a_moment(rows, tmp_path):
     train = [
         {"image": name, "text": "red", "color": "red" if number % 2 else "blue"} for number, name in enumerate(names)
     ]
-    built = Job.build(make_job(), read_tables(make_job(), root=tmp_path, train=train), Path())
+    built = TrainingSetup.build(make_job(), read_tables(make_job(), root=tmp_path, train=train), Path())
     began = time.process_time()
     look_first(built, pytest.fail)
     assert time.process_time() - began < 2

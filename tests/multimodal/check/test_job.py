@@ -13,7 +13,7 @@ from PIL import Image
 
 from multimodal.check.job import Problem, check_job
 from multimodal.check.problems import first_of_each
-from multimodal.config import Task, parse_job
+from multimodal.config import Job, parse_job
 
 IMAGE_JOB = {
     "data": {"train": "train.csv", "valid": "val.csv", "test": "test.csv"},
@@ -45,7 +45,7 @@ def shelf(folder: Path, **tables: list[dict[str, str]]) -> None:
         table(folder / f"{split}.csv", rows)
 
 
-def make_job(**changes) -> Task:
+def make_job(**changes) -> Job:
     return parse_job({**IMAGE_JOB, **changes})
 
 
@@ -107,12 +107,12 @@ def test_sounds_are_read_too(tmp_path):
         soundfile.write(tmp_path / row["audio"], np.full(8000, 0.1 * number, np.float32), 8000)
     (tmp_path / "3.wav").write_bytes(b"RIFF and no more")
     table(tmp_path / "train.csv", rows)
-    task = make_job(
+    job = make_job(
         data={"train": "train.csv"},
         inputs={"voice": {"encoder": "compact/audio", "column": "audio"}},
         tasks={"quantity": {"type": "regression"}},
     )
-    (problem,) = check_job(task, tmp_path)
+    (problem,) = check_job(job, tmp_path)
     assert (problem.severity, problem.row, problem.column) == ("error", 4, "audio")
     assert problem.message.startswith("'3.wav': is not a readable wav")
 
@@ -242,16 +242,16 @@ def test_an_input_column_that_equals_a_label_column(tmp_path):
 
 def test_one_column_for_an_input_and_a_task(tmp_path):
     table(tmp_path / "train.csv", [{"product": name} for name in ("a", "a", "b", "b")])
-    task = make_job(data={"train": "train.csv"}, inputs={"text": {"encoder": "compact/text", "column": "product"}})
+    job = make_job(data={"train": "train.csv"}, inputs={"text": {"encoder": "compact/text", "column": "product"}})
     message = "is the input text and the answer of product; take another column for one of them"
-    assert check_job(task, tmp_path) == [Problem("error", "train.csv", None, "product", message)]
+    assert check_job(job, tmp_path) == [Problem("error", "train.csv", None, "product", message)]
 
 
 def test_a_text_that_is_a_number_is_an_error(tmp_path):
     lines = ['{"text": "red", "product": "a"}', '{"text": 5, "product": "b"}', '{"text": null, "product": "a"}']
     (tmp_path / "train.jsonl").write_text("\n".join(lines))
-    task = make_job(data={"train": "train.jsonl"}, inputs={"text": {"encoder": "compact/text"}})
-    problems = [problem for problem in check_job(task, tmp_path) if problem.column == "text"]
+    job = make_job(data={"train": "train.jsonl"}, inputs={"text": {"encoder": "compact/text"}})
+    problems = [problem for problem in check_job(job, tmp_path) if problem.column == "text"]
     assert problems == [Problem("error", "train.jsonl", 2, "text", "5 is a int; write a text, in quotes")]
 
 
@@ -322,8 +322,8 @@ def test_labels_of_a_set_are_counted_one_by_one(tmp_path):
         for split, column in cells.items()
     }
     shelf(tmp_path, **tables)
-    task = make_job(data={"train": "train.csv", "test": "test.csv"}, tasks={"product": {"type": "multilabel"}})
-    (problem,) = check_job(task, tmp_path)
+    job = make_job(data={"train": "train.csv", "test": "test.csv"}, tasks={"product": {"type": "multilabel"}})
+    (problem,) = check_job(job, tmp_path)
     assert problem.message.startswith("1 record has the label 'old', which no record of train.csv has")
 
 
@@ -387,13 +387,13 @@ def test_the_grocery_data_are_clean_and_checked_within_a_minute(manifest):
     folder = Path(os.environ.get("MULTIMODAL_DATA", Path(__file__).parents[4] / "shared" / "data")) / "grocery"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there; name the folder of the data in MULTIMODAL_DATA")
-    task = make_job(
+    job = make_job(
         data={"train": f"train{manifest}.csv", "valid": f"val{manifest}.csv", "test": f"test{manifest}.csv"},
         inputs={kind: {"encoder": f"compact/{kind}"} for kind in ("image", "text", "audio")},
         tasks={"product": {}, "category": {}, "quantity": {}},
     )
     began = time.monotonic()
-    assert check_job(task, folder) == []
+    assert check_job(job, folder) == []
     assert time.monotonic() - began < 60
 
 

@@ -11,10 +11,10 @@ from multimodal.records import read_records
 
 
 def problems(cells: list[Any], kind: str = "classification", test: list[Any] | None = None) -> list[Problem]:
-    task = parse_job({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"y": {"type": kind}}})
+    job = parse_job({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"y": {"type": kind}}})
     tables = {"train": cells} | ({} if test is None else {"test": test})
     splits = [Split(name, f"{name}.csv", read_records([{"y": cell} for cell in of])) for name, of in tables.items()]
-    return list(label_problems(task, splits))
+    return list(label_problems(job, splits))
 
 
 def messages(*args: Any, **kwargs: Any) -> list[str]:
@@ -68,10 +68,10 @@ def test_forms_in_sets_of_labels_are_joined_and_told(cell):
 
 
 def test_spellings_of_other_tables_that_train_are_counted_too():
-    task = parse_job({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"y": {}}})
+    job = parse_job({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"y": {}}})
     tables = {"train": ["fig", "fig", "nut", "nut"], "source": ["Fig"] * 3, "held_out": ["FIG"]}
     splits = [Split(name, name, read_records([{"y": cell} for cell in cells])) for name, cells in tables.items()]
-    told = [problem.message for problem in label_problems(task, splits)]
+    told = [problem.message for problem in label_problems(job, splits)]
     assert told[0].startswith("'FIG' (1 record) reads the same as 'Fig' (3 records) and 'fig' (2 records)")
 
 
@@ -143,9 +143,9 @@ def test_labels_of_an_evaluation_table_that_are_near_come_first_and_show_how_the
 def test_labels_that_a_zero_shot_head_lacks_are_told():
     zero_shot = {"labels": ["fig", "nut"]}
     inputs = {"image": {"encoder": "compact/image"}}
-    task = parse_job({"inputs": inputs, "tasks": {"y": {"head": "zero_shot", "zero_shot": zero_shot}}})
+    job = parse_job({"inputs": inputs, "tasks": {"y": {"head": "zero_shot", "zero_shot": zero_shot}}})
     splits = [Split(name, f"{name}.csv", read_records([{"y": "figg"}, {"y": "nut"}])) for name in ("train", "test")]
-    assert [problem.message for problem in label_problems(task, splits)] == [
+    assert [problem.message for problem in label_problems(job, splits)] == [
         "1 record has the label 'figg', which no label of tasks.y.zero_shot has; it is counted as wrong, or did you "
         "mean 'fig'?"
     ]

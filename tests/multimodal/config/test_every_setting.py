@@ -17,9 +17,9 @@ from support.tiny_pretrained import plant, write_shop
 from multimodal.builders import build_objectives, build_strategy, build_views
 from multimodal.builders.strategy_rule import choose_transfer
 from multimodal.builders.training import plan_training
-from multimodal.config import Task
+from multimodal.config import Job
 from multimodal.config.section import Section
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.adapting import add_adaptation
 from multimodal.job.run_folder import free_folder
 from multimodal.metrics import selection_score
@@ -190,7 +190,7 @@ CASES: dict[str, Case] = {
 # --- the table has every setting ---------------------------------------------------------------------------------
 
 
-def settings(section: type[Section] = Task) -> Iterator[str]:
+def settings(section: type[Section] = Job) -> Iterator[str]:
     """Section.key of every setting that holds no section itself."""
     for key, field in section.model_fields.items():
         parts = list(sections(field.annotation))
@@ -210,7 +210,7 @@ def sections(annotation: Any) -> Iterator[type[Section]]:
 
 def setting_at(place: str) -> str:
     """Section.key of a place in a job, whose other parts are names and numbers."""
-    section: type[Section] = Task
+    section: type[Section] = Job
     *parents, key = place.split(".")
     for parent in parents:
         if parent in section.model_fields:
@@ -257,63 +257,63 @@ def with_value(values: dict[str, Any], place: str, value: Any) -> dict[str, Any]
 def seen(values: dict[str, Any], folder: Path) -> dict[str, str]:
     """What a training of a job goes by."""
     (folder / "job.yaml").write_text(json.dumps(values))
-    task, base = open_job(folder / "job.yaml", [], {})
-    tables = read_tables(task)
+    job, base = open_job(folder / "job.yaml", [], {})
+    tables = read_tables(job)
     found: dict[str, Any] = {
-        "folder": free_folder(Path("runs") / task.name),
+        "folder": free_folder(Path("runs") / job.name),
         "tables": [(table.rows, table.allow_outside) for table in tables.all()],
         "split": (tables.held_out, tables.setting),
-        "columns": task.needed_columns(),
-        "texts": [target.zero_shot.texts("red") for target in task.tasks.values()],
-        "compared": [task.zero_shot_input(name) for name, target in task.tasks.items() if target.head == "zero_shot"],
-        "candidates": [find_candidates(task, name, base) for name, entry in task.inputs.items() if entry.candidates],
+        "columns": job.needed_columns(),
+        "texts": [task.zero_shot.texts("red") for task in job.tasks.values()],
+        "compared": [job.zero_shot_input(name) for name, task in job.tasks.items() if task.head == "zero_shot"],
+        "candidates": [find_candidates(job, name, base) for name, entry in job.inputs.items() if entry.candidates],
     }
     if not found["compared"]:  # no encoder here is aligned with texts
-        job = Job.build(task, tables, base)
-        found |= built(job) | planned(job)
-        if not any(target.type == "classification" for target in task.tasks.values()):  # else it would measure
-            found["guard"] = guard_run(job, folder, folder, cache=None, say=lambda line: None)
+        setup = TrainingSetup.build(job, tables, base)
+        found |= built(setup) | planned(setup)
+        if not any(task.type == "classification" for task in job.tasks.values()):  # else it would measure
+            found["guard"] = guard_run(setup, folder, folder, cache=None, say=lambda line: None)
     return {name: str(value) for name, value in found.items()}
 
 
-def built(job: Job) -> dict[str, Any]:
+def built(setup: TrainingSetup) -> dict[str, Any]:
     """Of what the job's records and model are."""
-    task, model, data = job.task, job.model, job.training_data()
+    job, model, data = setup.job, setup.model, setup.training_data()
     samples = [data[epoch, row] for epoch in range(2) for row in range(4)]
     arrays = [array for sample in samples for inputs, _ in sample.inputs.values() for array in inputs.values()]
     values = {"accuracy": 0.5, "macro_f1": 0.4, "r2": 0.1, "rmse": 2.0, "map": 0.3}
-    metrics = {name: {metric: {"value": value} for metric, value in values.items()} for name in task.tasks}
+    metrics = {name: {metric: {"value": value} for metric, value in values.items()} for name in job.tasks}
     return {
         "model": (model, model.modality_dropout, model.reads, model.unimodal.weight),
         "weights": [digest(tensor.numpy()) for tensor in model.state_dict().values()],
-        "encoders": [(encoder.name, vars(encoder.provenance)) for encoder in job.encoders.values()],
-        "heads": (job.heads, [vars(head) for head in model.heads.values()], job.decodings),
-        "targets": job.targets,
-        "columns": [reader.column for reader in job.readers.values()],
+        "encoders": [(encoder.name, vars(encoder.provenance)) for encoder in setup.encoders.values()],
+        "heads": (setup.heads, [vars(head) for head in model.heads.values()], setup.decodings),
+        "targets": setup.targets,
+        "columns": [reader.column for reader in setup.readers.values()],
         "samples": [digest(array) for array in arrays],
-        "order": [[block.tolist() for block in step] for step in job.order().blocks(0)],
-        "options": (job.trainer_options(torch.device("cpu")), job.workers),
-        "views": [one.count for one in build_views(task, job.encoders).values()],
-        "score": selection_score(metrics, task.train.metric),
+        "order": [[block.tolist() for block in step] for step in setup.order().blocks(0)],
+        "options": (setup.trainer_options(torch.device("cpu")), setup.workers),
+        "views": [one.count for one in build_views(job, setup.encoders).values()],
+        "score": selection_score(metrics, job.train.metric),
     }
 
 
-def planned(job: Job) -> dict[str, Any]:
+def planned(setup: TrainingSetup) -> dict[str, Any]:
     """Of how it trains."""
-    choice = choose_transfer(job.task, job.encoders, job.tables.train)
-    task = job.task.model_copy(update={"transfer": choice.transfer})
-    strategy = build_strategy(task, job.model)
-    job.model.objectives.update(build_objectives(task, job.model))
+    choice = choose_transfer(setup.job, setup.encoders, setup.tables.train)
+    task = setup.job.model_copy(update={"transfer": choice.transfer})
+    strategy = build_strategy(task, setup.model)
+    setup.model.objectives.update(build_objectives(task, setup.model))
     with processes() as group:
-        add_adaptation(job, group, lambda line: None)
+        add_adaptation(setup, group, lambda line: None)
     # low-rank parts need an extra
-    phases = [] if task.transfer.strategy == "lora" else plan_training(task, job.model, strategy)
+    phases = [] if task.transfer.strategy == "lora" else plan_training(task, setup.model, strategy)
     averaging = build_averaging(choice.transfer, Path("unused"), len(phases), writes=False)
     return {
         "strategy": strategy,
         "phases": phases,
         "averaging": averaging and (type(averaging), vars(averaging)),
-        "objectives": [(name, one, plain(one)) for name, one in job.model.objectives.items()],
+        "objectives": [(name, one, plain(one)) for name, one in setup.model.objectives.items()],
     }
 
 

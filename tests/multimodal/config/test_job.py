@@ -12,8 +12,8 @@ from multimodal.config import (
     Data,
     Fusion,
     Input,
+    Job,
     Source,
-    Target,
     Task,
     Train,
     Transfer,
@@ -43,12 +43,12 @@ def refused(values: dict[str, Any], match: str) -> None:
 @pytest.mark.parametrize(
     ("place", "section"),
     [
-        ("", Task),
+        ("", Job),
         ("data.", Data),
         ("inputs.image.", Input),
         ("inputs.image.augment.", Augment),
         ("fusion.", Fusion),
-        ("tasks.product.", Target),
+        ("tasks.product.", Task),
         ("transfer.", Transfer),
         ("transfer.source.", Source),
         ("transfer.adapt.", Adapt),
@@ -142,9 +142,9 @@ def test_a_task_may_not_take_the_name_of_another_column_of_the_predictions(name)
 
 
 def test_a_column_is_the_name_unless_it_is_given():
-    task = parse_job(make_job(**{"inputs.image.column": "photo", "tasks.price.column": "eur"}))
-    assert [task.input_column(name) for name in task.inputs] == ["photo", "text"]
-    assert [task.task_column(name) for name in task.tasks] == ["product", "eur"]
+    job = parse_job(make_job(**{"inputs.image.column": "photo", "tasks.price.column": "eur"}))
+    assert [job.input_column(name) for name in job.inputs] == ["photo", "text"]
+    assert [job.task_column(name) for name in job.tasks] == ["product", "eur"]
 
 
 def test_an_empty_column_name_counts_as_given():
@@ -198,7 +198,7 @@ def test_fusion_options_hold_only_what_was_given():
 
 
 def test_a_job_written_as_yaml_reads_back_equal(tmp_path):
-    full = Task(
+    full = Job(
         name="größe",
         data=Data(train="a.csv", on_error="skip", workers=2),
         inputs={
@@ -208,16 +208,16 @@ def test_a_job_written_as_yaml_reads_back_equal(tmp_path):
         },
         fusion=Fusion(name="gated", dim=32, modality_dropout=0.2),
         tasks={
-            "product": Target(imbalance="class_weights", column="p"),
-            "tags": Target(type="multilabel", threshold=0.3),
+            "product": Task(imbalance="class_weights", column="p"),
+            "tags": Task(type="multilabel", threshold=0.3),
         },
         transfer=Transfer(strategy="probe_then_finetune", probe_epochs=2),
         train=Train(clip_norm=None, patience=3, precision="fp32", learning_rate=1e-5),
     )
-    for number, task in enumerate([parse_job(JOB), full]):
+    for number, job in enumerate([parse_job(JOB), full]):
         path = tmp_path / f"{number}.yaml"
-        path.write_text(task.to_yaml(), encoding="utf-8")
-        assert load_job(path) == task
+        path.write_text(job.to_yaml(), encoding="utf-8")
+        assert load_job(path) == job
 
 
 def test_two_jobs_do_not_share_their_defaults():
@@ -257,7 +257,7 @@ def test_problems_in_a_file_begin_with_its_path(tmp_path):
 
 
 def test_overrides_change_values_and_are_read_as_yaml():
-    task = parse_job(
+    job = parse_job(
         JOB,
         [
             "train.epochs=3",
@@ -267,15 +267,15 @@ def test_overrides_change_values_and_are_read_as_yaml():
             "tasks.product.column=a=b",
         ],
     )
-    assert (task.train.epochs, task.train.clip_norm) == (3, None)
-    assert task.inputs["image"].options == {"image_size": 96}
-    assert task.inputs["text"].frozen is True
-    assert task.tasks["product"].column == "a=b"
+    assert (job.train.epochs, job.train.clip_norm) == (3, None)
+    assert job.inputs["image"].options == {"image_size": 96}
+    assert job.inputs["text"].frozen is True
+    assert job.tasks["product"].column == "a=b"
 
 
 def test_overrides_make_sections_that_the_file_lacks():
-    task = parse_job(JOB, ["inputs.image.augment.flip=0", "train.seed=1"])
-    assert (task.inputs["image"].augment.flip, task.train.seed) == (0.0, 1)
+    job = parse_job(JOB, ["inputs.image.augment.flip=0", "train.seed=1"])
+    assert (job.inputs["image"].augment.flip, job.train.seed) == (0.0, 1)
 
 
 def test_overrides_leave_the_given_dict_alone():
@@ -332,10 +332,10 @@ def test_an_input_that_is_named_elsewhere_must_be_there(override):
 
 
 def test_a_task_uses_all_inputs_or_those_it_names_in_config_order():
-    task = parse_job(JOB, ["inputs.text={encoder: compact/text}", "inputs.note={encoder: compact/text}"])
-    assert task.task_inputs("product") == list(task.inputs)
-    task = parse_job(task.model_dump(), ["tasks.product.inputs=[note, image]"])
-    assert task.task_inputs("product") == ["image", "note"]
+    job = parse_job(JOB, ["inputs.text={encoder: compact/text}", "inputs.note={encoder: compact/text}"])
+    assert job.task_inputs("product") == list(job.inputs)
+    job = parse_job(job.model_dump(), ["tasks.product.inputs=[note, image]"])
+    assert job.task_inputs("product") == ["image", "note"]
 
 
 @pytest.mark.parametrize("override", ["dim=8", "modality_dropout=0.1", "unimodal_weight=1"])

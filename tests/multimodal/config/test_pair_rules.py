@@ -77,8 +77,8 @@ def test_it_has_no_labels(setting):
 
 
 def test_it_has_no_column():
-    task = parse_job(make_job(**{"tasks.label": {"inputs": ["image", "text"]}}))
-    assert (task.task_column("match"), task.label_columns()) == (None, {"label": "label"})
+    job = parse_job(make_job(**{"tasks.label": {"inputs": ["image", "text"]}}))
+    assert (job.task_column("match"), job.label_columns()) == (None, {"label": "label"})
 
 
 def test_views_read_one_column_through_one_encoder():

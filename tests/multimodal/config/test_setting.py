@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from multimodal.config import ConfigError, Task, parse_job
+from multimodal.config import ConfigError, Job, parse_job
 from multimodal.config.setting import setting_of
 from multimodal.records import read_records
 from multimodal.records.tables import read_tables
@@ -12,7 +12,7 @@ from multimodal.records.tables import read_tables
 ROWS = [{"text": f"text {number}", "product": "ab"[number % 2], "price": str(number)} for number in range(30)]
 
 
-def make_job(transfer: dict[str, Any] | None = None, **changes: Any) -> Task:
+def make_job(transfer: dict[str, Any] | None = None, **changes: Any) -> Job:
     tasks: dict[str, Any] = {"product": {}}
     inputs = {"text": {"encoder": "compact/text"}}
     return parse_job({"inputs": inputs, "tasks": tasks, "transfer": transfer or {}, **changes})

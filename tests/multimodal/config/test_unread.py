@@ -9,7 +9,7 @@ from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 
 import multimodal as mm
 from multimodal.builders import build_strategy
-from multimodal.config import ConfigError, Task, load_job, parse_job
+from multimodal.config import ConfigError, Job, load_job, parse_job
 from multimodal.config.section import Section
 from multimodal.config.unread import BELONGS, LOOP, REFUSED, WARNED, idle_warnings
 from multimodal.config.yaml_core import write_yaml
@@ -26,7 +26,7 @@ PROBE = {"transfer.strategy": "linear_probe"}
 NAMES = {"tasks": {"kind": {"head": "zero_shot"}}, "transfer.strategy": "none"}
 
 
-def make_job(**changes: Any) -> Task:
+def make_job(**changes: Any) -> Job:
     return parse_job(changed(JOB, copy.deepcopy(changes)))
 
 
@@ -163,8 +163,8 @@ def test_the_same_settings_are_taken_where_they_have_an_effect(changes):
 
 @pytest.mark.parametrize("changes", [{}, COMPUTED, NAMES, {"fusion.name": "late"}, {"transfer.strategy": "lora"}])
 def test_a_resolved_config_has_every_setting_and_is_taken(changes):
-    task = make_job(**changes)
-    assert parse_job(task.model_dump(mode="json")) == task
+    job = make_job(**changes)
+    assert parse_job(job.model_dump(mode="json")) == job
 
 
 def test_a_run_s_own_config_may_hold_what_had_no_effect(tmp_path):
@@ -204,9 +204,9 @@ def test_what_a_strategy_leaves_without_effect_is_warned_of(changes, warned):
 
 
 def test_what_auto_chose_not_to_read_is_warned_of():
-    task = make_job(transfer={"probe_epochs": 2, "unfreeze_from": -1})
-    chosen = task.transfer.model_copy(update={"strategy": "finetune"})
-    (line,) = idle_warnings(task.model_copy(update={"transfer": chosen}))
+    job = make_job(transfer={"probe_epochs": 2, "unfreeze_from": -1})
+    chosen = job.transfer.model_copy(update={"strategy": "finetune"})
+    (line,) = idle_warnings(job.model_copy(update={"transfer": chosen}))
     assert line.startswith(
         "transfer.probe_epochs belongs to strategy: auto or probe_then_finetune or two_phase, and str"
     )
@@ -224,8 +224,8 @@ def test_a_training_says_its_warnings(tmp_path):
         "train": {"epochs": 3},
         "data": {"workers": 0},
     }
-    task = parse_job(values | {"transfer": {"guard": "off"}})
-    mm.fit(task, train=rows, valid=rows, out=tmp_path / "run", cache=False, say=lines.append)
+    job = parse_job(values | {"transfer": {"guard": "off"}})
+    mm.fit(job, train=rows, valid=rows, out=tmp_path / "run", cache=False, say=lines.append)
     assert "warning: train.epochs has no effect: nothing is trained; leave it out" in lines
 
 

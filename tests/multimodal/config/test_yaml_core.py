@@ -9,7 +9,7 @@ import pytest
 import yaml
 from support.assertions import changed
 
-from multimodal.config import ConfigError, Task, load_job, parse_job
+from multimodal.config import ConfigError, Job, load_job, parse_job
 from multimodal.config.yaml_core import read_yaml, write_yaml
 
 JOB: dict[str, Any] = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"label": {}}}
@@ -120,14 +120,14 @@ def test_a_number_is_as_it_was_written_where_a_text_is_meant(tmp_path, text, how
     if how == "file":
         lines, changes = lines + f"column: {text}, head: zero_shot, zero_shot: {names}", []
     (tmp_path / "job.yaml").write_text(lines + "}}\n")
-    target = load_job(tmp_path / "job.yaml", changes).tasks["label"]
-    assert (target.column, target.zero_shot.labels, target.zero_shot.words) == (text, [text, "red"], {text: "ten"})
+    task = load_job(tmp_path / "job.yaml", changes).tasks["label"]
+    assert (task.column, task.zero_shot.labels, task.zero_shot.words) == (text, [text, "red"], {text: "ten"})
 
 
 @pytest.mark.parametrize("text", ["1e-3", "010", "0x10", "1e5", "+3", "2.50"])
 def test_options_of_an_encoder_hold_ordinary_numbers(text):
-    task = parse_job(JOB, [f"inputs.text.options={{size: {text}, sizes: [{text}], deep: {{size: {text}}}}}"])
-    options = task.inputs["text"].options
+    job = parse_job(JOB, [f"inputs.text.options={{size: {text}, sizes: [{text}], deep: {{size: {text}}}}}"])
+    options = job.inputs["text"].options
     assert {type(options["size"]), type(options["sizes"][0]), type(options["deep"]["size"])} <= {int, float}
     assert options["size"] == options["sizes"][0] == options["deep"]["size"] == read_yaml(text, "job.yaml")
 
@@ -148,8 +148,8 @@ def test_what_is_no_text_is_refused_where_one_is_meant(value):
 )
 def test_words_for_switches_are_taken_by_switches_and_are_texts_elsewhere(tmp_path, key, word, value):
     (tmp_path / "job.yaml").write_text(write_yaml(changed(JOB, {key: "WORD"})).replace("WORD", word))
-    for task in (load_job(tmp_path / "job.yaml"), parse_job(JOB, [f"{key}={word}"])):
-        found: Any = task.model_dump()
+    for job in (load_job(tmp_path / "job.yaml"), parse_job(JOB, [f"{key}={word}"])):
+        found: Any = job.model_dump()
         for part in key.split("."):
             found = found[part]
         assert found == value
@@ -212,10 +212,8 @@ def test_an_override_is_not_lost_by_a_later_one(overrides):
 
 
 def test_overrides_that_add_to_each_other_are_taken():
-    task = parse_job(
-        JOB, ["inputs.note={encoder: compact/text}", "inputs.note.frozen=true", "train.epochs=1", "name=x"]
-    )
-    assert task.inputs["note"].frozen
+    job = parse_job(JOB, ["inputs.note={encoder: compact/text}", "inputs.note.frozen=true", "train.epochs=1", "name=x"])
+    assert job.inputs["note"].frozen
 
 
 # --- anchors -----------------------------------------------------------------------------------------------------
@@ -250,7 +248,7 @@ def test_a_number_is_read_back_by_both_versions(number):
         assert isinstance(found, type(number))
 
 
-def awkward_job(texts: Sequence[str] = TEXTS) -> Task:
+def awkward_job(texts: Sequence[str] = TEXTS) -> Job:
     """With every awkward text as a label, what a prompt calls one, a column and an option."""
     target = {
         "head": "zero_shot",
@@ -271,18 +269,18 @@ def awkward_job(texts: Sequence[str] = TEXTS) -> Task:
 def test_a_job_is_what_it_was_written_as(tmp_path):
     (tmp_path / "config.yaml").write_text(awkward_job().to_yaml(), encoding="utf-8")
     assert load_job(tmp_path / "config.yaml") == awkward_job()
-    assert Task.model_validate(yaml.safe_load(awkward_job().to_yaml())) == awkward_job()
+    assert Job.model_validate(yaml.safe_load(awkward_job().to_yaml())) == awkward_job()
 
 
 def test_a_job_that_an_earlier_version_wrote_is_read(tmp_path: Path):
     # it left texts such as 1e5, 08 and 0o17 plain, which are numbers of YAML 1.2
-    task = awkward_job([text for text in TEXTS if text != "\x85"])  # which it did not read back itself
-    written = yaml.safe_dump(task.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    job = awkward_job([text for text in TEXTS if text != "\x85"])  # which it did not read back itself
+    written = yaml.safe_dump(job.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     assert "- 1e5\n" in written
     (tmp_path / "config.yaml").write_text(written, encoding="utf-8")
     read = load_job(tmp_path / "config.yaml")
-    assert (read.tasks, read.data) == (task.tasks, task.data)
-    assert [entry.column for entry in read.inputs.values()] == [entry.column for entry in task.inputs.values()]
+    assert (read.tasks, read.data) == (job.tasks, job.data)
+    assert [entry.column for entry in read.inputs.values()] == [entry.column for entry in job.inputs.values()]
 
 
 def test_reading_leaves_nothing_of_how_numbers_were_written(tmp_path):

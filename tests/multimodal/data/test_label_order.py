@@ -8,7 +8,7 @@ from support.assertions import changed
 from support.synthetic_products import CONFIG, OLD, make_photos, write_table
 
 from multimodal.builders import build_label_order
-from multimodal.config import ConfigError, Task, parse_job
+from multimodal.config import ConfigError, Job, parse_job
 from multimodal.config.sampling_rules import check_label_groups
 from multimodal.data.order import LabelOrder, StepSampler
 from multimodal.records import read_records
@@ -21,7 +21,7 @@ def order(labels: np.ndarray = LABELS, batch_size: int = 8, group_size: int = 4,
     return LabelOrder(labels, batch_size, seed, group_size)
 
 
-def make_job(**changes) -> Task:
+def make_job(**changes) -> Job:
     return parse_job(changed(CONFIG, {"tasks.product.records_per_label": 4, **changes}))
 
 
@@ -84,8 +84,8 @@ def test_without_the_key_records_come_as_they_are():
 @pytest.mark.parametrize("loss", ["supcon", "arcface"])
 def test_a_job_trains_on_groups(tmp_path, loss):
     rows = make_photos(tmp_path, OLD, 6, seed=0)
-    task = make_job(**{"tasks.product.loss": loss, "train.batch_size": 8, "train.accumulate": 2, "train.epochs": 2})
-    run = fit(task, train=write_table(tmp_path / "train.csv", rows), valid=rows, root=tmp_path, out=tmp_path / "run")
+    job = make_job(**{"tasks.product.loss": loss, "train.batch_size": 8, "train.accumulate": 2, "train.epochs": 2})
+    run = fit(job, train=write_table(tmp_path / "train.csv", rows), valid=rows, root=tmp_path, out=tmp_path / "run")
     assert run.metrics["training"]["steps"] == 2 * 4  # 6 photos of 4 products are 8 groups, two a step
 
 

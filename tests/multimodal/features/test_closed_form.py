@@ -18,7 +18,7 @@ from multimodal.evaluation import answer
 from multimodal.features.closed_form import fit_heads, without_closed_form
 from multimodal.features.neighbours_head import NeighboursHead
 from multimodal.features.vectors import fused_vectors, read_vectors
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.records import RecordError, Records
 from multimodal.records.tables import read_tables
 from multimodal.run import Run
@@ -28,7 +28,7 @@ from multimodal.transfer.probes import fit_logistic, fit_soft_neighbours
 KINDS = ("softmax", "svm", "class_mean", "knn")
 
 
-def make_job(head: str = "softmax", **changes: Any) -> mm.Task:
+def make_job(head: str = "softmax", **changes: Any) -> mm.Job:
     values: dict[str, Any] = {
         "data": {"workers": 0},
         "inputs": {
@@ -40,7 +40,7 @@ def make_job(head: str = "softmax", **changes: Any) -> mm.Task:
         "transfer": {"strategy": "linear_probe"},
         "train": {"epochs": 2, "batch_size": 8},
     }
-    return mm.Task.model_validate(values | changes)
+    return mm.Job.model_validate(values | changes)
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +56,11 @@ def tables(media: Path) -> dict[str, Path]:
     return {name: media / f"{name}.csv" for name in ("train", "valid", "test")}
 
 
-def kept(task: mm.Task, media: Path, train: Any = None) -> Job:
+def kept(job: mm.Job, media: Path, train: Any = None) -> TrainingSetup:
     """A job with kept tokens, as ``train_job`` has it before the heads are computed."""
     train = media / "train.csv" if train is None else train
-    found = read_tables(task, train=train, valid=media / "valid.csv", root=media)
-    built = Job.build(task, found, Path())
+    found = read_tables(job, train=train, valid=media / "valid.csv", root=media)
+    built = TrainingSetup.build(job, found, Path())
     return built.with_kept_tokens(set(), cache=None, say=lambda line: None)
 
 
@@ -87,26 +87,26 @@ def predicted(run: Run, records: Records) -> list[str | None]:
 
 
 def test_the_head_is_the_probe_that_was_fitted_scaling_and_all(media):
-    task = make_job("softmax")
-    built = kept(task, media)
+    job = make_job("softmax")
+    built = kept(job, media)
     data = built.training_data()
-    fit_heads(task, built.model, data, say=lambda line: None)
+    fit_heads(job, built.model, data, say=lambda line: None)
     vectors = read_vectors(data, ["image", "text"])
     fused = fused_vectors(built.model.eval(), vectors, ["image", "text"])
     cells = [data.targets["color"].read(data.records[int(row)]) for row in vectors.rows]
     known = np.array([cell is not None for cell in cells])
     classes = np.array([int(cell) for cell in cells if cell is not None])
-    probe = fit_logistic(fused[known], classes, groups=vectors.rows[known], seed=task.train.seed)
+    probe = fit_logistic(fused[known], classes, groups=vectors.rows[known], seed=job.train.seed)
     with torch.no_grad():
         logits = built.model.head("color")(torch.from_numpy(fused)).numpy()
     assert np.abs(logits - probe.classifier.logits(fused)).max() < 1e-5
 
 
 def test_a_missing_input_stands_at_the_training_mean(media):
-    task = make_job()
-    built = kept(task, media)
+    job = make_job()
+    built = kept(job, media)
     data = built.training_data()
-    fit_heads(task, built.model, data, say=lambda line: None)
+    fit_heads(job, built.model, data, say=lambda line: None)
     vectors = read_vectors(data, ["image", "text"])
     fused = fused_vectors(built.model.eval(), vectors, ["image", "text"])
     width = built.model.fusion.in_dims["image"]
@@ -116,17 +116,17 @@ def test_a_missing_input_stands_at_the_training_mean(media):
 
 
 def test_inputs_that_a_task_does_not_read_have_no_weight(media):
-    task = make_job(tasks={"color": {"head": "softmax", "inputs": ["text"]}, "price": {"type": "regression"}})
-    built = kept(task, media)
-    fit_heads(task, built.model, built.training_data(), say=lambda line: None)
+    job = make_job(tasks={"color": {"head": "softmax", "inputs": ["text"]}, "price": {"type": "regression"}})
+    built = kept(job, media)
+    fit_heads(job, built.model, built.training_data(), say=lambda line: None)
     width = built.model.fusion.in_dims["image"]
     weight = built.model.head("color").linear.weight
     assert weight[:, :width].abs().max() == 0
     assert weight[:, width:].abs().max() > 0
 
 
-def labelled_by(built: Job, said: list[str]) -> Job:
-    fit_heads(built.task, built.model, built.training_data(), say=said.append)
+def labelled_by(built: TrainingSetup, said: list[str]) -> TrainingSetup:
+    fit_heads(built.job, built.model, built.training_data(), say=said.append)
     return built
 
 
@@ -134,12 +134,12 @@ def test_row_weights_reach_the_head(media):
     """Records of weight zero leave no trace: the head is that of a table without them."""
     rows = make_rows(media, 24)
     wrong = [{**row, "color": "blue"} for row in rows[1:10:3]]
-    task = make_job("class_mean")
-    clean = labelled_by(kept(task, media, train=pd.DataFrame(rows)), [])
-    built = kept(task, media, train=pd.DataFrame([*rows, *wrong]))
+    job = make_job("class_mean")
+    clean = labelled_by(kept(job, media, train=pd.DataFrame(rows)), [])
+    built = kept(job, media, train=pd.DataFrame([*rows, *wrong]))
     data = built.training_data()
     data.weights = np.repeat([1.0, 0.0], [len(rows), len(wrong)])
-    fit_heads(task, built.model, data, say=lambda line: None)
+    fit_heads(job, built.model, data, say=lambda line: None)
     weighed = built.model.head("color").linear.weight
     # the mean that stands for missing values is that of all records, and these lack none
     assert_close(weighed, clean.model.head("color").linear.weight, "float32")
@@ -169,8 +169,8 @@ def test_a_computed_head_beside_a_trained_one(media, tmp_path):
 
 def test_nothing_is_left_to_train_where_all_heads_are_computed(media):
     built = kept(make_job(), media)
-    phases = build_strategy(built.task, built.model).plan(built.model, 2)
-    assert without_closed_form(built.task, built.model, phases) == []
+    phases = build_strategy(built.job, built.model).plan(built.model, 2)
+    assert without_closed_form(built.job, built.model, phases) == []
 
 
 def test_a_resumed_run_computes_the_same(media, tmp_path):
@@ -188,12 +188,12 @@ def test_a_resumed_run_computes_the_same(media, tmp_path):
 def test_a_record_that_cannot_be_read_stops_or_is_listed(on_error, media, tmp_path):
     rows = make_rows(media, 12)
     rows[4]["image"] = "absent.png"
-    task = make_job(data={"workers": 0, "on_error": on_error})
+    job = make_job(data={"workers": 0, "on_error": on_error})
     if on_error == "raise":
         with pytest.raises(RecordError, match=r"'absent.png' does not exist"):
-            fit(task, train=rows, valid=media / "valid.csv", root=media, out=tmp_path / "run")
+            fit(job, train=rows, valid=media / "valid.csv", root=media, out=tmp_path / "run")
         return
-    run = fit(task, train=rows, valid=media / "valid.csv", root=media, out=tmp_path / "run")
+    run = fit(job, train=rows, valid=media / "valid.csv", root=media, out=tmp_path / "run")
     assert list(run.metrics["training"]["skipped_rows"]) == ["4"]
 
 
@@ -245,8 +245,8 @@ def test_a_job_whose_heads_cannot_be_computed_is_refused(changes, message):
 
 def test_an_input_that_the_task_does_not_read_may_train():
     inputs = {"image": {"encoder": "compact/image"}, "text": {"encoder": "compact/text", "frozen": True}}
-    task = make_job(inputs=inputs, transfer={}, tasks={"color": {"head": "softmax", "inputs": ["text"]}})
-    assert task.tasks["color"].head == "softmax"
+    job = make_job(inputs=inputs, transfer={}, tasks={"color": {"head": "softmax", "inputs": ["text"]}})
+    assert job.tasks["color"].head == "softmax"
 
 
 def test_too_few_records_are_named(media):

@@ -18,7 +18,7 @@ from multimodal.features import content_key, encoder_key, feature_reader
 from multimodal.features.engine_choice import EngineChoice, EngineChooser
 from multimodal.features.engines import EagerEngine, Engine
 from multimodal.features.token_store import TokenStore
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.records import InputReader, Records, read_records
 from multimodal.runtime.files import UnwritableFileError
 from multimodal.training import fit
@@ -193,8 +193,8 @@ def test_where_the_disk_becomes_full_tokens_stay_in_memory_by_torch_with_one_war
 # --- through a training run ---
 
 
-def make_job(**text: Any) -> mm.Task:
-    return mm.Task.model_validate(
+def make_job(**text: Any) -> mm.Job:
+    return mm.Job.model_validate(
         {
             "data": {"workers": 0},
             "inputs": {
@@ -222,7 +222,7 @@ def test_training_on_kept_tokens_is_training_on_values(media, tmp_path, monkeypa
     kept = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / "kept", say=lines.append)
     assert any(line.startswith("text: frozen; tokens of ") for line in lines)
     assert not any(line.startswith("image: frozen") for line in lines)
-    monkeypatch.setattr(Job, "with_kept_tokens", lambda self, *_, **__: self)
+    monkeypatch.setattr(TrainingSetup, "with_kept_tokens", lambda self, *_, **__: self)
     plain = fit(make_job(frozen=True, augment={"enabled": False}), train=media / "train.csv", out=tmp_path / "plain")
     for name, value in plain.model.state_dict().items():
         assert_close(kept.model.state_dict()[name], value, "float32")

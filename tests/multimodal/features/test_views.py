@@ -18,7 +18,7 @@ from multimodal.features import closed_form as closed_form_fit
 from multimodal.features import feature_reader
 from multimodal.features.closed_form import fit_heads
 from multimodal.features.views import Views
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.records import InputReader, read_records
 from multimodal.records.tables import read_tables
 from multimodal.training import fit
@@ -27,7 +27,7 @@ from multimodal.transfer.folds import each_fold, repeated_folds
 SETTINGS = Augment(crop=0.5)
 
 
-def make_job(views: int = 1, head: str = "linear", **changes: Any) -> mm.Task:
+def make_job(views: int = 1, head: str = "linear", **changes: Any) -> mm.Job:
     values: dict[str, Any] = {
         "data": {"workers": 0},
         "inputs": {
@@ -39,7 +39,7 @@ def make_job(views: int = 1, head: str = "linear", **changes: Any) -> mm.Task:
         "transfer": {"strategy": "linear_probe", "views": views},
         "train": {"epochs": 2, "batch_size": 8},
     }
-    return mm.Task.model_validate(values | changes)
+    return mm.Job.model_validate(values | changes)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_one_view_is_the_plain_probe_and_more_are_not(head, media, tmp_path):
     bare = make_job(head=head).model_dump()
     for entry in bare["inputs"].values():
         entry["augment"] = {"enabled": False}
-    tasks = {"one": make_job(1, head), "silent": mm.Task.model_validate(silent), "bare": mm.Task.model_validate(bare)}
+    tasks = {"one": make_job(1, head), "silent": mm.Job.model_validate(silent), "bare": mm.Job.model_validate(bare)}
     tasks["two"] = make_job(2, head)
     files = {}
     for name, task in tasks.items():
@@ -115,7 +115,7 @@ def test_one_view_is_the_plain_probe_and_more_are_not(head, media, tmp_path):
     assert files["one"] == files["silent"] == files["bare"] != files["two"]
 
 
-def labelled(task: mm.Task, media: Path, monkeypatch: pytest.MonkeyPatch) -> closed_form_fit.LabelledRows:
+def labelled(job: mm.Job, media: Path, monkeypatch: pytest.MonkeyPatch) -> closed_form_fit.LabelledRows:
     """What the head of ``color`` is computed from."""
     found: list[closed_form_fit.LabelledRows] = []
     original = closed_form_fit._labelled
@@ -124,9 +124,9 @@ def labelled(task: mm.Task, media: Path, monkeypatch: pytest.MonkeyPatch) -> clo
         "_labelled",
         lambda *args: found.append(original(*args)) or found[-1],  # type: ignore[func-returns-value]
     )
-    tables = read_tables(task, train=media / "train.csv")
-    built = Job.build(task, tables, Path()).with_kept_tokens(set(), cache=None, say=lambda line: None)
-    fit_heads(task, built.model, built.training_data(), views=task.transfer.views, say=lambda line: None)
+    tables = read_tables(job, train=media / "train.csv")
+    built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), cache=None, say=lambda line: None)
+    fit_heads(job, built.model, built.training_data(), views=job.transfer.views, say=lambda line: None)
     return found[0]
 
 
@@ -142,12 +142,12 @@ def test_views_of_a_record_share_a_group_and_its_weight_and_no_fold_splits_them(
 @pytest.mark.parametrize("head", ["softmax", "knn"])
 def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch):
     """Labels by chance: held out, they cannot be foreseen, but by who saw another view of the same record."""
-    task = make_job(4, head)
+    job = make_job(4, head)
     rows = pd.read_csv(media / "train.csv")
     rng = np.random.default_rng(0)
     rows["color"] = rng.permutation(rows["color"].to_numpy())
     said: list[str] = []
-    tables = read_tables(task, train=rows, root=media)
+    tables = read_tables(job, train=rows, root=media)
     original = closed_form_fit._labelled
 
     def scattered(*args: Any) -> closed_form_fit.LabelledRows:
@@ -156,8 +156,8 @@ def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch):
 
     for made_by in (original, scattered):
         monkeypatch.setattr(closed_form_fit, "_labelled", made_by)
-        built = Job.build(task, tables, Path()).with_kept_tokens(set(), cache=None, say=lambda line: None)
-        fit_heads(task, built.model, built.training_data(), views=4, say=said.append)
+        built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), cache=None, say=lambda line: None)
+        fit_heads(job, built.model, built.training_data(), views=4, say=said.append)
     honest, leaking = (float(line.rpartition(" ")[2]) for line in said)
     assert honest < np.log(0.45)
     assert leaking > honest + 0.2

@@ -15,7 +15,7 @@ from support.tiny_models import make_rows
 
 import multimodal as mm
 from multimodal.config import ConfigError
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.adapting import add_adaptation
 from multimodal.records.tables import read_tables
 from multimodal.run import Run, RunError
@@ -23,7 +23,7 @@ from multimodal.runtime.distributed import Processes
 from multimodal.training import fit
 
 
-def make_job(transfer: dict[str, Any], **changes: Any) -> mm.Task:
+def make_job(transfer: dict[str, Any], **changes: Any) -> mm.Job:
     values = {
         "name": "domains",
         "data": {"workers": 0},
@@ -33,7 +33,7 @@ def make_job(transfer: dict[str, Any], **changes: Any) -> mm.Task:
         "transfer": transfer,
         "train": {"epochs": 2, "batch_size": 6},
     }
-    return mm.Task.model_validate({**values, **changes})
+    return mm.Job.model_validate({**values, **changes})
 
 
 DANN: dict[str, Any] = {"adapt": {"method": "dann"}}
@@ -88,7 +88,7 @@ def test_what_only_training_needed_is_left_behind(run):
 def test_a_transductive_run_knows_its_tables_and_the_records_that_chose(run, tables):
     trained, _ = run
     assert trained.provenance["data"].keys() == {"source", "unlabelled", "test"}
-    assert trained.task.data.source == str(tables["source"])
+    assert trained.job.data.source == str(tables["source"])
     valid, train = trained.validation_records(), trained.training_records()
     assert valid is not None
     assert train is not None
@@ -97,13 +97,13 @@ def test_a_transductive_run_knows_its_tables_and_the_records_that_chose(run, tab
 
 def test_a_killed_adaptation_resumes_to_the_same_weights_and_history(run, tables, tmp_path, monkeypatch):
     trained, _ = run
-    task = make_job(DANN, train={"epochs": 2, "batch_size": 6, "checkpoint_steps": 2})
-    whole = fit(task, **tables, out=tmp_path / "whole")
+    job = make_job(DANN, train={"epochs": 2, "batch_size": 6, "checkpoint_steps": 2})
+    whole = fit(job, **tables, out=tmp_path / "whole")
     with monkeypatch.context() as patched:
         kill_at(patched, 6)
         with pytest.raises(KilledError):
-            fit(task, **tables, out=tmp_path / "killed")
-    fit(task, **tables, out=tmp_path / "killed", resume=True)
+            fit(job, **tables, out=tmp_path / "killed")
+    fit(job, **tables, out=tmp_path / "killed", resume=True)
     for name in ("model.safetensors", "history.csv"):
         expected = (whole.folder / name).read_bytes()
         assert (tmp_path / "killed" / name).read_bytes() == expected
@@ -111,17 +111,17 @@ def test_a_killed_adaptation_resumes_to_the_same_weights_and_history(run, tables
 
 
 def test_a_run_begun_on_other_target_inputs_is_not_resumed(tables, tmp_path, monkeypatch):
-    task = make_job(DANN, train={"epochs": 2, "batch_size": 6, "checkpoint_steps": 1})
+    job = make_job(DANN, train={"epochs": 2, "batch_size": 6, "checkpoint_steps": 1})
     with monkeypatch.context() as patched:
         kill_at(patched, 2)
         with pytest.raises(KilledError):
-            fit(task, **tables, out=tmp_path / "run")
+            fit(job, **tables, out=tmp_path / "run")
     begun = tmp_path / "run" / "model.json"
     content = json.loads(begun.read_text())
     content["provenance"]["data"]["unlabelled"] = "0" * 64
     begun.write_text(json.dumps(content))
     with pytest.raises(RunError, match="begun on another unlabelled table"):
-        fit(task, **tables, out=tmp_path / "run", resume=True)
+        fit(job, **tables, out=tmp_path / "run", resume=True)
 
 
 def test_tables_of_a_yaml_start_from_its_folder(tables, tmp_path):
@@ -130,7 +130,7 @@ def test_tables_of_a_yaml_start_from_its_folder(tables, tmp_path):
     values["data"] |= {name: path.name for name, path in tables.items()} | {"source_valid": "test.csv"}
     (folder / "job.yaml").write_text(yaml.safe_dump(values))
     trained = fit(folder / "job.yaml", out=tmp_path / "run")
-    assert trained.task.data.unlabelled == str(tables["unlabelled"])
+    assert trained.job.data.unlabelled == str(tables["unlabelled"])
     valid = trained.validation_records()
     assert valid is not None
     assert len(valid) == 12
@@ -141,29 +141,29 @@ def test_tables_of_a_yaml_start_from_its_folder(tables, tmp_path):
 
 @pytest.mark.parametrize("method", ["cdan", "mmd", "deep_coral", "mcc", "entropy", "pseudo_labels"])
 def test_every_method_trains_a_job(rows, tmp_path, method):
-    task = make_job({"adapt": {"method": method}}, train={"epochs": 1, "batch_size": 6})
-    trained = fit(task, source=rows[:12], unlabelled=rows, out=tmp_path / "run")
+    job = make_job({"adapt": {"method": method}}, train={"epochs": 1, "batch_size": 6})
+    trained = fit(job, source=rows[:12], unlabelled=rows, out=tmp_path / "run")
     assert trained.metrics["split"] == "valid"
 
 
 def test_target_labels_with_target_inputs_are_inductive(rows, tmp_path):
     said: list[str] = []
-    task = make_job({"adapt": {"method": "entropy"}}, train={"epochs": 1, "batch_size": 6})
-    trained = fit(task, train=rows[:12], unlabelled=rows, out=tmp_path / "run", say=said.append)
+    job = make_job({"adapt": {"method": "entropy"}}, train={"epochs": 1, "batch_size": 6})
+    trained = fit(job, train=rows[:12], unlabelled=rows, out=tmp_path / "run", say=said.append)
     assert said[0] == "setting: inductive (target labels)"
     assert "selection" not in trained.metrics
 
 
 def test_frozen_encoders_read_target_inputs_once(rows, tmp_path):
     said: list[str] = []
-    task = make_job({**DANN, "strategy": "linear_probe"})
-    fit(task, source=rows[:6], unlabelled=rows, out=tmp_path / "run", say=said.append, cache=False)
+    job = make_job({**DANN, "strategy": "linear_probe"})
+    fit(job, source=rows[:6], unlabelled=rows, out=tmp_path / "run", say=said.append, cache=False)
     assert any(line.startswith("text: frozen; tokens of 6 values") for line in said)
 
 
 def test_a_small_batch_for_many_classes_is_warned_of(rows):
-    task, said = make_job({"adapt": {"method": "mcc"}}, train={"batch_size": 5}), []
-    built = Job.build(task, read_tables(task, source=rows, unlabelled=rows), Path.cwd())
+    job, said = make_job({"adapt": {"method": "mcc"}}, train={"batch_size": 5}), []
+    built = TrainingSetup.build(job, read_tables(job, source=rows, unlabelled=rows), Path.cwd())
     add_adaptation(built, Processes(), said.append)
     assert said == [
         "warning: mcc compares 5 records of 3 classes at a time; with fewer than two a class it confuses right "
@@ -172,22 +172,22 @@ def test_a_small_batch_for_many_classes_is_warned_of(rows):
 
 
 def test_a_batch_that_cannot_give_every_process_every_domain_is_refused(rows):
-    task = make_job(DANN, train={"batch_size": 3, "accumulate": 2})
-    built = Job.build(task, read_tables(task, source=rows, unlabelled=rows), Path.cwd())
+    job = make_job(DANN, train={"batch_size": 3, "accumulate": 2})
+    built = TrainingSetup.build(job, read_tables(job, source=rows, unlabelled=rows), Path.cwd())
     with pytest.raises(ConfigError, match="a step has 3 records of a table, for 2 processes with 2 parts of the batch"):
         add_adaptation(built, Processes(0, 2, 0), lambda line: None)
 
 
 def test_labels_are_those_of_source_and_target_together(rows):
-    task = make_job({"source": {"weight": 1.0}})
+    job = make_job({"source": {"weight": 1.0}})
     target, source = [row for row in rows if row["color"] != "red"], [row for row in rows if row["color"] != "blue"]
-    built = Job.build(task, read_tables(task, train=target, source=source), Path.cwd())
+    built = TrainingSetup.build(job, read_tables(job, train=target, source=source), Path.cwd())
     assert built.heads["color"]["labels"] == ["blue", "green", "red"]
 
 
 def test_unlabelled_rows_change_no_task_loss(rows):
-    task = make_job(DANN)
-    built = Job.build(task, read_tables(task, source=rows, unlabelled=rows), Path.cwd())
+    job = make_job(DANN)
+    built = TrainingSetup.build(job, read_tables(job, source=rows, unlabelled=rows), Path.cwd())
     data = built.training_data()
     assert [data[0, row].targets["color"] is None for row in (0, len(data) - 1)] == [False, True]
     assert_close(torch.tensor(data[0, 0].weight), torch.tensor(1.0))

@@ -21,7 +21,7 @@ from encoders.preprocessing.text import TextPreprocessor
 from export import Predictor
 from export.predictor import flat_feed
 from multimodal.config import ConfigError, parse_job
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.fitted_maps import fit_input_maps, fit_source_maps
 from multimodal.job.source_weights import weight_source_records
 from multimodal.records import RecordError, stack_inputs
@@ -71,7 +71,7 @@ def rows(kind: str, *, flipped: bool = False) -> list[dict[str, str]]:
     return [{"text": f"{kind}{i}", "kind": other[label] if flipped else label} for i, label in enumerate(LABELS)]
 
 
-def make_job(**changes: Any) -> mm.Task:
+def make_job(**changes: Any) -> mm.Job:
     values = {
         "data": {"workers": 0},
         "inputs": {"text": {"encoder": "planted/dialects", "augment": {"enabled": False}}},
@@ -126,11 +126,11 @@ def test_it_sees_all_training_tables_and_each_of_attention_s_tokens_is_mapped():
     tables = {"train": rows("a"), "valid": rows("a")[:6], "source": rows("b")}
     changes = {"inputs.text.map": {"method": "standardise"}, "fusion": {"name": "attention", "dim": 8}}
     chosen = make_job(**changes, **{"transfer.source": {"weight": 1.0}})
-    job = Job.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    job = job.with_kept_tokens([], cache=None, say=silent)
-    fit_input_maps(job, say=silent)
+    setup = TrainingSetup.build(chosen, read_tables(chosen, **tables), Path.cwd())
+    setup = setup.with_kept_tokens([], cache=None, say=silent)
+    fit_input_maps(setup, say=silent)
     both = np.concatenate([VECTORS, VECTORS * STRETCH + SHIFT])
-    mapped = job.model.maps["text"](torch.from_numpy(both).float()[:, None])[:, 0]
+    mapped = setup.model.maps["text"](torch.from_numpy(both).float()[:, None])[:, 0]
     assert_close(mapped, (both - both.mean(axis=0)) / both.std(axis=0), "onnx")
 
 
@@ -248,12 +248,12 @@ def test_a_weight_of_zero_leaves_the_target_s_components(tmp_path):
     assert_close(run.model.maps["text"].matrix, expected.matrix, "onnx")
 
 
-def inductive(source: list[dict[str, str]], source_map: str) -> Job:
+def inductive(source: list[dict[str, str]], source_map: str) -> TrainingSetup:
     chosen = make_job(**{"transfer.source": {"map": source_map, "weight": "auto"}})
     tables = {"train": rows("a")[:20], "valid": rows("a")[20:], "source": source}
-    job = Job.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    job = fit_source_maps(job, CPU, cache=None, say=silent)
-    return weight_source_records(job, Path.cwd(), CPU, cache=None, say=silent)
+    setup = TrainingSetup.build(chosen, read_tables(chosen, **tables), Path.cwd())
+    setup = fit_source_maps(setup, CPU, cache=None, say=silent)
+    return weight_source_records(setup, Path.cwd(), CPU, cache=None, say=silent)
 
 
 def test_the_choice_of_the_weight_sees_the_source_moved():
@@ -262,8 +262,8 @@ def test_the_choice_of_the_weight_sees_the_source_moved():
 
 
 def test_beside_target_labels_the_source_trains_moved_and_target_records_stay():
-    job = inductive(rows("b"), "standardise")
-    data = job.with_kept_tokens([], cache=None, say=silent).training_data()
+    setup = inductive(rows("b"), "standardise")
+    data = setup.with_kept_tokens([], cache=None, say=silent).training_data()
     target, source = (data[0, row].inputs["text"][0]["tokens"][0] for row in (0, 20))
     assert_close(target, VECTORS[0].astype(np.float32))
     there, here = VECTORS * STRETCH + SHIFT, VECTORS[:20]

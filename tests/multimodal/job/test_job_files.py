@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from multimodal.config import Task, parse_job
+from multimodal.config import Job, parse_job
 from multimodal.cross_validation import cross_validate
 from multimodal.job.run_folder import LOCK_FILE, WRITTEN
 from multimodal.run import OWN_FILES, Run
@@ -29,7 +29,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def make_job(train: Path | str, **text: Any) -> Task:
+def make_job(train: Path | str, **text: Any) -> Job:
     inputs = {"text": {"encoder": "compact/text", "weights": None, **text}}
     return parse_job({"data": {"train": str(train), "workers": 0}, "inputs": inputs, "tasks": {"label": {}}})
 

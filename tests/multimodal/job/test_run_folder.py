@@ -213,8 +213,8 @@ def rows(count: int) -> list[dict[str, str]]:
     return [{"text": f"{'red' if n % 2 else 'blue'} {n}", "color": "red" if n % 2 else "blue"} for n in range(count)]
 
 
-def make_job(**train: object) -> mm.Task:
-    return mm.Task.model_validate(
+def make_job(**train: object) -> mm.Job:
+    return mm.Job.model_validate(
         {
             "inputs": {"text": {"encoder": "compact/text"}},
             "tasks": {"color": {}},
@@ -230,7 +230,7 @@ def test_a_training_that_failed_in_its_first_epoch_does_not_block_its_folder(tmp
     with pytest.raises(ValueError, match="row 21"):
         mm.fit(make_job(), train=bad, valid=rows(4), out=out)
     run = mm.fit(make_job(batch_size=4), train=rows(20), valid=rows(4), out=out)
-    assert run.task.train.batch_size == 4
+    assert run.job.train.batch_size == 4
 
 
 def test_overwrite_replaces_a_run_and_only_once_the_new_one_can_begin(tmp_path):
@@ -242,7 +242,7 @@ def test_overwrite_replaces_a_run_and_only_once_the_new_one_can_begin(tmp_path):
         mm.fit(make_job(), train=[{"text": "a"}, {"text": "b"}], out=out, overwrite=True)
     assert first.metrics == before
     second = mm.fit(make_job(seed=1), train=rows(20), out=out, overwrite=True)
-    assert second.task.train.seed == 1
+    assert second.job.train.seed == 1
     assert (out / "notes.txt").read_text() == "mine"
     assert len(list((out / "checkpoints").glob("step-*"))) <= 2
 

@@ -11,7 +11,7 @@ from support.assertions import assert_close
 import multimodal as mm
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.source_weights import weight_source_records
 from multimodal.records import RecordError
 from multimodal.records.tables import read_tables
@@ -32,7 +32,7 @@ def texts(n: int, seed: int, *, flipped: bool = False) -> list[dict[str, Any]]:
     return rows
 
 
-def make_job(source: dict[str, Any], **changes: Any) -> mm.Task:
+def make_job(source: dict[str, Any], **changes: Any) -> mm.Job:
     values = {
         "data": {"workers": 0},
         "inputs": {"text": {"encoder": "compact/text"}},
@@ -41,26 +41,26 @@ def make_job(source: dict[str, Any], **changes: Any) -> mm.Task:
         "transfer": {"source": source},
         "train": {"epochs": 1, "batch_size": 8},
     }
-    return mm.Task.model_validate({**values, **changes})
+    return mm.Job.model_validate({**values, **changes})
 
 
-def weigh(source: dict[str, Any], tables: dict[str, Any], **changes: Any) -> tuple[Job, list[str]]:
+def weigh(source: dict[str, Any], tables: dict[str, Any], **changes: Any) -> tuple[TrainingSetup, list[str]]:
     said: list[str] = []
     chosen = make_job(source, **changes)
-    job = Job.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    return weight_source_records(job, Path.cwd(), torch.device("cpu"), cache=None, say=said.append), said
+    setup = TrainingSetup.build(chosen, read_tables(chosen, **tables), Path.cwd())
+    return weight_source_records(setup, Path.cwd(), torch.device("cpu"), cache=None, say=said.append), said
 
 
 def test_a_source_with_the_same_labels_counts_and_one_with_other_labels_does_not():
     target = texts(16, 0)
     for flipped in (False, True):
-        job, said = weigh({}, {"train": target, "valid": target, "source": texts(120, 1, flipped=flipped)})
-        weight, scores = job.source_choice["weight"], job.source_choice["scores"]
+        setup, said = weigh({}, {"train": target, "valid": target, "source": texts(120, 1, flipped=flipped)})
+        weight, scores = setup.source_choice["weight"], setup.source_choice["scores"]
         assert list(scores) == ["0", "0.003", "0.03", "0.3", "1"]
         assert scores[f"{weight:g}"] == max(scores.values())
         assert any(line.startswith("source: held-out target accuracy by weight: 0 0.") for line in said)
         if flipped:
-            assert (weight, job.tables.source) == (0, None)
+            assert (weight, setup.tables.source) == (0, None)
             assert said[-1] == "source: weight 0, as if there were none"
         else:
             assert weight > 0
@@ -68,11 +68,11 @@ def test_a_source_with_the_same_labels_counts_and_one_with_other_labels_does_not
 
 
 def test_a_given_weight_counts_as_it_would_if_all_records_were_in_one_batch():
-    job, _ = weigh({"weight": 0.3}, {"train": texts(10, 0), "valid": texts(4, 5), "source": texts(40, 1)})
-    assert job.source_weights is not None
+    setup, _ = weigh({"weight": 0.3}, {"train": texts(10, 0), "valid": texts(4, 5), "source": texts(40, 1)})
+    assert setup.source_weights is not None
     # a step has 4 records of each: of the target 4 of 10, of the source 4 of 40
-    assert_close(job.source_weights, np.full(40, 0.3 * 4))
-    data = job.training_data()
+    assert_close(setup.source_weights, np.full(40, 0.3 * 4))
+    data = setup.training_data()
     origins = [(data[0, row].origin, data[0, row].weight) for row in (0, 10)]
     assert origins == [(0, 1.0), (SOURCE, pytest.approx(1.2))]
 
@@ -96,23 +96,23 @@ def test_a_source_of_weight_zero_is_none(tmp_path):
 def test_source_records_that_look_like_the_target_count_more(method):
     target = [{**row, "text": row["text"] + 8 * " shop"} for row in texts(30, 0)]
     alike = [{**row, "text": row["text"] + 8 * " shop"} for row in texts(20, 1)]
-    job, said = weigh(
+    setup, said = weigh(
         {"weight": 1.0, "method": method}, {"train": target, "valid": target, "source": [*alike, *texts(20, 2)]}
     )
-    weights = job.source_weights
+    weights = setup.source_weights
     assert weights is not None
     assert weights[:20].mean() > 1.5 * weights[20:].mean()
-    assert 1 < job.source_choice["effective_size"] < 40
+    assert 1 < setup.source_choice["effective_size"] < 40
     assert any(line.startswith("source: 40 weighted records count like") for line in said)
 
 
 def test_without_target_labels_source_records_weigh_among_themselves(tmp_path):
     target = [{"text": f"{row['text']} shop"} for row in texts(30, 0)]
     tables = {"source": texts(40, 1), "source_valid": texts(6, 2), "unlabelled": target}
-    job, _ = weigh({"method": "density_ratio"}, tables)
-    assert job.source_weights is not None
-    assert_close(job.source_weights.mean(), 1.0)
-    assert "weight" not in job.source_choice
+    setup, _ = weigh({"method": "density_ratio"}, tables)
+    assert setup.source_weights is not None
+    assert_close(setup.source_weights.mean(), 1.0)
+    assert "weight" not in setup.source_choice
     run = fit(make_job({"method": "density_ratio"}), **tables, out=tmp_path / "run", cache=False)
     assert run.metrics["source"].keys() == {"method", "effective_size"}
 
@@ -132,9 +132,9 @@ def test_what_compares_source_and_target_leaves_with_a_source_of_weight_zero():
     tables = {"train": texts(6, 0), "valid": texts(6, 3), "source": texts(6, 1), "unlabelled": texts(6, 2)}
     for method, left in (("dann", None), ("entropy", 6)):
         transfer = {"source": {"weight": 0}, "adapt": {"method": method}}
-        job, _ = weigh({}, tables, transfer=transfer)
-        assert job.tables.source is None
-        assert (None if job.tables.unlabelled is None else len(job.tables.unlabelled)) == left
+        setup, _ = weigh({}, tables, transfer=transfer)
+        assert setup.tables.source is None
+        assert (None if setup.tables.unlabelled is None else len(setup.tables.unlabelled)) == left
 
 
 def test_labels_that_choose_nothing_and_methods_that_do_not_scale_are_refused(monkeypatch):
@@ -156,8 +156,8 @@ def test_a_source_record_that_cannot_be_read_is_named_or_left_out():
     tables = {"train": texts(8, 0), "valid": texts(4, 0), "source": source}
     with pytest.raises(RecordError, match="records, row 9, column text: a text cannot be a int"):
         weigh({}, tables)
-    job, _ = weigh({"weight": "auto"}, tables, data={"workers": 0, "on_error": "skip"})
-    assert "weight" in job.source_choice
+    setup, _ = weigh({"weight": "auto"}, tables, data={"workers": 0, "on_error": "skip"})
+    assert "weight" in setup.source_choice
 
 
 def test_of_large_tables_a_sample_chooses_the_same_weight(monkeypatch):

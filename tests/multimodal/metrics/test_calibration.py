@@ -11,7 +11,7 @@ from sklearn.metrics import log_loss
 from support.assertions import assert_close
 
 from multimodal.builders import build_decodings
-from multimodal.config import ConfigError, Target, parse_job
+from multimodal.config import ConfigError, Task, parse_job
 from multimodal.decoding import Destandardize, Sigmoid, Softmax, decoding_from_config
 from multimodal.explain.reliability_diagram import draw_reliability
 from multimodal.metrics import task_metrics
@@ -151,7 +151,7 @@ def test_the_smallest_probability_is_of_the_description_and_for_classes_alone():
     values = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"kind": {"min_probability": 0.8}}}
     decodings = build_decodings(parse_job(values), {"kind": SOFTMAX})
     assert decodings["kind"].min_probability == 0.8
-    assert Target().min_probability == 0.0
+    assert Task().min_probability == 0.0
     values["tasks"]["kind"]["type"] = "multilabel"
     with pytest.raises(ConfigError, match=r"min_probability is for classification, .* multilabel: leave it out"):
         parse_job(values)

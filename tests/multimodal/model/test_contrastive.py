@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusion import LateFusion
 from multimodal.builders import build_encoders, build_model, build_target_reader
-from multimodal.config import Task, parse_job
+from multimodal.config import Job, parse_job
 from multimodal.data import Batch, RecordDataset, collate
 from multimodal.decoding import PairedEmbeddings
 from multimodal.model import MultimodalModel
@@ -237,16 +237,16 @@ def test_the_decoding_names_the_pair():
 # --- in a model --------------------------------------------------------------------------------------------------
 
 
-def built(values: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> tuple[Task, MultimodalModel, Batch]:
-    task = parse_job(values)
+def built(values: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> tuple[Job, MultimodalModel, Batch]:
+    job = parse_job(values)
     torch.manual_seed(0)
-    encoders = build_encoders(task.inputs, folder)
-    arguments = {name: {"labels": ["blue", "green", "red"]} for name in task.tasks if name != "match"}
-    model = build_model(task, encoders, {name: arguments.get(name, {}) for name in task.tasks})
-    readers = {name: InputReader(name, task.input_column(name), encoders[name].preprocessor) for name in task.inputs}
-    targets = {name: build_target_reader(task, name, arguments.get(name, {})) for name in task.tasks}
+    encoders = build_encoders(job.inputs, folder)
+    arguments = {name: {"labels": ["blue", "green", "red"]} for name in job.tasks if name != "match"}
+    model = build_model(job, encoders, {name: arguments.get(name, {}) for name in job.tasks})
+    readers = {name: InputReader(name, job.input_column(name), encoders[name].preprocessor) for name in job.inputs}
+    targets = {name: build_target_reader(job, name, arguments.get(name, {})) for name in job.tasks}
     data = RecordDataset(read_records(rows, root=folder), readers, targets)
-    return task, model, collate([data[0, row] for row in range(len(rows))], readers, targets)
+    return job, model, collate([data[0, row] for row in range(len(rows))], readers, targets)
 
 
 @pytest.mark.parametrize("fusion", ["late", "concat"])

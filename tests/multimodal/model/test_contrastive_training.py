@@ -55,7 +55,7 @@ def rows(copies: int = 1) -> list[dict[str, Any]]:
     return made * copies
 
 
-def make_job(values: dict[str, Any], **changes: Any) -> mm.Task:
+def make_job(values: dict[str, Any], **changes: Any) -> mm.Job:
     return parse_job({**values, **changes})
 
 
@@ -107,8 +107,8 @@ def test_two_views_learn_to_find_each_other(media, tmp_path):
 
 def test_a_run_gives_its_encoder_to_a_later_job(captions, media, tmp_path):
     image = {**CAPTIONS["inputs"]["image"], "weights": str(captions.folder), "frozen": True}
-    task = make_job(CAPTIONS, inputs={"image": image}, tasks={"left": {}}, train={"epochs": 1})
-    target = fit(task, train=rows(), valid=rows(), root=media, out=tmp_path / "target")
+    job = make_job(CAPTIONS, inputs={"image": image}, tasks={"left": {}}, train={"epochs": 1})
+    target = fit(job, train=rows(), valid=rows(), root=media, out=tmp_path / "target")
     source = captions.model.encoder("image").state_dict()
     assert all(torch.equal(source[name], value) for name, value in target.model.encoder("image").state_dict().items())
 
@@ -135,8 +135,8 @@ def test_views_of_an_encoder_that_nothing_trains_are_refused(media, tmp_path):
 
 def test_a_frozen_encoder_is_a_fixed_side_for_another_to_learn(media, tmp_path):
     text = {**CAPTIONS["inputs"]["text"], "frozen": True}
-    task = make_job(CAPTIONS, inputs={**CAPTIONS["inputs"], "text": text}, train={"epochs": 1})
-    run = fit(task, train=rows(), valid=rows(), root=media, out=tmp_path / "run", cache=False)
+    job = make_job(CAPTIONS, inputs={**CAPTIONS["inputs"], "text": text}, train={"epochs": 1})
+    run = fit(job, train=rows(), valid=rows(), root=media, out=tmp_path / "run", cache=False)
     assert run.metrics["tasks"]["match"]["n"] == 16
 
 
@@ -152,8 +152,8 @@ def test_tables_without_two_pairs_are_refused_and_found_by_check(media, tmp_path
 
 def test_beside_labels_it_trains_with_attention_and_leaves_the_bundle(media, tmp_path):
     fusion = {"name": "attention", "dim": 16, "num_heads": 2}
-    task = make_job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, fusion=fusion, train={"epochs": 1})
-    run = fit(task, train=rows(2), valid=rows(), root=media, out=tmp_path / "run")
+    job = make_job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, fusion=fusion, train={"epochs": 1})
+    run = fit(job, train=rows(2), valid=rows(), root=media, out=tmp_path / "run")
     assert run.metrics["tasks"]["match"]["n"] == 16
     bundle = run.export(tmp_path / "bundle", records=mm.read_records(rows(), root=media))
     assert bundle.tasks == {"left": "classification"}
@@ -162,8 +162,8 @@ def test_beside_labels_it_trains_with_attention_and_leaves_the_bundle(media, tmp
 @pytest.mark.parametrize("weighting", ["uncertainty", "pcgrad"])
 def test_beside_labels_it_is_weighed_as_any_other_task(media, tmp_path, weighting):
     train = {"epochs": 1, "accumulate": 2, "batch_size": 16, "task_weighting": weighting}
-    task = make_job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, train=train)
-    run = fit(task, train=rows(2), valid=rows(), root=media, out=tmp_path / "run")
+    job = make_job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, train=train)
+    run = fit(job, train=rows(2), valid=rows(), root=media, out=tmp_path / "run")
     assert run.metrics["training"]["gradient_cosine"].keys() == {"match.left"}
     assert all(tensor.isfinite().all() for tensor in run.model.state_dict().values())
 
@@ -171,7 +171,7 @@ def test_beside_labels_it_is_weighed_as_any_other_task(media, tmp_path, weightin
 def test_accumulated_parts_and_labels_beside_it_train(media, tmp_path):
     tasks = {"match": {"type": "contrastive"}, "left": {}}
     gaps = [{**row, "text": None} if index % 5 == 0 else row for index, row in enumerate(rows(2))]
-    task = make_job(CAPTIONS, tasks=tasks, train={"epochs": 1, "batch_size": 16, "accumulate": 2})
-    run = fit(task, train=gaps, valid=rows(), root=media, out=tmp_path / "run")
+    job = make_job(CAPTIONS, tasks=tasks, train={"epochs": 1, "batch_size": 16, "accumulate": 2})
+    run = fit(job, train=gaps, valid=rows(), root=media, out=tmp_path / "run")
     assert run.metrics["tasks"].keys() == {"match", "left"}
     assert run.metrics["trusts"].keys() == {"left"}

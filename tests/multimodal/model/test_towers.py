@@ -56,7 +56,7 @@ def outputs(run: Run, shop: Path) -> dict[str, torch.Tensor]:
 def test_the_vector_is_of_length_1_behind_the_tower_and_learns(run, shop):
     head = run.model.head("product")
     assert isinstance(head, TowerHead)
-    assert isinstance(head.head, HEADS[run.task.tasks["product"].loss])
+    assert isinstance(head.head, HEADS[run.job.tasks["product"].loss])
     assert head.head.linear.in_features == 8
     vectors = outputs(run, shop)["product"]
     assert vectors.shape == (15, 16)

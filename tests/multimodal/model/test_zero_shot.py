@@ -17,7 +17,7 @@ from encoders import create_encoder
 from multimodal.check.job import check_job
 from multimodal.config import ConfigError, ZeroShot, parse_job
 from multimodal.data import collate
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.alignment import fill_zero_shot_heads
 from multimodal.model.contrastive import WIDTH
 from multimodal.model.heads import ClassificationHead
@@ -162,7 +162,7 @@ def test_a_pull_holds_the_head_at_the_names(clip, media, tmp_path):
             "clip_norm": None,
         }
         run = train(values, media, tmp_path / str(pull))
-        start = Job.build(parse_job(values), tables(media), media).model
+        start = TrainingSetup.build(parse_job(values), tables(media), media).model
         before, after = (model.head("color").head.linear.weight for model in (start, run.model))
         moved.append((after - before).norm().item())
         assert not any("objectives" in name for name in run.model.state_dict())
@@ -170,8 +170,8 @@ def test_a_pull_holds_the_head_at_the_names(clip, media, tmp_path):
 
 
 def tables(media: Path, **options: Any) -> Any:
-    task = parse_job(make_job(Path("unused")))
-    return read_tables(task, train=rows(media, **options), valid=rows(media, **options), test=None, root=media)
+    job = parse_job(make_job(Path("unused")))
+    return read_tables(job, train=rows(media, **options), valid=rows(media, **options), test=None, root=media)
 
 
 def test_check_asks_for_no_labels_where_the_classes_are_named(clip, media):
@@ -354,9 +354,9 @@ def test_of_an_image_and_a_text_the_image_is_compared():
 
 
 def test_only_zero_shot_heads_are_filled(clip, media):
-    task = parse_job(make_job(clip, tasks={"color": {}}, transfer={"strategy": "finetune"}))
-    model = Job.build(task, tables(media), media).model
+    job = parse_job(make_job(clip, tasks={"color": {}}, transfer={"strategy": "finetune"}))
+    model = TrainingSetup.build(job, tables(media), media).model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    fill_zero_shot_heads(task, model, media)
+    fill_zero_shot_heads(job, model, media)
     assert zero_shot_heads(model) == {}
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

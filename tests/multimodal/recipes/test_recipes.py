@@ -10,7 +10,7 @@ import soundfile
 from support.tiny_models import make_rows
 
 from encoders import create_encoder
-from multimodal.config import Task, load_job
+from multimodal.config import Job, load_job
 from multimodal.recipes import distil_text
 from multimodal.recipes.command import run_recipe
 from multimodal.run import Run
@@ -20,15 +20,15 @@ RECIPES = Path(__file__).resolve().parents[3] / "multimodal/recipes"
 NAMES = ("retail", "spoken_quantity", "product_text")
 
 
-def build(name: str, folder: Path, **chosen: str) -> Task:
+def build(name: str, folder: Path, **chosen: str) -> Job:
     return getattr(importlib.import_module(f"multimodal.recipes.{name}"), name)(folder, **chosen)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_yaml_is_the_same_job_as_the_script(name):
-    task = build(name, Path("data"))
-    relative = {key: Path(getattr(task.data, key)).name for key in ("train", "valid", "test")}
-    assert load_job(RECIPES / f"{name}.yaml") == task.model_copy(update={"data": task.data.model_copy(update=relative)})
+    job = build(name, Path("data"))
+    relative = {key: Path(getattr(job.data, key)).name for key in ("train", "valid", "test")}
+    assert load_job(RECIPES / f"{name}.yaml") == job.model_copy(update={"data": job.data.model_copy(update=relative)})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,9 +67,9 @@ def test_a_source_task_without_labels_takes_a_step(tmp_path, modality):
     assert create_encoder(f"compact/{modality}", weights=str(run.folder)).provenance.weights != "random"
 
 
-def shop(data: Path, manifest: str = "main") -> Task:
+def shop(data: Path, manifest: str = "main") -> Job:
     """A tiny job."""
-    return Task.model_validate(
+    return Job.model_validate(
         {
             "name": "shop",
             "data": {"train": str(data / f"{manifest}.csv"), "workers": 0},

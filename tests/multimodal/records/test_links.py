@@ -126,9 +126,9 @@ def read_all(records: Records) -> int:
 def test_check_and_training_read_linked_tables_and_media_where_they_were_written(layout: Layout, tmp_path: Path):
     config = layout(tmp_path)
     assert check_job(load_job(config), config.parent) == []
-    task, base = open_job(config, (), {})
-    tables = read_tables(task)
-    assert (base, task.data.train) == (config.parent, str(config.parent / "train.csv"))
+    job, base = open_job(config, (), {})
+    tables = read_tables(job)
+    assert (base, job.data.train) == (config.parent, str(config.parent / "train.csv"))
     assert tables.train.source == "train.csv"
     assert tables.train.root == config.parent
     assert read_all(tables.train) + read_all(tables.valid) == 6
@@ -176,9 +176,9 @@ def test_a_job_of_links_trains_and_its_run_evaluates_and_is_resumed_by_the_targe
         .read_text()
         .replace(str(config.with_name("train.csv")), str(config.with_name("train.csv").resolve()))
     )
-    task, _ = open_job(config, (), {})
-    assert load_job(run.folder / "config.yaml") != task
-    assert is_finished(run.folder, task, resume=True)
+    job, _ = open_job(config, (), {})
+    assert load_job(run.folder / "config.yaml") != job
+    assert is_finished(run.folder, job, resume=True)
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from multimodal.config import ConfigError, Task, parse_job
+from multimodal.config import ConfigError, Job, parse_job
 from multimodal.records.tables import read_tables
 
 
-def make_job(seed: int = 0, **data: Any) -> Task:
+def make_job(seed: int = 0, **data: Any) -> Job:
     inputs = {"text": {"encoder": "compact/text"}}
     return parse_job({"inputs": inputs, "tasks": {"product": {}}, "train": {"seed": seed}, "data": data})
 

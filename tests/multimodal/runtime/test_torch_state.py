@@ -85,8 +85,8 @@ def state() -> list[Any]:
     ]
 
 
-def make_job() -> mm.Task:
-    return mm.Task.model_validate(
+def make_job() -> mm.Job:
+    return mm.Job.model_validate(
         {
             "name": "small",
             "data": {"workers": 0},

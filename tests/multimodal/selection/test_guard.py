@@ -27,7 +27,7 @@ def trained(tmp_path, encoder: str, **changes: Any) -> tuple[mm.Run, dict[str, A
         "data": {"workers": 0},
     }
     lines: list[str] = []
-    task = mm.Task.model_validate({**values, **changes})
+    task = mm.Job.model_validate({**values, **changes})
     run = mm.fit(task, train=color_rows(36), valid=color_rows(12), out=tmp_path / "run", cache=False, say=lines.append)
     return run, json.loads((run.folder / GUARD_FILE).read_text())["tasks"]["color"], lines
 

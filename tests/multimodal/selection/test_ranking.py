@@ -27,7 +27,7 @@ def _planted_encoders(monkeypatch):
     plant(monkeypatch)
 
 
-def make_job(**changes: Any) -> mm.Task:
+def make_job(**changes: Any) -> mm.Job:
     values: dict[str, Any] = {
         "data": {"workers": 0},
         "inputs": {"text": {"encoder": "planted/scrambled", "candidates": CANDIDATES}},
@@ -35,12 +35,12 @@ def make_job(**changes: Any) -> mm.Task:
         "tasks": {"color": {}},
         "train": {"epochs": 1, "batch_size": 8},
     }
-    return mm.Task.model_validate({**values, **changes})
+    return mm.Job.model_validate({**values, **changes})
 
 
-def ranked(task: mm.Task | None = None, rows: list[dict[str, Any]] | None = None, **options: Any) -> dict[str, Any]:
+def ranked(job: mm.Job | None = None, rows: list[dict[str, Any]] | None = None, **options: Any) -> dict[str, Any]:
     rows = color_rows(45) if rows is None else rows
-    return mm.rank(make_job() if task is None else task, train=rows, valid=rows[:6], cache=False, **options)
+    return mm.rank(make_job() if job is None else job, train=rows, valid=rows[:6], cache=False, **options)
 
 
 def test_what_tells_the_classes_ranks_first_and_the_smaller_of_equals_is_chosen():
@@ -124,8 +124,8 @@ def test_a_record_that_cannot_be_read_stops_or_is_listed():
     rows: list[dict[str, Any]] = [*color_rows(30), {"text": ["no", "text"], "color": "blue"}]
     with pytest.raises(RecordError, match="row 31, column text: a text cannot be a list"):
         ranked(rows=rows, encoders=["planted/plain"])
-    task = make_job(data={"workers": 0, "on_error": "skip"})
-    found = ranked(task, rows=rows, encoders=["planted/plain"])
+    job = make_job(data={"workers": 0, "on_error": "skip"})
+    found = ranked(job, rows=rows, encoders=["planted/plain"])
     assert list(found["skipped_rows"]) == ["30"]
 
 
@@ -184,12 +184,12 @@ def test_auto_trains_the_winner_keeps_the_ranking_and_goes_on_with_the_same(tmp_
     run = mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto", say=lines.append)
     ranking = json.loads((run.folder / "ranking.json").read_text())["text"]
     assert f"text: --encoder auto takes {ranking['best']}, of 4 candidates" in lines
-    assert run.task.inputs["text"].encoder == "planted/plain"
+    assert run.job.inputs["text"].encoder == "planted/plain"
     (run.folder / "metrics.json").unlink()  # as if it had been killed before its end
     lines.clear()
     again = mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto", resume=True, say=lines.append)
     assert not any("encoding by" in line for line in lines)
-    assert again.task == run.task
+    assert again.job == run.job
     with pytest.raises(RunError, match="is not empty; add --resume"):
         mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto")
 
@@ -210,8 +210,8 @@ def test_auto_without_candidates_is_refused(tmp_path):
 @pytest.fixture
 def config(tmp_path) -> Path:
     pd.DataFrame(color_rows(45)).to_csv(tmp_path / "train.csv", index=False)
-    task = make_job(data={"train": "train.csv", "workers": 0})
-    (tmp_path / "job.yaml").write_text(yaml.safe_dump(task.model_dump(exclude_unset=True)))
+    job = make_job(data={"train": "train.csv", "workers": 0})
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job.model_dump(exclude_unset=True)))
     return tmp_path / "job.yaml"
 
 

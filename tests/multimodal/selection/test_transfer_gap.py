@@ -20,7 +20,7 @@ import multimodal as mm
 from encoders import registry
 from encoders.preprocessing.text import TextPreprocessor
 from multimodal.cli import app
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.records import RecordError
 from multimodal.records.tables import read_tables
 from multimodal.selection.arm_features import arm_features, random_twins
@@ -57,7 +57,7 @@ def media(tmp_path_factory) -> Path:
     return folder
 
 
-def shop(media: Path, **changes: Any) -> mm.Task:
+def shop(media: Path, **changes: Any) -> mm.Job:
     values = {
         "data": {"train": str(media / "train.csv"), "valid": str(media / "val.csv"), "workers": 0},
         "inputs": {
@@ -68,15 +68,15 @@ def shop(media: Path, **changes: Any) -> mm.Task:
         "tasks": {"color": {}, "price": {"type": "regression"}},
         "train": {"epochs": 1, "batch_size": 8},
     }
-    return mm.Task.model_validate({**values, **changes})
+    return mm.Job.model_validate({**values, **changes})
 
 
-def words(encoder: str, **text: Any) -> mm.Task:
-    return mm.Task.model_validate({"inputs": {"text": {"encoder": encoder, **text}}, "tasks": {"color": {}}})
+def words(encoder: str, **text: Any) -> mm.Job:
+    return mm.Job.model_validate({"inputs": {"text": {"encoder": encoder, **text}}, "tasks": {"color": {}}})
 
 
-def built(task: mm.Task) -> Job:
-    return Job.build(task, read_tables(task), Path.cwd())
+def built(job: mm.Job) -> TrainingSetup:
+    return TrainingSetup.build(job, read_tables(job), Path.cwd())
 
 
 def test_weights_that_know_what_the_table_cannot_say_are_positive():
@@ -114,10 +114,10 @@ def test_the_answer_is_the_json_that_was_promised_and_is_the_same_again(media, t
 
 
 def test_a_missing_input_is_zeros_and_a_column_that_says_so(media):
-    job = built(shop(media))
-    arms, failed = arm_features(job, ["image", "text"], job.tables.train, cache=None, say=str)
+    setup = built(shop(media))
+    arms, failed = arm_features(setup, ["image", "text"], setup.tables.train, cache=None, say=str)
     assert not failed
-    missing = np.array([not row["image"] for row in job.tables.train.rows])
+    missing = np.array([not row["image"] for row in setup.tables.train.rows])
     assert missing.any()
     for features in arms.values():
         assert features["image"][:, -1].tolist() == missing.astype(float).tolist()
@@ -132,8 +132,8 @@ def test_other_tasks_are_listed_as_not_measured(media):
 
 
 def test_random_encoders_have_no_transfer_to_measure(media):
-    task = words("planted/scrambled", weights=None)
-    found = mm.transfer_check(task, train=media / "train.csv", scratch=True)
+    job = words("planted/scrambled", weights=None)
+    found = mm.transfer_check(job, train=media / "train.csv", scratch=True)
     assert found["tasks"] == {"color": {"verdict": "not measured", "reason": "no encoder comes with weights"}}
 
 
@@ -144,8 +144,8 @@ def test_classes_of_one_record_cannot_be_held_out():
 
 
 def test_a_task_is_checked_on_its_own_inputs(media):
-    task = shop(media, tasks={"color": {"inputs": ["text"]}, "shade": {"column": "color", "inputs": ["image"]}})
-    found = mm.transfer_check(task)["tasks"]
+    job = shop(media, tasks={"color": {"inputs": ["text"]}, "shade": {"column": "color", "inputs": ["image"]}})
+    found = mm.transfer_check(job)["tasks"]
     assert list(found["color"]["arms"]) == ["majority", "raw", "random", "probe"]
     assert found["shade"]["reason"] == "no encoder comes with weights"  # the picture's is random
 
@@ -157,8 +157,8 @@ def test_a_record_that_cannot_be_read_stops_or_is_left_out_and_listed(media):
     with pytest.raises(RecordError, match=r"row 1, column image: 'absent.png' does not exist"):
         mm.transfer_check(shop(media), **options)
     lines: list[str] = []
-    task = shop(media, data={"workers": 0, "on_error": "skip"})
-    found = mm.transfer_check(task, **options, say=lines.append)["tasks"]["color"]
+    job = shop(media, data={"workers": 0, "on_error": "skip"})
+    found = mm.transfer_check(job, **options, say=lines.append)["tasks"]["color"]
     assert list(found["skipped_rows"]) == ["0"]
     assert (found["records"], found["labelled_records"]) == (24, 25)
     assert "warning: 1 records that cannot be read were left out; --out lists them" in lines
@@ -195,9 +195,9 @@ def test_only_so_many_records_are_checked_in_the_same_shares_and_it_is_said(monk
 
 def test_the_job_from_scratch_trains_every_encoder_from_random_weights(media):
     inputs = {"text": {"encoder": "compact/text", "frozen": True}}
-    task = from_scratch(built(shop(media, inputs=inputs, transfer={"strategy": "linear_probe"})))
-    assert (task.inputs["text"].weights, task.inputs["text"].frozen) == (None, False)
-    assert task.transfer.strategy == "finetune"
+    job = from_scratch(built(shop(media, inputs=inputs, transfer={"strategy": "linear_probe"})))
+    assert (job.inputs["text"].weights, job.inputs["text"].frozen) == (None, False)
+    assert job.transfer.strategy == "finetune"
     held = {"strategy": "probe_then_finetune", "l2_sp": 0.1, "distill": 0.1, "average": "wise_ft"}
     free = from_scratch(built(shop(media, transfer=held))).transfer
     assert (free.l2_sp, free.distill, free.average) == (0, 0, "none")

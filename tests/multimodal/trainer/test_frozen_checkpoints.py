@@ -19,8 +19,8 @@ from multimodal.transfer import Finetune, LinearProbe
 from multimodal.transfer.plan import EncoderPolicy
 
 
-def make_job() -> mm.Task:
-    return mm.Task.model_validate({
+def make_job() -> mm.Job:
+    return mm.Job.model_validate({
         "data": {"workers": 0},
         "inputs": {"text": {"encoder": "compact/text"}},
         "fusion": {"name": "concat"},

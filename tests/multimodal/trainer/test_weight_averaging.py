@@ -13,7 +13,7 @@ from torch import nn
 from multimodal.config import ConfigError, Transfer, parse_job
 from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
-from multimodal.job import Job
+from multimodal.job import TrainingSetup
 from multimodal.job.average_choice import _score, keep_the_better, refuse_unshared_statistics
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer.weight_averaging import CandidateWeights, Ema, Soup, WeightAveraging, WiseFt, build_averaging
@@ -122,7 +122,7 @@ def test_the_better_on_the_validation_table_is_kept_and_of_equal_ones_the_plain(
     folder, monkeypatch, average, plain, kept
 ):
     job, lines = shop_job(folder, **{"transfer.average": "ema"}), []
-    monkeypatch.setattr(Job, "validate", lambda self: ({}, average))
+    monkeypatch.setattr(TrainingSetup, "validate", lambda self: ({}, average))
     before = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
     other = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in before.items()}
     score, told = keep_the_better(job, Planned(AveragedState(other, ())), plain, lines.append)
@@ -136,7 +136,7 @@ def test_the_better_on_the_validation_table_is_kept_and_of_equal_ones_the_plain(
 def test_running_statistics_of_an_average_are_those_of_the_training_records(folder, monkeypatch):
     """Reference: mean and variance of what enters the BatchNorm, the mean over the batches of an epoch."""
     job = shop_job(folder)
-    monkeypatch.setattr(Job, "validate", lambda self: ({}, 0.0))
+    monkeypatch.setattr(TrainingSetup, "validate", lambda self: ({}, 0.0))
     encoder = job.model.encoder("image")
     names = [f"encoders.image.norm.{statistic}" for statistic in ("running_mean", "running_var")]
     state = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}

@@ -143,8 +143,8 @@ def make_job(**train: Any) -> dict[str, Any]:
 def run(folder: Path, **train: Any) -> tuple[Run, list[str]]:
     lines: list[str] = []
     rows = make_rows(folder / "media", 18)
-    task = parse_job(make_job(**train))
-    return fit(task, train=rows, valid=rows[:6], root=folder / "media", out=folder / "run", say=lines.append), lines
+    job = parse_job(make_job(**train))
+    return fit(job, train=rows, valid=rows[:6], root=folder / "media", out=folder / "run", say=lines.append), lines
 
 
 def test_learned_weights_are_told_and_leave_with_the_training(tmp_path):
