@@ -1,12 +1,13 @@
 """Who may import whom: every import of the four packages against one table, and what importing them costs."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -19,31 +20,18 @@ PACKAGES = ("encoders", "fusion", "multimodal", "export")
 PREPROCESSING = ("encoders.preprocessing", "encoders.preprocessing.*")
 ENCODERS = ("encoders", "encoders.*")
 FUSION = ("fusion", "fusion.*")
-RECORDS = tuple(
-    f"multimodal.{name}"
-    for name in (
-        "auc",
-        "cache",
-        "calibration",
-        "cells",
-        "console",
-        "decoding",
-        "files",
-        "intervals",
-        "manifests",
-        "media",
-        "metrics",
-        "records",
-        "retrieval",
-        "threads",
-    )
+RECORDS = (
+    *(
+        "multimodal.records",
+        "multimodal.records.*",
+        "multimodal.metrics",
+        "multimodal.metrics.*",
+        "multimodal.decoding",
+    ),
+    *("multimodal.runtime", "multimodal.runtime.files", "multimodal.runtime.threads", "multimodal.console"),
 )
-EXPLAIN = (
-    "multimodal.explain.drawing",
-    "multimodal.explain",
-    "multimodal.explain.*",
-    "multimodal.explain.reliability_diagram",
-)
+CONFIG = ("multimodal.config", "multimodal.config.*")
+EXPLAIN = ("multimodal.explain", "multimodal.explain.*")
 MULTIMODAL = ("multimodal", "multimodal.*")
 SERVING = ("export", "export.*")
 WEB = ("export.serving", "export.serving.*")
@@ -70,12 +58,16 @@ class Floor:
 
 FLOORS = (  # a module belongs to the first floor that names it
     Floor(
-        ("encoders", "encoders.registry", "encoders.catalogue", "encoders.catalogue.*"),
-        ("encoders", "encoders.registry", "encoders.catalogue", "encoders.catalogue.*", *PREPROCESSING),
-        lazy_in_house=(
-            "encoders.base",
-            "encoders.weights.build",
-        ),  # create_encoder imports the builder when it is called
+        ("encoders", "encoders.info", "encoders.registry", "encoders.catalogue", "encoders.catalogue.*"),
+        (
+            "encoders",
+            "encoders.info",
+            "encoders.registry",
+            "encoders.catalogue",
+            "encoders.catalogue.*",
+            *PREPROCESSING,
+        ),
+        lazy_in_house=("encoders.base", "encoders.weights.build"),  # create_encoder calls the builder
         torch_free=True,
     ),
     Floor(PREPROCESSING, PREPROCESSING, ("numpy", "PIL", "tokenizers", "soundfile", "soxr"), torch_free=True),
@@ -90,16 +82,17 @@ FLOORS = (  # a module belongs to the first floor that names it
     Floor(
         ("multimodal",),
         RECORDS,
-        lazy_in_house=("encoders.registry",),  # the line that names a missing extra
+        lazy_in_house=("encoders.info",),  # the line that names a missing extra
         torch_free=True,
     ),
     Floor(
         RECORDS,
-        (*RECORDS, *PREPROCESSING),
+        (*RECORDS, *CONFIG, *PREPROCESSING),
         ("numpy",),
         lazy_outside=("pyarrow", "rich", "threadpoolctl"),
         torch_free=True,
     ),
+    Floor(CONFIG, CONFIG, ("pydantic", "yaml"), torch_free=True),
     Floor(EXPLAIN, (*EXPLAIN, *RECORDS, *PREPROCESSING), ("numpy", "PIL"), torch_free=True),
     Floor(ROOF, (*ROOF, *RECORDS), ("typer",), (*ENCODERS, *MULTIMODAL, *SERVING)),
     Floor(
@@ -345,6 +338,53 @@ def test_modules_do_not_import_each_other_in_a_circle():
         # a package is half loaded while its modules are: that alone is no circle
         graph[module] = {name for name in loaded if name in MODULES and name not in (module, *ancestors(module))}
     TopologicalSorter(graph).prepare()  # raises CycleError, which shows the circle
+
+
+def room_of(module: str) -> str | None:
+    """The file or folder directly in its package that a module lies in; None for the package itself."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if len(parts) > 1 else None
+
+
+def room_graph(package: str) -> dict[str, set[str]]:
+    """Room -> other rooms of its package that it imports, also inside functions."""
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        room = room_of(module)
+        if room is not None and module.startswith(f"{package}."):
+            found = {room_of(entry.target) for entry in imports_of(module) if entry.target.startswith(f"{package}.")}
+            graph.setdefault(room, set()).update(other for other in found if other not in (None, room))
+    return graph
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_form_no_circle(package):
+    TopologicalSorter(room_graph(package)).prepare()  # raises CycleError, which shows the circle
+
+
+def test_a_circle_of_rooms_is_found():
+    circle = {"multimodal.data": {"multimodal.model"}, "multimodal.model": {"multimodal.data"}}
+    with pytest.raises(CycleError, match=r"multimodal\.data"):
+        TopologicalSorter(circle).prepare()
+
+
+def test_the_page_of_the_architecture_names_every_room_and_none_that_is_not():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms = {path.relative_to(ROOT).as_posix() for path in (ROOT / "multimodal").iterdir() if is_room(path)}
+    tree = page.partition("```")[2].partition("```")[0]
+    named = {f"multimodal/{name}" for name in re.findall(r"^  ([a-z_]+(?:/|\.py))", tree, re.MULTILINE)}
+    assert {name.rstrip("/") for name in named} == rooms
+    mentioned = set(re.findall(r"`((?:[a-z_]+/)+[a-z_]*(?:\.py)?)", page))
+    homes = [ROOT, *(ROOT / package for package in PACKAGES), ROOT / "encoders" / "preprocessing"]
+    missing = sorted(name for name in mentioned if not any((home / name).exists() for home in homes))
+    on_disk = {"checkpoints/", "inputs/", "tasks/", "golden/", "reliability/"}  # folders of runs and bundles
+    assert set(missing) <= on_disk, f"docs/architecture.md names what is not there: {missing}"
+
+
+def is_room(path: Path) -> bool:
+    if path.is_dir():
+        return (path / "__init__.py").is_file()
+    return path.suffix == ".py" and path.stem not in ("__init__", "__main__")
 
 
 # --- import budgets ----------------------------------------------------------------------------------------------

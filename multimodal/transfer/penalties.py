@@ -134,8 +134,8 @@ class SourceTokenPenalty(Objective):
     encoders.
 
     When not to use: for targets unlike the source; where a second pass through the encoders costs too much
-    (``SourceWeightPenalty`` needs none); where BatchNorm layers train on small batches: their statistics are then most of
-    the distance.
+    (``SourceWeightPenalty`` needs none); where BatchNorm layers train on small batches, whose statistics then
+    make most of the distance.
 
     Args:
         teachers: input -> its encoder as it was; copied here and frozen.
