@@ -177,8 +177,8 @@ def test_what_needs_no_torch_works_without_it():
 import multimodal as mm
 print(mm.Predictor.__name__, mm.Prediction.__name__, mm.RecordError.__name__)
 print(len(mm.read_records([{"text": "red"}])), len(mm.list_encoders("image")) > 0)
-task = mm.Task(inputs={"text": mm.Input(encoder="compact/text")}, tasks={"kind": mm.Target()})
-print(task.train.epochs)
+job = mm.Job(inputs={"text": mm.Input(encoder="compact/text")}, tasks={"kind": mm.Task()})
+print(job.train.epochs)
 """
     done = run_without_torch(code)
     assert done.stderr == ""

@@ -63,7 +63,7 @@ class Trainer:
         folder: takes ``checkpoints/`` and ``history.csv``.
         evaluate: gives validation metrics as flat numbers, and the score that chooses the best weights
             (higher is better); None keeps the last weights. Called in the main process only.
-        onlooker: keeps weights on the way; None keeps none.
+        weight_tracker: keeps weights on the way; None keeps none.
         say: takes lines of progress.
     """
 
@@ -316,7 +316,7 @@ class Trainer:
             state = {
                 "trainer": asdict(self.state),
                 "scaler": self.scaler.state_dict(),
-                "weight_tracker": self.weight_tracker.state(),
+                "onlooker": self.weight_tracker.state(),
             }
             save_checkpoint(self.checkpoints, Checkpoint(self.state.step, tensors, state))
 
@@ -324,8 +324,8 @@ class Trainer:
         self.state = TrainerState(**checkpoint.state["trainer"])
         self.scaler.load_state_dict(checkpoint.state["scaler"])
         self._load(_part(checkpoint, "model"))
-        kept = {name: tensor.to(self.device) for name, tensor in _part(checkpoint, "weight_tracker").items()}
-        self.weight_tracker.restore(checkpoint.state["weight_tracker"], kept)
+        kept = {name: tensor.to(self.device) for name, tensor in _part(checkpoint, "onlooker").items()}
+        self.weight_tracker.restore(checkpoint.state["onlooker"], kept)
         self.say(f"resuming after step {self.state.step}")
 
     def _changing(self) -> dict[str, torch.Tensor]:

@@ -187,7 +187,7 @@ def test_a_class_is_registered_by_decorator(clean):
         TinyImage
     )
     assert decorated is TinyImage
-    assert find_encoder("mine/tiny") == EncoderInfo("mine/tiny", "image", 8, "tiny", "MIT", "https://x")
+    assert find_encoder("mine/tiny") == EncoderInfo("mine/tiny", "image", 8, "support.tiny_models", "MIT", "https://x")
     assert "mine/tiny" in [info.name for info in list_encoders("image")]
     encoder = create_encoder("mine/tiny", embed_dim=16)
     assert isinstance(encoder, TinyImage)

@@ -84,7 +84,7 @@ def test_paths_of_the_training_machine_stay_there(run: StubRun) -> None:
     config["data"] = {"train": "/home/ann/data/train.csv", "valid": "val.csv"}
     config["inputs"]["photo"] |= {"encoder": "transformers//home/ann/models/clip", "weights": "/home/ann/run"}
     config["tasks"]["price"]["unit"] = "/kg"
-    provenance = exporter._provenance(replace(run, task=Job.model_validate(config)))
+    provenance = exporter._provenance(replace(run, job=Job.model_validate(config)))
     assert "ann" not in json.dumps(provenance)
     made = provenance["config"]
     assert (made["data"]["train"], made["data"]["valid"]) == ("train.csv", "val.csv")

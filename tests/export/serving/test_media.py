@@ -6,7 +6,7 @@ from support.audio_faults import claiming, encoded, flac_claiming, id3, noise, s
 
 from export.serving.errors import RequestError
 from export.serving.media import check_sound
-from export.serving.settings import GateLimits
+from export.serving.settings import Limits
 
 MP3, FLAC = encoded(noise(8_000), 8_000, "MP3"), encoded(noise(8_000), 8_000, "FLAC")
 OGG, WAV = encoded(noise(8_000), 8_000, "OGG"), encoded(noise(8_000), 8_000)
@@ -28,7 +28,7 @@ OGG, WAV = encoded(noise(8_000), 8_000, "OGG"), encoded(noise(8_000), 8_000)
     ],
 )
 def test_a_sound_whose_header_does_not_know_its_length_is_taken(data):
-    check_sound(data, GateLimits(max_samples=20_000))
+    check_sound(data, Limits(max_samples=20_000))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_sound_that_holds_more_than_its_header_says_is_refused_for_what_it_hol
     with pytest.raises(
         RequestError, match=r"the sound has \d channels of \d+ samples; this server takes 7000"
     ) as caught:
-        check_sound(data, GateLimits(max_samples=7_000))
+        check_sound(data, Limits(max_samples=7_000))
     assert caught.value.status == 413
 
 
@@ -61,5 +61,5 @@ def test_what_is_no_sound_or_a_damaged_one_is_told_apart():
         (b"fLaC" + bytes(50), 422, "is not a readable wav, flac, ogg or mp3 file"),
     ):
         with pytest.raises(RequestError, match=message) as caught:
-            check_sound(data, GateLimits())
+            check_sound(data, Limits())
         assert caught.value.status == status

@@ -59,9 +59,9 @@ def test_check_is_torch_free(tmp_path):
     (tmp_path / "check.py").write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from multimodal.check.job import check_task\n"
-        "from multimodal.config import parse_task\n"
-        f"assert check_task(parse_task({IMAGE_JOB!r}), Path({str(tmp_path)!r})) == []\n"
+        "from multimodal.check.job import check_job\n"
+        "from multimodal.config import parse_job\n"
+        f"assert check_job(parse_job({IMAGE_JOB!r}), Path({str(tmp_path)!r})) == []\n"
         "print(sorted({'torch', 'transformers'} & {*sys.modules}))\n"
     )
     done = subprocess.run([sys.executable, tmp_path / "check.py"], capture_output=True, text=True)

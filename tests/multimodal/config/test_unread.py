@@ -273,7 +273,7 @@ def test_low_rank_targets_are_found_under_the_input_that_keeps_the_encoder(tmp_p
     lora = {"strategy": "lora", "lora": {"targets": {"text": ["project"]}}}
     inputs = {"back": {"column": "text", "share": "text"}, "text": {"encoder": "planted/words"}}
     built = shop_job(write_shop(tmp_path), inputs=inputs, transfer=lora)
-    strategy = build_strategy(built.task, built.model)
+    strategy = build_strategy(built.job, built.model)
     assert isinstance(strategy, Lora)
     assert strategy.targets == {"back": ["project"]}
 

@@ -278,8 +278,9 @@ def test_beside_a_task_with_labels_late_fusion_keeps_its_heads(tmp_path):
 
 def test_auxiliary_heads_leave_contrastive_tasks_alone(tmp_path):
     fusion = {"name": "concat", "unimodal_weight": 1.0}
-    _, model, _ = built({**CLIP_JOB, "fusion": fusion}, make_rows(tmp_path, 6), tmp_path)
-    assert model.unimodal.names == {}
+    tasks = {"match": {"type": "contrastive"}, "color": {}}
+    _, model, _ = built({**CLIP_JOB, "tasks": tasks, "fusion": fusion}, make_rows(tmp_path, 6), tmp_path)
+    assert model.unimodal.names.keys() == {"color"}
 
 
 ATTENTION: dict[str, Any] = {"name": "attention", "dim": 8, "num_heads": 2}

@@ -106,7 +106,7 @@ def test_two_views_learn_to_find_each_other(media, tmp_path):
 
 
 def test_a_run_gives_its_encoder_to_a_later_job(captions, media, tmp_path):
-    image = {**CAPTIONS["inputs"]["image"], "weights": str(captions.folder), "frozen": True}
+    image = {**CAPTIONS["inputs"]["image"], "weights": str(captions.folder), "frozen": True, "augment": {}}
     job = make_job(CAPTIONS, inputs={"image": image}, tasks={"left": {}}, train={"epochs": 1})
     target = fit(job, train=rows(), valid=rows(), root=media, out=tmp_path / "target")
     source = captions.model.encoder("image").state_dict()
@@ -128,7 +128,8 @@ def test_beside_other_tasks_a_contrastive_one_is_left_out_of_the_bundle(views, m
 
 
 def test_views_of_an_encoder_that_nothing_trains_are_refused(media, tmp_path):
-    inputs = {**VIEWS["inputs"], "image": {**VIEWS["inputs"]["image"], "frozen": True}}
+    inputs = {name: {**entry, "augment": {}} for name, entry in VIEWS["inputs"].items()}
+    inputs["image"]["frozen"] = True
     with pytest.raises(ConfigError, match=r"inputs.image: .* nothing trains its encoder, so that it is not augmented"):
         fit(make_job(VIEWS, inputs=inputs), train=rows(), valid=rows(), root=media, out=tmp_path / "run")
 

@@ -7,7 +7,7 @@ from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 
 from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_job
-from multimodal.job import job as job_module
+from multimodal.job import setup as built_job
 from multimodal.model.layers import NewLayers
 from multimodal.run import Run
 from multimodal.training import fit
@@ -34,7 +34,7 @@ def test_they_begin_near_the_identity_and_every_parameter_learns():
 
 def test_they_are_new_parameters_beside_the_heads(folder):
     job = shop_job(folder, **{"inputs.text.new_layers": 2, "transfer.strategy": "linear_probe"})
-    (phase,) = build_strategy(job.task, job.model).plan(job.model, 1)
+    (phase,) = build_strategy(job.job, job.model).plan(job.model, 1)
     listed = {name for group in phase.groups for name in group.params}
     own = {name for name, _ in job.model.named_parameters() if name.startswith("layers.text.")}
     assert len(own) == 2 * 6
@@ -46,8 +46,8 @@ def test_they_are_new_parameters_beside_the_heads(folder):
 def test_on_a_frozen_encoder_they_learn_from_kept_tokens_and_export_in_parity(folder, tmp_path, fusion, monkeypatch):
     """A bundle is written only where onnxruntime agrees with torch on every combination of inputs."""
     kept = []
-    reader = job_module.feature_reader
-    monkeypatch.setattr(job_module, "feature_reader", lambda *a, **k: kept.append(reader(*a, **k)) or kept[-1])
+    reader = built_job.feature_reader
+    monkeypatch.setattr(built_job, "feature_reader", lambda *a, **k: kept.append(reader(*a, **k)) or kept[-1])
     layers = {"inputs.text.new_layers": 2, "inputs.image.new_layers": 1, "transfer.strategy": "linear_probe"}
     task = shop_task(folder, fusion=fusion, **layers)
     run = fit(task, out=tmp_path / "run")

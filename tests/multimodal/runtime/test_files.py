@@ -14,10 +14,10 @@ from support.assertions import full_disk
 
 from encoders.preprocessing import save_preprocessor
 from encoders.preprocessing.image import ImagePreprocessor
-from export.answer_files import Progress
+from export.answer_files import WritingProgress
 from export.gallery.contents import Contents
 from export.gallery.folder import write_contents
-from export.gallery.source import Source
+from export.gallery.source import VectorSource
 from export.golden import write_golden_outputs
 from multimodal.runtime.checkpoint import save_tensors
 from multimodal.runtime.files import (
@@ -219,7 +219,7 @@ def golden(folder: Path) -> None:
 
 
 def gallery(folder: Path) -> None:
-    write_contents(folder, Contents.empty(Source("shop", "0" * 64, "product", 8)))
+    write_contents(folder, Contents.empty(VectorSource("shop", "0" * 64, "product", 8)))
 
 
 WRITERS: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -231,7 +231,10 @@ WRITERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a preprocessor": (lambda folder: save_preprocessor(ImagePreprocessor(32), folder / "image"), "preprocess.json"),
     "golden outputs": (golden, "color.npy"),
     "a gallery": (gallery, "vectors-0.npy"),
-    "progress": (lambda folder: Progress(folder / "a.csv", {"bundle": "b"}).note(1, 0, []), ".a.csv.progress.json"),
+    "progress": (
+        lambda folder: WritingProgress(folder / "a.csv", {"bundle": "b"}).note(1, 0, []),
+        ".a.csv.progress.json",
+    ),
 }
 
 

@@ -103,7 +103,7 @@ def test_a_penalty_without_an_encoder_to_hold_is_refused(folder, key):
     changes = {f"transfer.{key}": 0.1, "inputs.image.frozen": True, "inputs.text.weights": None}
     job = shop_job(folder, **changes)
     with pytest.raises(ConfigError, match=rf"transfer.{key} holds encoders near .* none that comes with weights is"):
-        plan_training(job.task, job.model, build_strategy(job.task, job.model))
+        plan_training(job.job, job.model, build_strategy(job.job, job.model))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_penalty_without_an_encoder_to_hold_is_refused(folder, key):
 )
 def test_strategies_that_leave_the_weights_alone_take_no_penalty(key, strategy):
     values = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"a": {}}}
-    with pytest.raises(ConfigError, match=f"{key} holds encoders .*, and {strategy} leaves their weights as they are"):
+    with pytest.raises(ConfigError, match=rf"{key} belongs to strategy: .*, and strategy is {strategy}; leave it out"):
         parse_job({**values, "transfer": {key: 0.1, "strategy": strategy}})
 
 
