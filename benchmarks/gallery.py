@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import multimodal as mm
-from export.gallery import Found, Gallery
+from export.gallery import SearchResult, Gallery
 from export.gallery.contents import Contents
 from export.gallery.embedded import embed
 from export.gallery.refusal import choose_refusal
@@ -154,7 +154,7 @@ def labels_of(table: Records) -> np.ndarray:
     return np.array([row["product"] for row in table.rows])
 
 
-def right(found: list[Found], labels: np.ndarray) -> np.ndarray:
+def right(found: list[SearchResult], labels: np.ndarray) -> np.ndarray:
     """Whether the nearest product is the true one, whatever the threshold, bool [n]."""
     return np.array([answer.matches[0].label for answer in found]) == labels
 

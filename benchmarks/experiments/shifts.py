@@ -13,13 +13,13 @@ from benchmarks.experiments.common import SHIFTS, Finding, digits, halves, moons
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data import Batch
 from multimodal.model import ModelOutput, MultimodalModel
-from multimodal.model.objective import Seen
+from multimodal.model.objective import StepContext
 from multimodal.transfer.adaptation.objectives import create_adaptation
 from multimodal.transfer.instances import density_ratio_weights, effective_size, kernel_mean_matching
 from multimodal.transfer.maps import (
     DomainMaps,
     fit_coral,
-    fit_domain_standardise,
+    fit_standardise,
     fit_subspace_alignment,
     identity,
 )
@@ -79,7 +79,7 @@ def _dann(degrees: float, seed: int, strength: float) -> float:
         fused = encoder(torch.cat([xs[own], xt[there]]))
         loss = nn.functional.cross_entropy(head(fused[:BATCH]), ys[own])
         if strength > 0:
-            loss = loss + adversary(Seen(nobody, ModelOutput({}, fused, {}, {}), batch, step / STEPS))
+            loss = loss + adversary(StepContext(nobody, ModelOutput({}, fused, {}, {}), batch, step / STEPS))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -141,7 +141,7 @@ def e4() -> list[Finding]:
     pixels, labels = digits()
     methods = {
         "source only": lambda s, t: DomainMaps(identity(64), identity(64)),
-        "standardised": fit_domain_standardise,
+        "standardised": lambda s, t: DomainMaps(fit_standardise(s), fit_standardise(t)),
         "CORAL": partial(fit_coral, shrinkage=0.1),
         "SA 20": partial(fit_subspace_alignment, components=20),
     }

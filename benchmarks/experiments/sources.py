@@ -3,9 +3,10 @@
 import numpy as np
 
 from benchmarks.experiments.common import Finding, digits, few, halves
+from benchmarks.experiments.tradaboost import fit_tradaboost
 from multimodal.transfer.folds import each_fold, repeated_folds
-from multimodal.transfer.instances import choose_source_weight, fit_tradaboost, fit_with_source
-from multimodal.transfer.maps import easy_adapt
+from multimodal.transfer.instances import choose_source_weight, fit_with_source
+from multimodal.transfer.maps import AffineMap, DomainMaps
 from multimodal.transfer.probes import LinearClassifier, fit_softmax
 
 EXPECTED = {  # pooled, weight chosen, TrAdaBoost, L2-SP chosen, EasyAdapt
@@ -74,8 +75,14 @@ def _anchored(source: Pair, target: Pair, seed: int) -> LinearClassifier:
     return fit_softmax(x, y, l2=l2, anchor=start)
 
 
+def _easy_adapt(dim: int) -> DomainMaps:
+    """Source: [x, x, 0]; target: [x, 0, x] (Daume, 2007, https://aclanthology.org/P07-1033)."""
+    one, none, zeros = np.eye(dim), np.zeros((dim, dim)), np.zeros(3 * dim)
+    return DomainMaps(AffineMap(np.hstack([one, one, none]), zeros), AffineMap(np.hstack([one, none, one]), zeros))
+
+
 def _easy(source: Pair, target: Pair) -> LinearClassifier:
-    maps = easy_adapt(64)
+    maps = _easy_adapt(64)
     features = np.concatenate([maps.source.transform(source[0]), maps.target.transform(target[0])])
     weights = np.repeat([1 / len(source[0]), 1 / len(target[0])], [len(source[0]), len(target[0])])
     probe = fit_softmax(features, np.concatenate([source[1], target[1]]), l2=1e-3, row_weights=weights)

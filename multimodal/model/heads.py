@@ -94,9 +94,9 @@ class ClassificationHead(_LabelHead):
         label_smoothing: share of the target spread over all classes, in [0, 1).
         class_weights: one factor per class on its records' loss; None weighs all alike.
         frequencies: share of training records of each class; None takes them as alike.
-        logit_adjustment: the loss adds the logarithm of the frequencies to the logits, as
-            ``multimodal.transfer.imbalance.adjusted_logits`` does, so that the head answers, and counts its
-            ``prior``, as if all classes were alike frequent.
+        logit_adjustment: the loss adds the logarithm of the frequencies to the logits (Menon et al., 2021,
+            https://arxiv.org/abs/2007.07314, equation 10), so that the head answers, and counts its ``prior``, as if
+            all classes were equally frequent. Not where production has the frequencies of the training records.
 
     Raises:
         ValueError: if there is not one weight per class, or the adjustment lacks the frequencies or has weights, too.

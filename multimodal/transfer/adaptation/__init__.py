@@ -12,7 +12,6 @@ from multimodal.transfer.adaptation.adversarial import (
 from multimodal.transfer.adaptation.confidence import entropy_loss, mcc_loss, pseudo_label_loss
 from multimodal.transfer.adaptation.distances import (
     deep_coral_loss,
-    linear_mmd,
     median_bandwidth,
     mmd_loss,
     unbiased_mmd,
@@ -25,7 +24,6 @@ __all__ = [
     "dann_loss",
     "deep_coral_loss",
     "entropy_loss",
-    "linear_mmd",
     "mcc_loss",
     "median_bandwidth",
     "mmd_loss",

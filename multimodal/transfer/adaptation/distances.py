@@ -105,15 +105,6 @@ def unbiased_mmd(
     return _off_diagonal_mean(within_source) + _off_diagonal_mean(within_target) - 2 * between.mean()
 
 
-def linear_mmd(source: Float[Tensor, "b d"], target: Float[Tensor, "_b d"]) -> Float[Tensor, ""]:
-    """Squared distance of the means: the MMD of the linear kernel.
-
-    When not to use: where domains differ in more than their mean.
-    """
-    check_batches(source, target)
-    return (source.mean(dim=0) - target.mean(dim=0)).square().sum()
-
-
 @torch.no_grad()
 def median_bandwidth(source: Float[Tensor, "b d"], target: Float[Tensor, "_b d"]) -> Float[Tensor, ""]:
     """Median distance between two records of the pooled batch, without gradient."""

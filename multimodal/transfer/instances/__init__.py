@@ -9,10 +9,8 @@ from multimodal.transfer.instances.density_ratio import (
 )
 from multimodal.transfer.instances.kernel_mean_matching import kernel_mean_matching
 from multimodal.transfer.instances.source_weight import SourceWeight, choose_source_weight, fit_with_source
-from multimodal.transfer.instances.tradaboost import BoostedClassifier, fit_tradaboost
 
 __all__ = [
-    "BoostedClassifier",
     "DomainLogOdds",
     "SourceWeight",
     "SourceWeights",
@@ -20,7 +18,6 @@ __all__ = [
     "density_ratio_weights",
     "domain_log_odds",
     "effective_size",
-    "fit_tradaboost",
     "fit_with_source",
     "kernel_mean_matching",
 ]

@@ -26,22 +26,6 @@ def fit_standardise(features: np.ndarray, *, weights: np.ndarray | None = None) 
     return AffineMap(factors, -mean * factors)
 
 
-def fit_domain_standardise(source: np.ndarray, target: np.ndarray) -> DomainMaps:
-    """Each domain with its own mean and deviation, the target's from unlabelled records.
-
-    The feature-space form of adaptive batch normalisation (Li et al., 2016, https://arxiv.org/abs/1603.04779).
-
-    When not to use: with fewer than about 100 target records, or where the classes are mixed in other shares there:
-    it then takes a shift of the classes for one of the features.
-
-    Args:
-        source: [n d].
-        target: [m d].
-    """
-    source, target = check_pair(source, target)
-    return DomainMaps(fit_standardise(source), fit_standardise(target))
-
-
 def fit_coral(source: np.ndarray, target: np.ndarray, *, shrinkage: float = 0.1) -> DomainMaps:
     """x -> (x - mean_s) (C_s + l I)^(-1/2) (C_t + l I)^(1/2) + mean_t for the source; the target stays as it is.
 
@@ -103,23 +87,3 @@ def fit_subspace_alignment(source: np.ndarray, target: np.ndarray, components: i
     own, common = fit_pca(source, components), fit_pca(target, components)
     turn = AffineMap(own.matrix.T @ common.matrix, np.zeros(components))
     return DomainMaps(own.then(turn), common)
-
-
-def easy_adapt(width: int) -> DomainMaps:
-    """Source: [x, x, 0]; target: [x, 0, x]. A linear model folds into W_shared + W_target for the target.
-
-    Daume (2007, https://aclanthology.org/P07-1033).
-
-    When not to use: without target labels, or with a source whose labels mean something else: the shared copy then
-    carries them over (choose the source's weight by cross-validation first).
-
-    Args:
-        width: d of both domains.
-
-    Raises:
-        ValueError: if it is not positive.
-    """
-    if width < 1:
-        raise ValueError(f"width is {width}; give the width of the features, 1 or more")
-    one, none, zeros = np.eye(width), np.zeros((width, width)), np.zeros(3 * width)
-    return DomainMaps(AffineMap(np.hstack([one, one, none]), zeros), AffineMap(np.hstack([one, none, one]), zeros))

@@ -2,10 +2,8 @@
 
 from multimodal.transfer.probes.logistic import LinearClassifier, LogisticProbe, fit_logistic, fit_softmax
 from multimodal.transfer.probes.neighbours import (
-    NearestNeighbours,
     SoftNeighbours,
     fit_nearest_mean,
-    fit_nearest_neighbours,
     fit_soft_neighbours,
 )
 from multimodal.transfer.probes.svm import fit_svm
@@ -13,11 +11,9 @@ from multimodal.transfer.probes.svm import fit_svm
 __all__ = [
     "LinearClassifier",
     "LogisticProbe",
-    "NearestNeighbours",
     "SoftNeighbours",
     "fit_logistic",
     "fit_nearest_mean",
-    "fit_nearest_neighbours",
     "fit_soft_neighbours",
     "fit_softmax",
     "fit_svm",

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from multimodal.decoding import Destandardize, Sigmoid, Softmax
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
-from multimodal.transfer.imbalance import adjusted_logits
 
 LABELS = ("a", "b", "c")
 HEADS = {
@@ -151,13 +150,13 @@ def adjusted(**options: object) -> ClassificationHead:
     return ClassificationHead(4, ("a", "b", "c"), frequencies=[0.7, 0.2, 0.1], logit_adjustment=True, **options)
 
 
-def test_an_adjusted_head_is_trained_on_what_adjusted_logits_gives_and_answers_without_it():
+def test_an_adjusted_head_is_trained_on_logits_plus_log_frequencies_and_answers_without_them():
     head, plain = adjusted(), ClassificationHead(4, ("a", "b", "c"))
     plain.load_state_dict(head.state_dict())
     fused, target = torch.randn(6, 4), torch.tensor([0, 1, 2, 0, 1, 2])
     assert torch.equal(head(fused), plain(fused))
     shares = torch.tensor([0.7, 0.2, 0.1])
-    expected = F.cross_entropy(adjusted_logits(plain(fused), shares), target, reduction="none")
+    expected = F.cross_entropy(plain(fused) + shares.log(), target, reduction="none")  # equation 10 of the paper
     assert_close(head.loss(head(fused), target), expected)
     assert list(head.state_dict()) == ["linear.weight", "linear.bias"]
 

@@ -1,19 +1,12 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from support.assertions import assert_close
-from support.digits import digits, halves
 from torch import Tensor
 
-from multimodal.transfer.imbalance import adjust_bias, adjusted_logits
 from multimodal.transfer.multitask import UncertaintyWeighting, gradient_cosines, project_conflicts
 from multimodal.transfer.penalties import channel_attention, feature_distillation, l2_sp_penalty
-from multimodal.transfer.probes.logistic import fit_softmax
-
-PIXELS, LABELS = digits()
-SOURCE, TARGET = halves()
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -102,46 +95,6 @@ def test_channels_that_matter_are_held():
 def test_tokens_of_two_batches_are_refused():
     with pytest.raises(ValueError, match="the same batch"):
         feature_distillation(normal(2, 3, 4), normal(2, 3, 5), torch.ones(2, 3, dtype=torch.bool))
-
-
-# --- logit adjustment --------------------------------------------------------------------------------------------
-
-
-def test_training_on_adjusted_logits_and_adjusting_the_bias_give_the_same_answers():
-    """A bias that is free takes up the shift: both optima differ in the bias alone."""
-    shares = torch.tensor([0.7, 0.2, 0.1], dtype=torch.float64)
-    logits = normal(6, 3)
-    moved = adjusted_logits(logits + adjust_bias(torch.zeros(3).double(), shares), shares)
-    assert_close(moved, logits, "float64")
-
-
-def test_shares_that_are_alike_change_no_answer():
-    logits = normal(20, 4)
-    assert torch.equal(adjusted_logits(logits, torch.full((4,), 0.25)).argmax(1), logits.argmax(1))
-
-
-def test_rare_classes_gain_on_a_balanced_test():
-    counts = np.geomspace(100, 5, 10).astype(int)
-    order = [SOURCE[LABELS[SOURCE] == label] for label in range(10)]
-    rows = np.concatenate([part[: min(count, len(part))] for part, count in zip(order, counts, strict=True)])
-    probe = fit_softmax(PIXELS[rows], LABELS[rows], l2=1e-2)
-    shares = torch.from_numpy(np.bincount(LABELS[rows]) / len(rows))
-    logits = probe.logits(PIXELS[TARGET])
-    adjusted = logits - probe.bias + adjust_bias(torch.from_numpy(probe.bias), shares).numpy()
-    tail = LABELS[TARGET] >= 7
-
-    def right(values: np.ndarray, rows: np.ndarray) -> float:
-        return float(np.mean(values.argmax(1)[rows] == LABELS[TARGET][rows]))
-
-    assert right(adjusted, tail) > right(logits, tail) + 0.05
-    assert right(adjusted, tail | True) > right(logits, tail | True)
-    assert right(adjusted, LABELS[TARGET] == 0) <= right(logits, LABELS[TARGET] == 0)  # what it costs
-
-
-@pytest.mark.parametrize("shares", [[0.5, 0.5, 0.0], [1.0, 2.0, 3.0]])
-def test_shares_that_are_none_are_refused(shares):
-    with pytest.raises(ValueError, match="sum to 1, and leave out classes"):
-        adjust_bias(torch.zeros(3), torch.tensor(shares))
 
 
 # --- several tasks -----------------------------------------------------------------------------------------------

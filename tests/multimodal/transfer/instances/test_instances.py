@@ -10,7 +10,6 @@ from multimodal.transfer.instances import (
     choose_source_weight,
     density_ratio_weights,
     domain_log_odds,
-    fit_tradaboost,
     fit_with_source,
     kernel_mean_matching,
 )
@@ -140,20 +139,3 @@ def test_a_single_target_label_a_class_chooses_nothing():
     rows = TARGET[few(LABELS[TARGET], 1)]
     with pytest.raises(ValueError, match="two target labels"):
         choose_source_weight((PIXELS[SOURCE], LABELS[SOURCE]), (PIXELS[rows], LABELS[rows]))
-
-
-# --- TrAdaBoost --------------------------------------------------------------------------------------------------
-
-
-def test_boosting_forgets_wrong_source_labels_but_not_a_source_that_is_all_wrong():
-    target, rows = (PIXELS[TARGET], LABELS[TARGET]), SOURCE[:300]
-    noisy, spoilt = LABELS[rows].copy(), np.arange(300) < 90
-    noisy[spoilt] = np.random.default_rng(0).integers(10, size=90)
-    boosted = fit_tradaboost((PIXELS[rows], noisy), target, rounds=6)
-    wrong = noisy != LABELS[rows]
-    assert boosted.source_weights[wrong].mean() < 0.5 * boosted.source_weights[~wrong].mean()
-    assert right(boosted.predict) > right(fit_softmax(*target, l2=1e-2).predict)
-    harmful = fit_tradaboost((PIXELS[rows], (LABELS[rows] + 1) % 10), target, rounds=6)
-    assert right(harmful.predict) < 0.6  # negative transfer: use choose_source_weight
-    with pytest.raises(ValueError, match="at least 2"):
-        fit_tradaboost(target, target, rounds=1)

@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from support.assertions import assert_close
 
-from multimodal.transfer.maps import fit_procrustes, fit_subspace_alignment
+from multimodal.transfer.maps import fit_subspace_alignment
 from multimodal.transfer.maps.domain import fit_standardise
 from multimodal.transfer.maps.into_target import fit_into_target, pseudo_inverse
 
@@ -55,13 +55,11 @@ def test_features_of_other_widths_are_refused():
 
 def test_the_guide_s_lines_fold_a_head_for_another_encoder():
     guide = Path(__file__).resolve().parents[4] / "docs" / "methods.md"
-    lines = next(part for part in guide.read_text().split("```python\n") if part.startswith("across = ")).split("```")[
-        0
-    ]
+    lines = next(part for part in guide.read_text().split("```python\n") if "across = " in part).split("```")[0]
     turn = Rotation.random(random_state=0).as_matrix()
     features_a = RNG.normal(size=(50, 3))
     head = SimpleNamespace(linear=torch.nn.Linear(3, 2))
     names = {"head": head, "features_a": features_a, "features_b": features_a @ turn + 1.0}
     before = head.linear(torch.from_numpy(features_a).float())
-    exec(lines, names | {"torch": torch, "fit_procrustes": fit_procrustes})
+    exec(lines, names | {"torch": torch})
     assert_close(head.linear(torch.from_numpy(names["features_b"]).float()), before, "rotated")

@@ -1,20 +1,15 @@
 import numpy as np
 import pytest
 from scipy.ndimage import rotate
-from scipy.spatial.transform import Rotation
 from sklearn.datasets import make_moons
 from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge
 from support.assertions import assert_close
 from support.digits import digits, halves
 
 from multimodal.transfer.maps import (
     DomainMaps,
-    easy_adapt,
     fit_coral,
     fit_pca,
-    fit_procrustes,
-    fit_ridge_map,
     fit_subspace_alignment,
 )
 from multimodal.transfer.probes.logistic import fit_softmax
@@ -125,62 +120,3 @@ def test_alignment_helps_with_a_rotation_and_costs_without():
     assert accuracy(fit_subspace_alignment(source, target, 20), source, target) > accuracy(None, source, target) + 0.05
     plain = PIXELS[TARGET]
     assert accuracy(fit_subspace_alignment(source, plain, 20), source, plain) < accuracy(None, source, plain)
-
-
-# --- EasyAdapt ---------------------------------------------------------------------------------------------------
-
-
-def test_inner_products_are_twice_as_large_within_a_domain():
-    maps, source, target = easy_adapt(5), RNG.normal(size=(4, 5)), RNG.normal(size=(3, 5))
-    mapped, other = maps.source.transform(source), maps.target.transform(target)
-    assert_close(mapped @ mapped.T, 2 * source @ source.T, "float64")
-    assert_close(mapped @ other.T, source @ target.T, "float64")
-
-
-def test_the_targets_model_is_the_shared_and_its_own_part():
-    weights = RNG.normal(size=(2, 15))
-    folded, _ = easy_adapt(5).target.fold(weights, np.zeros(2))
-    assert_close(folded, weights[:, :5] + weights[:, 10:], "float64")
-    with pytest.raises(ValueError, match="1 or more"):
-        easy_adapt(0)
-
-
-# --- anchors -----------------------------------------------------------------------------------------------------
-
-
-def test_a_rotation_is_recovered_exactly_and_is_one():
-    turn = Rotation.from_euler("xyz", [0.3, 1.0, -0.5]).as_matrix()
-    source = RNG.normal(size=(10, 3))
-    found = fit_procrustes(source, source @ turn + 4.0)
-    assert_close(found.matrix, turn, "float64")
-    assert_close(found.transform(source), source @ turn + 4.0, "float64")
-    noisy = fit_procrustes(source, RNG.normal(size=(10, 3))).matrix
-    assert_close(noisy @ noisy.T, np.eye(3), "float64")
-
-
-def test_enough_anchors_recover_digits_behind_a_rotation_and_few_do_not():
-    turn = np.linalg.qr(RNG.normal(size=(64, 64)))[0]
-    target = PIXELS[TARGET] @ turn
-    probe = fit_softmax(PIXELS[SOURCE], LABELS[SOURCE], l2=1e-3)
-    scores = {}
-    for anchors in (20, 64):
-        back = fit_procrustes(target[:anchors], PIXELS[TARGET[:anchors]])
-        scores[anchors] = np.mean(probe.after(back).predict(target) == LABELS[TARGET])
-    assert np.mean(probe.predict(target) == LABELS[TARGET]) < 0.3
-    assert scores[64] > 0.94
-    assert 0.7 < scores[20] < scores[64]
-
-
-def test_ridge_is_scikit_learns():
-    source, target = RNG.normal(size=(30, 5)), RNG.normal(size=(30, 2))
-    theirs = Ridge(alpha=0.1 * 30).fit(source, target)
-    assert_close(fit_ridge_map(source, target, l2=0.1).transform(source), theirs.predict(source), "float32")
-
-
-def test_anchors_are_pairs():
-    with pytest.raises(ValueError, match="row by row"):
-        fit_ridge_map(np.ones((3, 2)), np.ones((4, 2)))
-    with pytest.raises(ValueError, match="use fit_ridge_map"):
-        fit_procrustes(np.ones((3, 2)), np.ones((3, 4)))
-    with pytest.raises(ValueError, match="above 0"):
-        fit_ridge_map(np.ones((3, 2)), np.ones((3, 4)), l2=0.0)

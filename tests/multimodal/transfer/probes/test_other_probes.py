@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
-from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import LinearSVC
 from support.assertions import assert_close
 from support.digits import digits, few
 
-from multimodal.transfer.probes import fit_nearest_mean, fit_nearest_neighbours, fit_svm
+from multimodal.transfer.probes import fit_nearest_mean, fit_svm
 from multimodal.transfer.probes.svm import scale_margins
 
 PIXELS, LABELS = digits()
@@ -45,35 +44,6 @@ def test_a_class_without_a_record_has_no_mean():
         fit_nearest_mean(np.eye(2), np.array([0, 2]))
     with pytest.raises(ValueError, match="'euclidean' or 'cosine'"):
         fit_nearest_mean(X, Y, metric="dot")
-
-
-# --- nearest neighbours ------------------------------------------------------------------------------------------
-
-
-def test_neighbours_are_scikit_learns():
-    theirs = KNeighborsClassifier(5).fit(X, Y)
-    ours = fit_nearest_neighbours(X, Y, neighbours=5)
-    rows, distances = ours.nearest(PIXELS[:50])
-    expected, indices = theirs.kneighbors(PIXELS[:50])
-    assert_close(distances, expected, "float32")
-    assert np.mean(rows == indices) > 0.99
-    assert_close(ours.probabilities(PIXELS[:50]), theirs.predict_proba(PIXELS[:50]), "float64")
-
-
-def test_of_equal_votes_the_nearest_wins():
-    probe = fit_nearest_neighbours(np.array([[0.0], [1.0]]), np.array([0, 1]), neighbours=2)
-    assert probe.predict(np.array([[0.4], [0.6]])).tolist() == [0, 1]
-
-
-def test_a_record_is_its_own_nearest_neighbour():
-    probe = fit_nearest_neighbours(X, Y, neighbours=1, metric="cosine")
-    assert np.array_equal(probe.predict(X), Y)
-
-
-@pytest.mark.parametrize("arguments, message", [({"neighbours": 0}, "give 1 to"), ({"metric": "dot"}, "'euclidean'")])
-def test_what_is_no_neighbourhood_is_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        fit_nearest_neighbours(X, Y, **arguments)
 
 
 # --- support vectors ---------------------------------------------------------------------------------------------
