@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import sys
-import time
+from multiprocessing.connection import wait
 from pathlib import Path
 
 import numpy as np
@@ -282,7 +282,7 @@ def test_processes_that_enrol_at_the_same_time_lose_nothing(tmp_path):
     while any(writer.is_alive() for writer in writers):
         if (folder / "gallery.json").is_file():  # always whole
             seen = max(seen, len(Gallery.open(folder).products))
-        time.sleep(0.002)
+        wait([writer.sentinel for writer in writers if writer.is_alive()], timeout=0.002)
     for writer in writers:
         writer.join()
         assert writer.exitcode == 0

@@ -76,7 +76,7 @@ def test_a_relative_folder_is_found_from_another_working_directory(
 def test_a_spawned_process_answers(bundle: Bundle) -> None:
     predictor = Predictor.load(bundle.folder, device="cpu")
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        answers = pool.submit(methodcaller("predict", RECORDS), predictor).result(timeout=100)
+        answers = pool.submit(methodcaller("predict", RECORDS), predictor).result(timeout=240)
     assert [answer["color"].label for answer in answers] == [label for label, _ in labels(predictor)]
 
 

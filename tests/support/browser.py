@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from support.waiting import wait_until
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS = 120
 # Chromium reads commands at 3 and writes at 4; a shell cannot be asked for it, some know no numbers above 9
@@ -99,10 +101,7 @@ class Browser:
 
     def wait(self, script: str) -> None:
         """Until an expression is true."""
-        end = time.monotonic() + SECONDS
-        while not self.run(f"Boolean({script})"):
-            assert time.monotonic() < end, f"{script} is never true: {self.run('document.body.innerText')}"
-            time.sleep(0.05)
+        wait_until(lambda: self.run(f"Boolean({script})"), f"true: {script}", seconds=SECONDS)
 
     def choose(self, selector: str, path: Path) -> None:
         """Puts a file into a file input."""

@@ -13,11 +13,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from support.dockerfile import ROOT, read_dockerfile
 from support.installed import distributions, megabytes
+from support.waiting import wait_until
 
 PORT = "18000"
 SECONDS = 120
@@ -74,11 +74,12 @@ def check_answers(entrypoint: list[str], health: str, venv: Path, bundle: Path) 
     server = subprocess.Popen(command, cwd=venv, env=environment(venv) | {"MULTIMODAL_TOKEN": token})
     try:
         python, *check = json.loads(health.partition("CMD ")[2].replace("8000", PORT))
-        deadline = time.monotonic() + SECONDS
-        while subprocess.run([venv / "bin" / python, *check], capture_output=True, check=False).returncode:
+
+        def is_healthy() -> bool:
             assert server.poll() is None, "the server ended"
-            assert time.monotonic() < deadline, f"not healthy within {SECONDS} s"
-            time.sleep(0.2)
+            return not subprocess.run([venv / "bin" / python, *check], capture_output=True, check=False).returncode
+
+        wait_until(is_healthy, "healthy", seconds=SECONDS, every=0.2)
         model = ask("GET", "/model", token)
         (text,) = [name for name, modality in model["inputs"].items() if modality == "text"]
         print(json.dumps(ask("POST", "/predict", token, {text: "organic oat drink"}))[:500])

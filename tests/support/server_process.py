@@ -5,8 +5,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
+
+from support.waiting import wait_until
 
 
 class Running:
@@ -23,20 +24,31 @@ class Running:
 
     def connect(self) -> socket.socket:
         """A connection to it."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=240)
 
     def wait_until_ready(self) -> None:
         """Until the golden records have passed."""
-        for _ in range(1200):
+
+        def is_ready() -> bool:
             with self.connect() as connection:
                 connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-                if connection.recv(100).startswith(b"HTTP/1.1 200"):
-                    return
-            time.sleep(0.05)
-        raise AssertionError("not ready within 60 s")
+                return connection.recv(100).startswith(b"HTTP/1.1 200")
+
+        wait_until(is_ready, "ready", seconds=120, every=0.05)
+
+    def wait_until_waiting(self, records: int) -> None:
+        """Until so many records have a place in the queue."""
+
+        def are_waiting() -> bool:
+            with self.connect() as connection:
+                connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+                with connection.makefile("rb") as reply:
+                    return b"multimodal_queue_records %.1f\n" % records in reply.read()
+
+        wait_until(are_waiting, f"{records} records in the queue")
 
     def stop(self, how: int = signal.SIGTERM) -> tuple[int, str]:
         """Its exit status and what it wrote to stderr."""
         self.process.send_signal(how)
-        _, written = self.process.communicate(timeout=60)
+        _, written = self.process.communicate(timeout=240)
         return self.process.returncode, written

@@ -1,12 +1,12 @@
 """A server of the small bundle, in this process and in one of its own."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 from support.server_process import Running
+from support.waiting import wait_until
 
 from export import Bundle
 from export.serving.app import create_app
@@ -20,20 +20,12 @@ def start(folder: Path, settings: Settings | None = None) -> tuple[TestClient, S
     return TestClient(create_app(service), base_url="http://127.0.0.1"), service
 
 
-def wait_until_ready(client: TestClient) -> None:
-    """Until the golden records have passed."""
-    end = time.monotonic() + 60
-    while client.get("/v2/health/ready").status_code != 200:
-        assert time.monotonic() < end, "not ready within 60 s"
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="session")
 def client(bundle: Bundle) -> Iterator[TestClient]:
     """Of a server that is ready."""
     client, _ = start(bundle.folder, Settings(timeout_seconds=120))
     with client:
-        wait_until_ready(client)
+        wait_until(lambda: client.get("/v2/health/ready").status_code == 200, "ready")
         yield client
 
 

@@ -2,11 +2,11 @@
 
 import json
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from support.waiting import wait_until
 
 from export import Bundle, BundleError, Predictor
 from export.serving.app import create_app
@@ -27,12 +27,8 @@ def quick(folder: Path) -> Predictor:
     return Predictor.load(folder, device="cpu", threads=1)
 
 
-def ready(client: TestClient) -> TestClient:
-    for _ in range(1000):
-        if client.get("/v2/health/ready").status_code == 200:
-            return client
-        time.sleep(0.01)
-    raise AssertionError("not ready")
+def ready(client: TestClient) -> None:
+    wait_until(lambda: client.get("/v2/health/ready").status_code == 200, "ready")
 
 
 def test_a_token_is_asked_of_all_that_says_something_of_the_model(bundle: Bundle) -> None:
@@ -117,12 +113,14 @@ def test_while_it_drains_it_answers_and_asks_to_connect_elsewhere(bundle: Bundle
 
 
 def test_an_answer_that_takes_too_long_is_given_up(bundle: Bundle) -> None:
-    client, service = opened(bundle, timeout_seconds=1.0)
+    client, service = opened(bundle, timeout_seconds=0.2)
+    asked_in_vain = threading.Event()
     with client:
         ready(client)
-        service._predictor.outputs = lambda samples: time.sleep(1.5)  # type: ignore
+        service._predictor.outputs = lambda samples: asked_in_vain.wait(60)  # type: ignore
         reply = client.post("/predict", json={"text": "red"})
-        assert (reply.status_code, reply.json()["error"]) == (504, "no answer within 1 s; try again")
+        asked_in_vain.set()
+        assert (reply.status_code, reply.json()["error"]) == (504, "no answer within 0.2 s; try again")
 
 
 def test_a_failure_of_the_model_is_ours_and_says_nothing_of_the_inside(

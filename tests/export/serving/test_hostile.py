@@ -54,7 +54,7 @@ def test_a_thousand_hostile_requests_leave_the_server_as_it_was(running: Running
 
 
 def send(running: Running, request: Request) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=240)
     try:
         connection.putrequest(request.method, request.path, skip_host="host" in request.headers)
         for name, value in request.headers.items():

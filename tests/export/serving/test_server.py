@@ -8,12 +8,12 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.server_process import Running
+from support.waiting import wait_until
 
 from export.serving import protocol
 from export.serving.server import _uninterrupted, serve
@@ -40,24 +40,35 @@ def answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
     return int(lines[0].split()[1]), headers, json.loads(body)
 
 
+def refuses(running: Running) -> bool:
+    """Whether it has stopped listening."""
+    try:
+        running.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_after_sigterm_what_was_accepted_is_answered_and_the_process_ends_well(running: Running) -> None:
     running.wait_until_ready()
     body = b'{"text": "red round thing"}'
     with running.connect() as slow, running.connect() as next_one:
         slow.sendall(request("/predict", body)[:-5])  # accepted, and not all here
-        time.sleep(0.2)
+        running.wait_until_waiting(1)
         running.process.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
-        next_one.sendall(request("/v2/health/ready", method="GET"))
-        status, headers, content = answer(next_one)
-        assert (status, headers["connection"], content["state"]) == (503, "close", "draining")
-        time.sleep(1.2)  # it has stopped listening
+
+        def drains() -> bool:
+            next_one.sendall(request("/v2/health/ready", method="GET"))
+            status, headers, content = answer(next_one)
+            return (status, headers.get("connection"), content["state"]) == (503, "close", "draining")
+
+        wait_until(drains, "draining")
+        wait_until(lambda: refuses(running), "closed to others")
         slow.sendall(body[-5:])
         assert answer(slow)[0] == 200
-    _, written = running.process.communicate(timeout=60)
+    _, written = running.process.communicate(timeout=240)
     assert (running.process.returncode, written) == (0, "")
-    with pytest.raises(ConnectionRefusedError):
-        running.connect()
+    assert refuses(running)
 
 
 def test_requests_sent_all_the_time_are_all_answered_when_it_ends(running: Running) -> None:
@@ -76,14 +87,14 @@ def test_requests_sent_all_the_time_are_all_answered_when_it_ends(running: Runni
     threads = [threading.Thread(target=ask) for _ in range(6)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    wait_until(lambda: len(statuses) >= 30, "30 answers")
     code, _ = running.stop()
     for thread in threads:
-        thread.join(30)
+        thread.join(240)
     assert code == 0
     assert not any(thread.is_alive() for thread in threads)
     assert set(statuses) == {200}
-    assert len(statuses) >= 6
+    assert len(statuses) >= 36
 
 
 def test_a_port_that_is_taken_is_an_error(bundle: Any) -> None:
@@ -96,7 +107,7 @@ def test_a_port_that_is_taken_is_an_error(bundle: Any) -> None:
 def test_a_bundle_that_is_damaged_ends_the_command_with_the_reason(copied: Path) -> None:
     (copied / "README.md").write_text("changed")
     command = [sys.executable, "-m", "multimodal", "serve", str(copied), "--port", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1
     assert "error: " in done.stderr
     assert "README.md has 7 bytes" in done.stderr
@@ -105,7 +116,7 @@ def test_a_bundle_that_is_damaged_ends_the_command_with_the_reason(copied: Path)
 
 def test_a_precision_that_the_bundle_lacks_ends_the_command_with_those_that_it_has(bundle: Any) -> None:
     command = [sys.executable, "-m", "multimodal", "serve", str(bundle.folder), "--port", "0", "--precision", "int8"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 1
     assert "error: precision is 'int8'; this bundle holds fp32, so give one of them or 'auto'" in done.stderr
 
@@ -118,7 +129,7 @@ def test_a_full_server_refuses_at_once_and_keeps_the_connection(bundle: Any) -> 
         body = b'{"text": "red round thing"}'
         with server.connect() as slow, server.connect() as other:
             slow.sendall(request("/predict", body)[:-5])
-            time.sleep(0.3)
+            server.wait_until_waiting(1)
             for _ in range(3):
                 other.sendall(request("/predict", body))
                 status, headers, content = answer(other)

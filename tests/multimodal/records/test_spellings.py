@@ -86,10 +86,10 @@ def test_labels_that_differ_in_their_digits_are_not_meant(label):
 
 def test_many_labels_are_compared_within_a_moment():
     labels = [f"{number:04d}".translate(str.maketrans("0123456789", "abcdefghij")) * 3 for number in range(5000)]
-    began = time.monotonic()
+    began = time.process_time()
     nearest_labels([f"{label}x" for label in labels], labels)
     look_alikes(labels)
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(

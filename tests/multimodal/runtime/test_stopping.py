@@ -136,7 +136,7 @@ def test_a_step_that_never_ends_is_given_up(tmp_path, name, place):
     root = WORKER.parents[3]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
     command = [sys.executable, str(WORKER), str(tmp_path), name, place]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 128 + signal.Signals[name], done.stderr
     assert f"ended by {name}: what was under way did not end within" in done.stdout
     checkpoint = load_newest_checkpoint(tmp_path / "checkpoints")

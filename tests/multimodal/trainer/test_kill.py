@@ -17,7 +17,7 @@ def run_worker(folder: Path, media: Path, moment: str | None = None) -> int:
     root = WORKER.parents[3]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
     command = [sys.executable, str(WORKER), str(folder), str(media), *([moment] if moment is not None else [])]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr[-3000:]
     return done.returncode
 
