@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import multimodal as mm
-from export.gallery import SearchResult, Gallery
+from export.gallery import Gallery, SearchResult
 from export.gallery.contents import Contents
 from export.gallery.embedded import embed
 from export.gallery.refusal import choose_refusal

@@ -22,7 +22,7 @@ from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
 from multimodal.demo.data import write_demo_data
 from multimodal.job import TrainingSetup
-from multimodal.records.tables import read_tables
+from multimodal.splits.tables import read_tables
 from multimodal.trainer import Trainer
 from multimodal.trainer.step import Step
 from multimodal.transfer import Finetune

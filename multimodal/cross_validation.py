@@ -25,14 +25,14 @@ from multimodal.job.run_folder import (
     remove_run,
 )
 from multimodal.records import Records, class_label, is_missing
-from multimodal.records.groups import record_groups
-from multimodal.records.held_out import hold_out
-from multimodal.records.tables import Tables, open_job, read_whole_tables
 from multimodal.run import Run, RunError
 from multimodal.runtime.distributed import processes
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_atomically, write_json
 from multimodal.runtime.progress import Say, log_line, silence
 from multimodal.runtime.torch_state import own_state
+from multimodal.splits.groups import record_groups
+from multimodal.splits.held_out import hold_out
+from multimodal.splits.tables import Tables, open_job, read_whole_tables
 from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import estimate

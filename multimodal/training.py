@@ -25,7 +25,6 @@ from multimodal.job.run_folder import (
 )
 from multimodal.job.source_weights import weight_source_records
 from multimodal.job.train_job import train_job
-from multimodal.records.tables import Tables, file_hashes, open_job, read_tables
 from multimodal.results import write_results
 from multimodal.run import RANKING_FILE, Run
 from multimodal.runtime.device import choose_device
@@ -35,6 +34,7 @@ from multimodal.runtime.progress import Say, format_seconds, log_line, silence
 from multimodal.runtime.torch_state import own_state
 from multimodal.selection.guard import guard_run
 from multimodal.selection.ranking import run_rankings, with_choices
+from multimodal.splits.tables import Tables, file_hashes, open_job, read_tables
 
 
 @own_state()

@@ -27,6 +27,8 @@ RECORDS = (
         "multimodal.metrics",
         "multimodal.metrics.*",
         "multimodal.decoding",
+        "multimodal.splits",
+        "multimodal.splits.*",
     ),
     *("multimodal.runtime", "multimodal.runtime.files", "multimodal.runtime.threads", "multimodal.console"),
 )

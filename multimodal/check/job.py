@@ -12,8 +12,8 @@ from multimodal.check.problems import Problem, Split
 from multimodal.config import ConfigError, Job
 from multimodal.config.setting import TABLES, table_problems
 from multimodal.records import ManifestError, RecordError, class_label, is_missing, label_set, read_records
-from multimodal.records.held_out import hold_out, undefined
 from multimodal.records.targets import PairTarget
+from multimodal.splits.held_out import hold_out, undefined
 
 __all__ = ["Problem", "check_job"]
 

@@ -50,10 +50,10 @@ from multimodal.metrics import selection_score
 from multimodal.metrics.calibration import with_temperature
 from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records
-from multimodal.records.tables import Tables
 from multimodal.records.targets import TargetReader
 from multimodal.runtime.device import choose_precision
 from multimodal.runtime.progress import Say
+from multimodal.splits.tables import Tables
 from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.plan import parameter_names

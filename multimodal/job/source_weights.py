@@ -14,9 +14,9 @@ from multimodal.data.domains import DomainOrder, source_factor
 from multimodal.job.mean_tokens import mean_tokens
 from multimodal.job.setup import TrainingSetup
 from multimodal.records import Records
-from multimodal.records.tables import Tables
 from multimodal.records.targets import ClassTarget, class_readers
 from multimodal.runtime.progress import Say
+from multimodal.splits.tables import Tables
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
 from multimodal.transfer.instances import (

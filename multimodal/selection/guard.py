@@ -10,13 +10,13 @@ import torch
 from multimodal.console import transfer_lines
 from multimodal.job import TrainingSetup
 from multimodal.records import Records
-from multimodal.records.groups import record_groups
 from multimodal.run import GUARD_FILE
 from multimodal.runtime.files import write_json
 from multimodal.runtime.progress import Say, silence
 from multimodal.selection.arm_features import Features, probe_features
 from multimodal.selection.labelled import LabelledRecords, correct_predictions
 from multimodal.selection.task_gaps import compare_tasks, measurable, not_measured, used_inputs
+from multimodal.splits.groups import record_groups
 from multimodal.transfer.guard.arms import PROBE, SINGLE
 from multimodal.transfer.guard.held_out import fit_probe
 from multimodal.transfer.guard.trained import MODEL, compare_trained

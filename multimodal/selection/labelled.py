@@ -10,8 +10,8 @@ from multimodal.config import Job
 from multimodal.evaluation import answer
 from multimodal.job import TrainingSetup
 from multimodal.records import Records
-from multimodal.records.groups import record_groups
 from multimodal.records.targets import TargetReader, Truth, class_readers, read_truth
+from multimodal.splits.groups import record_groups
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
 

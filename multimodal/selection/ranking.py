@@ -11,7 +11,6 @@ from multimodal.builders import build_target_reader, task_arguments
 from multimodal.config import Candidate, ConfigError, Job
 from multimodal.job.job_files import encoder_files, job_files
 from multimodal.records import Records
-from multimodal.records.tables import Tables, open_job, read_tables
 from multimodal.run import RANKING_FILE
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
@@ -21,6 +20,7 @@ from multimodal.runtime.torch_state import own_state
 from multimodal.selection.candidate_scores import add_source_scores, candidate_json, measure
 from multimodal.selection.candidates import find_candidates, with_candidate
 from multimodal.selection.labelled import LabelledRecords, labelled_records
+from multimodal.splits.tables import Tables, open_job, read_tables
 from multimodal.transfer.folds import most_repeated_folds
 from multimodal.transfer.guard.held_out import L2
 from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choose_candidate, score_candidate

@@ -9,12 +9,12 @@ from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.job import TrainingSetup
 from multimodal.job.announce import describe_weights
 from multimodal.job.job_files import job_files
-from multimodal.records.tables import open_job, read_tables
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
 from multimodal.runtime.progress import Say, log_line
 from multimodal.runtime.torch_state import own_state
 from multimodal.selection.scratch import scratch_gaps
 from multimodal.selection.task_gaps import compare_tasks, measurable, not_measured
+from multimodal.splits.tables import open_job, read_tables
 
 MOST_ROWS = 1000
 """Training records that a task is checked on: more would tell little and take long."""

@@ -21,9 +21,9 @@ import multimodal as mm
 from multimodal.cli import describe
 from multimodal.config import ConfigError
 from multimodal.records import read_records
-from multimodal.records.tables import open_job
 from multimodal.run import Run, RunError
 from multimodal.runtime.checkpoint import load_tensors
+from multimodal.splits.tables import open_job
 from multimodal.training import fit
 
 

@@ -12,7 +12,7 @@ from support.tiny_models import TinyImage, TinyText, make_rows
 import multimodal as mm
 from encoders import registry
 from multimodal.job import TrainingSetup
-from multimodal.records.tables import read_tables
+from multimodal.splits.tables import read_tables
 
 
 class Words(TinyText):

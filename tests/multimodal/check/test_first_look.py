@@ -11,7 +11,7 @@ import multimodal as mm
 from multimodal.check.first_look import look_first
 from multimodal.job import TrainingSetup
 from multimodal.records import RecordError
-from multimodal.records.tables import read_tables
+from multimodal.splits.tables import read_tables
 
 
 def make_job(**data: Any) -> mm.Job:

@@ -23,10 +23,10 @@ from multimodal.job import TrainingSetup
 from multimodal.job.adapting import add_adaptation
 from multimodal.job.run_folder import free_folder
 from multimodal.metrics import selection_score
-from multimodal.records.tables import open_job, read_tables
 from multimodal.runtime.distributed import processes
 from multimodal.selection.candidates import find_candidates
 from multimodal.selection.guard import guard_run
+from multimodal.splits.tables import open_job, read_tables
 from multimodal.trainer.weight_averaging import build_averaging
 
 JOB: dict[str, Any] = {

@@ -7,7 +7,7 @@ import pytest
 from multimodal.config import ConfigError, Job, parse_job
 from multimodal.config.setting import setting_of
 from multimodal.records import read_records
-from multimodal.records.tables import read_tables
+from multimodal.splits.tables import read_tables
 
 ROWS = [{"text": f"text {number}", "product": "ab"[number % 2], "price": str(number)} for number in range(30)]
 

@@ -20,8 +20,8 @@ from multimodal.features.neighbours_head import NeighboursHead
 from multimodal.features.vectors import fused_vectors, read_vectors
 from multimodal.job import TrainingSetup
 from multimodal.records import RecordError, Records
-from multimodal.records.tables import read_tables
 from multimodal.run import Run
+from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.probes import fit_logistic, fit_soft_neighbours
 

@@ -20,7 +20,7 @@ from multimodal.features.closed_form import fit_heads
 from multimodal.features.views import Views
 from multimodal.job import TrainingSetup
 from multimodal.records import InputReader, read_records
-from multimodal.records.tables import read_tables
+from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.folds import each_fold, repeated_folds
 

@@ -17,9 +17,9 @@ import multimodal as mm
 from multimodal.config import ConfigError
 from multimodal.job import TrainingSetup
 from multimodal.job.adapting import add_adaptation
-from multimodal.records.tables import read_tables
 from multimodal.run import Run, RunError
 from multimodal.runtime.distributed import Processes
+from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 
 

@@ -25,8 +25,8 @@ from multimodal.job import TrainingSetup
 from multimodal.job.fitted_maps import fit_input_maps, fit_source_maps
 from multimodal.job.source_weights import weight_source_records
 from multimodal.records import RecordError, stack_inputs
-from multimodal.records.tables import read_tables
 from multimodal.run import Run
+from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.maps import AffineMap, fit_pca
 from multimodal.transfer.maps.into_target import fit_into_target

@@ -14,7 +14,7 @@ from multimodal.config.setting import SOURCE
 from multimodal.job import TrainingSetup
 from multimodal.job.source_weights import weight_source_records
 from multimodal.records import RecordError
-from multimodal.records.tables import read_tables
+from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 
 WORDS = ("apple", "bread", "milk", "plum", "soap", "tea", "wine", "yam")

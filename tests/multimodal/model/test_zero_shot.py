@@ -22,8 +22,8 @@ from multimodal.job.alignment import fill_zero_shot_heads
 from multimodal.model.contrastive import WIDTH
 from multimodal.model.heads import ClassificationHead
 from multimodal.model.zero_shot import PullToNames, ZeroShotHead, class_embeddings, zero_shot_heads
-from multimodal.records.tables import read_tables
 from multimodal.run import Run
+from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 
 PROMPTS = ["a photo of {}", "{} thing"]

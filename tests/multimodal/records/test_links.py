@@ -20,8 +20,8 @@ from multimodal.cli import app
 from multimodal.config import Input, load_job
 from multimodal.job.run_folder import is_finished
 from multimodal.records import InputReader, Records, read_records
-from multimodal.records.tables import open_job, read_tables
 from multimodal.run import Run
+from multimodal.splits.tables import open_job, read_tables
 from multimodal.training import fit
 
 JOB = """

@@ -22,9 +22,9 @@ from encoders.preprocessing.text import TextPreprocessor
 from multimodal.cli import app
 from multimodal.job import TrainingSetup
 from multimodal.records import RecordError
-from multimodal.records.tables import read_tables
 from multimodal.selection.arm_features import arm_features, random_twins
 from multimodal.selection.scratch import from_scratch
+from multimodal.splits.tables import read_tables
 
 SYNONYMS = {f"w{number}": number for number in range(48)}
 

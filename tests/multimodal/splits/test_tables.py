@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from multimodal.config import ConfigError, Job, parse_job
-from multimodal.records.tables import read_tables
+from multimodal.splits.tables import read_tables
 
 
 def make_job(seed: int = 0, **data: Any) -> Job:

@@ -7,9 +7,9 @@ from typing import Any
 
 from multimodal.config import ConfigError, Job, load_job, override_task
 from multimodal.config.setting import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
-from multimodal.records.held_out import hold_out, undefined
 from multimodal.records.records import Records, read_records
 from multimodal.runtime.files import sha256_of
+from multimodal.splits.held_out import hold_out, undefined
 
 
 @dataclass(frozen=True)

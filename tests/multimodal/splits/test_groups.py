@@ -4,8 +4,8 @@ import pytest
 from multimodal.check.job import check_job
 from multimodal.config import ConfigError, parse_job
 from multimodal.records import ManifestError, RecordError, read_records
-from multimodal.records.groups import held_out_rows, record_groups
-from multimodal.records.tables import read_tables
+from multimodal.splits.groups import held_out_rows, record_groups
+from multimodal.splits.tables import read_tables
 from multimodal.transfer.folds import each_fold, most_repeated_folds
 
 

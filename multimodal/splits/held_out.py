@@ -10,9 +10,9 @@ import numpy as np
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Job
 from multimodal.config.tasks import METRICS
-from multimodal.records.groups import held_out_rows, record_groups
 from multimodal.records.records import Records, class_label, is_missing
 from multimodal.records.targets import read_labels
+from multimodal.splits.groups import held_out_rows, record_groups
 
 SHARE = 10
 """Without a validation table, one row of train in so many is held out."""

@@ -11,10 +11,10 @@ from multimodal.config.tasks import METRICS
 from multimodal.decoding import Destandardize, Embedding, PairedEmbeddings, Sigmoid, Softmax
 from multimodal.metrics import selection_score, task_metrics
 from multimodal.records import Records, read_records
-from multimodal.records.groups import held_out_rows
-from multimodal.records.held_out import LEARNING, MAIN, NEEDS, Answers, hold_out, undefined
-from multimodal.records.tables import read_tables
 from multimodal.records.targets import read_truth
+from multimodal.splits.groups import held_out_rows
+from multimodal.splits.held_out import LEARNING, MAIN, NEEDS, Answers, hold_out, undefined
+from multimodal.splits.tables import read_tables
 
 INPUTS = {"text": {"encoder": "compact/text"}, "image": {"encoder": "compact/image"}}
 
