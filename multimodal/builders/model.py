@@ -9,7 +9,7 @@ from encoders.base import Encoder
 from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.builders.heads import build_head
 from multimodal.config import ConfigError, Job
-from multimodal.config.map_rules import mapped_inputs, narrows_source
+from multimodal.config.frozen_rules import mapped_inputs, narrows_source
 from multimodal.config.pair_rules import separates_inputs
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import WIDTH, ContrastiveHead

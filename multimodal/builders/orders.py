@@ -6,7 +6,7 @@ import numpy as np
 
 from multimodal.builders.heads import label_cells
 from multimodal.config import ConfigError, Job
-from multimodal.config.sampling_rules import grouped_task
+from multimodal.config.rules import grouped_task
 from multimodal.data.order import LabelOrder
 from multimodal.records import Records, class_label, is_missing
 

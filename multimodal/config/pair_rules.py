@@ -1,5 +1,6 @@
-"""Contrastive tasks in a job: the two inputs that each compares, and what suits them. Never imports torch."""
+"""Rules of contrastive tasks: the two inputs that each compares. Never imports torch."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -7,21 +8,20 @@ if TYPE_CHECKING:
 
 
 def separates_inputs(fusion: "Fusion") -> bool:
-    """Whether the fused vector is the inputs side by side."""
+    """True where the fused vector is the inputs side by side."""
     return fusion.name == "late" or (fusion.name == "concat" and fusion.dim is None)
 
 
 def are_views(job: "Job", name: str) -> bool:
-    """Whether a task compares two views of one value: inputs that read one column through one encoder."""
+    """True where a task compares two views of one value: inputs that read one column through one encoder."""
     if job.tasks[name].type != "contrastive":
         return False
     inputs = job.task_inputs(name)
-    owners = {entry if job.inputs[entry].share is None else job.inputs[entry].share for entry in inputs}
-    return len(owners) == 1 and len({job.input_column(entry) for entry in inputs}) == 1
+    return len({(job.encoder_input(entry), job.input_column(entry)) for entry in inputs}) == 1
 
 
 def evaluation_views(job: "Job") -> set[str]:
-    """Inputs that are augmented in evaluation, too, as two views of one value would else be equal.
+    """Inputs that are augmented in evaluation, too, since two views of one value would else be equal.
 
     Those that another task reads are not.
     """
@@ -29,46 +29,47 @@ def evaluation_views(job: "Job") -> set[str]:
     return views.difference(*(job.task_inputs(name) for name in job.tasks if not are_views(job, name)))
 
 
-def check_contrastive_inputs(job: "Job", name: str) -> None:
-    """Refuses what a contrastive task cannot learn from.
+def contrastive_problems(job: "Job") -> Iterator[str]:
+    """Inputs and fusions that a contrastive task cannot learn from."""
+    fusion = job.fusion
+    for name, task in job.tasks.items():
+        if task.type != "contrastive":
+            continue
+        pair = job.task_inputs(name)
+        if len(pair) != 2:
+            yield (
+                f"tasks.{name}: a contrastive task compares two inputs, and this one has {len(pair)} "
+                f"({', '.join(pair)}); set tasks.{name}.inputs to two of {', '.join(job.inputs)}"
+            )
+        if not separates_inputs(fusion) and all(other.type == "contrastive" for other in job.tasks.values()):
+            given = fusion.name if fusion.dim is None else f"{fusion.name} with dim"
+            yield (
+                f"tasks.{name}: contrastive tasks alone need a fusion that keeps their inputs apart, and {given} mixes "
+                "them; set fusion.name: late, or concat without dim"
+            )
+        # elsewhere the task sees around the fusion
+        dropout = fusion.modality_dropout if separates_inputs(fusion) else 0.0
+        hidden = [entry for entry in pair if (dropout.get(entry) if isinstance(dropout, dict) else dropout)]
+        if hidden:
+            yield (
+                f"tasks.{name}: a contrastive task needs both of its inputs, and fusion.modality_dropout hides "
+                f"{' and '.join(hidden)}; leave it out for them"
+            )
+        if are_views(job, name):
+            yield from _view_problems(job, name, pair)
 
-    Raises:
-        ValueError: says what is wrong, and what to write instead.
-    """
-    pair, fusion = job.task_inputs(name), job.fusion
-    if len(pair) != 2:
-        raise ValueError(
-            f"tasks.{name}: a contrastive task compares two inputs, and this one has {len(pair)} "
-            f"({', '.join(pair)}); set tasks.{name}.inputs to two of {', '.join(job.inputs)}"
-        )
-    if not separates_inputs(fusion) and all(task.type == "contrastive" for task in job.tasks.values()):
-        given = fusion.name if fusion.dim is None else f"{fusion.name} with dim"
-        raise ValueError(
-            f"tasks.{name}: contrastive tasks alone need a fusion that keeps their inputs apart, and {given} mixes "
-            "them; set fusion.name: late, or concat without dim"
-        )
-    dropout = fusion.modality_dropout if separates_inputs(fusion) else 0.0  # elsewhere the task sees around the fusion
-    hidden = [entry for entry in pair if (dropout.get(entry) if isinstance(dropout, dict) else dropout)]
-    if hidden:
-        raise ValueError(
-            f"tasks.{name}: a contrastive task needs both of its inputs, and fusion.modality_dropout hides "
-            f"{' and '.join(hidden)}; leave it out for them"
-        )
-    if are_views(job, name):
-        _check_views(job, name, pair)
 
-
-def _check_views(job: "Job", name: str, pair: list[str]) -> None:
+def _view_problems(job: "Job", name: str, pair: list[str]) -> Iterator[str]:
     both = " and ".join(pair)
     for other in job.tasks:
         if not are_views(job, other) and set(pair) <= {*job.task_inputs(other)}:
-            raise ValueError(
+            yield (
                 f"tasks.{other}: {both} are two views of one value, which {name} compares; give it one of them, "
                 f"for example tasks.{other}.inputs: [{pair[0]}]"
             )
     changed = evaluation_views(job) & {*pair}
     if not any(job.inputs[entry].augment.enabled for entry in changed):
-        raise ValueError(
+        yield (
             f"tasks.{name}: {both} are two views of one value, and nothing makes them differ; enable "
             f"{' or '.join(f'inputs.{entry}.augment' for entry in pair if entry in changed)}"
         )

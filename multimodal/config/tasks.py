@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from multimodal.config.head_rules import COMPUTED_HEADS
+from multimodal.config.frozen_rules import COMPUTED_HEADS
 from multimodal.config.section import Section
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
-from multimodal.config.head_rules import COMPUTED_HEADS
+from multimodal.config.frozen_rules import COMPUTED_HEADS
 
 if TYPE_CHECKING:
     from multimodal.config.inputs import Input
@@ -98,8 +98,7 @@ class Effect(NamedTuple):
 
 
 def _frozen(job: "Job", name: str) -> bool:
-    entry = job.inputs[name]
-    return (entry if entry.share is None else job.inputs[entry.share]).frozen
+    return job.owner(name).frozen
 
 
 def _is_augmented(job: "Job", name: str) -> bool:
@@ -140,26 +139,29 @@ LOOP = (
 NO_WEIGHTS = "every encoder is frozen or random"
 
 REFUSED = (
-    Effect("inputs.*.augment", lambda t, n: _frozen(t, n) and _is_augmented(t, n), "its encoder is frozen"),
-    Effect("inputs.*.learning_rate_scale", lambda t, n: _frozen(t, n), "its encoder is frozen"),
-    Effect("fusion.modality_dropout", lambda t, _: len(t.inputs) == 1, "a record never loses its only input"),
-    Effect("fusion.unimodal_weight", lambda t, _: not _has_linear_head(t), "no task has a head to have some beside"),
-    Effect("tasks.*.weight", lambda t, n: t.tasks[n].head in COMPUTED_HEADS, "its head is computed at once"),
-    Effect("transfer.average", lambda t, _: _all_computed(t), "all heads are computed at once"),
-    Effect("transfer.unfreeze_from", lambda t, _: not _pretrained(t), NO_WEIGHTS),
-    Effect("transfer.layer_decay", lambda t, _: not _pretrained(t), NO_WEIGHTS),
-    Effect("transfer.lora", lambda t, _: not _pretrained(t), NO_WEIGHTS),
-    Effect("transfer.encoder_scale", lambda t, _: _all_scaled(t), "every encoder is frozen, is random or has its own"),
+    Effect("inputs.*.augment", lambda j, n: _frozen(j, n) and _is_augmented(j, n), "its encoder is frozen"),
+    Effect("inputs.*.learning_rate_scale", lambda j, n: _frozen(j, n), "its encoder is frozen"),
+    Effect("fusion.modality_dropout", lambda j, _: len(j.inputs) == 1, "a record never loses its only input"),
+    Effect("fusion.unimodal_weight", lambda j, _: not _has_linear_head(j), "no task has a head to have some beside"),
+    Effect("tasks.*.weight", lambda j, n: j.tasks[n].head in COMPUTED_HEADS, "its head is computed at once"),
+    Effect(
+        "train.task_weighting", lambda j, _: len(j.tasks) < 2, "it weights tasks against each other, and there is one"
+    ),
+    Effect("transfer.average", lambda j, _: _all_computed(j), "all heads are computed at once"),
+    Effect("transfer.unfreeze_from", lambda j, _: not _pretrained(j), NO_WEIGHTS),
+    Effect("transfer.layer_decay", lambda j, _: not _pretrained(j), NO_WEIGHTS),
+    Effect("transfer.lora", lambda j, _: not _pretrained(j), NO_WEIGHTS),
+    Effect("transfer.encoder_scale", lambda j, _: _all_scaled(j), "every encoder is frozen, is random or has its own"),
 )
 WARNED = (
-    Effect("inputs.*.augment", lambda t, n: _keeps_encoders(t) and _is_augmented(t, n), "no encoder is trained"),
-    Effect("inputs.*.learning_rate_scale", lambda t, _: _keeps_encoders(t), "no encoder is trained"),
-    Effect("inputs.*.new_layers", lambda t, _: t.transfer.strategy == "none", "nothing is trained"),
-    Effect("tasks.*.weight", lambda t, _: t.transfer.strategy == "none", "nothing is trained"),
-    Effect("tasks.*.imbalance", lambda t, _: t.transfer.strategy == "none", "nothing is trained"),
-    Effect("tasks.*.label_smoothing", lambda t, _: t.transfer.strategy == "none", "nothing is trained"),
-    Effect("tasks.*.zero_shot.pull", lambda t, _: t.transfer.strategy == "none", "nothing is trained"),
-    *(Effect(f"train.{key}", lambda t, _: _trains_nothing(t), "nothing is trained") for key in LOOP),
+    Effect("inputs.*.augment", lambda j, n: _keeps_encoders(j) and _is_augmented(j, n), "no encoder is trained"),
+    Effect("inputs.*.learning_rate_scale", lambda j, _: _keeps_encoders(j), "no encoder is trained"),
+    Effect("inputs.*.new_layers", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
+    Effect("tasks.*.weight", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
+    Effect("tasks.*.imbalance", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
+    Effect("tasks.*.label_smoothing", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
+    Effect("tasks.*.zero_shot.pull", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
+    *(Effect(f"train.{key}", lambda j, _: _trains_nothing(j), "nothing is trained") for key in LOOP),
 )
 """By the strategy, or the heads: an error would be in the way of comparing them on one config."""
 
@@ -187,7 +189,7 @@ def idle_warnings(job: "Job") -> list[str]:
     """What a training says of its settings, once its strategy is known.
 
     Args:
-        task: with a strategy that is not auto.
+        job: with a strategy that is not auto.
     """
     lines = [f"transfer.{line}" for line in unread(job.transfer)] + list(idle(job, WARNED))
     epochs, probe = job.train.epochs, job.transfer.probe_epochs

@@ -9,7 +9,7 @@ import torch
 
 from fusion import ConcatFusion
 from multimodal.config import ConfigError, Job
-from multimodal.config.head_rules import closed_form_inputs, closed_form_tasks
+from multimodal.config.frozen_rules import closed_form_inputs, closed_form_tasks
 from multimodal.data import RecordDataset, SampleDataset
 from multimodal.features.neighbours_head import NeighboursHead
 from multimodal.features.vectors import (

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from multimodal.config import ConfigError
+from multimodal.config.frozen_rules import narrows_source
 from multimodal.config.inputs import FeatureMap
-from multimodal.config.map_rules import narrows_source
 from multimodal.data import RecordDataset
 from multimodal.job.mean_tokens import mean_token_readers
 from multimodal.job.setup import TrainingSetup

@@ -25,8 +25,7 @@ from multimodal.builders import (
     task_arguments,
 )
 from multimodal.config import ConfigError, Job
-from multimodal.config.head_rules import closed_form_inputs
-from multimodal.config.map_rules import mapped_inputs
+from multimodal.config.frozen_rules import closed_form_inputs, mapped_inputs
 from multimodal.config.pair_rules import evaluation_views
 from multimodal.config.setting import SOURCE
 from multimodal.data import Augmentation, RecordDataset, SampleDataset, num_workers

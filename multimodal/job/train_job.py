@@ -13,8 +13,8 @@ from multimodal.builders import build_objectives, build_strategy
 from multimodal.builders.strategy_rule import choose_transfer
 from multimodal.builders.training import plan_training
 from multimodal.config import Job
-from multimodal.config.head_rules import closed_form_tasks
-from multimodal.config.sampling_rules import check_label_groups
+from multimodal.config.frozen_rules import closed_form_tasks
+from multimodal.config.rules import group_problems
 from multimodal.config.unread import idle_warnings
 from multimodal.features.closed_form import fit_heads, without_closed_form
 from multimodal.job.adapting import add_adaptation, remove_objectives
@@ -94,7 +94,8 @@ def _plan(
     Raises:
         ValueError: if the processes cannot share the batches out.
     """
-    check_label_groups(job, group.world)
+    for problem in group_problems(job, group.world):
+        raise ValueError(problem)
     setup.model.objectives.update(build_objectives(job, setup.model))
     setup.model.to(device)
     add_adaptation(setup, group, say)

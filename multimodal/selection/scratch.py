@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from multimodal.config import Job
-from multimodal.config.head_rules import TRAINED
+from multimodal.config.frozen_rules import TRAINED
 from multimodal.job import TrainingSetup
 from multimodal.job.fitted_maps import fit_source_maps
 from multimodal.job.train_job import train_job

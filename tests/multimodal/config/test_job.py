@@ -138,7 +138,7 @@ def test_a_job_without_inputs_or_tasks_is_refused(section):
 
 @pytest.mark.parametrize("name", ["error", "embedding", "product_probability"])
 def test_a_task_may_not_take_the_name_of_another_column_of_the_predictions(name):
-    refused(make_job(**{f"tasks.{name}": {}}), f"tasks.{name}: this name is taken in the answers")
+    refused(make_job(**{f"tasks.{name}": {}}), f"tasks.{name}: this name is taken in the predictions")
 
 
 def test_a_column_is_the_name_unless_it_is_given():

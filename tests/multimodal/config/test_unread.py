@@ -264,7 +264,7 @@ def test_words_for_what_is_no_class_are_refused(word):
 
 
 def test_new_layers_below_a_computed_head_are_refused():
-    with pytest.raises(ConfigError, match=r"and inputs.text has new_layers over it, which train; leave new_layers out"):
+    with pytest.raises(ConfigError, match=r"inputs.text has new_layers over them, which train; leave new_layers out"):
         make_job(**{**COMPUTED, "inputs.text.new_layers": 1})
 
 

@@ -1,5 +1,7 @@
 """Batches with several records of each label: what is in them, who gets what, and which jobs cannot have them."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from support.synthetic_products import CONFIG, OLD, make_photos, write_table
 
 from multimodal.builders import build_label_order
 from multimodal.config import ConfigError, Job, parse_job
-from multimodal.config.sampling_rules import check_label_groups
+from multimodal.config.rules import group_problems
 from multimodal.data.order import LabelOrder, StepSampler
 from multimodal.records import read_records
 from multimodal.training import fit
@@ -78,7 +80,7 @@ def test_rows_without_a_label_stand_together():
 
 def test_without_the_key_records_come_as_they_are():
     assert build_label_order(parse_job(CONFIG), [read_records([{"product": "a"}])]) is None
-    check_label_groups(parse_job(changed(CONFIG, {"train.batch_size": 7})), processes=3)
+    assert not list(group_problems(parse_job(changed(CONFIG, {"train.batch_size": 7})), processes=3))
 
 
 @pytest.mark.parametrize("loss", ["supcon", "arcface"])
@@ -107,9 +109,9 @@ def test_what_cannot_be_grouped_is_refused(changes, message):
 
 
 def test_processes_that_cannot_share_whole_groups_are_refused():
-    check_label_groups(make_job(), processes=4)
-    with pytest.raises(ValueError, match=r"of which 3 processes with 1 parts .* set it to a multiple of 12"):
-        check_label_groups(make_job(), processes=3)
+    assert not list(group_problems(make_job(), processes=4))
+    (problem,) = group_problems(make_job(), processes=3)
+    assert re.search("of which 3 processes with 1 parts .* set it to a multiple of 12", problem)
 
 
 def test_groups_of_several_tables_are_refused():
