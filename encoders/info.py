@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from encoders.base import Encoder
 
-BUILT_IN = "multimodal-transfer"
 BUILT_IN_MODALITIES = ("image", "text", "audio")
 EXTRAS = {"timm": "timm", "peft": "lora"}
 """Packages that the extra ``train`` does not bring -> the extra that does."""

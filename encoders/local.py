@@ -1,6 +1,7 @@
 """Which registered weights lie on this machine already. Nothing is fetched."""
 
-from encoders.info import BUILT_IN, EncoderInfo
+from encoders.info import EncoderInfo
+from encoders.plugins import BUILT_IN
 from encoders.weights.download import kept_file
 
 FROM_URL = ("torchvision", "torchaudio")

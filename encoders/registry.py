@@ -1,14 +1,11 @@
 """Names of encoders: finding them, listing them, building them. Imports a builder only when it is called."""
 
-import difflib
-import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
 from encoders.info import (
-    BUILT_IN,
     BUILT_IN_MODALITIES,
     EXTRAS,
     TRAIN_PACKAGES,
@@ -17,64 +14,27 @@ from encoders.info import (
     Weights,
     missing_extra,
 )
+from encoders.plugins import BUILT_IN, Entry, Registry, built_in
 
 if TYPE_CHECKING:
     from encoders.base import Encoder
 
-PLUGIN_GROUP = "multimodal.encoders"
 
-
-@dataclass(frozen=True)
-class _Entry:
-    info: EncoderInfo
-    load: Callable[[], Factory]
-    owner: str
-    """Distribution, or ``module:name`` of what is decorated."""
-    declared: str | None = None
-    """``module:name`` that a distribution's entry point stands for."""
-
-
-_registered: dict[str, _Entry] = {}
-
-
-def _builder(path: str) -> Callable[[], Factory]:
-    module, function = path.split(":")
-    return lambda: getattr(importlib.import_module(module), function)
-
-
-def _builtin_entries() -> list[_Entry]:
+def _built_in() -> Iterator[Entry]:
     from encoders import catalogue
 
-    return [_Entry(info, _builder(path), BUILT_IN) for info, path in catalogue.entries()]
+    for info, path in catalogue.entries():
+        yield built_in(info.name, path, info)
 
 
-def _plugin_entries() -> list[_Entry]:
-    entries = []
-    from importlib.metadata import entry_points  # reads packages' e-mail headers: a sixth of a cold start's imports
-
-    for point in entry_points(group=PLUGIN_GROUP):
-        owner = point.dist.name if point.dist is not None else point.value
-        info = EncoderInfo(point.name, modality="unknown", source=owner)
-        entries.append(_Entry(info, point.load, owner, declared=point.value))
-    return entries
+ENCODERS: Registry[Factory] = Registry(
+    "encoder", "multimodal.encoders", _built_in, listing="`multimodal encoders` lists what there is"
+)
 
 
-def _entries() -> dict[str, _Entry]:
-    """Every entry by name: built in, declared by installed distributions, registered by decorator."""
-    entries: dict[str, _Entry] = {}
-    for entry in [*_builtin_entries(), *_plugin_entries(), *_registered.values()]:
-        _refuse_twice(entries.get(entry.info.name), entry)
-        entries[entry.info.name] = entry
-    return entries
-
-
-def _refuse_twice(old: _Entry | None, new: _Entry) -> None:
-    """A factory may be declared by its distribution and decorated, too: the decorator then says more."""
-    if old is not None and old.declared != new.owner:
-        raise ValueError(
-            f"the encoder name {new.info.name!r} is taken twice, by {old.owner} and by {new.owner}; "
-            "rename one of them, for example with a /v2"
-        )
+def _info(entry: Entry) -> EncoderInfo:
+    """Of a plug-in that no decorator describes, only name and distribution are known."""
+    return entry.info or EncoderInfo(entry.name, modality="unknown", source=entry.owner)
 
 
 def register_encoder(name: str, *, modality: str, **info: Any) -> Callable[[Factory], Factory]:
@@ -93,10 +53,7 @@ def register_encoder(name: str, *, modality: str, **info: Any) -> Callable[[Fact
 
     def decorate(factory: Factory) -> Factory:
         full = replace(EncoderInfo(name, modality, source=factory.__module__), **info)
-        entry = _Entry(full, lambda: factory, owner=f"{factory.__module__}:{factory.__qualname__}")
-        _refuse_twice(_entries().get(name), entry)
-        _registered[name] = entry
-        return factory
+        return ENCODERS.register(name, full)(factory)
 
     return decorate
 
@@ -108,7 +65,7 @@ def list_encoders(modality: str | None = None) -> list[EncoderInfo]:
     ['compact/text', 'transformers/*', 'wordvectors/*']
     """
     wanted = (modality, "any") if modality in BUILT_IN_MODALITIES else (modality,)
-    infos = (entry.info for entry in _entries().values())
+    infos = map(_info, ENCODERS.entries().values())
     return sorted((info for info in infos if modality is None or info.modality in wanted), key=lambda info: info.name)
 
 
@@ -121,7 +78,7 @@ def find_encoder(name: str) -> EncoderInfo:
     Raises:
         LookupError: if there is none; the message suggests the nearest names.
     """
-    return replace(_find(name).info, name=name)
+    return replace(_info(ENCODERS.find(name)), name=name)
 
 
 def is_registered(name: str) -> bool:
@@ -130,19 +87,7 @@ def is_registered(name: str) -> bool:
     >>> is_registered("compact/audio"), is_registered("transformers/gpt2")
     (True, False)
     """
-    return name in _entries()
-
-
-def _find(name: str) -> _Entry:
-    entries = _entries()
-    if name in entries:
-        return entries[name]
-    for pattern, entry in entries.items():
-        if pattern.endswith("*") and name.startswith(pattern[:-1]) and len(name) >= len(pattern):
-            return entry
-    near = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`multimodal encoders` lists what there is"
-    raise LookupError(f"there is no encoder {name!r}; {hint}")
+    return name in ENCODERS.entries()
 
 
 def create_encoder(name: str, *, weights: Weights | EllipsisType = ..., **kwargs: Any) -> "Encoder":
@@ -159,28 +104,16 @@ def create_encoder(name: str, *, weights: Weights | EllipsisType = ..., **kwargs
         ValueError: if ``weights="pretrained"`` is asked of an entry that has none.
         ModuleNotFoundError: if a package is missing; names the command that installs it.
     """
-    entry = _find(name)
+    owner = ENCODERS.find(name).owner
     try:
         from encoders.weights.build import build
 
-        factory = _load(entry)
-        info = replace(_registered.get(entry.info.name, entry).info, name=name)
+        factory = ENCODERS.load(name)
+        info = find_encoder(name)  # of which the decorator of a plug-in may say more, once it is loaded
         if weights is ...:
             weights = "pretrained" if info.has_weights else None
         return build(info, factory, weights, kwargs)
     except ModuleNotFoundError as error:
-        if entry.owner != BUILT_IN and error.name not in TRAIN_PACKAGES:
+        if owner != BUILT_IN and error.name not in TRAIN_PACKAGES:
             raise  # what a plug-in lacks is not in our extra
         raise missing_extra(error, EXTRAS.get(str(error.name), "train")) from error
-
-
-def _load(entry: _Entry) -> Factory:
-    try:
-        return entry.load()
-    except (ImportError, AttributeError) as error:
-        if entry.owner == BUILT_IN:
-            raise
-        raise ImportError(
-            f"the encoder {entry.info.name!r} of {entry.owner} cannot be loaded ({error}); install what "
-            f"{entry.owner} needs, or uninstall it"
-        ) from error

@@ -17,6 +17,12 @@ PACKAGES = ("encoders", "fusion", "multimodal", "export")
 
 # --- the table ---------------------------------------------------------------------------------------------------
 
+REGISTRIES = ("encoders.plugins",)
+"""What every floor may import to have registries."""
+REGISTRY = (
+    *("encoders", "encoders.info", "encoders.plugins", "encoders.registry"),
+    *("encoders.catalogue", "encoders.catalogue.*"),
+)
 PREPROCESSING = ("encoders.preprocessing", "encoders.preprocessing.*")
 ENCODERS = ("encoders", "encoders.*")
 FUSION = ("fusion", "fusion.*")
@@ -60,19 +66,17 @@ class Floor:
 
 FLOORS = (  # a module belongs to the first floor that names it
     Floor(
-        ("encoders", "encoders.info", "encoders.registry", "encoders.catalogue", "encoders.catalogue.*"),
-        (
-            "encoders",
-            "encoders.info",
-            "encoders.registry",
-            "encoders.catalogue",
-            "encoders.catalogue.*",
-            *PREPROCESSING,
-        ),
+        REGISTRY,
+        (*REGISTRY, *PREPROCESSING),
         lazy_in_house=("encoders.base", "encoders.weights.build"),  # create_encoder calls the builder
         torch_free=True,
     ),
-    Floor(PREPROCESSING, PREPROCESSING, ("numpy", "PIL", "tokenizers", "soundfile", "soxr"), torch_free=True),
+    Floor(
+        PREPROCESSING,
+        (*PREPROCESSING, *REGISTRIES),
+        ("numpy", "PIL", "tokenizers", "soundfile", "soxr"),
+        torch_free=True,
+    ),
     Floor(("encoders.testing",), ENCODERS, ("torch", "numpy"), lazy_outside=("onnx", "onnxscript", "onnxruntime")),
     Floor(
         ENCODERS,

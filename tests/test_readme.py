@@ -30,5 +30,5 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
 
 
 def test_the_plug_in_example_runs(monkeypatch):
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.ENCODERS, "registered", {})
     exec(compile(blocks(README, "python")[1], "README.md", "exec"), {"__name__": "example"})

@@ -8,7 +8,12 @@ from encoders.preprocessing.base import (
     config_arguments,
     stack_arrays,
 )
-from encoders.preprocessing.registry import load_preprocessor, preprocessor_from_config, save_preprocessor
+from encoders.preprocessing.registry import (
+    load_preprocessor,
+    preprocessor_from_config,
+    register_preprocessor,
+    save_preprocessor,
+)
 
 __all__ = [
     "Arrays",
@@ -18,6 +23,7 @@ __all__ = [
     "config_arguments",
     "load_preprocessor",
     "preprocessor_from_config",
+    "register_preprocessor",
     "save_preprocessor",
     "stack_arrays",
 ]

@@ -2,61 +2,36 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from itertools import starmap
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from encoders.preprocessing.base import Preprocessor, nearest_hint
+from encoders.plugins import Registry, built_in
+from encoders.preprocessing.base import Preprocessor
 from encoders.preprocessing.writing import write_atomically
 
 CONFIG_FILE = "preprocess.json"
-PLUGIN_GROUP = "multimodal.preprocessors"
-PreprocessorFactory = Callable[[dict[str, Any], Mapping[str, str]], Preprocessor]
-"""(config, assets: file name -> text) -> preprocessor."""
+C = TypeVar("C")
+BUILT_IN = {
+    "image": "encoders.preprocessing.image:ImagePreprocessor",
+    "text": "encoders.preprocessing.text:TextPreprocessor",
+    "words": "encoders.preprocessing.words:WordPreprocessor",
+    "audio": "encoders.preprocessing.audio:AudioPreprocessor",
+}
 
 
-BUILT_IN = ("image", "text", "words", "audio")
+PREPROCESSORS: Registry[Any] = Registry(
+    "preprocessor", "multimodal.preprocessors", lambda: starmap(built_in, BUILT_IN.items())
+)
 
 
-def _builtin(kind: str) -> PreprocessorFactory | None:
-    if kind == "image":
-        from encoders.preprocessing.image import ImagePreprocessor
+def register_preprocessor(kind: str) -> Callable[[C], C]:
+    """Registers a Preprocessor class, which has ``from_config(config, assets)``, under a kind of your own.
 
-        return ImagePreprocessor.from_config
-    if kind == "text":
-        from encoders.preprocessing.text import TextPreprocessor
-
-        return TextPreprocessor.from_config
-    if kind == "words":
-        from encoders.preprocessing.words import WordPreprocessor
-
-        return WordPreprocessor.from_config
-    if kind == "audio":
-        from encoders.preprocessing.audio import AudioPreprocessor
-
-        return AudioPreprocessor.from_config
-    return None
-
-
-def _plugin(kind: str, distribution: str | None, allowed: Collection[str] | None) -> PreprocessorFactory:
-    if allowed is not None and kind not in allowed:
-        raise LookupError(
-            f"this bundle wants the preprocessor {kind!r} from the distribution {distribution or 'unknown'!r}, which "
-            f"runs that package's code; if you trust it, load the bundle with allow_plugins=({kind!r},)"
-        )
-    from importlib.metadata import entry_points  # costs a cold start more than everything else in here
-
-    found = [point for point in entry_points(group=PLUGIN_GROUP) if point.name == kind]
-    if not found and distribution is None:
-        raise LookupError(
-            f"there is no preprocessor {kind!r}, neither built in nor from an installed package"
-            f"{nearest_hint(kind, BUILT_IN)}"
-        )
-    if not found:
-        raise LookupError(f"preprocessor {kind!r} is not installed; run: pip install {distribution}")
-    if len(found) > 1:
-        owners = " and ".join(sorted(str(point.dist and point.dist.name) for point in found))
-        raise LookupError(f"preprocessor {kind!r} is registered twice, by {owners}; uninstall one of them")
-    return found[0].load().from_config
+    Raises:
+        ValueError: if the kind is taken.
+    """
+    return PREPROCESSORS.register(kind)
 
 
 def preprocessor_from_config(
@@ -74,9 +49,10 @@ def preprocessor_from_config(
     fields = dict(config)
     kind, distribution = fields.pop("kind", None), fields.pop("distribution", None)
     if not isinstance(kind, str):
-        raise ValueError(f"a preprocessor's config needs a `kind`, for example {BUILT_IN[0]!r}; this one has {kind!r}")
-    factory = _builtin(kind) or _plugin(kind, distribution, allow_plugins)
-    return factory(fields, assets)
+        raise ValueError(f"a preprocessor's config needs a `kind`, for example 'image'; this one has {kind!r}")
+    loaded = PREPROCESSORS.load(kind, distribution=distribution, allowed=allow_plugins)
+    preprocessor: Preprocessor = loaded.from_config(fields, assets)
+    return preprocessor
 
 
 def save_preprocessor(preprocessor: Preprocessor, folder: Path) -> None:
@@ -88,7 +64,7 @@ def save_preprocessor(preprocessor: Preprocessor, folder: Path) -> None:
     """
     config = preprocessor.to_config()
     if config.get("kind") not in BUILT_IN:
-        config["distribution"] = _owner(str(config.get("kind")))
+        config["distribution"] = _distribution(str(config.get("kind")))
     files = {CONFIG_FILE: json.dumps(config, indent=1, sort_keys=True) + "\n"}
     for name, text in _assets(preprocessor).items():
         if not name or name in files or name != Path(name).name:
@@ -123,13 +99,12 @@ def _assets(preprocessor: Preprocessor) -> dict[str, str]:
     return assets() if assets is not None else {}
 
 
-def _owner(kind: str) -> str:
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group=PLUGIN_GROUP):
-        if point.name == kind and point.dist is not None:
-            return point.dist.name
-    raise LookupError(
-        f"preprocessor {kind!r} is not registered, so no other process could rebuild it; declare it in your "
-        f'package under [project.entry-points."{PLUGIN_GROUP}"]'
-    )
+def _distribution(kind: str) -> str | None:
+    try:
+        return PREPROCESSORS.find(kind).distribution
+    except LookupError as error:
+        raise LookupError(
+            f"preprocessor {kind!r} is not registered, so no other process could rebuild it; decorate its class with "
+            f"register_preprocessor({kind!r}), or declare it in your package under "
+            f'[project.entry-points."{PREPROCESSORS.group}"]'
+        ) from error

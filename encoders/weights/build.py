@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from encoders.base import Encoder, Provenance
-from encoders.info import BUILT_IN, EncoderInfo, Factory, Weights
+from encoders.info import EncoderInfo, Factory, Weights
+from encoders.plugins import BUILT_IN
 from encoders.preprocessing import load_preprocessor
 from encoders.weights.source_run import SourceRun
 from encoders.weights.state import digest_of_files, fit_state, load_state, read_safetensors

@@ -105,7 +105,7 @@ def plugin(site, monkeypatch, clean):
 @pytest.fixture
 def clean(monkeypatch):
     """Whatever a test registers is forgotten after it."""
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.ENCODERS, "registered", {})
 
 
 def write_distribution(folder: Path, name: str, entry_points: str) -> None:

@@ -313,7 +313,7 @@ def test_what_a_rebuilt_encoder_forgets_is_found(monkeypatch: pytest.MonkeyPatch
         def encode(self, x: Tensor, mask: Tensor) -> Tensor:
             return self.linear(x) + self.offset
 
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.ENCODERS, "registered", {})
     register_encoder("tests/forgetful", modality="text")(Forgetful)
     with pytest.raises(ContractError, match=r"tests/forgetful .*after saving and loading.*not in the state_dict"):
         check_encoder(registry.create_encoder("tests/forgetful"), samples=TEXTS, export=False)

@@ -40,7 +40,7 @@ class Wide(Plain):
 
 def plant(monkeypatch) -> None:
     """Registers them, and nothing else of one's own."""
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.ENCODERS, "registered", {})
     for name, kind in (("planted/scrambled", Scrambled), ("planted/plain", Plain), ("planted/wide", Wide)):
         mm.register_encoder(name, modality="text", has_weights=True)(kind)
 

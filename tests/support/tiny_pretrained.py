@@ -36,7 +36,7 @@ class Picture(TinyImage):
 
 def plant(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registers ``planted/words`` and ``planted/picture`` (rate scale 0.1), and ``planted/small`` (1) for a test."""
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.ENCODERS, "registered", {})
     mm.register_encoder("planted/words", modality="text", has_weights=True)(Words)
     mm.register_encoder("planted/picture", modality="image", has_weights=True)(Picture)
     mm.register_encoder("planted/small", modality="text", has_weights=True, learning_rate_scale=1.0)(

@@ -370,7 +370,7 @@ def test_problems_of_the_config_itself(tmp_path):
 def test_values_of_a_plugin_are_said_not_to_be_checked(tmp_path, monkeypatch):
     from encoders import registry
 
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.ENCODERS, "registered", {})
     registry.register_encoder("scene/v1", modality="satellite")(object)
     shelf(tmp_path)
     problems = check_job(make_job(inputs={"image": {"encoder": "scene/v1"}}), tmp_path)

@@ -62,7 +62,7 @@ class Dialects(Encoder):
 
 @pytest.fixture(autouse=True)
 def _encoder(monkeypatch):
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.ENCODERS, "registered", {})
     mm.register_encoder("planted/dialects", modality="text", has_weights=True)(Dialects)
 
 

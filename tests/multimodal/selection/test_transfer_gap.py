@@ -44,7 +44,7 @@ class Synonyms(TinyText):
 
 @pytest.fixture(autouse=True)
 def _planted_encoders(monkeypatch):
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(registry.ENCODERS, "registered", {})
     for name, kind in (("planted/synonyms", Synonyms), ("planted/scrambled", Scrambled)):
         mm.register_encoder(name, modality="text", has_weights=True)(kind)
 

@@ -1,0 +1,168 @@
+"""Registries of named parts: built in, declared by installed distributions, registered by decorator. Torch-free."""
+
+import difflib
+import importlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+BUILT_IN = "multimodal-transfer"
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A named part that is not loaded yet."""
+
+    name: str
+    """A name that ends in ``*`` stands for a family."""
+    path: str
+    """``module:name`` of the part."""
+    owner: str
+    """Distribution that brings it, or its path where a decorator registered it."""
+    load: Callable[[], Any]
+    info: Any = None
+    """Facts that are known without loading it."""
+
+    @property
+    def distribution(self) -> str | None:
+        """Distribution to install for it; None where a decorator registered it."""
+        return None if self.owner == self.path else self.owner
+
+
+def built_in(name: str, path: str, info: Any = None) -> Entry:
+    """Entry of our own, whose module is imported when it is loaded."""
+    module, attribute = path.split(":")
+    return Entry(name, path, BUILT_IN, lambda: getattr(importlib.import_module(module), attribute), info)
+
+
+class Registry(Generic[Part]):
+    """Names of one kind of part, and the parts, each loaded when it is first asked for.
+
+    Args:
+        kind: word for a part in messages, e.g. "fusion".
+        group: entry points of other distributions, e.g. "multimodal.fusions".
+        own: gives the built-in entries.
+        listing: end of the message about an unknown name; left out: all names.
+    """
+
+    def __init__(self, kind: str, group: str, own: Callable[[], Iterable[Entry]], *, listing: str = "") -> None:
+        self.kind, self.group, self.listing = kind, group, listing
+        self.registered: dict[str, Entry] = {}
+        self._own = own
+
+    @cached_property
+    def built_in(self) -> dict[str, Entry]:
+        """Our own entries by name."""
+        return {entry.name: entry for entry in self._own()}
+
+    def entries(self) -> dict[str, Entry]:
+        """Every entry by name; imports no plug-in.
+
+        Raises:
+            ValueError: if a name is taken twice.
+        """
+        found = dict(self.built_in)
+        for entry in (*self._declared(), *self.registered.values()):
+            self._refuse_twice(found.get(entry.name), entry)
+            found[entry.name] = entry
+        return found
+
+    def _declared(self) -> Iterator[Entry]:
+        from importlib.metadata import entry_points  # reads packages' e-mail headers: a sixth of a cold start's imports
+
+        for point in entry_points(group=self.group):
+            owner = point.dist.name if point.dist is not None else point.value
+            yield Entry(point.name, point.value, owner, point.load)
+
+    def _refuse_twice(self, old: Entry | None, new: Entry) -> None:
+        """A part may be declared by its distribution and decorated, too: the decorator then says more."""
+        decorated_too = old is not None and new.distribution is None and old.path == new.path
+        if old is not None and not (decorated_too and (old.distribution is not None or _is_rerun(new))):
+            raise ValueError(
+                f"the {self.kind} name {new.name!r} is taken twice, by {old.owner} and by {new.owner}; "
+                "rename one of them, for example with a /v2, or uninstall one"
+            )
+
+    def register(self, name: str, info: Any = None) -> Callable[[Part], Part]:
+        """Decorator that registers a part under a name of your own.
+
+        Raises:
+            ValueError: if the name is taken.
+        """
+
+        def decorate(part: Part) -> Part:
+            path = path_of(part)
+            entry = Entry(name, path, path, lambda: part, info)
+            self._refuse_twice(self.entries().get(name), entry)
+            self.registered[name] = entry
+            return part
+
+        return decorate
+
+    def find(self, name: str, *, distribution: str | None = None) -> Entry:
+        """The entry that a name belongs to; a built-in one is found without a look at what is installed.
+
+        Args:
+            distribution: where the part came from when it was saved.
+
+        Raises:
+            LookupError: if there is none; the message suggests the nearest names, or what to install.
+            ValueError: if a name is taken twice.
+        """
+        if name in self.built_in:
+            return self.built_in[name]
+        entries = self.entries()
+        if name in entries:
+            return entries[name]
+        for pattern, entry in entries.items():
+            if pattern.endswith("*") and name.startswith(pattern[:-1]) and len(name) >= len(pattern):
+                return entry
+        if distribution is not None:
+            raise LookupError(f"the {self.kind} {name!r} is not installed; run: pip install {distribution}")
+        near = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else self.listing or f"there are {', '.join(entries)}"
+        raise LookupError(f"there is no {self.kind} {name!r}; {hint}")
+
+    def load(self, name: str, *, distribution: str | None = None, allowed: Collection[str] | None = None) -> Part:
+        """The part itself.
+
+        Args:
+            distribution: where the part came from when it was saved.
+            allowed: names of other distributions' parts that may be loaded; None allows every installed one.
+
+        Raises:
+            LookupError: if there is none, or it is not allowed.
+            ImportError: if another distribution's part cannot be imported; names the distribution.
+        """
+        if name not in self.built_in and allowed is not None and name not in allowed:
+            raise LookupError(
+                f"this bundle wants the {self.kind} {name!r} from the distribution {distribution or 'unknown'!r}, "
+                f"which runs that package's code; if you trust it, load the bundle with allow_plugins=({name!r},)"
+            )
+        entry = self.find(name, distribution=distribution)
+        try:
+            part: Part = entry.load()
+        except (ImportError, AttributeError) as error:
+            if entry.owner == BUILT_IN:
+                raise
+            raise ImportError(
+                f"the {self.kind} {name!r} of {entry.owner} cannot be loaded ({error}); install what "
+                f"{entry.owner} needs, or uninstall it"
+            ) from error
+        return part
+
+
+def path_of(part: Any) -> str:
+    """``module:name`` of a class or function.
+
+    >>> path_of(Registry)
+    'encoders.plugins:Registry'
+    """
+    return f"{part.__module__}:{part.__qualname__}"
+
+
+def _is_rerun(entry: Entry) -> bool:
+    """Whether a notebook's cell, or a session, may have defined the part again."""
+    return entry.path.startswith("__main__:")
