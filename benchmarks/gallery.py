@@ -22,7 +22,6 @@ from export.gallery.contents import Contents
 from export.gallery.embedded import embed
 from export.gallery.refusal import choose_refusal
 from export.gallery.source import Source
-from export.vectors import vector_output
 from multimodal.console import say, show_table
 from multimodal.records import Records, read_records
 
@@ -146,7 +145,7 @@ def score(given: argparse.Namespace) -> None:
 
 def vectors_of(predictor: mm.Predictor, table: Records) -> np.ndarray:
     """What a gallery takes, [n d]."""
-    return embed(predictor, table, vector_output(predictor.bundle)).vectors
+    return embed(predictor, table, predictor.bundle.vector_output()).vectors
 
 
 def labels_of(table: Records) -> np.ndarray:

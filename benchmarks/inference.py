@@ -23,7 +23,7 @@ from inference_cuda import cuda_contenders
 from inference_model import prepared, train_retail, write_records
 
 from export import Predictor, export_bundle
-from export.cpu import int8_instructions
+from export.loading import int8_instructions
 from export.parity import ParityError
 from export.predictor import flat_feed
 from export.session import open_session, planned_device

@@ -14,7 +14,7 @@ import numpy as np
 import ray
 
 from export import Predictor
-from export.answers import prediction_cells, prediction_columns
+from export.predictions import prediction_cells, prediction_columns
 from multimodal.records import Records
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import encoders as encoders  # before onnxruntime, which it keeps from telling its maker what it runs
 
 if TYPE_CHECKING:
-    from export.answers import write_predictions
     from export.bundle import Bundle, BundleError
     from export.exporter import export_bundle
     from export.gallery import Gallery, GalleryError
     from export.parity import ParityError
+    from export.predictions import write_predictions
     from export.predictor import Predictor
     from export.session import DeviceError
     from export.verify import verify_bundle
@@ -44,7 +44,7 @@ _HOMES = {
     "RecordError": "multimodal.records.records",
     "export_bundle": "export.exporter",
     "verify_bundle": "export.verify",
-    "write_predictions": "export.answers",
+    "write_predictions": "export.predictions",
 }
 
 

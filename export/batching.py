@@ -13,7 +13,7 @@ from multimodal.decoding import Prediction
 from multimodal.records import RecordError
 from multimodal.runtime.threads import available_cores
 
-Answer = dict[str, Prediction] | RecordError
+RecordResult = dict[str, Prediction] | RecordError
 """Task -> prediction; or why the record has none."""
 OnError = Literal["raise", "return"]
 LOOK_AHEAD = 3
@@ -21,14 +21,14 @@ LOOK_AHEAD = 3
 _MOST_READERS = 8
 
 
-def answer_batches(
+def predicted_batches(
     source: RecordSource,
     answer: Callable[[list[Sample]], Sequence[dict[str, Prediction]]],
     *,
     batch_size: int,
     on_error: OnError,
     look_ahead: int,
-) -> Iterator[list[Answer]]:
+) -> Iterator[list[RecordResult]]:
     """Answers in the source's order, ``batch_size`` at a time; one bad record costs no other its answer.
 
     Args:
@@ -56,6 +56,23 @@ def answer_batches(
             first += len(window)
 
 
+def rounded_length(length: int, longest: int, *, sizes: int, shortest: int = 1) -> int:
+    """The next of a few lengths an octave, at least ``shortest`` and at most ``longest``.
+
+    Args:
+        length: in tokens or samples; what is above ``longest`` stays as it is.
+        sizes: an octave, a power of two: with 2 at most half is added, with 4 at most a quarter.
+
+    >>> [rounded_length(length, 20_000, sizes=4) for length in (1, 9, 17, 100, 16_000)]
+    [1, 10, 20, 112, 16384]
+    >>> [rounded_length(length, 77, sizes=2, shortest=8) for length in (3, 9, 13, 40, 70)]
+    [8, 12, 16, 48, 77]
+    """
+    wanted = max(length, shortest)
+    step = max(1, (1 << wanted.bit_length() - 1) // sizes)  # the octave's first length, in so many parts
+    return max(length, min(-(-wanted // step) * step, longest))
+
+
 def length_key(sample: Sample) -> tuple[int, ...]:
     """What records of one batch should have in common: the magnitude of each input's length, then the lengths."""
     sizes = [sum(array.size for array in arrays.values()) for arrays, _ in sample.values()]
@@ -73,7 +90,7 @@ def _answer_window(
     answer: Callable[[list[Sample]], Sequence[dict[str, Prediction]]],
     batch_size: int,
     first: int,
-) -> list[Answer]:
+) -> list[RecordResult]:
     answers: list[Any] = list(window)  # errors stay where they are
     good = [(row, sample) for row, sample in enumerate(window) if not isinstance(sample, RecordError)]
     if len(good) > batch_size:
@@ -88,7 +105,7 @@ def _answer_window(
 
 def _answer_batch(
     batch: Sequence[tuple[int, Sample]], answer: Callable[[list[Sample]], Sequence[dict[str, Prediction]]]
-) -> list[Answer]:
+) -> list[RecordResult]:
     """Answers of records by their numbers; where the model fails, of each by itself, so that one spoils no other's."""
     try:
         return list(answer([sample for _, sample in batch]))

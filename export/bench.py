@@ -16,7 +16,7 @@ from PIL import Image
 
 from encoders.preprocessing.audio import decode_audio
 from encoders.preprocessing.image_files import decode_image
-from export.cpu import int8_instructions
+from export.loading import int8_instructions
 from export.predictor import Predictor, flat_feed
 from multimodal.records import InputReader, stack_inputs
 from multimodal.runtime.threads import available_cores

@@ -1,5 +1,6 @@
 """What a bundle is, as data: what ``bundle.json`` says, and what it may say. Never imports torch."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from encoders.preprocessing import TensorSpec
+from multimodal.decoding import EMBEDDING
 
 SCHEMA = 1
 BUNDLE_FILE, SUMS_FILE, PARITY_FILE = "bundle.json", "SHA256SUMS", "parity.json"
@@ -74,6 +76,40 @@ class Bundle:
     def at(self, folder: Path) -> "Bundle":
         """The same bundle in another place."""
         return replace(self, folder=folder)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the graph's outputs, in order."""
+        return [*self.tasks, *([EMBEDDING] if self.embedding else [])]
+
+    def vector_output(self, task: str | None = None) -> str:
+        """Output that represents a record as a vector: that of the only embedding task, else the fused vector.
+
+        Args:
+            task: an embedding task, or ``embedding`` for the fused vector; None chooses.
+
+        Raises:
+            LookupError: if the bundle has no such output of vectors.
+            ValueError: if it has none at all, or several to choose from.
+        """
+        tasks = [name for name, kind in self.tasks.items() if kind == "embedding"]
+        outputs = [*tasks, *([EMBEDDING] if self.embedding else [])]
+        if not outputs:
+            raise ValueError(
+                f"{self.folder} gives no vectors: it has neither an embedding task nor the fused vector; export its "
+                "run again with `multimodal export RUN --out BUNDLE --embedding` (in Python: embedding=True)"
+            )
+        if task is not None and task not in outputs:
+            raise LookupError(f"{self.folder} gives no vectors called {task!r}; there are {', '.join(outputs)}")
+        if task is None and len(tasks) > 1:
+            raise ValueError(f"{self.folder} has several embedding tasks; name one of {', '.join(outputs)} with --task")
+        return outputs[0] if task is None else task
+
+    def vector_digest(self) -> str:
+        """sha256 of all that vectors depend on: the float32 graph and the preprocessing of its inputs."""
+        names = [name for name in sorted(self.files) if name.startswith("inputs/") or name == self.models["fp32"]]
+        lines = "".join(f"{self.files[name].sha256}  {name}\n" for name in names)
+        return hashlib.sha256(lines.encode()).hexdigest()
 
     def read_json(self, name: str) -> Any:
         """The content of one of its JSON files."""

@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,9 @@ def export_bundle(
         graph = to_onnx(model, opset=opset, embedding=embedding)
         write_atomically(staging / MODEL_FILE, graph)
         batch = None if real is None else stack_inputs(run.readers, real.samples)
-        parity = check_parity(model, staging / MODEL_FILE, embedding=embedding, records=batch)
+        preprocessors = {name: reader.preprocessor for name, reader in run.readers.items()}
+        reference = partial(run_torch, model, embedding=embedding)
+        parity = check_parity(reference, staging / MODEL_FILE, preprocessors, records=batch)
         parity["sha256"] = hashlib.sha256(graph).hexdigest()
         source = "validation" if records is None else "given"
         chosen = _write_golden(staging, run, model, decodings, real, source, embedding=embedding)

@@ -1,4 +1,4 @@
-"""The gate of the smaller precisions: answers and task metrics of real records stay what they are in float32."""
+"""Gate of the smaller precisions: predictions and metrics of real records stay what they are in float32."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,28 +9,27 @@ import numpy as np
 import onnxruntime as ort
 
 from encoders.preprocessing import Preprocessor
-from export.parity import parity_cases
+from export.parity import largest_difference, parity_cases
 from export.predictor import flat_feed
 from export.rows import RealRows
 from export.session import open_session, run_session
-from export.tolerance import largest_difference
 from multimodal.console import HEADLINES
 from multimodal.decoding import Decoding, Destandardize, Embedding, Sigmoid
 from multimodal.metrics import task_metrics
 from multimodal.records.targets import TargetReader, read_truth
 
 GATE_ROWS = 1000
-"""Records that are compared, where there are so many."""
+"""Largest number of records that are compared."""
 FEW_ROWS = 500
-"""Below so many the limits are coarse, which a report says."""
+"""Fewer records make the limits coarse, which the report says."""
 
 
 @dataclass(frozen=True)
 class GateLimits:
-    """What a precision may change."""
+    """Largest change that a precision may cause."""
 
     disagreeing: float
-    """Share of records that may be answered otherwise; one always may."""
+    """Share of records whose prediction may differ; one always may."""
     points: float
     """Share of records by which a task's metric may fall."""
     rows: int
@@ -49,7 +48,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class PrecisionGate:
-    """What the graph in float32 answers to the records that a precision is judged on."""
+    """Outputs of the graph in float32 for the evaluation records, to compare other precisions with."""
 
     rows: RealRows
     decodings: Mapping[str, Decoding]
@@ -74,7 +73,7 @@ class PrecisionGate:
         return cls(rows, decodings, targets, preprocessors, session, tuple(places), expected)
 
     def report(self, precision: str, model: bytes | Path) -> dict[str, Any]:
-        """How the graph in another precision compares; JSON, with ``passed``."""
+        """Comparison of the graph in another precision, as JSON, with ``passed``."""
         limits = LIMITS[precision]
         session = open_session(model, device="cpu")
         _, actual = run_rows(session, self.rows)
@@ -100,7 +99,7 @@ class PrecisionGate:
         }
 
     def _agreement(self, name: str, actual: np.ndarray, limits: GateLimits) -> dict[str, Any]:
-        same = _same_answers(self.decodings.get(name), actual, self.expected[name], limits)
+        same = _same_predictions(self.decodings.get(name), actual, self.expected[name], limits)
         differing, allowed = int((~same).sum()), max(1, int(limits.disagreeing * len(same)))
         return {"rows": len(same), "differing": differing, "allowed": allowed, "passed": differing <= allowed}
 
@@ -128,7 +127,7 @@ class PrecisionGate:
         }  # fmt: skip
 
     def _case(self, session: ort.InferenceSession, name: str, feed: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Invented records of every size, length and combination: answers of the right shape, and finite."""
+        """Synthetic records of every size, length and combination: outputs of the right shape, and finite."""
         actual, expected = run_session(session, feed), run_session(self.reference, feed)
         differences = {output: largest_difference(actual[output], values) for output, values in expected.items()}
         return {"name": name, "max_abs": differences, "passed": bool(np.isfinite(list(differences.values())).all())}
@@ -146,7 +145,7 @@ def run_rows(session: ort.InferenceSession, rows: RealRows) -> tuple[list[int], 
 
 
 def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
-    """A report for people, one line a task."""
+    """Report as text, one line per task."""
     precision, rows = report["precision"], report["rows"]
     left_out = f" ({rows['unreadable']} could not be read)" if rows["unreadable"] else ""
     yield f"{precision}: compared with fp32 on {rows['count']} records of {rows['source']}{left_out}"
@@ -154,7 +153,7 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
         yield f"{precision}: fewer than {FEW_ROWS} records show little; give more with known answers by --data FILE"
     for name, part in report["agreement"].items():
         yield (
-            f"{precision}: {name}: {part['differing']} of {part['rows']} answers differ, {part['allowed']} may: "
+            f"{precision}: {name}: {part['differing']} of {part['rows']} predictions differ, {part['allowed']} may: "
             f"{_word(part)}"
         )
     for name, part in report["metrics"].items():
@@ -167,17 +166,17 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
             yield f"{precision}: {name}: {part['reason']}: {_word(part)}"
     failed = [case["name"] for case in report["cases"] if not case["passed"]]
     if failed:
-        yield f"{precision}: not finite on invented records ({', '.join(failed)}): refused"
+        yield f"{precision}: not finite on synthetic records ({', '.join(failed)}): rejected"
 
 
 def _word(part: Mapping[str, Any]) -> str:
-    return "passed" if part["passed"] else "refused"
+    return "passed" if part["passed"] else "rejected"
 
 
-def _same_answers(
+def _same_predictions(
     decoding: Decoding | None, actual: np.ndarray, expected: np.ndarray, limits: GateLimits
 ) -> np.ndarray:
-    """Whether each record is answered alike, bool [n]; the fused vector has no decoding."""
+    """Mask of the records with equal predictions, bool [n]; the fused vector has no decoding."""
     finite = np.isfinite(actual).all(axis=1)
     actual = np.where(finite[:, None], actual, 0.0)
     if decoding is None or isinstance(decoding, Embedding):

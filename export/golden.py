@@ -36,7 +36,7 @@ def write_golden(
             _save(folder / INPUTS / f"{name}.{key}.npy", array)
     for name, array in outputs.items():
         _save(folder / OUTPUTS / f"{name}.npy", array)
-    answers = {task: golden_answers(decoding, outputs[task]) for task, decoding in decodings.items()}
+    answers = {task: golden_predictions(decoding, outputs[task]) for task, decoding in decodings.items()}
     write_json(folder / ANSWERS_FILE, {"source": source, "rows": rows, "answers": answers})
 
 
@@ -82,7 +82,7 @@ def read_golden(bundle: Bundle) -> tuple[dict[str, np.ndarray], dict[str, np.nda
     return found[INPUTS], found[OUTPUTS], answers
 
 
-def golden_answers(decoding: Decoding, outputs: np.ndarray) -> list[dict[str, Any]]:
+def golden_predictions(decoding: Decoding, outputs: np.ndarray) -> list[dict[str, Any]]:
     """What the outputs mean, JSON, one entry a record."""
     return [_to_json(prediction) for prediction in decoding.predictions(outputs)]
 

@@ -1,5 +1,6 @@
 """A bundle's parts, opened and checked: preprocessors, decodings, sessions. Never imports torch."""
 
+import platform
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,12 +12,13 @@ import onnxruntime as ort
 from encoders.preprocessing import Preprocessor, load_preprocessor
 from export.bundle import Bundle, BundleError
 from export.bundle_folder import check_hashes
-from export.cpu import int8_instructions
 from export.onnx_file import check_onnx_file
 from export.session import DeviceError, open_session, planned_device, reason_of, session_device
-from multimodal.decoding import EMBEDDING, Decoding, decoding_from_config
+from multimodal.decoding import Decoding, decoding_from_config
 
 _ONNX_TYPES = {"float32": "float", "float64": "double"}  # the others have the same name
+INT8_FLAGS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm")
+"""Instructions that multiply and add 8-bit numbers without saturating, as Linux names them."""
 
 
 def load_input(bundle: Bundle, name: str, allow_plugins: Collection[str]) -> Preprocessor:
@@ -103,6 +105,21 @@ def choose_model_precision(bundle: Bundle, precision: str, device: str) -> str:
     return precision
 
 
+def int8_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
+    """Those of ``INT8_FLAGS`` that this CPU has; none where the system does not say.
+
+    Without them 8-bit products of unsigned and signed numbers may saturate, and are hardly faster than float32.
+    """
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return ("asimddp",)  # every Apple CPU
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ()
+    named = {flag for line in text.splitlines() if line.startswith(("flags", "Features")) for flag in line.split()}
+    return tuple(flag for flag in INT8_FLAGS if flag in named)
+
+
 def load_session(bundle: Bundle, model: Path, **options: Any) -> ort.InferenceSession:
     """A session of one of the bundle's models, after looking at what is in its file.
 
@@ -137,7 +154,7 @@ def check_signature(bundle: Bundle, session: ort.InferenceSession) -> None:
             declared[f"{name}.{spec.name}"] = (f"tensor({_ONNX_TYPES.get(spec.dtype, spec.dtype)})", axes)
         declared[f"{name}.present"] = ("tensor(bool)", ["batch"])
     found = {value.name: (value.type, list(value.shape)) for value in session.get_inputs()}
-    outputs = [*bundle.tasks, *([EMBEDDING] if bundle.embedding else [])]
+    outputs = bundle.outputs
     if found != declared or [value.name for value in session.get_outputs()] != outputs:
         raise BundleError(
             f"{bundle.folder}: the ONNX graph takes {found} and gives "

@@ -11,17 +11,17 @@ import onnxruntime as ort
 
 from encoders.preprocessing import Arrays, Preprocessor
 from export.acceleration import Acceleration, Buckets, accelerated_run, run_bound, session_options
-from export.batching import LOOK_AHEAD, Answer, OnError, answer_batches
+from export.batching import LOOK_AHEAD, OnError, RecordResult, predicted_batches
 from export.bundle import Bundle, BundleError, BundleInput, FileEntry
 from export.bundle_folder import read_bundle
 from export.loading import load_decoding, load_input, open_model
-from export.session import release_memory, run_session, session_device
+from export.session import output_dims, release_memory, run_session, session_device
 from export.sources import RecordSource, Sample, open_source
 from multimodal.decoding import EMBEDDING, Decoding, Prediction
 from multimodal.explain.black_box import BlackBox
 from multimodal.records import InputReader, RecordError, stack_inputs
 
-__all__ = ["Answer", "Predictor"]
+__all__ = ["Predictor", "RecordResult"]
 
 
 class Predictor:
@@ -53,7 +53,7 @@ class Predictor:
         self.device = session_device(session)
         """ "cpu" or "cuda": where the model really runs."""
         self.decodings: dict[str, Decoding] = {
-            task: load_decoding(bundle, task, self.output_width(task)) for task in bundle.tasks
+            task: load_decoding(bundle, task, self.output_dim(task)) for task in bundle.tasks
         }
         self._preprocessors = dict(preprocessors)
         self._readers = {
@@ -80,7 +80,7 @@ class Predictor:
         Args:
             device: "cpu", "cuda", "cuda:1", or "auto": CUDA where it works, else the CPU.
             precision: "fp32" or another one that the bundle holds; "auto" takes, of those that the bundle holds,
-                fp16 on CUDA, int8 on a CPU that has instructions for it (``export.cpu``), and else fp32.
+                fp16 on CUDA, int8 on a CPU that has instructions for it (``export.loading``), and else fp32.
             strict: on CUDA, refuse a model of which any node would run on the CPU.
             threads: of one operator on the CPU; None takes every core that this process may use.
             allow_plugins: preprocessors of other distributions that may be loaded, which runs their code.
@@ -139,13 +139,13 @@ class Predictor:
         return dict(self.bundle.tasks)
 
     @property
-    def embedding_width(self) -> int:
-        """Width of the output ``embedding``; 0 where the bundle has none."""
-        return self.output_width(EMBEDDING) if self.bundle.embedding else 0
+    def embedding_dim(self) -> int:
+        """Dimension of the output ``embedding``; 0 where the bundle has none."""
+        return self.output_dim(EMBEDDING) if self.bundle.embedding else 0
 
-    def output_width(self, name: str) -> int:
-        """Width of a task's raw outputs, or of ``embedding``."""
-        return int({output.name: output.shape[-1] for output in self.session.get_outputs()}[name])
+    def output_dim(self, name: str) -> int:
+        """Dimension of the raw outputs of a task, or of ``embedding``."""
+        return output_dims(self.session)[name]
 
     def run(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Raw outputs ``[b c]`` for arrays that are already preprocessed.
@@ -169,7 +169,7 @@ class Predictor:
     ) -> list[dict[str, Prediction]]: ...
 
     @overload
-    def predict(self, records: Any, *, batch_size: int = ..., on_error: OnError) -> list[Answer]: ...
+    def predict(self, records: Any, *, batch_size: int = ..., on_error: OnError) -> list[RecordResult]: ...
 
     def predict(self, records: Any, *, batch_size: int = 32, on_error: OnError = "raise") -> list[Any]:
         """One answer a record, in order: task -> Prediction (and ``embedding``, where the bundle has it).
@@ -191,7 +191,7 @@ class Predictor:
 
     def predict_batches(
         self, records: Any, *, batch_size: int = 32, on_error: OnError = "raise", look_ahead: int = 0
-    ) -> Iterator[list[Answer]]:
+    ) -> Iterator[list[RecordResult]]:
         """The same batch by batch, so that memory does not grow with the table; ``records`` may be a generator.
 
         Args:
@@ -206,7 +206,7 @@ class Predictor:
             raise ValueError(f"look_ahead is {look_ahead}; give 0 or more batches")
         source = open_source(records, self.bundle.inputs, self._preprocessors)
         answer = partial(self._answer, source=source)
-        return answer_batches(source, answer, batch_size=batch_size, on_error=on_error, look_ahead=look_ahead)
+        return predicted_batches(source, answer, batch_size=batch_size, on_error=on_error, look_ahead=look_ahead)
 
     def read(self, record: Mapping[str, Any], row: int = 0) -> Sample:
         """The arrays of one record, a dict with input names as keys; ``answer`` takes them.
@@ -226,7 +226,7 @@ class Predictor:
         """Raw outputs ``[b c]`` of what ``read`` gave, as one batch."""
         return self.run(flat_feed(stack_inputs(self._readers, samples)))
 
-    def answers(self, samples: Sequence[Sample], outputs: Mapping[str, np.ndarray]) -> list[dict[str, Prediction]]:
+    def decode(self, samples: Sequence[Sample], outputs: Mapping[str, np.ndarray]) -> list[dict[str, Prediction]]:
         """What the outputs say of each sample: task -> Prediction."""
         by_task = {task: decoding.predictions(outputs[task]) for task, decoding in self.decodings.items()}
         if self.bundle.embedding:
@@ -255,7 +255,7 @@ class Predictor:
         outputs = self.run(flat_feed(stack_inputs(source.readers, samples)))
         if not all_finite(outputs):
             raise FloatingPointError("no finite answer; its values are beyond what the model can take")
-        return self.answers(samples, outputs)
+        return self.decode(samples, outputs)
 
 
 def _loaded_again(load: Callable[[], Predictor], files: Mapping[str, FileEntry]) -> Predictor:

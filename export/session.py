@@ -108,6 +108,11 @@ def planned_device(device: str) -> str:
     return "cpu" if device_index(device) is None or (device == "auto" and _obstacle() is not None) else "cuda"
 
 
+def output_dims(session: ort.InferenceSession) -> dict[str, int]:
+    """Output -> its dimension."""
+    return {output.name: int(output.shape[-1]) for output in session.get_outputs()}
+
+
 def run_session(session: ort.InferenceSession, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Every output by name."""
     names, options = [output.name for output in session.get_outputs()], ort.RunOptions()

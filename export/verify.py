@@ -11,12 +11,11 @@ import numpy as np
 from encoders.preprocessing import Preprocessor
 from export.bundle import PARITY_FILE, Bundle, BundleError
 from export.bundle_folder import read_bundle
-from export.golden import golden_answers, read_golden, read_golden_outputs
+from export.golden import golden_predictions, read_golden, read_golden_outputs
 from export.golden_media import media_problems
 from export.loading import load_decoding, load_input, load_session
+from export.parity import fp32_limit, largest_difference, own_limit
 from export.session import run_session
-from export.tolerance import fp32_limit, largest_difference, own_limit
-from multimodal.decoding import EMBEDDING
 
 
 def verify_bundle(folder: str | Path, *, threads: int | None = None) -> list[str]:
@@ -54,7 +53,7 @@ def _parity_problems(bundle: Bundle) -> list[str]:
 
 def _golden_problems(bundle: Bundle, threads: int | None) -> list[str]:
     feed, outputs, answers = read_golden(bundle)
-    absent = [name for name in (*bundle.tasks, *([EMBEDDING] if bundle.embedding else [])) if name not in outputs]
+    absent = [name for name in bundle.outputs if name not in outputs]
     absent += [task for task in bundle.tasks if task not in answers]
     if absent:
         raise BundleError(f"{bundle.folder}: its golden records lack {', '.join(absent)}; export it again")
@@ -66,7 +65,7 @@ def _golden_problems(bundle: Bundle, threads: int | None) -> list[str]:
     for task in bundle.tasks:
         if outputs[task].ndim != 2:
             continue  # a difference, which was told
-        decoded = golden_answers(load_decoding(bundle, task, outputs[task].shape[1]), outputs[task])
+        decoded = golden_predictions(load_decoding(bundle, task, outputs[task].shape[1]), outputs[task])
         if not _same(decoded, answers[task]):
             problems.append(f"{bundle.folder}: {task} of the golden records is decoded to other answers; export again")
     return problems

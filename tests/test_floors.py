@@ -115,7 +115,6 @@ FLOORS = (  # a module belongs to the first floor that names it
                 "gate",
                 "graph",
                 "half",
-                "parity",
                 "precisions",
                 "quantize",
                 "rows",

@@ -29,7 +29,7 @@ def embed(predictor: Predictor, records: Any, output: str, *, batch_size: int = 
     answers = predictor.predict(records, batch_size=batch_size, on_error="return")
     good = [(row, answer[output]) for row, answer in enumerate(answers) if not isinstance(answer, RecordError)]
     vectors = [prediction.embedding for _, prediction in good if prediction.embedding is not None]
-    width = predictor.output_width(output)
+    width = predictor.output_dim(output)
     return Embedded(
         np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, width), np.float32),
         tuple(row for row, _ in good),

@@ -12,11 +12,11 @@ from export.gallery.calibration import nearness_of_records, nearness_within
 from export.gallery.contents import Contents, checked_vectors
 from export.gallery.embedded import embed, embed_labelled
 from export.gallery.folder import GALLERY_FILE, locked, read_contents, write_contents
-from export.gallery.index import ExactIndex, Index, IndexName, Match, SearchResult, open_index
+from export.gallery.index import ExactIndex, Index, IndexName, open_index
 from export.gallery.refusal import Refusal, choose_refusal
+from export.gallery.results import Match, SearchResult
 from export.gallery.source import GalleryError, check_source, source_of
 from export.predictor import Predictor
-from export.vectors import vector_digest
 from multimodal.records import RecordError, read_records
 from multimodal.runtime.files import refuse_overwriting
 
@@ -98,7 +98,7 @@ class Gallery:
         is_read = predictor is None or not create or (folder / GALLERY_FILE).is_file()
         contents = read_contents(folder) if is_read else None
         if predictor is not None:
-            if task is None and contents is not None and contents.source.sha256 == vector_digest(predictor.bundle):
+            if task is None and contents is not None and contents.source.sha256 == predictor.bundle.vector_digest():
                 task = contents.source.output
             source = source_of(predictor, task)
             contents = Contents.empty(source) if contents is None else contents

@@ -1,7 +1,6 @@
 """Finding the nearest products of a vector: exactly, or with faiss among very many. Never imports torch."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -11,32 +10,6 @@ from export.gallery.contents import Contents
 IndexName = Literal["exact", "faiss"]
 _CELLS_AT_A_TIME = 16_000_000  # 64 MB of similarities
 _NEIGHBOURS, _EFFORT = 32, 128  # links of a vector in the graph, and candidates of a search: usual values of HNSW
-
-
-@dataclass(frozen=True)
-class Match:
-    """A product, and how near it is."""
-
-    label: str
-    similarity: float
-    """Cosine to the mean direction of its vectors, -1 to 1."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a gallery says of one record."""
-
-    matches: tuple[Match, ...]
-    """The nearest products, the nearest first."""
-    is_known: bool
-    """Whether the nearest reaches the gallery's threshold; always, where it has none."""
-    missing: tuple[str, ...] = ()
-    """Inputs that the record did not have."""
-
-    @property
-    def label(self) -> str | None:
-        """The nearest product; None where the record is refused."""
-        return self.matches[0].label if self.is_known else None
 
 
 class Index(Protocol):

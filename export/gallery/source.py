@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.predictor import Predictor
-from export.vectors import vector_digest, vector_output
 
 
 class GalleryError(ValueError):
@@ -28,9 +27,9 @@ class VectorSource:
 
 def source_of(predictor: Predictor, task: str | None = None) -> VectorSource:
     """What a bundle's vectors are known by."""
-    output = vector_output(predictor.bundle, task)
-    bundle, width = predictor.bundle, predictor.output_width(output)
-    return VectorSource(bundle.name, vector_digest(bundle), output, width, predictor.precision)
+    output = predictor.bundle.vector_output(task)
+    bundle, width = predictor.bundle, predictor.output_dim(output)
+    return VectorSource(bundle.name, bundle.vector_digest(), output, width, predictor.precision)
 
 
 def check_source(folder: Path, own: VectorSource, given: VectorSource) -> None:

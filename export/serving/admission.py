@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from export.serving.errors import RequestError
+from export.serving.responses import RequestError
 
 _LONGEST_RETRY = 30
 

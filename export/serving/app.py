@@ -14,15 +14,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from export.serving.admission import Permit
-from export.serving.answers import answer_json, json_response
 from export.serving.body import announced_bytes, read_body, stream_body
-from export.serving.errors import RequestError
 from export.serving.inference_protocol import add_inference_protocol
 from export.serving.metrics import CONTENT_TYPE
-from export.serving.middleware import FAILURE, RequestGuard, refusal
+from export.serving.middleware import FAILURE, RequestGuard
 from export.serving.openapi import ERRORS, PREDICT
 from export.serving.page import PAGE, PAGE_HEADERS
 from export.serving.records import check_values, record_of_form, records_of_json
+from export.serving.responses import RequestError, json_response, prediction_json, refusal
 from export.serving.service import Service
 from export.sources import Sample
 
@@ -93,8 +92,10 @@ def _add_predict(app: FastAPI, service: Service) -> None:
                 raise RequestError(400, f"the body has {len(samples)} records; one is explained at a time")
             given = sum(present for _, present in samples[0].values())
             permit.grow(len(samples) + (2**given if explain else 0))
-            answers = await service.answer(samples, permit)
-            content = [answer_json(answer.predictions, predictor.decodings, embedding=embedding) for answer in answers]
+            answers = await service.predict(samples, permit)
+            content = [
+                prediction_json(answer.predictions, predictor.decodings, embedding=embedding) for answer in answers
+            ]
             if explain:
                 for task, shares in (await service.explain(samples[0])).items():
                     content[0][task]["contributions"] = shares

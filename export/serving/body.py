@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from export.serving.errors import RequestError
+from export.serving.responses import RequestError
 
 
 def announced_bytes(request: Request, limit: int) -> int:

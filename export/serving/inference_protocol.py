@@ -10,10 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from export.serving.admission import Permit
-from export.serving.answers import json_response
 from export.serving.body import announced_bytes, parse_json, read_body
-from export.serving.errors import RequestError
 from export.serving.openapi import ERRORS
+from export.serving.responses import RequestError, json_response
 from export.serving.service import PredictionResponse, Service
 from export.serving.tensor_records import output_tensors, samples_of_tensors, tensor_metadata
 from export.sources import Sample
@@ -129,7 +128,7 @@ def _wanted(content: dict[str, Any], service: Service) -> list[str]:
 async def _answers(service: Service, samples: list[Sample], permit: Permit) -> list[PredictionResponse]:
     """The model's; what it cannot take of tensors that the sender made is the sender's to correct."""
     try:
-        return await service.answer(samples, permit)
+        return await service.predict(samples, permit)
     except (RequestError, TimeoutError):
         raise
     except Exception as error:  # onnxruntime's own have no base class in common

@@ -3,7 +3,7 @@
 from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.audio_files import audio_size
 from encoders.preprocessing.image_files import image_size
-from export.serving.errors import RequestError
+from export.serving.responses import RequestError
 from export.serving.settings import Limits
 
 _SCAN = b"\xff\xda"  # starts a scan of a JPEG; inside a scan's data 0xff is always followed by 0x00 or a restart

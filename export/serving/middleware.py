@@ -5,11 +5,9 @@ import logging
 import time
 from urllib.parse import urlsplit
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from export.serving.answers import json_response
-from export.serving.errors import RequestError
+from export.serving.responses import RequestError, refusal
 from export.serving.service import Service
 
 OPEN_ROUTES = ("/", "/v2/health/live", "/v2/health/ready")
@@ -75,14 +73,6 @@ class RequestGuard:
             return
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._authorization):
             raise RequestError(401, "the bearer token is missing or wrong; send the header Authorization: Bearer TOKEN")
-
-
-def refusal(error: RequestError) -> Response:
-    """The refusal, as JSON."""
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-    if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return json_response(error.content(), error.status, headers)
 
 
 def route_of(path: str) -> str:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from export.bundle import BundleError
-from export.golden import golden_answers, read_golden
+from export.golden import golden_predictions, read_golden
 from export.predictor import Predictor
 from export.verify import verify_bundle
 
@@ -35,7 +35,7 @@ def load_verified(
     feed, _, answers = read_golden(predictor.bundle)
     outputs = predictor.run(feed)
     for task, decoding in predictor.decodings.items():
-        found = golden_answers(decoding, outputs[task])
+        found = golden_predictions(decoding, outputs[task])
         if [[answer[key] for key in _COMPARED] for answer in found] != [
             [answer[key] for key in _COMPARED] for answer in answers[task]
         ]:

@@ -10,8 +10,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from export.serving.body import parse_json
-from export.serving.errors import RequestError
 from export.serving.media import check_image, check_sound
+from export.serving.responses import RequestError
 from export.serving.settings import Limits
 from multimodal.records.cells import is_missing
 

@@ -14,11 +14,10 @@ import numpy as np
 
 from export.predictor import Predictor, all_finite
 from export.serving.admission import Admission, Permit
-from export.serving.answers import to_bytes
 from export.serving.batcher import MicroBatcher
-from export.serving.errors import RequestError
 from export.serving.metrics import Metrics
 from export.serving.readiness import load_verified
+from export.serving.responses import RequestError, to_bytes
 from export.serving.settings import Settings
 from export.sources import Sample
 from multimodal.decoding import Prediction
@@ -172,7 +171,7 @@ class Service:
                 raise RequestError(422, error.reason, record=row, input=error.input) from error
         return samples
 
-    async def answer(self, samples: Sequence[Sample], permit: Permit) -> list[PredictionResponse]:
+    async def predict(self, samples: Sequence[Sample], permit: Permit) -> list[PredictionResponse]:
         """The model's answers, each in a batch with whatever else is there.
 
         Raises:
@@ -228,7 +227,7 @@ class Service:
         outputs = self.predictor.outputs(samples)
         answers = [
             PredictionResponse({name: values[row] for name, values in outputs.items()}, predictions)
-            for row, predictions in enumerate(self.predictor.answers(samples, outputs))
+            for row, predictions in enumerate(self.predictor.decode(samples, outputs))
         ]
         self.admission.measured(len(samples), time.perf_counter() - start)
         return answers

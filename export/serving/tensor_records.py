@@ -7,7 +7,7 @@ import numpy as np
 
 from encoders.preprocessing import Preprocessor, TensorSpec
 from export.predictor import Predictor
-from export.serving.errors import RequestError
+from export.serving.responses import RequestError
 from export.serving.service import PredictionResponse
 from export.serving.settings import Limits
 from export.serving.tensors import DATATYPES, to_array, to_tensor

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from export.serving.errors import RequestError
+from export.serving.responses import RequestError
 
 DATATYPES = {
     "bool": "BOOL",

@@ -1,4 +1,4 @@
-"""A Triton model repository of a bundle: preprocessing, graph and answers as one ensemble. Never imports torch."""
+"""Triton model repository of a bundle: preprocessing, graph and postprocessing as one ensemble. Never imports torch."""
 
 from export.triton.repository import write_triton_repository
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from export.triton.stages import Answering, Preprocessing
+from export.triton.stages import Postprocessing, Preprocessing
 from multimodal.records import RecordError
 
 
 class _Model:
     """Answers requests one by one: a request that cannot be used fails alone, with its reason."""
 
-    stage: Preprocessing | Answering
+    stage: Preprocessing | Postprocessing
     names: tuple[str, ...]
     """Tensors that it reads."""
 
@@ -46,7 +46,7 @@ class AnswerModel(_Model):
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Loads the decodings that lie beside the model's file."""
-        self.stage = Answering(_folder(args))
+        self.stage = Postprocessing(_folder(args))
         self.names = tuple(self.stage.kinds)
 
 

@@ -19,12 +19,12 @@ Message = dict[str, Any]
 
 
 def graph_config(
-    bundle: Bundle, name: str, widths: Mapping[str, int], blank: Mapping[str, Sequence[int]], max_batch_size: int
+    bundle: Bundle, name: str, output_dims: Mapping[str, int], blank: Mapping[str, Sequence[int]], max_batch_size: int
 ) -> Message:
     """The ONNX graph: batches requests, warms up, runs on a GPU where there is one.
 
     Args:
-        widths: output -> its width.
+        output_dims: output -> its dimension.
         blank: ``<input>.<tensor>`` -> its shape, without the batch, where a value is missing.
     """
     inputs = [*_tensors(bundle), *({**entry, "reshape": {}} for entry in _presence(bundle))]
@@ -33,7 +33,7 @@ def graph_config(
         "backend": "onnxruntime",
         "max_batch_size": max_batch_size,
         "input": inputs,
-        "output": [_tensor(output, "FP32", [width]) for output, width in widths.items()],
+        "output": [_tensor(output, "FP32", [dim]) for output, dim in output_dims.items()],
         "dynamic_batching": {"max_queue_delay_microseconds": MAX_DELAY},
         "instance_group": {"kind": Word("KIND_AUTO"), "count": 1},
         "model_warmup": [_warmup(f"batch_{size}", size, inputs, blank) for size in dict.fromkeys((1, max_batch_size))],
@@ -49,35 +49,35 @@ def preprocess_config(bundle: Bundle, name: str, max_batch_size: int, instances:
     }
 
 
-def answer_config(bundle: Bundle, name: str, widths: Mapping[str, int], max_batch_size: int) -> Message:
-    """The Python model that turns raw outputs into answers."""
+def postprocess_config(bundle: Bundle, name: str, output_dims: Mapping[str, int], max_batch_size: int) -> Message:
+    """The Python model that turns raw outputs into predictions."""
     return {
         **_python(name, max_batch_size, 1),
-        "input": [_tensor(task, "FP32", [widths[task]]) for task in bundle.tasks],
-        "output": _answers(bundle, widths),
+        "input": [_tensor(task, "FP32", [output_dims[task]]) for task in bundle.tasks],
+        "output": _predictions(bundle, output_dims),
     }
 
 
 def ensemble_config(
-    bundle: Bundle, names: Mapping[str, str], widths: Mapping[str, int], max_batch_size: int
+    bundle: Bundle, names: Mapping[str, str], output_dims: Mapping[str, int], max_batch_size: int
 ) -> Message:
-    """Raw values in, answers out: the three models, one after the other.
+    """Raw values in, predictions out: the three models, one after the other.
 
     Args:
         names: "ensemble", "preprocess", "graph" and "answer" -> name of the model.
     """
     tensors = [entry["name"] for entry in (*_tensors(bundle), *_presence(bundle))]
     raw = {name: f"raw.{name}" for name in bundle.inputs}
-    own = {entry["name"]: entry["name"] for entry in _answers(bundle, widths)}
+    own = {entry["name"]: entry["name"] for entry in _predictions(bundle, output_dims)}
     fused = {EMBEDDING: EMBEDDING} if bundle.embedding else {}
     outputs = {task: f"outputs.{task}" for task in bundle.tasks}
-    embedding = [_tensor(EMBEDDING, "FP32", [widths[EMBEDDING]])] if bundle.embedding else []
+    embedding = [_tensor(EMBEDDING, "FP32", [output_dims[EMBEDDING]])] if bundle.embedding else []
     return {
         "name": names["ensemble"],
         "platform": "ensemble",
         "max_batch_size": max_batch_size,
         "input": [{**entry, "name": raw[entry["name"]]} for entry in _raw(bundle)],
-        "output": [*_answers(bundle, widths), *embedding],
+        "output": [*_predictions(bundle, output_dims), *embedding],
         "ensemble_scheduling": {
             "step": [
                 _step(names["preprocess"], raw, {name: name for name in tensors}),
@@ -118,11 +118,11 @@ def _presence(bundle: Bundle) -> list[Message]:
     return [_tensor(f"{name}.present", "BOOL", [1]) for name in bundle.inputs]
 
 
-def _answers(bundle: Bundle, widths: Mapping[str, int]) -> list[Message]:
+def _predictions(bundle: Bundle, output_dims: Mapping[str, int]) -> list[Message]:
     found = []
     for task, kind in bundle.tasks.items():
         if kind in ("regression", "embedding"):
-            found.append(_tensor(task, "FP32", [1 if kind == "regression" else widths[task]]))
+            found.append(_tensor(task, "FP32", [1 if kind == "regression" else output_dims[task]]))
         else:
             found += [_tensor(task, "STRING", [1]), _tensor(f"{task}_probability", "FP32", [1])]
     return found

@@ -8,7 +8,8 @@ from pathlib import Path
 from export.bundle import Bundle
 from export.bundle_folder import new_bundle, read_bundle
 from export.loading import choose_model_precision, load_session
-from export.triton.configs import Message, answer_config, ensemble_config, graph_config, preprocess_config
+from export.session import output_dims
+from export.triton.configs import Message, ensemble_config, graph_config, postprocess_config, preprocess_config
 from export.triton.pbtxt import to_pbtxt
 from export.triton.stages import Preprocessing
 from multimodal.runtime.files import naming, refuse_overwriting, write_atomically
@@ -58,21 +59,21 @@ def write_triton_repository(
     bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
     refuse_overwriting("--triton", folder, [("the bundle", bundle.folder)])
     model = bundle.path(bundle.models[choose_model_precision(bundle, precision, "cpu")])
-    widths = {output.name: int(output.shape[-1]) for output in load_session(bundle, model, device="cpu").get_outputs()}
+    dims = output_dims(load_session(bundle, model, device="cpu"))
     blank = Preprocessing(bundle.folder, allow_plugins).blank_shapes()
     own = re.sub(r"[^A-Za-z0-9_-]", "_", bundle.name) or "model"  # a job may be called anything, a folder may not
     names = {"ensemble": own} | {part: f"{own}_{part}" for part in ("preprocess", "graph", "answer")}
     configs = {
-        "ensemble": ensemble_config(bundle, names, widths, max_batch_size),
+        "ensemble": ensemble_config(bundle, names, dims, max_batch_size),
         "preprocess": preprocess_config(bundle, names["preprocess"], max_batch_size, instances),
-        "graph": graph_config(bundle, names["graph"], widths, blank, max_batch_size),
-        "answer": answer_config(bundle, names["answer"], widths, max_batch_size),
+        "graph": graph_config(bundle, names["graph"], dims, blank, max_batch_size),
+        "answer": postprocess_config(bundle, names["answer"], dims, max_batch_size),
     }
     with new_bundle(Path(folder)) as staging:
         versions = {part: _write_model(staging, names[part], config) for part, config in configs.items()}
         with naming(versions["graph"] / "model.onnx"):
             shutil.copyfile(model, versions["graph"] / "model.onnx")
-        for part, title, parts in (("preprocess", "Preprocessing", "inputs"), ("answer", "Answers", "tasks")):
+        for part, title, parts in (("preprocess", "Preprocessing", "inputs"), ("answer", "Postprocessing", "tasks")):
             with naming(versions[part] / parts):
                 shutil.copytree(bundle.folder / parts, versions[part] / parts)
             code = _MODEL.format(title=title, bundle=own, name=f"{part.capitalize()}Model")

@@ -1,19 +1,22 @@
 """What the two Python models of the ensemble do, as arrays in and arrays out. Never imports torch."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from encoders.preprocessing import load_preprocessor
-from export.answers import label_text
+from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
+from export.batching import rounded_length
+from export.predictions import label_text
 from export.sources import RecordSource, Sample
-from export.triton.lengths import longest_values, stack_padded
 from multimodal.decoding import decoding_from_config
 from multimodal.records import InputReader, RecordError
+
+SIZES, SHORTEST = 2, 8
+"""Lengths an octave, and the smallest: the fewer there are, the more requests share a batch."""
 
 
 class Preprocessing:
@@ -75,7 +78,7 @@ def _usable(sample: Sample | RecordError) -> Sample:
     return sample
 
 
-class Answering:
+class Postprocessing:
     """Raw outputs -> what they mean, as ``multimodal predict`` writes it.
 
     Args:
@@ -104,6 +107,38 @@ class Answering:
             sure = [[np.nan if entry.probability is None else entry.probability] for entry in found]
             answers[f"{task}_probability"] = np.array(sure, dtype=np.float32)
         return answers
+
+
+def longest_values(config: Mapping[str, Any]) -> dict[str, int]:
+    """Axis -> its largest size, of our own preprocessors; those of others are not padded, as theirs is not known.
+
+    Args:
+        config: what ``preprocess.json`` holds.
+
+    >>> longest_values({"kind": "audio", "sample_rate": 16000, "max_seconds": 2.0})
+    {'samples': 32000}
+    """
+    if config["kind"] in ("text", "words"):
+        return {"tokens": int(config["max_tokens"])}
+    if config["kind"] == "audio":
+        return {"samples": int(config["max_seconds"] * config["sample_rate"])}
+    return {}
+
+
+def stack_padded(preprocessor: Preprocessor, samples: Sequence[Arrays], longest: Mapping[str, int]) -> Arrays:
+    """Stacks samples as the preprocessor does, its varying axes padded to one of few lengths."""
+    stacked = preprocessor.stack(samples)
+    filler = {spec.name: np.zeros(_shape(stacked, spec, longest), spec.dtype) for spec in preprocessor.tensors}
+    return {name: array[:-1] for name, array in preprocessor.stack([*samples, filler]).items()}
+
+
+def _shape(stacked: Arrays, spec: Any, longest: Mapping[str, int]) -> tuple[int, ...]:
+    """Of one sample, padded."""
+    sizes = zip(stacked[spec.name].shape[1:], spec.axes[1:], strict=True)
+    return tuple(
+        rounded_length(size, longest[axis], sizes=SIZES, shortest=SHORTEST) if axis in longest else size
+        for size, axis in sizes
+    )
 
 
 def _json(path: Path) -> Any:

@@ -93,8 +93,8 @@ def search(
     allow_outside: AllowOutside = False,
 ) -> None:
     """The nearest products: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
-    from export.gallery.answers import write_found
     from export.gallery.folder import own_files
+    from export.gallery.results import write_search_results
 
     single = {"image": image, "text": text, "audio": audio}
     check_source(data, out, inputs, single, example="found.csv")
@@ -109,7 +109,7 @@ def search(
     read = [("the table", data), ("the bundle", bundle), *own_files(folder)]
     refuse_overwriting("--out", out, read, table.media([entry.column for entry in opened.predictor.inputs.values()]))
     answers = opened.search(table, k=top, batch_size=batch_size, on_error="return")
-    write_found(out, answers, top)
+    write_search_results(out, answers, top)
     errors = [answer for answer in answers if isinstance(answer, RecordError)]
     _complain_of(errors, table, opened)
     refused = sum(not isinstance(answer, RecordError) and not answer.is_known for answer in answers)

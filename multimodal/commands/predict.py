@@ -54,7 +54,7 @@ def predict(
     if data is None:
         _predict_one(predictor, one_record(predictor, inputs or [], single))
     else:
-        from export.answers import write_predictions
+        from export.predictions import write_predictions
 
         assert out is not None
         with progress_bar("answering") as advance:

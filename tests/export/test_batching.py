@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from export import Bundle, Predictor, RecordError
-from export.batching import answer_batches, length_key
+from export.batching import length_key, predicted_batches
 from export.sources import RecordSource, Sample
 from multimodal.decoding import Prediction
 
@@ -33,7 +33,7 @@ def run(rows: Any, **options: Any) -> tuple[list[list[Any]], list[list[int]]]:
         return [{"length": Prediction(value=float(length))} for length in lengths]
 
     defaults = {"batch_size": 2, "on_error": "return", "look_ahead": 0}
-    given = list(answer_batches(source(rows), answer, **{**defaults, **options}))
+    given = list(predicted_batches(source(rows), answer, **{**defaults, **options}))
     plain = [[a if isinstance(a, RecordError) else a["length"].value for a in batch] for batch in given]
     return plain, batches
 
@@ -75,7 +75,7 @@ def test_a_record_that_the_model_fails_on_costs_no_other_its_answer(look_ahead: 
         return [{"length": Prediction(value=float(length))} for length in lengths]
 
     def answers(on_error: Any) -> list[Any]:
-        batches = answer_batches(source(ROWS), answer, batch_size=2, on_error=on_error, look_ahead=look_ahead)
+        batches = predicted_batches(source(ROWS), answer, batch_size=2, on_error=on_error, look_ahead=look_ahead)
         return [one for batch in batches for one in batch]
 
     found = answers("return")
@@ -92,7 +92,7 @@ def test_a_model_that_answers_none_of_several_is_no_records_fault() -> None:
         raise OSError("the device is gone")
 
     with pytest.raises(OSError, match="the device is gone"):
-        list(answer_batches(source(ROWS), answer, batch_size=4, on_error="return", look_ahead=0))
+        list(predicted_batches(source(ROWS), answer, batch_size=4, on_error="return", look_ahead=0))
 
 
 def test_an_answer_that_is_not_finite_is_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_at_most_two_windows_are_read():
             taken.append(index)
             yield 1
 
-    batches = answer_batches(
+    batches = predicted_batches(
         source(rows()), lambda samples: [{} for _ in samples], batch_size=2, on_error="return", look_ahead=3
     )
     next(batches)
@@ -144,7 +144,7 @@ def test_reading_goes_on_while_a_window_is_answered():
         return [{} for _ in samples]
 
     slow = Slow([1, 1, 1, 1], {}, None, True, strict_keys=True)
-    assert len(list(answer_batches(slow, answer, batch_size=1, on_error="return", look_ahead=1))) == 4
+    assert len(list(predicted_batches(slow, answer, batch_size=1, on_error="return", look_ahead=1))) == 4
     assert seen == [True, True]
 
 

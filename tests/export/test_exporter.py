@@ -132,7 +132,7 @@ def test_what_fails_parity_is_not_written(
 ) -> None:
     fake_graph(bundle, monkeypatch)
     other = replace(run, model=make_three_input_model(seed=1))
-    with pytest.raises(ParityError, match="the ONNX graph does not answer as the model does"):
+    with pytest.raises(ParityError, match="the ONNX graph does not give the outputs of the model"):
         export_bundle(other, tmp_path / "new", embedding=True)
     assert list(tmp_path.iterdir()) == []
 

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 import multimodal as mm
 from export.gallery import GalleryError
 from export.gallery.source import check_source
-from export.vectors import vector_output
 from multimodal.cli import app
 from multimodal.config import parse_job
 from multimodal.records import RecordError, read_records
@@ -187,7 +186,7 @@ def test_the_gallery_remembers_whose_vectors_it_holds(shop_bundle, shop, tmp_pat
 
 def test_vectors_are_those_of_the_only_embedding_task_else_the_fused_ones(bundle):
     def output(tasks: dict[str, str], *, embedding: bool, task: str | None = None) -> str:
-        return vector_output(replace(bundle, tasks=tasks, embedding=embedding), task)
+        return replace(bundle, tasks=tasks, embedding=embedding).vector_output(task)
 
     one, two = {"color": "classification", "one": "embedding"}, {"one": "embedding", "two": "embedding"}
     assert output(one, embedding=True) == output(one, embedding=False) == "one"

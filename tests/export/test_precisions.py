@@ -13,9 +13,8 @@ from support.bundles import StubRun
 
 from export import Bundle, BundleError, ParityError, Predictor, export_bundle, exporter, gate, loading, verify_bundle
 from export.bundle_folder import read_bundle
-from export.cpu import int8_instructions
-from export.gate import LIMITS, _same_answers, report_lines
-from export.loading import choose_model_precision
+from export.gate import LIMITS, _same_predictions, report_lines
+from export.loading import choose_model_precision, int8_instructions
 from export.quantize import RECIPES
 from multimodal.decoding import Destandardize, Embedding, Sigmoid, Softmax
 from multimodal.records import Records, read_records
@@ -141,7 +140,7 @@ def test_what_loses_too_much_is_refused_with_its_report(
     monkeypatch.setitem(LIMITS, "int8", strict)
     with pytest.raises(ParityError, match="loses too much, so nothing was written") as error:
         export_bundle(run, tmp_path / "new", precision="int8", embedding=True)
-    assert "int8: embedding: 9 of 9 answers differ, 1 may: refused" in str(error.value)
+    assert "int8: embedding: 9 of 9 predictions differ, 1 may: rejected" in str(error.value)
     attempts = error.value.report["attempts"]
     assert [attempt["passed"] for attempt in attempts] == [False] * len(attempts)
     assert {attempt["recipe"] for attempt in attempts} <= {recipe.name for recipe in RECIPES}
@@ -181,18 +180,18 @@ def test_the_gate_is_as_written_down(precision: str, records: int, points: float
 def test_answers_are_alike_as_their_kind_has_it() -> None:
     limits = LIMITS["fp16"]
     expected, actual = np.array([[2.0, 0.0], [0.1, 0.0]]), np.array([[1.0, 0.0], [0.0, 0.1]])
-    assert _same_answers(Softmax(("a", "b")), actual, expected, limits).tolist() == [True, False]
-    assert _same_answers(Sigmoid(("a", "b"), (0.5, 0.5)), actual - 0.05, expected - 0.05, limits).tolist() == [
+    assert _same_predictions(Softmax(("a", "b")), actual, expected, limits).tolist() == [True, False]
+    assert _same_predictions(Sigmoid(("a", "b"), (0.5, 0.5)), actual - 0.05, expected - 0.05, limits).tolist() == [
         True,
         False,
     ]
     number = Destandardize(0.0, 1.0)
-    assert _same_answers(number, np.array([[1.005], [1.02]]), np.ones((2, 1)), limits).tolist() == [True, False]
+    assert _same_predictions(number, np.array([[1.005], [1.02]]), np.ones((2, 1)), limits).tolist() == [True, False]
     unit = np.array([[1.0, 0.0], [0.0, 1.0]])
     for decoding in (None, Embedding()):
         near = np.array([[1.0, 0.0], [0.1, 0.995]])  # the largest number is the same, the direction is not
-        assert _same_answers(decoding, near, unit, limits).tolist() == [True, False]
-    assert _same_answers(Softmax(("a", "b")), np.full((1, 2), np.nan), unit[:1], limits).tolist() == [False]
+        assert _same_predictions(decoding, near, unit, limits).tolist() == [True, False]
+    assert _same_predictions(Softmax(("a", "b")), np.full((1, 2), np.nan), unit[:1], limits).tolist() == [False]
 
 
 def test_without_records_there_is_nothing_to_judge_on(
@@ -207,7 +206,7 @@ def test_records_without_known_answers_do_not_pass(
     bundle: Bundle, run: StubRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_graph(bundle, monkeypatch)
-    with pytest.raises(ParityError, match="fp16: color: no record has a known answer: refused"):
+    with pytest.raises(ParityError, match="fp16: color: no record has a known answer: rejected"):
         export_bundle(run, tmp_path / "new", precision="fp16", records=[{"text": "red"}, {"text": "blue"}],
                       embedding=True)  # fmt: skip
 

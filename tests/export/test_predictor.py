@@ -224,7 +224,7 @@ def test_it_says_what_it_takes_and_gives(predictor: Predictor) -> None:
     assert predictor.modalities == {"photo": "image", "text": "text", "sound": "audio"}
     assert predictor.tasks == {"color": "classification", "linear": "multilabel", "price": "regression"}
     assert predictor.device == "cpu"
-    assert predictor.embedding_width == 8
+    assert predictor.embedding_dim == 8
 
 
 def test_a_graph_that_the_bundle_does_not_declare_is_refused(predictor: Predictor, bundle: Bundle) -> None:

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from support.assertions import assert_close, full_disk
 
-from export import Bundle, Predictor, answer_files, answers, write_predictions
-from export.answer_files import ResumeError
+from export import Bundle, Predictor, prediction_files, predictions, write_predictions
+from export.prediction_files import ResumeError
 from multimodal.records import ManifestError
 from multimodal.runtime.files import UnwritableFileError
 
@@ -34,7 +34,7 @@ class KilledError(BaseException):
 
 def kill_after(predictor: Predictor, batches: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the process end while the batch after these is written."""
-    write, done = answers._Writer.write, []
+    write, done = predictions._Writer.write, []
 
     def dying(self: Any, *arguments: Any) -> None:
         done.append(1)
@@ -44,7 +44,7 @@ def kill_after(predictor: Predictor, batches: int, monkeypatch: pytest.MonkeyPat
             raise KilledError
         write(self, *arguments)
 
-    monkeypatch.setattr(answers._Writer, "write", dying)
+    monkeypatch.setattr(predictions._Writer, "write", dying)
 
 
 READERS = {
@@ -166,7 +166,7 @@ def test_answers_outlive_a_table_that_cannot_be_written(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(answer_files, "_to_parquet", fail)
+        patch.setattr(prediction_files, "_to_parquet", fail)
         with pytest.raises(type(error)):
             write_predictions(predictor, thirty, tmp_path / "o.parquet", resume=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".o.parquet.partial", ".o.parquet.progress.json"]

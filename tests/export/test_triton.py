@@ -19,8 +19,8 @@ from encoders.preprocessing.audio import AudioPreprocessor
 from export import Predictor, export_bundle
 from export.bundle import BundleError
 from export.triton import write_triton_repository
-from export.triton.lengths import longest_values, stack_padded
 from export.triton.pbtxt import to_pbtxt
+from export.triton.stages import longest_values, stack_padded
 from multimodal.config import Job
 from multimodal.records import read_records
 

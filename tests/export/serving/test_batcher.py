@@ -10,7 +10,7 @@ import pytest
 from export.serving import batcher as module
 from export.serving.admission import Admission
 from export.serving.batcher import MicroBatcher
-from export.serving.errors import RequestError
+from export.serving.responses import RequestError
 from export.serving.settings import Settings
 
 Batches = list[list[int]]

@@ -9,7 +9,7 @@ from support.assertions import assert_close
 
 from export import Bundle, Predictor
 from export.golden import read_golden
-from export.serving.errors import RequestError
+from export.serving.responses import RequestError
 from export.serving.tensors import to_array, to_tensor
 
 INFER = "/v2/models/fruit/infer"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from support.audio_faults import claiming, encoded, flac_claiming, id3, noise, sized, without_length
 
-from export.serving.errors import RequestError
 from export.serving.media import check_sound
+from export.serving.responses import RequestError
 from export.serving.settings import Limits
 
 MP3, FLAC = encoded(noise(8_000), 8_000, "MP3"), encoded(noise(8_000), 8_000, "FLAC")

@@ -11,12 +11,11 @@ from typer.testing import CliRunner
 
 import multimodal as mm
 from export import write_predictions
-from export.answer_files import ResumeError
 from export.bundle_folder import read_bundle
-from export.serving.answers import answer_json
+from export.prediction_files import ResumeError
+from export.serving.responses import prediction_json
 from export.triton import write_triton_repository
-from export.triton.stages import Answering
-from export.vectors import vector_output
+from export.triton.stages import Postprocessing
 from multimodal.check.job import check_job
 from multimodal.cli import app
 from multimodal.config import ConfigError, parse_job
@@ -91,7 +90,7 @@ def test_predictions_hold_the_vector_and_the_table_has_no_column(bundle, shop, t
     assert np.load(vectors).shape == (18, 16)
     done = CliRunner().invoke(app, [*command, "--embeddings", str(vectors), "--task", "embedding"])
     assert done.exit_code == 0, done.output
-    assert np.load(vectors).shape[1] == predictor.embedding_width != 16
+    assert np.load(vectors).shape[1] == predictor.embedding_dim != 16
     done = CliRunner().invoke(app, ["predict", str(bundle), "--image", str(shop / "red-0-0.png")])
     assert "a vector of 16 numbers" in done.output
 
@@ -131,7 +130,7 @@ def test_triton_passes_the_vector_on(bundle, tmp_path):
     config = (tmp_path / "models" / names["ensemble"] / "config.pbtxt").read_text()
     assert "product_probability" not in config
     outputs = np.eye(2, 16, dtype=np.float32)
-    answered = Answering(tmp_path / "models" / names["answer"] / "1")({"product": outputs})
+    answered = Postprocessing(tmp_path / "models" / names["answer"] / "1")({"product": outputs})
     assert list(answered) == ["product"]
     np.testing.assert_array_equal(answered["product"], outputs)
 
@@ -139,10 +138,10 @@ def test_triton_passes_the_vector_on(bundle, tmp_path):
 def test_the_server_gives_the_vector_where_it_is_asked_for(bundle, shop):
     predictor = mm.Predictor.load(bundle)
     answer = predictor.predict([{"image": str(shop / "red-0-0.png")}])[0]
-    assert answer_json(answer, predictor.decodings) == {}
-    given = answer_json(answer, predictor.decodings, embedding=True)
+    assert prediction_json(answer, predictor.decodings) == {}
+    given = prediction_json(answer, predictor.decodings, embedding=True)
     assert given["product"] == {"embedding": answer["product"].embedding.tolist(), "missing": []}
-    assert len(given["embedding"]["embedding"]) == predictor.embedding_width
+    assert len(given["embedding"]["embedding"]) == predictor.embedding_dim
 
 
 def test_folds_score_vectors_and_list_no_answers(shop, tmp_path):
@@ -155,10 +154,10 @@ def test_folds_score_vectors_and_list_no_answers(shop, tmp_path):
 
 def test_a_task_that_gives_no_vectors_is_refused(bundle):
     read = mm.Predictor.load(bundle).bundle
-    assert vector_output(read) == "product"
-    assert vector_output(read, "embedding") == "embedding"
+    assert read.vector_output() == "product"
+    assert read.vector_output("embedding") == "embedding"
     with pytest.raises(LookupError, match="gives no vectors called 'color'; there are product, embedding"):
-        vector_output(read, "color")
+        read.vector_output("color")
 
 
 def test_check_finds_nothing_wrong_with_new_products_but_warns_where_none_is_there_twice(shop):

@@ -14,11 +14,11 @@ from support.assertions import full_disk
 
 from encoders.preprocessing import save_preprocessor
 from encoders.preprocessing.image import ImagePreprocessor
-from export.answer_files import WritingProgress
 from export.gallery.contents import Contents
 from export.gallery.folder import write_contents
 from export.gallery.source import VectorSource
 from export.golden import write_golden_outputs
+from export.prediction_files import WritingProgress
 from multimodal.runtime.checkpoint import save_tensors
 from multimodal.runtime.files import (
     OverwriteError,

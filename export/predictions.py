@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from export.answer_files import (
+from export.batching import LOOK_AHEAD, RecordResult
+from export.bundle import BUNDLE_FILE
+from export.prediction_files import (
     WritingProgress,
     check_format,
     csv_line,
     finish,
-    growing,
+    growing_file,
     json_line,
     npy_header,
-    partial_of,
+    partial_path,
 )
-from export.batching import LOOK_AHEAD, Answer
-from export.bundle import BUNDLE_FILE
-from export.vectors import vector_output
 from multimodal.decoding import Prediction
 from multimodal.records import RecordError, Records, is_missing, read_records
 from multimodal.runtime.files import naming, refuse_overwriting, sha256_of
@@ -74,7 +73,7 @@ def write_predictions(
     """
     out, vectors = Path(out), None if embeddings is None else Path(embeddings)
     check_format(out)
-    output = None if vectors is None else vector_output(predictor.bundle, task)
+    output = None if vectors is None else predictor.bundle.vector_output(task)
     if resume and not isinstance(data, str | Path):
         raise ValueError("only the answers to a manifest can be resumed; give the path of one, or leave resume out")
     table = read_records(data, root=root, allow_outside=allow_outside)
@@ -85,7 +84,9 @@ def write_predictions(
         progress.restore()
     with ExitStack() as stack:
         files = [
-            stack.enter_context(growing(path, progress, keep=resume)) for path in (out, vectors) if path is not None
+            stack.enter_context(growing_file(path, progress, keep=resume))
+            for path in (out, vectors)
+            if path is not None
         ]
         writer = _Writer(predictor, out, files, progress, output, keep)
         rest = table.subset(range(progress.rows, len(table))) if progress.rows else table
@@ -97,7 +98,7 @@ def write_predictions(
         writer.close()
     if vectors is not None:
         with naming(vectors):
-            partial_of(vectors).replace(vectors)
+            partial_path(vectors).replace(vectors)
     finish(out, {**dict.fromkeys(keep, "string"), **_column_types(predictor.tasks)})
     progress.forget()
     return progress.failed, progress.rows
@@ -116,7 +117,7 @@ class _Writer:
         kept: Sequence[str],
     ) -> None:
         self.tasks, self.progress, self.output = predictor.tasks, progress, output
-        self.width = 0 if output is None else predictor.output_width(output)
+        self.width = 0 if output is None else predictor.output_dim(output)
         self.columns = {name: entry.column for name, entry in predictor.inputs.items()}
         self.kept, self.names = kept, [*kept, *prediction_columns(self.tasks)]
         self.is_csv = out.suffix.lower() == ".csv"
@@ -129,7 +130,7 @@ class _Writer:
             for file in self.vectors:
                 _append(file, npy_header(0, self.width))
 
-    def write(self, batch: Sequence[Answer], table: Records, complain: Callable[[str], None] | None) -> None:
+    def write(self, batch: Sequence[RecordResult], table: Records, complain: Callable[[str], None] | None) -> None:
         """One batch; ``table`` holds the records from the first one that this process answers."""
         first = self.progress.rows - self.begin
         for row, answer in enumerate(batch, first):
@@ -146,7 +147,7 @@ class _Writer:
                     complain(f"{table.place(row, column)}: {answer.reason}")
         self.progress.note(len(batch), failed, self.files)
 
-    def _line(self, kept: Sequence[str | None], answer: Answer) -> bytes:
+    def _line(self, kept: Sequence[str | None], answer: RecordResult) -> bytes:
         if self.is_csv:
             return csv_line([*(cell or "" for cell in kept), *prediction_cells(self.tasks, answer)])
         return json_line(self.names, [*kept, *prediction_values(self.tasks, answer)])
@@ -172,7 +173,7 @@ def prediction_columns(tasks: Mapping[str, str]) -> list[str]:
     return list(_column_types(tasks))
 
 
-def prediction_cells(tasks: Mapping[str, str], answer: Answer) -> list[str]:
+def prediction_cells(tasks: Mapping[str, str], answer: RecordResult) -> list[str]:
     """One line of the predictions file, as text.
 
     >>> from multimodal.decoding import Prediction
@@ -183,7 +184,7 @@ def prediction_cells(tasks: Mapping[str, str], answer: Answer) -> list[str]:
     return ["" if value is None else value if isinstance(value, str) else repr(value) for value in values]
 
 
-def prediction_values(tasks: Mapping[str, str], answer: Answer) -> list[str | float | None]:
+def prediction_values(tasks: Mapping[str, str], answer: RecordResult) -> list[str | float | None]:
     """The same as values; None where there is nothing to say."""
     values: list[str | float | None] = []
     if isinstance(answer, RecordError):
@@ -250,6 +251,6 @@ def _job(predictor: "Predictor", data: Any, vectors: Path | None, output: str | 
     }
 
 
-def _vector(answer: Answer, output: str | None, width: int) -> np.ndarray:
+def _vector(answer: RecordResult, output: str | None, width: int) -> np.ndarray:
     vector = None if output is None or isinstance(answer, RecordError) else answer[output].embedding
     return np.full(width, np.nan, np.float32) if vector is None else vector

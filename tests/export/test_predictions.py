@@ -9,7 +9,7 @@ import pytest
 from support.assertions import assert_close
 
 from export import Bundle, Predictor, RecordError, write_predictions
-from export.answers import prediction_cells, prediction_columns
+from export.predictions import prediction_cells, prediction_columns
 from multimodal.decoding import Prediction
 from multimodal.records import read_records
 

@@ -73,12 +73,12 @@ class WritingProgress:
 
 
 @contextmanager
-def growing(path: Path, progress: WritingProgress, *, keep: bool) -> Iterator[BinaryIO]:
+def growing_file(path: Path, progress: WritingProgress, *, keep: bool) -> Iterator[BinaryIO]:
     """A file beside ``path``, ``.<name>.partial``, at the end of what ``progress`` knows; makes its folder.
 
     It stays where the process is killed or interrupted; after an error only with ``keep``.
     """
-    partial = partial_of(path)
+    partial = partial_path(path)
     size = progress.sizes.get(partial.name, 0)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def growing(path: Path, progress: WritingProgress, *, keep: bool) -> Iterator[Bi
         raise
 
 
-def partial_of(path: Path) -> Path:
+def partial_path(path: Path) -> Path:
     """The file that grows until ``path`` is complete."""
     return path.with_name(f".{path.name}.partial")
 
@@ -109,7 +109,7 @@ def finish(path: Path, columns: Mapping[str, str]) -> None:
     Args:
         columns: name -> "string" or "double".
     """
-    partial = partial_of(path)
+    partial = partial_path(path)
     if path.suffix.lower() != ".parquet":
         with naming(path):
             partial.replace(path)
