@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
+from encoders.info import EXTRAS, missing_extra
+
 BUILT_IN = "multimodal-transfer"
 Part = TypeVar("Part")
 
@@ -134,7 +136,7 @@ class Registry(Generic[Part]):
 
         Raises:
             LookupError: if there is none, or it is not allowed.
-            ImportError: if another distribution's part cannot be imported; names the distribution.
+            ImportError: if it cannot be imported; names the distribution, or the command that installs a package.
         """
         if name not in self.built_in and allowed is not None and name not in allowed:
             raise LookupError(
@@ -145,8 +147,8 @@ class Registry(Generic[Part]):
         try:
             part: Part = entry.load()
         except (ImportError, AttributeError) as error:
-            if entry.owner == BUILT_IN:
-                raise
+            if entry.owner == BUILT_IN and isinstance(error, ModuleNotFoundError):
+                raise missing_extra(error, EXTRAS.get(str(error.name), "train")) from error
             raise ImportError(
                 f"the {self.kind} {name!r} of {entry.owner} cannot be loaded ({error}); install what "
                 f"{entry.owner} needs, or uninstall it"

@@ -17,10 +17,10 @@ PACKAGES = ("encoders", "fusion", "multimodal", "export")
 
 # --- the table ---------------------------------------------------------------------------------------------------
 
-REGISTRIES = ("encoders.plugins",)
-"""What every floor may import to have registries."""
+REGISTRIES = ("encoders.plugins", "encoders.lazy")
+"""What every floor may import, to have registries and names that are loaded late."""
 REGISTRY = (
-    *("encoders", "encoders.info", "encoders.plugins", "encoders.registry"),
+    *("encoders", "encoders.info", *REGISTRIES, "encoders.registry"),
     *("encoders.catalogue", "encoders.catalogue.*"),
 )
 PREPROCESSING = ("encoders.preprocessing", "encoders.preprocessing.*")
@@ -84,13 +84,9 @@ FLOORS = (  # a module belongs to the first floor that names it
         (*FRAMEWORK, "tokenizers"),
         lazy_outside=("torchvision", "torchaudio", "transformers", "timm", "peft", "huggingface_hub"),
     ),
+    Floor(("fusion", "fusion.registry"), ("fusion", "fusion.registry", *REGISTRIES), torch_free=True),
     Floor(FUSION, FUSION, ("torch", "jaxtyping")),
-    Floor(
-        ("multimodal",),
-        RECORDS,
-        lazy_in_house=("encoders.info",),  # the line that names a missing extra
-        torch_free=True,
-    ),
+    Floor(("multimodal",), (*RECORDS, *REGISTRIES), torch_free=True),
     Floor(
         RECORDS,
         (*RECORDS, *CONFIG, *PREPROCESSING),
@@ -133,7 +129,7 @@ FLOORS = (  # a module belongs to the first floor that names it
     ),
     Floor(
         SERVING,
-        ("encoders", *SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
+        ("encoders", *REGISTRIES, *SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
         ("numpy", "onnxruntime", "PIL", "soundfile"),
         lazy_outside=("faiss", "pyarrow", "triton_python_backend_utils"),
         torch_free=True,

@@ -3,7 +3,7 @@
 from multimodal.config.data import Data
 from multimodal.config.domains import Adapt, Source
 from multimodal.config.fusion import Fusion
-from multimodal.config.inputs import Augment, Candidate, Input
+from multimodal.config.inputs import Augment, Candidate, FeatureMap, Input
 from multimodal.config.job import NAME_PATTERN, Job
 from multimodal.config.load import load_job, override_task, parse_job
 from multimodal.config.section import ConfigError
@@ -19,6 +19,7 @@ __all__ = [
     "Candidate",
     "ConfigError",
     "Data",
+    "FeatureMap",
     "Fusion",
     "Input",
     "Job",

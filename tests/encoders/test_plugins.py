@@ -8,6 +8,7 @@ from encoders.plugins import BUILT_IN, Registry, built_in
 @pytest.fixture
 def shapes():
     own = [built_in("fraction", "fractions:Fraction"), built_in("gone", "fractions:Gone"), built_in("path/*", "os:sep")]
+    own.append(built_in("needy", "not_there:Part"))
     return Registry("shape", "multimodal.no_such_group", lambda: own)
 
 
@@ -24,7 +25,7 @@ def test_a_part_is_loaded_by_name_whether_built_in_or_registered(shapes):
 
     assert shapes.register("mine/circle", "round")(Circle) is Circle
     assert (shapes.load("mine/circle"), shapes.load("fraction")) == (Circle, Fraction)
-    assert list(shapes.entries()) == ["fraction", "gone", "path/*", "mine/circle"]
+    assert list(shapes.entries()) == ["fraction", "gone", "path/*", "needy", "mine/circle"]
     assert shapes.find("mine/circle").info == "round"
     assert (shapes.find("mine/circle").distribution, shapes.find("fraction").distribution) == (None, BUILT_IN)
 
@@ -50,9 +51,11 @@ def test_a_part_of_another_distribution_is_loaded_if_allowed_and_installed(shape
     assert shapes.load("fraction", allowed=[])
 
 
-def test_a_built_in_part_that_is_not_there_is_our_own_error(shapes):
-    with pytest.raises(AttributeError, match="no attribute 'Gone'"):
+def test_a_part_that_cannot_be_loaded_names_its_distribution_or_the_package_to_install(shapes):
+    with pytest.raises(ImportError, match=r"the shape 'gone' of multimodal-transfer cannot be loaded .*no attr"):
         shapes.load("gone")
+    with pytest.raises(ModuleNotFoundError, match=r"not_there is not installed; run: pip install 'mul.*\[train\]'"):
+        shapes.load("needy")
 
 
 def test_a_name_that_is_taken_is_refused_but_a_notebook_may_run_its_cell_again(shapes, monkeypatch):

@@ -308,12 +308,7 @@ def test_dropout_and_the_number_of_queries_and_heads_can_be_set():
 @pytest.mark.parametrize(
     "name, arguments, error, match",
     [
-        (
-            "atention",
-            {},
-            LookupError,
-            "no fusion 'atention'; there are concat, attention, gated, late; did you mean 'att",
-        ),
+        ("atention", {}, LookupError, "there is no fusion 'atention'; did you mean attention"),
         ("zzz", {}, LookupError, "there are concat, attention, gated, late$"),
         ("concat", {"num_heads": 2}, TypeError, "takes no num_heads, only out_dim, dropout; leave num_heads out"),
         ("late", {"out_dim": 8}, TypeError, "takes no out_dim, only dropout; leave out_dim out"),
