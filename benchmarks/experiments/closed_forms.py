@@ -7,10 +7,11 @@ import torch
 from scipy.stats import multivariate_normal
 
 from benchmarks.experiments.common import Finding, digits, halves, shifted
-from multimodal.transfer.adaptation import deep_coral_loss, mcc_loss, reversal_scale, unbiased_mmd
+from multimodal.transfer.adaptation.adversarial import reversal_scale
+from multimodal.transfer.adaptation.confidence import mcc_loss
+from multimodal.transfer.adaptation.distances import deep_coral_loss, unbiased_mmd
 from multimodal.transfer.multitask import UncertaintyWeighting, project_conflicts
-from multimodal.transfer.selection import leep, proxy_a_distance
-from multimodal.transfer.selection.scores import Spectrum
+from multimodal.transfer.selection.scores import Spectrum, leep, proxy_a_distance
 
 
 def e9() -> list[Finding]:

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, rotate
 from sklearn.datasets import load_digits, make_moons
 from torch import nn
 
-from multimodal.transfer.probes import fit_softmax
+from multimodal.transfer.probes.logistic import fit_softmax
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,10 @@ from benchmarks.experiments.common import (
     source_net,
 )
 from multimodal.transfer.folds import repeated_folds
-from multimodal.transfer.guard import Gaps, Verdict, judge, paired_gaps, record_scores, strongest_baseline
 from multimodal.transfer.guard.arms import FOLDS, REPEATS, probe_scores
-from multimodal.transfer.probes import fit_softmax
+from multimodal.transfer.guard.gaps import Gaps, paired_gaps, record_scores, strongest_baseline
+from multimodal.transfer.guard.verdict import Verdict, judge
+from multimodal.transfer.probes.logistic import fit_softmax
 
 SEEDS = 20
 LABELS = 200

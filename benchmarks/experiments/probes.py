@@ -11,8 +11,9 @@ from torch import nn
 
 from benchmarks.experiments.common import Finding, Network, digits, few, halves, probe_accuracy, source_net
 from multimodal.transfer.folds import each_fold, repeated_folds
-from multimodal.transfer.probes import fit_nearest_mean, fit_softmax
-from multimodal.transfer.selection import logme
+from multimodal.transfer.probes.logistic import fit_softmax
+from multimodal.transfer.probes.neighbours import fit_nearest_mean
+from multimodal.transfer.selection.scores import logme
 
 DRAWS = 5
 

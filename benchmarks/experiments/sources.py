@@ -5,9 +5,9 @@ import numpy as np
 from benchmarks.experiments.common import Finding, digits, few, halves
 from benchmarks.experiments.tradaboost import fit_tradaboost
 from multimodal.transfer.folds import each_fold, repeated_folds
-from multimodal.transfer.instances import choose_source_weight, fit_with_source
-from multimodal.transfer.maps import AffineMap, DomainMaps
-from multimodal.transfer.probes import LinearClassifier, fit_softmax
+from multimodal.transfer.instances.source_weight import choose_source_weight, fit_with_source
+from multimodal.transfer.maps.affine import AffineMap, DomainMaps
+from multimodal.transfer.probes.logistic import LinearClassifier, fit_softmax
 
 EXPECTED = {  # pooled, weight chosen, TrAdaBoost, L2-SP chosen, EasyAdapt
     "right": (0.948, 0.940, 0.927, 0.936, 0.916),

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.experiments.common import Finding, Network, digits, few, halves, source_net
-from multimodal.transfer.probes import fit_softmax
+from multimodal.transfer.probes.logistic import fit_softmax
 
 DRAWS = 5
 STEPS = 280

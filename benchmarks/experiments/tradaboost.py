@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multimodal.transfer.checks import check_labels, check_pair
-from multimodal.transfer.probes import LinearClassifier, fit_softmax
+from multimodal.transfer.probes.logistic import LinearClassifier, fit_softmax
 
 _LEAST_ERROR, _MOST_ERROR = 1e-3, 0.499  # the method needs an error below a half, and a finite vote
 

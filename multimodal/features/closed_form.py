@@ -28,7 +28,9 @@ from multimodal.runtime.progress import Say
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.plan import Phase, parameter_names
-from multimodal.transfer.probes import LinearClassifier, fit_logistic, fit_nearest_mean, fit_soft_neighbours, fit_svm
+from multimodal.transfer.probes.logistic import LinearClassifier, fit_logistic
+from multimodal.transfer.probes.neighbours import fit_nearest_mean, fit_soft_neighbours
+from multimodal.transfer.probes.svm import fit_svm
 
 FOLDS = 5
 SVM_COST = 0.1

@@ -19,13 +19,9 @@ from multimodal.runtime.progress import Say
 from multimodal.splits.tables import Tables
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
-from multimodal.transfer.instances import (
-    choose_source_weight,
-    density_ratio_weights,
-    effective_size,
-    kernel_mean_matching,
-)
-from multimodal.transfer.instances.source_weight import GRID
+from multimodal.transfer.instances.density_ratio import density_ratio_weights, effective_size
+from multimodal.transfer.instances.kernel_mean_matching import kernel_mean_matching
+from multimodal.transfer.instances.source_weight import GRID, choose_source_weight
 from multimodal.transfer.maps.domain import fit_standardise
 
 MOST_ROWS = 2000

@@ -23,8 +23,8 @@ from multimodal.runtime.progress import Say
 from multimodal.selection.candidates import with_candidate
 from multimodal.selection.source_heads import source_answers, source_records
 from multimodal.transfer.guard.arms import estimate
-from multimodal.transfer.selection import leep, negative_conditional_entropy, proxy_a_distance
 from multimodal.transfer.selection.ranking import CandidateScore, LabelledFolds
+from multimodal.transfer.selection.scores import leep, negative_conditional_entropy, proxy_a_distance
 
 SOURCE_ROWS = 500
 """Records of an earlier run's training table that the A-distance compares with."""

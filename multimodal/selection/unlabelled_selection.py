@@ -12,10 +12,9 @@ from multimodal.job import TrainingSetup
 from multimodal.job.source_weights import few_components
 from multimodal.records import Records
 from multimodal.records.targets import class_readers, read_truth
-from multimodal.transfer.instances import density_ratio_weights
+from multimodal.transfer.instances.density_ratio import density_ratio_weights
 from multimodal.transfer.probes.logistic import log_softmax
-from multimodal.transfer.selection import importance_weighted_risk, target_entropy
-from multimodal.transfer.selection.validators import WARNING
+from multimodal.transfer.selection.validators import WARNING, importance_weighted_risk, target_entropy
 
 
 def unlabelled_selection(setup: TrainingSetup) -> dict[str, Any]:

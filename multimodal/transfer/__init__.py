@@ -1,4 +1,4 @@
-"""Transfer methods: strategies return plans (data), the trainer carries them out."""
+"""Transfer methods: a strategy returns a plan as data, which the trainer executes."""
 
 from multimodal.transfer.lora import Lora
 from multimodal.transfer.plan import EncoderPolicy, OptimizerSpec, ParamGroup, Phase, TransferStrategy, check_plan

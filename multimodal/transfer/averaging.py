@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 State = Mapping[str, Tensor]
-"""What ``model.state_dict()`` gives."""
+"""Result of ``model.state_dict()``."""
 
 _STATISTICS = ("running_mean", "running_var")
 
@@ -18,14 +18,14 @@ class AveragedState:
 
     state: dict[str, Tensor]
     re_estimate: tuple[str, ...]
-    """Running statistics of BatchNorm that differed: the averaged model has others. Estimate them on training
-    records before it answers, for example with ``torch.optim.swa_utils.update_bn``."""
+    """Running statistics of BatchNorm that differed: estimate them again on training records before inference, for
+    example with ``torch.optim.swa_utils.update_bn``."""
 
 
 def average_states(states: Sequence[State], weights: Sequence[float]) -> AveragedState:
-    """The mean of floating-point tensors; what all states have alike stays bit-identical; counters are the last's.
+    """Weighted mean of floating-point tensors; tensors equal in all states stay bit-identical; counters are the last's.
 
-    When not to use: for models that were not fine-tuned from one start: between their weights lies nothing.
+    When not to use: for models that were not fine-tuned from one start.
 
     Args:
         states: of one kind of model.
@@ -65,7 +65,7 @@ def _check_alike(states: Sequence[State]) -> None:
 
 
 class ExponentialAverage:
-    """Keeps average = decay * average + (1 - decay) * weights; counters and running statistics are the model's own.
+    """Moving average of weights: average = decay * average + (1 - decay) * weights; counters and statistics are copied.
 
     Polyak and Juditsky (1992); as a moving average: Tarvainen and Valpola (2017, https://arxiv.org/abs/1703.01780).
 
@@ -100,7 +100,7 @@ class ExponentialAverage:
 
 @dataclass(frozen=True, eq=False)
 class SoupWeights:
-    """What was averaged, and how good it is on the validation records."""
+    """Members of a soup, their average, and its score on the validation records."""
 
     average: AveragedState
     members: tuple[str, ...]
@@ -110,7 +110,7 @@ class SoupWeights:
 def greedy_soup(
     states: Mapping[str, State], scores: Mapping[str, float], evaluate: Callable[[AveragedState], float]
 ) -> SoupWeights:
-    """Goes through the models from the best to the worst, and keeps each whose average with those kept is no worse.
+    """Average of models, taken from best to worst, each kept if it does not lower the score of the average.
 
     Wortsman et al. (2022, https://arxiv.org/abs/2203.05482), recipe 1: never worse than the best model on the
     records that choose; report the score on others.
@@ -139,7 +139,7 @@ def greedy_soup(
 
 
 def wise_ft(start: State, end: State, alpha: float = 0.5) -> AveragedState:
-    """(1 - alpha) start + alpha end.
+    """Interpolation of weights: (1 - alpha) start + alpha end.
 
     Wortsman et al. (2022, https://arxiv.org/abs/2109.01903). Choose alpha on validation records; under a shift a
     half is often better than either end.
@@ -157,6 +157,3 @@ def wise_ft(start: State, end: State, alpha: float = 0.5) -> AveragedState:
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha is {alpha}; give 0 (before fine-tuning) to 1 (after it)")
     return average_states([start, end], [1.0 - alpha, alpha])
-
-
-__all__ = ["AveragedState", "ExponentialAverage", "SoupWeights", "average_states", "greedy_soup", "wise_ft"]

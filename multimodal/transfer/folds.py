@@ -14,7 +14,7 @@ class EmptyFoldError(ValueError):
 
 
 class Fold(NamedTuple):
-    """Rows that are trained on, and rows that are held out."""
+    """Training rows and held-out rows."""
 
     repeat: int
     train: np.ndarray
@@ -24,10 +24,10 @@ class Fold(NamedTuple):
 def repeated_folds(
     labels: np.ndarray, *, folds: int = 5, repeats: int = 1, groups: np.ndarray | None = None, seed: int = 0
 ) -> np.ndarray:
-    """The fold of each record in each repeat, int [r n], from 0 to folds - 1.
+    """Fold of each record in each repeat, int [r n], from 0 to folds - 1.
 
     Class shares are kept alike over the folds; records of one group (a product, a photo session, copies of one
-    picture) share a fold, or the held-out score is fiction. A class with fewer groups than folds is missing from some
+    image) share a fold, or the held-out score is fiction. A class with fewer groups than folds is missing from some
     of the training parts; that hurts every arm alike.
 
     Args:
@@ -46,7 +46,7 @@ def repeated_folds(
     if folds < 2 or repeats < 1:
         raise ValueError(f"folds is {folds} and repeats {repeats}; give at least 2 folds and 1 repeat")
     if groups is not None and len(groups) != len(labels):
-        raise ValueError(f"there are {len(groups)} groups for {len(labels)} records; give one a record")
+        raise ValueError(f"there are {len(groups)} groups for {len(labels)} records; give one per record")
     most = most_folds(labels, groups)
     if most < folds:
         raise ValueError(
@@ -58,7 +58,7 @@ def repeated_folds(
     for repeat in range(repeats):
         splitter = kind(folds, shuffle=True, random_state=1000 * seed + repeat)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The least populated class")  # said in the docstring
+            warnings.filterwarnings("ignore", "The least populated class")  # the docstring says so
             for index, (_, test) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
                 parts[repeat, test] = index
         if len(np.unique(parts[repeat])) < folds:
@@ -69,7 +69,7 @@ def repeated_folds(
 def most_repeated_folds(
     labels: np.ndarray, *, folds: int, repeats: int, groups: np.ndarray | None = None, seed: int = 0
 ) -> np.ndarray:
-    """As ``repeated_folds``, with as many folds up to ``folds`` as the labels and the groups allow.
+    """Result of ``repeated_folds`` with as many folds, up to ``folds``, as labels and groups allow.
 
     >>> most_repeated_folds(np.array([0, 0, 0, 1]), folds=5, repeats=1).max() + 1
     np.int64(3)
@@ -86,7 +86,7 @@ def most_repeated_folds(
 
 
 def most_folds(labels: np.ndarray, groups: np.ndarray | None = None) -> int:
-    """Groups of the class that has most of them: no more folds than that can be made.
+    """Largest possible number of folds: the groups of the class that has most of them.
 
     >>> most_folds(np.array([0, 0, 0, 1])), most_folds(np.array([0, 0, 0, 1]), np.array([7, 7, 8, 9]))
     (3, 2)

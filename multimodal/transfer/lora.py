@@ -18,17 +18,15 @@ from multimodal.transfer.plan import (
 
 @dataclass(frozen=True)
 class Lora(TransferStrategy):
-    """Trains heads, and of encoders with weights only a low-rank part of some matrices; the rest stays as it is.
+    """Trains heads, and of pretrained encoders only low-rank updates of some matrices.
 
-    LoRA (Hu et al., 2021, https://arxiv.org/abs/2106.09685). The model that is kept has the classes and names of one
-    without it. Encoders with random weights train whole.
+    LoRA (Hu et al., 2021, https://arxiv.org/abs/2106.09685). The updates are merged
+    after training. Encoders with random weights train whole.
 
-    When not to use: with small encoders, of which everything can be trained at the same price.
+    When not to use: with small encoders, which can be fine-tuned at the same cost.
 
     Args:
-        rank: of the low-rank part.
-        alpha: how strongly it counts.
-        dropout: probability of dropping an input of it while training.
+        rank, alpha, dropout: of the low-rank updates.
         targets: input -> names of modules to adapt; others are chosen by ``add_lora``.
     """
 
@@ -39,7 +37,7 @@ class Lora(TransferStrategy):
     targets: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def prepare(self, model: MultimodalModel) -> None:
-        """Adds the low-rank parts."""
+        """Adds the low-rank updates."""
         for name in self._adapted(model):
             add_lora(
                 model.encoder(name),

@@ -14,9 +14,6 @@ class UncertaintyWeighting(nn.Module):
     When not to use: with weight decay on s; with few tasks whose losses are already on one scale. A task that is
     easy counts more and more, whether or not it matters.
 
-    Args:
-        num_tasks: t.
-
     Legend: t tasks.
     """
 
@@ -27,7 +24,7 @@ class UncertaintyWeighting(nn.Module):
         self.log_variances = nn.Parameter(torch.zeros(num_tasks))
 
     def forward(self, losses: Float[Tensor, " t"]) -> Float[Tensor, ""]:
-        """The one loss to train on; may be negative."""
+        """Scalar loss to train on; may be negative."""
         return (self.factors() * losses + self.logs() / 2).sum()
 
     def logs(self) -> Float[Tensor, " t"]:
@@ -54,7 +51,7 @@ def project_conflicts(
     (https://arxiv.org/abs/2201.04122). ``gradient_cosines`` shows whether there is any.
 
     Args:
-        gradients: of the shared parameters, one row a task.
+        gradients: of the shared parameters, one row per task.
         generator: of the order; None takes torch's.
 
     Legend: t tasks, p parameters.

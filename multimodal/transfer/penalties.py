@@ -1,4 +1,4 @@
-"""Penalties that hold encoders near their source: on weights (L2-SP), on tokens (distillation)."""
+"""Penalties that keep encoders near their source: on weights (L2-SP), on tokens (distillation)."""
 
 import copy
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -69,7 +69,7 @@ def feature_distillation(
         tokens: of the encoder that trains.
         source_tokens: of the source encoder for the same inputs; detached here.
         mask: True for a real token.
-        channel_weights: what ``channel_attention`` gives; None weighs all channels alike.
+        channel_weights: from ``channel_attention``; None: equal weights.
 
     Raises:
         ValueError: if the tokens differ in shape.
@@ -89,7 +89,7 @@ def feature_distillation(
 
 
 def channel_attention(loss_increases: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-    """Softmax of how much the target loss grows where a channel is silenced in the source encoder under a probe.
+    """Softmax of the growth of the target loss when a channel of the source encoder is zeroed under a probe.
 
     DELTA (Li et al., 2019, https://arxiv.org/abs/1901.09229), equation 6.
 

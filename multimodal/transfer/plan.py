@@ -12,7 +12,7 @@ from multimodal.model import MultimodalModel
 
 @dataclass(frozen=True)
 class OptimizerSpec:
-    """How one phase steps."""
+    """Optimizer of a phase."""
 
     name: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = 1e-3
@@ -26,7 +26,7 @@ class OptimizerSpec:
 
 @dataclass(frozen=True)
 class ParamGroup:
-    """Parameters that train alike, by name: FSDP replaces the objects."""
+    """Parameters with one learning rate and weight decay, by name, since FSDP replaces the objects."""
 
     name: str
     params: tuple[str, ...]
@@ -49,7 +49,7 @@ class Phase:
 
 
 class TransferStrategy(ABC):
-    """Decides what trains when; holds no training code."""
+    """Plan of what trains when; holds no training code."""
 
     def prepare(self, model: MultimodalModel) -> None:  # noqa: B027  (nothing to prepare is the common case)
         """Changes the model once, before anything is wrapped or sharded."""
@@ -64,14 +64,14 @@ class TransferStrategy(ABC):
 
 @dataclass(frozen=True)
 class EncoderPolicy:
-    """What fine-tuning does to each encoder, by input name."""
+    """Fine-tuning of each encoder, by input name."""
 
     scales: Mapping[str, float] = field(default_factory=dict)
     """Factor on the learning rate; 1 where it is not named."""
     frozen: frozenset[str] = frozenset()
     """Never trained."""
     fresh: frozenset[str] = frozenset()
-    """Random weights: there is nothing in them that a probe would have to protect."""
+    """Random weights, which a probe need not protect."""
     unfreeze_from: int = 0
     """First depth group that trains; the groups before it stay frozen. Below 0 it counts from the output: -2 trains
     the last two groups, or all where there are fewer."""
@@ -131,7 +131,7 @@ def parameter_names(model: nn.Module) -> dict[int, str]:
 
 
 def check_plan(model: nn.Module, phases: Iterable[Phase], epochs: int) -> None:
-    """Refuses a plan that the trainer could not carry out.
+    """Rejects a plan that the trainer cannot execute.
 
     Raises:
         ValueError: if a name is unknown or listed twice in a phase, or the epochs do not fit.
@@ -147,6 +147,6 @@ def check_plan(model: nn.Module, phases: Iterable[Phase], epochs: int) -> None:
         twice = sorted({name for name in listed if listed.count(name) > 1}) if len(set(listed)) < len(listed) else []
         if not listed or unknown or twice:
             raise ValueError(
-                f"phase {phase.name!r} trains {len(listed)} parameters, of which the model lacks {unknown} and the "
+                f"phase {phase.name!r} trains {len(listed)} parameters, of which the model has no {unknown} and the "
                 f"phase lists twice {twice}; every name must be one of model.named_parameters(), once"
             )

@@ -1,4 +1,4 @@
-"""What a value says without any encoder: the baseline that a pretrained one has to beat. Never imports torch."""
+"""Features without any encoder: the baseline of a pretrained one. Never imports torch."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -11,7 +11,7 @@ from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.preprocessing.image import ImagePreprocessor
 
 MODALITIES = ("image", "text", "audio")
-"""Those that have raw features."""
+"""Modalities that have raw features."""
 THUMBNAIL, LEVELS = 8, 4
 """Pixels a side of a thumbnail; levels of each colour in the histogram."""
 WORDS = 500
@@ -21,7 +21,7 @@ BANDS, WINDOW, HOP, SAMPLE_RATE = 40, 400, 160, 16_000
 
 
 class RawFeatures:
-    """Reads a value as one short vector, in the place of the preprocessor of an input.
+    """Preprocessor that turns a value into one short vector.
 
     Image: an 8 x 8 thumbnail and a colour histogram. Text: TF-IDF of the words that most texts have. Audio: mean and
     deviation of each log mel band.
@@ -40,9 +40,9 @@ class RawFeatures:
         if modality not in MODALITIES:
             raise ValueError(f"there are no raw features of the modality {modality!r}; give {', '.join(MODALITIES)}")
         self.modality = modality
-        self._read = _Picture() if modality == "image" else _Sound() if modality == "audio" else _Words(texts)
-        self.width = self._read.width
-        self.tensors: tuple[TensorSpec, ...] = (TensorSpec("features", "float32", ("batch", self.width)),)
+        self._read = _Image() if modality == "image" else _Audio() if modality == "audio" else _Words(texts)
+        self.dim = self._read.dim
+        self.tensors: tuple[TensorSpec, ...] = (TensorSpec("features", "float32", ("batch", self.dim)),)
 
     def __call__(self, raw: Any) -> Arrays:
         """``features`` float32 [d] of one value; see the preprocessor of the modality for what is taken."""
@@ -50,19 +50,19 @@ class RawFeatures:
 
     def blank(self) -> Arrays:
         """Zeros."""
-        return {"features": np.zeros(self.width, np.float32)}
+        return {"features": np.zeros(self.dim, np.float32)}
 
     def stack(self, samples: Sequence[Arrays]) -> Arrays:
         """``features`` float32 [b d]."""
         return {"features": np.stack([sample["features"] for sample in samples])}
 
     def to_config(self) -> dict[str, Any]:
-        """Nothing that is ever saved."""
+        """Raises: raw features are never saved."""
         raise TypeError("raw features are a baseline of `multimodal transfer-check` and are not exported")
 
 
-class _Picture:
-    width = 3 * THUMBNAIL**2 + LEVELS**3
+class _Image:
+    dim = 3 * THUMBNAIL**2 + LEVELS**3
 
     def __init__(self) -> None:
         self._pixels = ImagePreprocessor(8 * THUMBNAIL, resize="squash")
@@ -80,16 +80,16 @@ class _Words:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         self._vectorizer = TfidfVectorizer(max_features=WORDS, token_pattern=r"\w+")
-        self._vectorizer.fit([*texts, "text"])  # one word at least: an empty vocabulary is refused
-        self.width = len(self._vectorizer.vocabulary_)
+        self._vectorizer.fit([*texts, "text"])  # one word at least: scikit-learn rejects an empty vocabulary
+        self.dim = len(self._vectorizer.vocabulary_)
 
     def __call__(self, raw: Any) -> np.ndarray:
         found: np.ndarray = self._vectorizer.transform([str(raw)]).toarray()[0]
         return found
 
 
-class _Sound:
-    width = 2 * BANDS
+class _Audio:
+    dim = 2 * BANDS
 
     def __init__(self) -> None:
         self._samples = AudioPreprocessor(SAMPLE_RATE)

@@ -69,14 +69,18 @@ class ProbeThenFinetune(TransferStrategy):
     probe_patience: int = 3
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
-        """Two phases; with a single epoch there is only time for the second."""
+        """Two phases; with a single epoch the second alone."""
         probe = max(1, epochs // 3) if self.probe_epochs is None else self.probe_epochs
-        probe = min(probe, epochs - 1)
-        finetune = Finetune(self.policy).plan(model, epochs - probe)
-        if probe == 0:
-            return finetune
-        new = head_groups(model) + encoder_groups(model, self.policy, last=0)
-        return [Phase("probe", probe, new, patience=self.probe_patience), *finetune]
+        return _probe_first(model, self.policy, epochs, probe, self.probe_patience)
+
+
+def _probe_first(model: MultimodalModel, policy: EncoderPolicy, epochs: int, probe: int, patience: int) -> list[Phase]:
+    probe = min(probe, epochs - 1)
+    finetune = Finetune(policy).plan(model, epochs - probe)
+    if probe == 0:
+        return finetune
+    new = head_groups(model) + encoder_groups(model, policy, last=0)
+    return [Phase("probe", probe, new, patience=patience), *finetune]
 
 
 @dataclass(frozen=True)
@@ -104,12 +108,11 @@ class Partial(TransferStrategy):
 
 
 CLASSIC = OptimizerSpec("sgd", learning_rate=1e-4, weight_decay=0.0, momentum=0.9, warmup=0.0)
-"""SGD with learning rate 1e-4 and momentum 0.9."""
 
 
 @dataclass(frozen=True)
 class TwoPhase(TransferStrategy):
-    """Freezes encoders and trains new heads until they no longer get better; then unfreezes and goes on by SGD.
+    """Freezes encoders and trains new heads until they no longer get better; then fine-tunes all by SGD.
 
     The setting of https://blog.keras.io/building-powerful-image-classification-models-using-very-little-data.html: the
     second phase must not undo what the encoders know, so that its steps are small. How small depends on how alike
@@ -131,31 +134,26 @@ class TwoPhase(TransferStrategy):
     optimizer: OptimizerSpec = CLASSIC
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
-        """Two phases; with a single epoch there is only time for the second."""
+        """Two phases; with a single epoch the second alone."""
         probe = max(1, epochs // 2) if self.probe_epochs is None else self.probe_epochs
-        probe = min(probe, epochs - 1)
-        everything = head_groups(model) + encoder_groups(model, self.policy)
-        finetune = Phase("finetune", epochs - probe, everything, optimizer=self.optimizer)
-        if probe == 0:
-            return [finetune]
-        new = head_groups(model) + encoder_groups(model, self.policy, last=0)
-        return [Phase("probe", probe, new, patience=self.probe_patience), finetune]
+        phases = _probe_first(model, self.policy, epochs, probe, self.probe_patience)
+        return [*phases[:-1], replace(phases[-1], optimizer=self.optimizer)]
 
 
 @dataclass(frozen=True)
 class GradualUnfreezing(TransferStrategy):
-    """Heads first; then an epoch for each depth group more; the last stage takes what is left.
+    """Trains the heads first, then one more depth group per epoch; the last stage takes the remaining epochs.
 
     ULMFiT (Howard and Ruder, 2018, https://arxiv.org/abs/1801.06146). Ours differs: with fewer epochs than depth
     groups, several groups are unfrozen at once, so that the last stage always trains all of them.
 
-    When not to use: with many labels, where training everything at once arrives earlier.
+    When not to use: with many labels, where training everything at once is faster.
     """
 
     policy: EncoderPolicy = field(default_factory=EncoderPolicy)
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
-        """One phase a stage."""
+        """One phase per stage."""
         trained, fresh = trained_depth(model, self.policy), self.policy.fresh
         deepest = max((len(depth) for name, depth in trained.items() if name not in fresh), default=0)
         stages = min(deepest + 1, epochs)

@@ -25,7 +25,7 @@ class _Reverse(torch.autograd.Function):
 
 
 def reverse_gradient(features: Float[Tensor, "b d"], scale: float = 1.0) -> Float[Tensor, "b d"]:
-    """The features as they are; their gradient times -scale.
+    """Identity whose gradient is multiplied by -scale.
 
     Ganin et al. (2016, https://jmlr.org/papers/v17/15-239.html), section 3.2. The scale belongs here *or* on the loss:
     on the loss it starves the discriminator, too.
@@ -60,7 +60,7 @@ class DomainDiscriminator(nn.Module):
     """Logit that a record is of the source; two hidden layers, without BatchNorm, which would mix the domains.
 
     Args:
-        in_dim: width of the features.
+        in_dim: dimension of the features.
         hidden_dim: of both hidden layers; 0: none, a logistic regression, as in the paper's two moons.
         dropout: after each of them, while training.
     """
@@ -81,7 +81,7 @@ class DomainDiscriminator(nn.Module):
         )
 
     def forward(self, features: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-        """One logit a record."""
+        """One logit per record."""
         return self.layers(features)[:, 0]
 
 
@@ -102,12 +102,10 @@ def dann_loss(
     match of classes aligns as well. A loss of ln 2 says aligned *or* collapsed: watch the source accuracy.
 
     Args:
-        discriminator: features [b d] -> logits [b].
-        source, target: features of a batch of each domain.
-        scale: what ``reversal_scale`` gives.
+        scale: from ``reversal_scale``.
 
     Raises:
-        ValueError: if the widths differ, or a batch is empty.
+        ValueError: if the dimensions differ, or a batch is empty.
     """
     check_batches(source, target)
     return domain_loss(
@@ -130,7 +128,7 @@ def domain_loss(
 
 
 def multilinear_map(features: Float[Tensor, "b d"], probabilities: Float[Tensor, "b c"]) -> Float[Tensor, "b dc"]:
-    """All products of a feature and a class probability.
+    """Outer product of features and class probabilities.
 
     When not to use: where d times c is beyond some thousands; see ``RandomMultilinearMap``.
     """
@@ -145,7 +143,7 @@ class RandomMultilinearMap(nn.Module):
     When not to use: where all products fit; this adds variance.
 
     Args:
-        in_dim, num_classes: widths of features and answers.
+        in_dim, num_classes: dimensions of features and probabilities.
         out_dim: of the result.
         seed: of the projections, which are buffers and are saved.
     """
@@ -173,28 +171,28 @@ def cdan_loss(
     entropy_weighted: bool = True,
     random_map: RandomMultilinearMap | None = None,
 ) -> Float[Tensor, ""]:
-    """As ``dann_loss``, of the products of features and answers; sure answers may count more (CDAN+E).
+    """``dann_loss`` on the products of features and predictions; confident ones may count more (CDAN+E).
 
-    Long et al. (2018, https://arxiv.org/abs/1705.10667). Answers are detached, as in the authors' code: the
+    Long et al. (2018, https://arxiv.org/abs/1705.10667). Predictions are detached, as in the authors' code: the
     discriminator reaches the encoder through the features alone.
 
-    When not to use: with a source classifier that is mostly wrong on the target; wrong answers are aligned, too.
+    When not to use: with a source classifier that is mostly wrong on the target; wrong predictions are aligned, too.
 
     Args:
-        discriminator: products [b dc] (or the map's width) -> logits [b].
+        discriminator: products [b dc] (or the map's ``out_dim``) -> logits [b].
         source, target: features and logits of a batch of each domain.
-        scale: what ``reversal_scale`` gives.
+        scale: from ``reversal_scale``.
 
     Raises:
-        ValueError: if the widths differ, or a batch is empty.
+        ValueError: if the dimensions differ, or a batch is empty.
     """
     check_batches(source[0], target[0])
     check_batches(source[1], target[1])
     logits, weights = [], []
-    for features, answers in (source, target):
-        probabilities = answers.detach().softmax(dim=1)
+    for features, outputs in (source, target):
+        probabilities = outputs.detach().softmax(dim=1)
         mapped = (random_map or multilinear_map)(features, probabilities)
         logits.append(discriminator(reverse_gradient(mapped, scale)))
-        sure = 1.0 + (-entropies(answers.detach())).exp()
-        weights.append(sure / sure.mean() if entropy_weighted else None)
+        confidence = 1.0 + (-entropies(outputs.detach())).exp()
+        weights.append(confidence / confidence.mean() if entropy_weighted else None)
     return domain_loss(logits[0], logits[1], weights[0], weights[1])

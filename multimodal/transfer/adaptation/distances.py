@@ -15,11 +15,8 @@ def deep_coral_loss(source: Float[Tensor, "b d"], target: Float[Tensor, "_b d"])
     When not to use: with batches of fewer records than a few times d, whose covariances are noise; where the classes
     are mixed in other shares in the target.
 
-    Args:
-        source, target: features of a batch of each domain, two records or more.
-
     Raises:
-        ValueError: if a batch has a single record, or the widths differ.
+        ValueError: if a batch has a single record, or the dimensions differ.
     """
     check_batches(source, target, least=2)
     difference = _covariance(source) - _covariance(target)
@@ -32,11 +29,7 @@ def _covariance(features: Float[Tensor, "b d"]) -> Float[Tensor, "d d"]:
 
 
 def check_batches(source: Float[Tensor, "b _d"], target: Float[Tensor, "_b _e"], *, least: int = 1) -> None:
-    """Refuses batches that cannot be compared.
-
-    Raises:
-        ValueError: if one has fewer records than ``least``, or the widths differ.
-    """
+    """Raises a ValueError if a batch has fewer records than ``least``, or the dimensions differ."""
     if (
         source.ndim != 2
         or target.ndim != 2
@@ -44,8 +37,8 @@ def check_batches(source: Float[Tensor, "b _d"], target: Float[Tensor, "_b _e"],
         or min(len(source), len(target)) < least
     ):
         raise ValueError(
-            f"batches are {list(source.shape)} (source) and {list(target.shape)} (target); give features of one width, "
-            f"[b d], with at least {least} records of each domain in every batch"
+            f"batches are {list(source.shape)} (source) and {list(target.shape)} (target); give features "
+            f"of one dimension, [b d], with at least {least} records of each domain in every batch"
         )
 
 
@@ -60,21 +53,20 @@ def mmd_loss(
     bandwidth: float | Tensor | None = None,
     factors: Sequence[float] = MIXTURE,
 ) -> Float[Tensor, ""]:
-    """Squared MMD as a V-statistic, to be trained on: never negative, zero for the same records.
+    """Squared MMD as a V-statistic, for training: never negative, zero for the same records.
 
     Gretton et al. (2012, https://jmlr.org/papers/v13/gretton12a.html); as a loss: Long et al. (2015,
     https://arxiv.org/abs/1502.02791). Means over blocks, so that batches may differ in size. For records of one
     domain it is above zero by 2 (1 - E k) / b: report ``unbiased_mmd``.
 
-    When not to use: where the classes are mixed in other shares in the target; with a handful of records a batch.
+    When not to use: where the classes are mixed in other shares in the target; with a handful of records per batch.
 
     Args:
-        source, target: features of a batch of each domain.
         bandwidth: s of exp(-|x - y|^2 / 2 s^2); None: the median distance of the batch, detached.
         factors: on s^2, one kernel each; the mean of them is used.
 
     Raises:
-        ValueError: if the widths differ, or a batch is empty.
+        ValueError: if the dimensions differ, or a batch is empty.
     """
     check_batches(source, target)
     within_source, within_target, between = _kernels(source, target, bandwidth, factors)
@@ -88,17 +80,14 @@ def unbiased_mmd(
     bandwidth: float | Tensor | None = None,
     factors: Sequence[float] = (1.0,),
 ) -> Float[Tensor, ""]:
-    """Squared MMD as a U-statistic, to be reported: around zero, below it too, for records of one domain.
+    """Squared MMD as a U-statistic, for reports: around zero, below it too, for records of one domain.
 
     Gretton et al. (2012, https://jmlr.org/papers/v13/gretton12a.html), lemma 6.
 
     When not to use: as a loss; its minimum lies below zero.
 
-    Args:
-        source, target, bandwidth, factors: as of ``mmd_loss``.
-
     Raises:
-        ValueError: if the widths differ, or a domain has a single record.
+        ValueError: if the dimensions differ, or a domain has a single record.
     """
     check_batches(source, target, least=2)
     within_source, within_target, between = _kernels(source, target, bandwidth, factors)
@@ -115,8 +104,8 @@ def median_bandwidth(source: Float[Tensor, "b d"], target: Float[Tensor, "_b d"]
 def _kernels(
     source: Tensor, target: Tensor, bandwidth: float | Tensor | None, factors: Sequence[float]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    width = median_bandwidth(source, target) if bandwidth is None else bandwidth
-    scales = [2 * width**2 * factor for factor in factors]
+    scale = median_bandwidth(source, target) if bandwidth is None else bandwidth
+    scales = [2 * scale**2 * factor for factor in factors]
 
     def kernel(first: Tensor, second: Tensor) -> Tensor:
         squares = first.square().sum(dim=1)[:, None] + second.square().sum(dim=1) - 2 * first @ second.T

@@ -1,4 +1,4 @@
-"""The losses of this package as objectives of a training step, in which source and target records are mixed."""
+"""Losses of this package as objectives of a training step that mixes source and target records."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,17 +22,17 @@ from multimodal.transfer.adaptation.distances import deep_coral_loss, mmd_loss
 PairLoss = Callable[[Tensor, Tensor], Tensor]
 """Features of the source [b d] and of the target [_b d] -> loss."""
 MOST_PRODUCTS = 4096
-"""Of features and answers; above, CDAN multiplies random projections, as its paper does."""
+"""Products of features and classes above which CDAN multiplies random projections, as its paper does."""
 MIXTURE = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Factors on the squared median distance: kernels of MMD, as in the code of https://arxiv.org/abs/1502.02791."""
 
 
 class Alignment(Objective):
-    """What compares source with target features, each of its views by itself; the mean over them.
+    """Comparison of source with target features: mean over its views.
 
     Args:
         views: input names, for their mean tokens; None, for the fused vector.
-        least: records of each domain that a part of the batch needs; with fewer it counts nothing.
+        least: records of each domain that a micro-batch needs; with fewer the loss is 0.
     """
 
     def __init__(self, views: Sequence[str | None], *, least: int = 1) -> None:
@@ -40,7 +40,7 @@ class Alignment(Objective):
         self.views, self.least = tuple(views), least
 
     def forward(self, seen: StepContext) -> Float[Tensor, ""]:
-        """Mean over the views of their losses."""
+        """Mean loss over the views."""
         total = torch.stack([parameter.sum() for parameter in self.parameters()] or [torch.zeros(())]).sum() * 0.0
         total = total.to(seen.output.fused.device) + seen.output.fused.sum() * 0.0
         for index, (features, source, target) in enumerate(self._pairs(seen)):
@@ -57,7 +57,7 @@ class Alignment(Objective):
         source: Bool[Tensor, " b"],
         target: Bool[Tensor, " b"],
     ) -> Float[Tensor, ""]:
-        """The loss of one view; the masks say which records are of which domain and have it."""
+        """Loss of one view; the masks select the records of each domain that have it."""
 
     def _pairs(self, seen: StepContext) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         origin = seen.batch.origin
@@ -78,15 +78,15 @@ class Distance(Alignment):
         self.loss, self.weight = loss, weight
 
     def compare(self, index: int, seen: StepContext, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
-        """The distance."""
+        """Weighted distance."""
         return self.weight * self.loss(features[source], features[target])
 
 
 class Adversary(Alignment):
-    """DANN: a discriminator a view, which learns at full rate; the reversed gradient grows with the training.
+    """DANN: one discriminator per view, which learns at full rate; the reversed gradient grows with the training.
 
     Args:
-        widths: of the views.
+        dims: of the views.
         weight: of the reversed gradient at the end.
         hidden_dim: of the discriminators' hidden layers; 0: none.
     """
@@ -94,11 +94,11 @@ class Adversary(Alignment):
     tally: Float[Tensor, "2 2"]
 
     def __init__(
-        self, views: Sequence[str | None], widths: Sequence[int], *, weight: float, hidden_dim: int = 256
+        self, views: Sequence[str | None], dims: Sequence[int], *, weight: float, hidden_dim: int = 256
     ) -> None:
         super().__init__(views)
         self.weight = weight
-        self.discriminators = nn.ModuleList(DomainDiscriminator(width, hidden_dim) for width in widths)
+        self.discriminators = nn.ModuleList(DomainDiscriminator(dim, hidden_dim) for dim in dims)
         self.register_buffer("tally", torch.zeros(2, 2))
 
     def compare(self, index: int, seen: StepContext, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
@@ -107,10 +107,10 @@ class Adversary(Alignment):
         return dann_loss(self.counting(self.discriminators[index]), features[source], features[target], scale=scale)
 
     def counting(self, discriminator: nn.Module) -> Callable[[Tensor], Tensor]:
-        """The discriminator, its right answers counted: first those to source records, then those to the target's."""
+        """The discriminator, counting its correct outputs: first for source, then for target records."""
         calls: list[int] = []
 
-        def answer(features: Tensor) -> Tensor:
+        def counted(features: Tensor) -> Tensor:
             logits = discriminator(features)
             domain = len(calls)
             right = (logits.detach() > 0) if domain == 0 else (logits.detach() <= 0)
@@ -118,47 +118,46 @@ class Adversary(Alignment):
             calls.append(domain)
             return logits
 
-        return answer
+        return counted
 
     def monitor(self) -> dict[str, float]:
-        """``discriminator``: share of right answers, both domains alike; a half where it cannot tell them apart."""
+        """``discriminator``: balanced accuracy; a half where it cannot tell the domains apart."""
         shares = self.tally[:, 0] / self.tally[:, 1].clamp_min(1)
         self.tally.zero_()
         return {"discriminator": float(shares.mean())}
 
 
 class ConditionalAdversary(Adversary):
-    """CDAN: the discriminator sees the features of a view times the answers of a task; one for each pair of these.
+    """CDAN: one discriminator per view and task, on features times predictions.
 
     Args:
-        widths: view by view.
+        dims, weight, hidden_dim: as for ``Adversary``.
         classes: classification task -> number of its classes.
-        weight, hidden_dim: as of ``Adversary``.
         seed: of the random projections.
     """
 
     def __init__(
         self,
         views: Sequence[str | None],
-        widths: Sequence[int],
+        dims: Sequence[int],
         classes: Mapping[str, int],
         *,
         weight: float,
         hidden_dim: int = 256,
         seed: int = 0,
     ) -> None:
-        sizes = [(width, count) for width in widths for count in classes.values()]
-        wide = [width * count > MOST_PRODUCTS for width, count in sizes]
+        sizes = [(dim, count) for dim in dims for count in classes.values()]
+        wide = [dim * count > MOST_PRODUCTS for dim, count in sizes]
         super().__init__(
             views,
-            [1024 if large else width * count for (width, count), large in zip(sizes, wide, strict=True)],
+            [1024 if large else dim * count for (dim, count), large in zip(sizes, wide, strict=True)],
             weight=weight,
             hidden_dim=hidden_dim,
         )
         self.tasks = tuple(classes)
         self.maps = nn.ModuleList(
-            RandomMultilinearMap(width, count, seed=seed) if large else nn.Identity()
-            for (width, count), large in zip(sizes, wide, strict=True)
+            RandomMultilinearMap(dim, count, seed=seed) if large else nn.Identity()
+            for (dim, count), large in zip(sizes, wide, strict=True)
         )
 
     def compare(self, index: int, seen: StepContext, features: Tensor, source: Tensor, target: Tensor) -> Tensor:
@@ -166,13 +165,13 @@ class ConditionalAdversary(Adversary):
         scale = self.weight * reversal_scale(seen.progress)
         losses = []
         for number, task in enumerate(self.tasks):
-            place, answers = index * len(self.tasks) + number, seen.output.outputs[task].float()
+            place, outputs = index * len(self.tasks) + number, seen.output.outputs[task].float()
             random_map = self.maps[place]
             losses.append(
                 cdan_loss(
                     self.counting(self.discriminators[place]),
-                    (features[source], answers[source]),
-                    (features[target], answers[target]),
+                    (features[source], outputs[source]),
+                    (features[target], outputs[target]),
                     scale=scale,
                     random_map=random_map if isinstance(random_map, RandomMultilinearMap) else None,
                 )
@@ -181,12 +180,12 @@ class ConditionalAdversary(Adversary):
 
 
 class Sharpening(Objective):
-    """What makes the answers to unlabelled target records sure; the mean over classification tasks.
+    """Loss that sharpens predictions for unlabelled target records: mean over classification tasks.
 
     Args:
         tasks: classification tasks.
         loss: logits [b c] -> loss.
-        ramped: grows with the training, as the reversed gradient of DANN does: early answers are mostly wrong.
+        ramped: grows with the training, as the reversed gradient of DANN does: early predictions are mostly wrong.
     """
 
     def __init__(self, tasks: Sequence[str], loss: Callable[[Tensor], Tensor], *, weight: float, ramped: bool) -> None:
@@ -194,7 +193,7 @@ class Sharpening(Objective):
         self.tasks, self.loss, self.weight, self.ramped = tuple(tasks), loss, weight, ramped
 
     def forward(self, seen: StepContext) -> Float[Tensor, ""]:
-        """The loss of the unlabelled records of this part; zero where it has none."""
+        """Loss of the unlabelled records of this micro-batch; zero if there are none."""
         rows = seen.batch.origin == UNLABELLED
         if not bool(rows.any()):
             return seen.output.fused.sum() * 0.0
@@ -216,21 +215,17 @@ def create_adaptation(
     """The objective of a method by its name in ``transfer.adapt``.
 
     Args:
-        views: input name, or None for the fused vector -> width.
+        views: input name, or None for the fused vector -> dimension.
         classes: classification task -> number of its classes.
-        threshold: of pseudo-labels.
-        hidden_dim: of discriminators; 0: none.
     """
-    names, widths = list(views), list(views.values())
+    names, dims = list(views), list(views.values())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         built: dict[str, Callable[[], Objective]] = {
             "deep_coral": lambda: Distance(names, deep_coral_loss, weight=weight),
             "mmd": lambda: Distance(names, lambda s, t: mmd_loss(s, t, factors=MIXTURE), weight=weight),
-            "dann": lambda: Adversary(names, widths, weight=weight, hidden_dim=hidden_dim),
-            "cdan": lambda: ConditionalAdversary(
-                names, widths, classes, weight=weight, hidden_dim=hidden_dim, seed=seed
-            ),
+            "dann": lambda: Adversary(names, dims, weight=weight, hidden_dim=hidden_dim),
+            "cdan": lambda: ConditionalAdversary(names, dims, classes, weight=weight, hidden_dim=hidden_dim, seed=seed),
             "mcc": lambda: Sharpening([*classes], mcc_loss, weight=weight, ramped=False),
             "entropy": lambda: Sharpening([*classes], entropy_loss, weight=weight, ramped=True),
             "pseudo_labels": lambda: Sharpening(

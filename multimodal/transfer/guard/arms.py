@@ -1,4 +1,4 @@
-"""The arms of a transfer check, cross-validated on the same folds, and what they say. Never imports torch."""
+"""Arms of a transfer check, cross-validated on the same folds. Never imports torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,15 +13,15 @@ from multimodal.transfer.guard.held_out import (
     HeldOut,
     auc_gaps,
     balanced_row_weights,
-    held_out_answers,
-    majority_answers,
+    held_out_scores,
+    majority_scores,
 )
 from multimodal.transfer.guard.verdict import Verdict, corrected_t_interval, judge
 
 FOLDS, REPEATS = 5, 3
 MAJORITY, RAW, RANDOM, PROBE, SINGLE = "majority", "raw", "random", "probe", "single:"
 BASELINES = (RAW, RANDOM)
-"""What the probe is compared with: the strongest of these."""
+"""Arms of which the probe is compared with the strongest."""
 
 
 def compare_arms(
@@ -41,18 +41,17 @@ def compare_arms(
     Args:
         arms: name -> features [n d]; ``probe``, one of ``raw`` and ``random``, and ``single:INPUT`` for several.
         labels: class of each record, int [n].
-        groups: what belongs together, [n]: no fold splits a group.
-        repeats: of the folds, each time others.
-        seed: of the folds.
+        groups: [n]; no fold splits a group.
+        repeats: of the folds, drawn anew each time.
 
     Raises:
         ValueError: if no class has two records (of two groups), or there is no baseline.
     """
     parts = most_repeated_folds(labels, folds=FOLDS, repeats=repeats, groups=groups, seed=seed)
     count = int(labels.max()) + 1
-    answers = {MAJORITY: majority_answers(labels, parts, count)}
-    answers |= {name: held_out_answers(features, labels, parts, count) for name, features in arms.items()}
-    scores = {name: answer.right for name, answer in answers.items()}
+    found = {MAJORITY: majority_scores(labels, parts, count)}
+    found |= {name: held_out_scores(features, labels, parts, count) for name, features in arms.items()}
+    scores = {name: held_out.right for name, held_out in found.items()}
     baselines = {name: scores[name] for name in BASELINES if name in scores}
     strongest = strongest_baseline(baselines, parts)
     verdict = judge(paired_gaps(scores[PROBE], strongest, parts, groups=groups), seed=seed)
@@ -62,7 +61,7 @@ def compare_arms(
         **verdict_json(verdict),
         "against": best,
         "balanced_accuracy_gap": estimate(float(balanced.per_fold.mean()), corrected_t_interval(balanced)),
-        "auc_gap": _auc_gap(answers[PROBE], answers[best], parts),
+        "auc_gap": _auc_gap(found[PROBE], found[best], parts),
         "arms": {name: _estimate(values, parts) for name, values in scores.items()},
         "action": _action(verdict, best),
         "inputs": _against_singles(scores, parts, groups, seed),
@@ -77,11 +76,11 @@ def compare_arms(
 
 def probe_scores(features: np.ndarray, labels: np.ndarray, parts: np.ndarray) -> np.ndarray:
     """1 where a probe that did not see the record is right, else 0, [r n]."""
-    return held_out_answers(features, labels, parts, int(labels.max()) + 1).right
+    return held_out_scores(features, labels, parts, int(labels.max()) + 1).right
 
 
 def verdict_json(verdict: Verdict) -> dict[str, Any]:
-    """What was judged, as JSON."""
+    """Verdict as JSON."""
     return {
         "verdict": verdict.kind,
         "gap": estimate(verdict.gap, verdict.interval),
@@ -92,7 +91,7 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 
 def estimate(value: float, interval: Interval) -> dict[str, float]:
-    """A value with its interval, as JSON."""
+    """Value with its interval, as JSON."""
     return {"value": value, "low": interval[0], "high": interval[1]}
 
 
@@ -110,7 +109,7 @@ def _estimate(scores: np.ndarray, parts: np.ndarray) -> dict[str, float]:
 def _against_singles(
     scores: Mapping[str, np.ndarray], parts: np.ndarray, groups: np.ndarray | None, seed: int
 ) -> dict[str, Any] | None:
-    """The probe on all inputs against that on the best one; None where there is one input."""
+    """The probe on all inputs against the best on a single one; None if there is one input."""
     singles = {name: values for name, values in scores.items() if name.startswith(SINGLE)}
     if not singles:
         return None
@@ -122,10 +121,9 @@ def _against_singles(
 
 
 def _action(verdict: Verdict, best: str) -> str:
-    """What to do, in one sentence."""
     names = {RAW: "raw features", RANDOM: "random weights"}
     if verdict.kind == "positive":
-        return "freezing and fine-tuning these encoders are both sound; compare them on validation records"
+        return "freezing and fine-tuning these encoders both work; compare them on validation records"
     if verdict.kind == "negative":
         return f"do not freeze these encoders: fine-tune them, or take the better arm, {names[best]}"
     if verdict.more_labels is None:

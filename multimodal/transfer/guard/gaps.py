@@ -13,7 +13,7 @@ FitScore = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Gaps:
-    """Scores of one arm less those of another; below zero is negative transfer.
+    """Scores of one arm minus those of another; below zero is negative transfer.
 
     Wang et al. (2019), https://arxiv.org/abs/1811.09751, define negative transfer by this difference of risks.
     """
@@ -25,7 +25,7 @@ class Gaps:
     test_share: float
     """Held-out records for each training record, mean over the folds."""
     groups: np.ndarray | None = None
-    """What belongs together, [n]."""
+    """Group of each record, [n]."""
 
 
 def record_scores(fit_score: FitScore, parts: np.ndarray) -> np.ndarray:
@@ -33,10 +33,10 @@ def record_scores(fit_score: FitScore, parts: np.ndarray) -> np.ndarray:
 
     Args:
         fit_score: trains on the first rows only (scaling, PCA and choices of settings too, or the score leaks).
-        parts: what ``repeated_folds`` gave, [r n].
+        parts: from ``repeated_folds``, [r n].
 
     Raises:
-        ValueError: if it does not give one finite score a held-out record.
+        ValueError: if it does not give one finite score per held-out record.
     """
     scores = np.empty(parts.shape)
     for fold in each_fold(parts):
@@ -44,7 +44,7 @@ def record_scores(fit_score: FitScore, parts: np.ndarray) -> np.ndarray:
         if found.shape != fold.test.shape or not np.isfinite(found).all():
             raise ValueError(
                 f"the arm gave scores of shape {list(found.shape)} for {len(fold.test)} held-out records; "
-                "give one finite number a record, for example 1 where the answer is right and 0 elsewhere"
+                "give one finite number per record, for example 1 where the prediction is right and 0 elsewhere"
             )
         scores[fold.repeat, fold.test] = found
     return scores
@@ -63,9 +63,9 @@ def paired_gaps(
     When not to use: with arms that were scored on other folds, or after a fold's held-out records chose a setting.
 
     Args:
-        scores, baseline: what ``record_scores`` gave, [r n].
+        scores, baseline: from ``record_scores``, [r n].
         parts: the folds of both, [r n].
-        weights: of each record, [n]; n / (c n_y) turns accuracy into balanced accuracy. None weighs all alike.
+        weights: of each record, [n]; n / (c n_y) turns accuracy into balanced accuracy. None: equal weights.
 
     >>> parts = np.array([[0, 0, 1, 1]])
     >>> paired_gaps(np.array([[1, 1, 1, 0]]), np.array([[1, 0, 0, 0]]), parts).per_fold
@@ -93,7 +93,7 @@ def strongest_baseline(baselines: Mapping[str, np.ndarray], parts: np.ndarray) -
     Choosing by the very records that are compared would favour the baselines.
 
     Args:
-        baselines: name -> what ``record_scores`` gave, [r n].
+        baselines: name -> from ``record_scores``, [r n].
 
     Raises:
         ValueError: if there is none.

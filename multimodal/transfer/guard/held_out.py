@@ -1,4 +1,4 @@
-"""What a probe says of records that it did not see, and the scores of it. Never imports torch."""
+"""Predictions of probes for held-out records, and their scores. Never imports torch."""
 
 from dataclasses import dataclass
 
@@ -12,17 +12,17 @@ from multimodal.transfer.maps.pca import fit_span
 from multimodal.transfer.probes.logistic import LinearClassifier, fit_softmax
 
 L2 = 0.01
-"""Of every arm, on standardised features. Of .001, .01, .1 and 1 it is within .03 of the best for each arm of photos
-and texts in 43 classes (docs/choosing.md), and one value takes a fifth of the time of a choice inside each fold."""
+"""Penalty of every arm, on standardised features. Of .001, .01, .1 and 1 it is within .03 of the best for each arm of
+photos and texts in 43 classes (docs/choosing.md), and one value takes a fifth of the time of choosing per fold."""
 
 TOLERANCE = 1e-7
-"""Of the search for the probe: with 240 records in 81 classes it takes a third of the time of 1e-12, and answers
-are the same."""
+"""Of the search for the probe: with 240 records in 81 classes it takes a third of the time of 1e-12, with
+the same predictions."""
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Answers to every record in every repeat, by probes that did not see it."""
+    """Predictions for every record in every repeat, by probes that did not see it."""
 
     scores: np.ndarray
     """Of each class, higher is likelier, [r n c]."""
@@ -31,7 +31,7 @@ class HeldOut:
 
     @property
     def right(self) -> np.ndarray:
-        """1 where the answer is right, else 0, [r n]."""
+        """1 where the prediction is right, else 0, [r n]."""
         return (self.scores.argmax(axis=2) == self.labels).astype(np.float64)
 
 
@@ -46,14 +46,8 @@ def fit_probe(features: np.ndarray, labels: np.ndarray, num_classes: int) -> Lin
     return fit_softmax(inside, labels, l2=L2, num_classes=num_classes, tolerance=TOLERANCE).after(first)
 
 
-def held_out_answers(features: np.ndarray, labels: np.ndarray, parts: np.ndarray, num_classes: int) -> HeldOut:
-    """Log probabilities of a probe that is fitted in each fold, scaling included.
-
-    Args:
-        features: [n d].
-        labels: class of each record, int [n].
-        parts: what ``repeated_folds`` gave, [r n].
-    """
+def held_out_scores(features: np.ndarray, labels: np.ndarray, parts: np.ndarray, num_classes: int) -> HeldOut:
+    """Log probabilities of a probe that is fitted in each fold, scaling included."""
     scores = np.empty((*parts.shape, num_classes))
     for fold in each_fold(parts):
         probe = fit_probe(features[fold.train], labels[fold.train], num_classes)
@@ -61,8 +55,8 @@ def held_out_answers(features: np.ndarray, labels: np.ndarray, parts: np.ndarray
     return HeldOut(scores, labels)
 
 
-def majority_answers(labels: np.ndarray, parts: np.ndarray, num_classes: int) -> HeldOut:
-    """The share of each class among the records that are trained on."""
+def majority_scores(labels: np.ndarray, parts: np.ndarray, num_classes: int) -> HeldOut:
+    """Count of each class among the training records of each fold."""
     scores = np.empty((*parts.shape, num_classes))
     for fold in each_fold(parts):
         scores[fold.repeat, fold.test] = np.bincount(labels[fold.train], minlength=num_classes)

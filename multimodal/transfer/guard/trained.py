@@ -1,4 +1,4 @@
-"""A trained model against probes, on validation records: is what was trained what should be shipped? No torch."""
+"""Comparison of a trained model with probes on validation records. Never imports torch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,16 +17,16 @@ def compare_trained(
 ) -> dict[str, Any]:
     """Accuracy of the model and of each probe, the model's gap to each, and what to ship, as JSON.
 
-    One fitted model is compared with another, so that drawing the records again is the right interval (of the rule of
-    three's width where they never differ). They are the records that chose the model's epoch: they flatter it, so that
-    "below" is to be believed rather than "above".
+    One fitted model is compared with another, so that the interval comes from drawing the records again (from the rule
+    of three where they never differ). The records chose the model's epoch, which flatters it: "below" is more reliable
+    than "above".
 
     When not to use: to say what a method is worth; one training each says little of that.
 
     Args:
-        right: arm -> 1 where the answer to a validation record is right, else 0, [m]: ``model``, ``probe``, and
+        right: arm -> 1 where the prediction for a validation record is right, else 0, [m]: ``model``, ``probe``, and
             ``single:INPUT``. The probes were fitted to training records alone.
-        groups: what belongs together, [m].
+        groups: of the records, [m].
 
     >>> compare_trained({"model": np.zeros(40), "probe": np.ones(40)})["gaps"]["probe"]["verdict"]
     'below'
@@ -49,7 +49,6 @@ def _gap(differences: np.ndarray, groups: np.ndarray | None, seed: int) -> dict[
 
 
 def _action(gaps: Mapping[str, Mapping[str, Any]]) -> str:
-    """What to ship, in one sentence; nothing where the model is as good as the probes."""
     singles = [name.removeprefix(SINGLE) for name in gaps if name.startswith(SINGLE) and _is_below(gaps[name])]
     if PROBE in gaps and _is_below(gaps[PROBE]):
         return (

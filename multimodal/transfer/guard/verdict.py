@@ -39,7 +39,7 @@ def paired_bootstrap_interval(gaps: Gaps, *, seed: int = 0) -> Interval:
     """Normal interval with the standard error of drawing records (whole groups) again, with replacement.
 
     Efron and Tibshirani (1993). It knows nothing of the variance that the training set adds, and so is too narrow:
-    show it as the optimistic one.
+    report it as the optimistic one.
 
     When not to use: for the verdict.
     """
@@ -84,7 +84,7 @@ def simplest_within_one_error(scores: Mapping[str, np.ndarray]) -> str:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the folds say of a gap."""
+    """Conclusion from the folds about a gap."""
 
     kind: Literal["positive", "negative", "inconclusive"]
     gap: float
@@ -113,8 +113,8 @@ class Verdict:
 def judge(gaps: Gaps, *, seed: int = 0) -> Verdict:
     """Negative if the corrected interval lies below zero, positive if above, else inconclusive.
 
-    The width of an interval falls with the root of the number of labels, so that (half width / gap)^2 times as many
-    would about tell. With 50 labels a gap of -.08 is mostly left open, and that is said instead of guessed.
+    An interval shrinks with the root of the number of labels, so that (half width / gap)^2 times as many would
+    about decide.
 
     When not to use: as a proof of no difference; "inconclusive" says only that these labels cannot tell.
     """

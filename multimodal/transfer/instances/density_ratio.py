@@ -14,7 +14,7 @@ from multimodal.transfer.probes.logistic import fit_softmax
 
 
 def effective_size(weights: np.ndarray) -> float:
-    """(sum w)^2 / sum w^2: as many records alike would say as much (Kish, 1965).
+    """Effective number of records, (sum w)^2 / sum w^2 (Kish, 1965).
 
     >>> effective_size(np.array([1.0, 1.0, 0.0]))
     2.0
@@ -26,7 +26,7 @@ DOMAIN_L2 = 1e-3
 
 
 class DomainLogOdds(NamedTuple):
-    """log p_target(x) / p_source(x) as a classifier sees it; above zero looks more like the target."""
+    """log p_target(x) / p_source(x) by a classifier; above zero looks more like the target."""
 
     source: np.ndarray
     """Of the source records, [n]."""
@@ -43,7 +43,7 @@ def domain_log_odds(
     folds: int = 5,
     seed: int = 0,
 ) -> DomainLogOdds:
-    """Held-out log odds of a logistic regression in which both domains weigh alike, so that they need no correction.
+    """Held-out log odds of a logistic regression in which both domains have equal weight.
 
     Bickel et al. (2007, https://doi.org/10.1145/1273496.1273507), cross-fitted: of records that it was fitted to, a
     classifier is too sure.
@@ -51,8 +51,7 @@ def domain_log_odds(
     When not to use: with fewer records than features in a domain.
 
     Args:
-        source: [n d].
-        target: [m d].
+        source, target: [n d] and [m d].
         components: principal components of both that the classifier sees, as far as there are records for them; None,
             or more than d: the features.
         folds: fewer than records in either domain.
@@ -84,12 +83,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class SourceWeights:
-    """One weight a source record, mean 1."""
+    """One weight per source record, mean 1."""
 
     weights: np.ndarray
     """[n]."""
     effective_size: float
-    """As many records alike would say as much."""
+    """Number of equally weighted records with as much information."""
     log_ratio: np.ndarray
     """log p_target / p_source as it was estimated, before flattening and clipping, [n]."""
 
@@ -114,8 +113,7 @@ def density_ratio_weights(
     When not to use: where the domains hardly overlap, or the same features have other labels in the target.
 
     Args:
-        source: [n d].
-        target: [m d].
+        source, target: [n d] and [m d].
         flatten: exponent, 0 (no weights) to 1 (the ratio itself).
         clip: largest weight, in means.
         components, l2, folds, seed: of the domain classifier.
@@ -132,7 +130,7 @@ def density_ratio_weights(
     size = effective_size(weights)
     if size < 0.1 * len(weights):
         _log.warning(
-            "%d source records weigh like %.0f: the domains hardly overlap; lower flatten, or leave the weights out",
+            "%d source records count like %.0f: the domains hardly overlap; lower flatten, or leave the weights out",
             len(weights),
             size,
         )

@@ -17,8 +17,7 @@ def kernel_mean_matching(
     distances are alike; ``density_ratio_weights`` scales.
 
     Args:
-        source: [n d].
-        target: [m d].
+        source, target: [n d] and [m d].
         bandwidth: s of exp(-|x - y|^2 / 2 s^2); None: the median distance between the domains.
         most: largest weight.
 

@@ -1,4 +1,4 @@
-"""How much a source record counts beside a target record, decided by target labels. Never imports torch."""
+"""Weight of a source record relative to a target record, chosen by target labels. Never imports torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class SourceWeight:
 
     weight: float
     scores: dict[float, float]
-    """Weight -> share of target records answered right, held out."""
+    """Weight -> held-out accuracy on target records."""
     classifier: LinearClassifier
 
 
@@ -35,20 +35,20 @@ def choose_source_weight(
     folds: int = 5,
     seed: int = 0,
 ) -> SourceWeight:
-    """Minimises target losses + weight x source losses, with the weight that answers held-out target records best.
+    """Minimises target losses + weight x source losses, with the weight of the best held-out target accuracy.
 
     Zero is always tried, so that a harmful source is left out but for the noise of cross-validation; of equally good
     weights the smaller wins. Wu and Dietterich (2004, https://doi.org/10.1145/1015330.1015436).
 
-    When not to use: with fewer than some three target labels a class, which cannot choose anything.
+    When not to use: with fewer than some three target labels per class, which cannot choose anything.
 
     Args:
         source: features [n d] and labels [n].
         target: features [m d] and labels [m].
         grid: weights to try; 0 is added.
         l2: as in ``fit_softmax``.
-        source_weights: how source records count among themselves, [n]; scaled to mean 1.
-        groups: what belongs together among the target records, [m].
+        source_weights: of the source records among themselves, [n]; scaled to mean 1.
+        groups: of the target records, [m].
 
     Raises:
         ValueError: if no class has two groups of target records, or a weight is negative.
@@ -98,7 +98,7 @@ def fit_with_source(
     Args:
         source: features [n d] and labels [n].
         target: features [m d] and labels [m].
-        source_weights: how source records count among themselves, [n]; scaled to mean 1.
+        source_weights: of the source records among themselves, [n]; scaled to mean 1.
     """
     xt, yt = check_features(target[0], "target features"), target[1]
     if weight == 0:

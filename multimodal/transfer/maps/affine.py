@@ -1,4 +1,4 @@
-"""What almost every feature map is in the end: x -> x A + b. Never imports torch."""
+"""Affine maps of features, x -> x A + b. Never imports torch."""
 
 from dataclasses import dataclass
 
@@ -16,26 +16,22 @@ class AffineMap:
     """
 
     matrix: np.ndarray
-    """A, [d k]; or its diagonal [d], where each feature is only scaled: wide features make A large."""
+    """A, [d k]; or its diagonal [d], where each feature is only scaled: A would be large."""
     offset: np.ndarray
     """b, [k]."""
 
     def transform(self, features: np.ndarray) -> np.ndarray:
-        """The mapped features, [n k].
-
-        Raises:
-            ValueError: if the features [n d] have another width than those it was fitted to.
-        """
+        """Mapped features, [n k], of features [n d]."""
         features = check_features(features)
         if features.shape[1] != len(self.matrix):
             raise ValueError(
-                f"features are {features.shape[1]} wide, but the map was fitted to {len(self.matrix)}; "
+                f"features have dimension {features.shape[1]}, but the map was fitted to {len(self.matrix)}; "
                 "take them from the same encoder"
             )
         return _times(features, self.matrix) + self.offset
 
     def then(self, following: "AffineMap") -> "AffineMap":
-        """Both in one: first this one."""
+        """Composition: this map, then the following one."""
         scales = self.matrix.ndim == 1 and following.matrix.ndim == 2
         matrix = self.matrix[:, None] * following.matrix if scales else _times(self.matrix, following.matrix)
         return AffineMap(matrix, _times(self.offset, following.matrix) + following.offset)
@@ -53,11 +49,10 @@ class DomainMaps:
     target: AffineMap
 
 
-def identity(width: int) -> AffineMap:
+def identity(dim: int) -> AffineMap:
     """The map that changes nothing."""
-    return AffineMap(np.ones(width), np.zeros(width))
+    return AffineMap(np.ones(dim), np.zeros(dim))
 
 
 def _times(left: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """left @ matrix, which may be given as a diagonal."""
     return left * matrix if matrix.ndim == 1 else left @ matrix

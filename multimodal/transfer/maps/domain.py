@@ -1,4 +1,4 @@
-"""Affine maps that bring source features to where target features are."""
+"""Affine maps from the source domain to the target domain."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def fit_standardise(features: np.ndarray, *, weights: np.ndarray | None = None) 
 
     Args:
         features: [n d].
-        weights: of each record, [n]; None weighs all alike.
+        weights: of each record, [n]; None: equal weights.
     """
     features = check_features(features)
     shares = check_row_weights(weights, len(features)) / len(features)
@@ -38,8 +38,7 @@ def fit_coral(source: np.ndarray, target: np.ndarray, *, shrinkage: float = 0.1)
     benchmarks/transfer.md).
 
     Args:
-        source: [n d].
-        target: [m d].
+        source, target: [n d] and [m d].
         shrinkage: l, on the scale of the features' variance: standardise first. Above 0 with fewer records than
             features.
 
@@ -76,8 +75,7 @@ def fit_subspace_alignment(source: np.ndarray, target: np.ndarray, components: i
     When not to use: without a shift (it costs the components left out), or where the domains differ in mean alone.
 
     Args:
-        source: [n d].
-        target: [m d].
+        source, target: [n d] and [m d].
         components: k; 20 is a fair start for 64 features.
 
     Raises:

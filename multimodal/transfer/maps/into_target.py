@@ -1,4 +1,4 @@
-"""Moves source features to where target features are, so that the target's stay as they come. Never imports torch."""
+"""Maps of source features onto target features, which stay unchanged. Never imports torch."""
 
 from typing import Literal
 
@@ -19,15 +19,9 @@ def fit_into_target(source: np.ndarray, target: np.ndarray, method: Method, *, c
     that were standardised over both domains, as its shrinkage wants, alignment each domain standardised by itself, as
     in its paper.
 
-    When not to use: as the method.
-
     Args:
-        source: [n d].
-        target: [m d].
+        source, target: [n d] and [m d].
         components: of subspace alignment.
-
-    Raises:
-        ValueError: as the method.
     """
     source, target = check_pair(source, target)
     if method == "standardise":
@@ -55,5 +49,4 @@ def pseudo_inverse(given: AffineMap) -> AffineMap:
 
 
 def _scale_of(features: np.ndarray) -> AffineMap:
-    """From mean 0 and variance 1 to theirs; what never varies gets its one value."""
     return AffineMap(features.std(axis=0), features.mean(axis=0))

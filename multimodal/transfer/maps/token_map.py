@@ -11,8 +11,8 @@ class TokenMap(nn.Module):
     """x -> x A + b of each token, as it was fitted before training; the identity until then.
 
     Args:
-        width: of the tokens, d.
-        components: width of what it gives, k; None only scales each feature.
+        in_dim: of the tokens, d.
+        components: dimension of the result, k; None only scales each feature.
 
     Raises:
         ValueError: if there are more components than features.
@@ -21,16 +21,16 @@ class TokenMap(nn.Module):
     matrix: Tensor
     offset: Tensor
 
-    def __init__(self, width: int, components: int | None = None) -> None:
+    def __init__(self, in_dim: int, components: int | None = None) -> None:
         super().__init__()
-        if components is not None and components > width:
-            raise ValueError(f"components is {components}, but tokens are {width} wide; give at most {width}")
-        self.out_dim = width if components is None else components
-        self.register_buffer("matrix", torch.ones(width) if components is None else torch.eye(width, components))
+        if components is not None and components > in_dim:
+            raise ValueError(f"components is {components}, but tokens have dimension {in_dim}; give at most {in_dim}")
+        self.out_dim = in_dim if components is None else components
+        self.register_buffer("matrix", torch.ones(in_dim) if components is None else torch.eye(in_dim, components))
         self.register_buffer("offset", torch.zeros(self.out_dim))
 
     def fill(self, fitted: AffineMap) -> None:
-        """Takes over a map that was fitted to the tokens' features."""
+        """Copies a fitted map."""
         self.matrix.copy_(torch.from_numpy(fitted.matrix))
         self.offset.copy_(torch.from_numpy(fitted.offset))
 

@@ -17,7 +17,7 @@ from multimodal.transfer.maps.pca import fit_span
 
 @dataclass(frozen=True, eq=False)
 class LinearClassifier:
-    """logits = x W' + b, to be copied into a linear layer as it is."""
+    """Linear layer, logits = x W' + b."""
 
     weights: np.ndarray
     """W, [c d]."""
@@ -60,7 +60,7 @@ _ENOUGH_TO_CHOOSE = 1e-9  # held-out likelihoods then agree to some .01, in a th
 
 @dataclass(frozen=True, eq=False)
 class LogisticProbe:
-    """A fitted probe, and how its penalty was chosen."""
+    """A fitted probe, and the scores of its penalties."""
 
     classifier: LinearClassifier
     """Over the features as they are: the standardisation is folded into it."""
@@ -132,7 +132,7 @@ def fit_logistic(
     folds: int = 5,
     seed: int = 0,
 ) -> LogisticProbe:
-    """The linear probe: standardises, chooses the penalty by held-out likelihood, and folds the scaling away.
+    """Linear probe: standardises, chooses the penalty by held-out likelihood, and folds the scaling in.
 
     Protocol of Kornblith et al. (2019, https://arxiv.org/abs/1805.08974). Of penalties that are equally good the
     stronger wins. No more folds are made than the largest class has groups.
@@ -143,7 +143,7 @@ def fit_logistic(
         features: [n d].
         labels: class of each record, int [n].
         l2: one penalty, or those to choose from.
-        groups: what belongs together, [n].
+        groups: of the records, [n].
 
     Raises:
         ValueError: if there are penalties to choose from and no class has two groups.

@@ -1,13 +1,13 @@
 """Classifiers by similarity: nearest mean, nearest neighbours, soft neighbours."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from multimodal.transfer.checks import check_features, check_labels, check_row_weights
-from multimodal.transfer.probes.logistic import LinearClassifier
+from multimodal.transfer.probes.logistic import LinearClassifier, log_softmax
 
 Metric = Literal["euclidean", "cosine"]
 
@@ -23,14 +23,14 @@ def fit_nearest_mean(
     """Logits whose largest is the class with the nearest mean: x m - |m|^2/2, or the cosine up to the length of x.
 
     Nearest class mean (Mensink et al., 2013, https://doi.org/10.1109/TPAMI.2013.83); few-shot: Snell et al. (2017,
-    https://arxiv.org/abs/1703.05175). A class more changes nothing of the others.
+    https://arxiv.org/abs/1703.05175). Adding a class leaves the others unchanged.
 
-    When not to use: with more than some 20 records a class, or where classes differ in more than their mean.
+    When not to use: with more than some 20 records per class, or where classes differ in more than their mean.
 
     Args:
         features: [n d].
         labels: class of each record, int [n].
-        row_weights: of each record in the mean of its class, [n]; None weighs all alike.
+        row_weights: of each record in the mean of its class, [n]; None: equal weights.
 
     >>> fit_nearest_mean(np.array([[0.0], [2.0]]), np.array([0, 1])).predict(np.array([[0.9], [1.1]]))
     array([0, 1])
@@ -62,9 +62,9 @@ def unit_rows(features: np.ndarray) -> np.ndarray:
 
 TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)
 PRIOR_VOTE = 0.01
-"""What the shares of the classes say beside the nearest record, so that no class is impossible."""
+"""Weight of the class shares beside the nearest record, so that no class is impossible."""
 MOST_ROWS = 2000
-"""Records whose held-out answers choose the temperature."""
+"""Records whose held-out predictions choose the temperature."""
 _CHUNK = 256  # records whose cosines are in memory at once
 
 
@@ -73,7 +73,7 @@ class SoftNeighbours:
     """Votes of weight exp(cosine / temperature), of features from which the training mean is taken away.
 
     Weighted nearest neighbours (Wu et al., 2018, https://arxiv.org/abs/1805.01978). Ours differs: all records vote,
-    not the k nearest, so that no answer hangs on which of two equally near records is counted.
+    not the k nearest, so that ties between equally near records do not matter.
 
     When not to use: in a bundle that must stay small (it keeps every training feature).
     """
@@ -106,7 +106,7 @@ def fit_soft_neighbours(
     row_weights: np.ndarray | None = None,
     seed: int = 0,
 ) -> SoftNeighbours:
-    """Keeps the records, and the temperature under which the others of them answer best for each.
+    """Keeps the records, and the temperature with the best leave-group-out likelihood.
 
     No record votes for one of its own group.
 
@@ -114,8 +114,8 @@ def fit_soft_neighbours(
         features: [n d].
         labels: class of each record, int [n].
         temperatures: one, or those to choose from; of equally good ones the higher wins.
-        groups: what belongs together, [n]; None takes each record by itself.
-        row_weights: of each record's vote and held-out answer, [n]; None weighs all alike.
+        groups: of the records, [n]; None takes each record by itself.
+        row_weights: of each record's vote and held-out prediction, [n]; None: equal weights.
 
     Raises:
         ValueError: if a temperature is not above 0, or there is only one group to choose it with.
@@ -137,11 +137,10 @@ def fit_soft_neighbours(
     if len(grid) > 1:
         rows = np.sort(np.random.default_rng(seed).permutation(len(labels))[:MOST_ROWS])
         totals = np.zeros(len(grid))
-        for part in _chunks(rows):
+        for part in np.split(rows, range(_CHUNK, len(rows), _CHUNK)):
             cosines = np.where(members[part, None] == members[None], -np.inf, vectors[part] @ vectors.T)
-            logs = [_log_votes(cosines, votes, prior, value) for value in grid]
-            own = [values[np.arange(len(part)), labels[part]] - _log_sum(values) for values in logs]
-            totals += np.array(own) @ weights[part]
+            logs = [log_softmax(_log_votes(cosines, votes, prior, value)) for value in grid]
+            totals += np.array([values[np.arange(len(part)), labels[part]] for values in logs]) @ weights[part]
         scores = dict(zip(grid, (totals / weights[rows].sum()).tolist(), strict=True))
     chosen = max(grid, key=lambda value: scores.get(value, 0.0))
     return SoftNeighbours(vectors, centre, votes, prior, float(chosen), scores)
@@ -150,12 +149,3 @@ def fit_soft_neighbours(
 def _log_votes(cosines: np.ndarray, votes: np.ndarray, prior: np.ndarray, temperature: float) -> np.ndarray:
     nearness = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / temperature)  # [m n], the nearest at 1
     return np.log(nearness @ votes + PRIOR_VOTE * prior)
-
-
-def _log_sum(logs: np.ndarray) -> np.ndarray:
-    return np.log(np.exp(logs).sum(axis=1))
-
-
-def _chunks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(rows), _CHUNK):
-        yield rows[start : start + _CHUNK]

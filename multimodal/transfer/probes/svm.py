@@ -22,16 +22,16 @@ def fit_svm(
     """One class against the rest with squared hinge loss on standardised features, margins turned into logits.
 
     The machines are those of liblinear (Fan et al., 2008, https://jmlr.org/papers/v9/fan08a.html); the margins of
-    held-out folds are scaled as in Guo et al. (2017, https://arxiv.org/abs/1706.04599): one factor, one offset a
-    class. All of it folds into (W, b).
+    held-out folds are scaled as in Guo et al. (2017, https://arxiv.org/abs/1706.04599): one factor, one offset
+    per class. All of it folds into (W, b).
 
-    When not to use: where probabilities matter more than the answer; ``fit_logistic`` fits them directly.
+    When not to use: where probabilities matter more than accuracy; ``fit_logistic`` fits them directly.
 
     Args:
         features: [n d].
         labels: class of each record, int [n].
         cost: of a record on the wrong side of its margin (C).
-        groups: what belongs together, [n].
+        groups: of the records, [n].
         row_weights: factor on each record's cost, [n]: k copies of a record at 1/k count as the record once.
 
     Raises:
@@ -82,7 +82,7 @@ def scale_margins(
 def _fit(
     features: np.ndarray, labels: np.ndarray, row_weights: np.ndarray, count: int, cost: float, seed: int
 ) -> LinearClassifier:
-    """Margins of every class; a class that these records lack is -1, a sure no, everywhere."""
+    """Margins of every class; -1 everywhere for a class without records."""
     from sklearn.svm import LinearSVC
 
     scaling = fit_standardise(features, weights=row_weights)

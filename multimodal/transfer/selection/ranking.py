@@ -1,4 +1,4 @@
-"""Candidate encoders in the order of what a cross-validated probe makes of their features. Never imports torch."""
+"""Ranking of candidate encoders by a cross-validated probe on their features. Never imports torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ import numpy as np
 from multimodal.metrics.intervals import Interval
 from multimodal.transfer.folds import each_fold
 from multimodal.transfer.guard.gaps import Gaps
-from multimodal.transfer.guard.held_out import held_out_answers
+from multimodal.transfer.guard.held_out import held_out_scores
 from multimodal.transfer.guard.verdict import corrected_t_interval, simplest_within_one_error
 from multimodal.transfer.selection.scores import logme
 
 
 @dataclass(frozen=True, eq=False)
 class CandidateScore:
-    """What the records say of one candidate."""
+    """Scores of one candidate."""
 
     per_fold: np.ndarray
     """Held-out accuracy of the probe in each fold, mean over the tasks, [j]."""
@@ -34,14 +34,14 @@ class CandidateScore:
 
 @dataclass(frozen=True, eq=False)
 class LabelledFolds:
-    """One task of the records that all candidates are judged by."""
+    """One task of the records that score all candidates."""
 
     rows: np.ndarray
     """Places of its records among the features, int [n]."""
     labels: np.ndarray
     """Class of each, int [n]."""
     parts: np.ndarray
-    """What ``repeated_folds`` gave for them, [r n]."""
+    """From ``repeated_folds``, [r n]."""
 
 
 def score_candidate(features: np.ndarray, tasks: Mapping[str, LabelledFolds]) -> CandidateScore:
@@ -50,7 +50,7 @@ def score_candidate(features: np.ndarray, tasks: Mapping[str, LabelledFolds]) ->
     Features are standardised inside each fold, so that their scale says nothing; the penalty is one for all
     (``guard.held_out.L2``). Protocol of Kornblith et al. (2019, https://arxiv.org/abs/1805.08974), the penalty fixed.
 
-    When not to use: with fewer than about ten labels a class, where the order of near candidates is chance.
+    When not to use: with fewer than about ten labels per class, where the order of near candidates is chance.
 
     Args:
         features: of all records, [n d].
@@ -59,7 +59,7 @@ def score_candidate(features: np.ndarray, tasks: Mapping[str, LabelledFolds]) ->
     per_task, sums, evidence, sizes = {}, [], [], []
     for name, task in tasks.items():
         count, own = int(task.labels.max()) + 1, features[task.rows]
-        right = held_out_answers(own, task.labels, task.parts, count).right
+        right = held_out_scores(own, task.labels, task.parts, count).right
         folds = list(each_fold(task.parts))
         sums.append(np.array([right[fold.repeat, fold.test].mean() for fold in folds]))
         sizes.append(np.mean([len(fold.test) / len(fold.train) for fold in folds]))
@@ -89,7 +89,7 @@ def choose_candidate(scores: Mapping[str, CandidateScore], costs: Mapping[str, f
 def agreement(scores: Mapping[str, CandidateScore]) -> float | None:
     """Kendall's tau between the probe's order and LogME's; None with fewer than three candidates or all alike.
 
-    It is a check of sanity: below zero one of the two is not to be believed.
+    Below zero one of the two is not to be believed.
     """
     from scipy.stats import kendalltau
 

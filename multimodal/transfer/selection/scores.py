@@ -11,20 +11,20 @@ from multimodal.transfer.instances.density_ratio import DOMAIN_L2, domain_log_od
 def negative_conditional_entropy(source_labels: np.ndarray, labels: np.ndarray) -> float:
     """-H(target | source) in nats; at most zero, higher is better.
 
-    Tran et al. (2019, https://arxiv.org/abs/1908.08142). It is LEEP of source answers that are certain.
+    Tran et al. (2019, https://arxiv.org/abs/1908.08142). LEEP with certain source predictions.
 
-    When not to use: where the source model's answers are unsure; LEEP keeps what they say of the other classes.
+    When not to use: where the source model is uncertain; LEEP uses the other classes' probabilities.
 
     Args:
-        source_labels: the source model's answer (or the source label) of each target record, int [n].
+        source_labels: the source model's prediction (or the source label) of each target record, int [n].
         labels: target class of each record, int [n].
 
     >>> negative_conditional_entropy(np.array([0, 1, 2]), np.array([1, 1, 0]))
     0.0
     """
     labels, count = check_labels(labels, len(labels))
-    answers, kinds = check_labels(source_labels, len(labels))
-    joint = np.bincount(answers * count + labels, minlength=kinds * count).reshape(kinds, count) / len(labels)
+    predicted, kinds = check_labels(source_labels, len(labels))
+    joint = np.bincount(predicted * count + labels, minlength=kinds * count).reshape(kinds, count) / len(labels)
     mass = np.broadcast_to(joint.sum(axis=1, keepdims=True), joint.shape)
     seen = joint > 0
     return float((joint[seen] * np.log(joint[seen] / mass[seen])).sum()) + 0.0  # never -0.0
@@ -41,7 +41,7 @@ def leep(probabilities: np.ndarray, labels: np.ndarray) -> float:
         probabilities: of the source classes, [n z], rows that sum to one.
         labels: target class of each record, int [n].
 
-    >>> round(leep(np.full((4, 3), 1 / 3), np.array([0, 0, 1, 1])), 4)  # answers that say nothing: -log 2
+    >>> round(leep(np.full((4, 3), 1 / 3), np.array([0, 0, 1, 1])), 4)  # uninformative: -log 2
     -0.6931
 
     Raises:
@@ -67,9 +67,9 @@ def logme(features: np.ndarray, labels: np.ndarray, *, num_classes: int | None =
     You et al. (2021, https://arxiv.org/abs/2102.11005; fixed point: https://arxiv.org/abs/2110.10545), with the
     evidence of the rank of the features: with fewer records than features, a term for each of the *features* would
     let wider encoders win for nothing. Ours differs: features and targets are centred, so that neither the offset nor
-    the scale of the features says anything.
+    the scale of the features counts.
 
-    When not to use: as the only judge. A list ordered by model size often ranks as well
+    When not to use: alone. A list ordered by model size often ranks as well
     (https://arxiv.org/abs/2510.06448); show it beside a cross-validated probe.
 
     Args:
@@ -151,7 +151,7 @@ def proxy_a_distance(
     folds: int = 5,
     seed: int = 0,
 ) -> float:
-    """2 (1 - 2 e) of the held-out error e, in which both domains count alike: 0 alike, 2 told apart by all records.
+    """2 (1 - 2 e) of the held-out error e, balanced over domains: 0 for equal domains, 2 for separable ones.
 
     Ben-David et al. (2007, Analysis of representations for domain adaptation). Chance may take it below zero.
 
@@ -159,8 +159,7 @@ def proxy_a_distance(
     that costs fifty (docs and figures: benchmarks/transfer.md).
 
     Args:
-        source: [n d].
-        target: [m d].
+        source, target: [n d] and [m d].
     """
     odds = domain_log_odds(source, target, components=components, l2=l2, folds=folds, seed=seed)
     error = (float(np.mean(odds.source >= 0)) + float(np.mean(odds.target < 0))) / 2

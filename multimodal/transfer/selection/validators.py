@@ -1,4 +1,4 @@
-"""Scores of a model for the target that need no target label; none of them is reliable. Never imports torch."""
+"""Scores of a model for the target without target labels; none is reliable. Never imports torch."""
 
 from dataclasses import dataclass
 
@@ -12,13 +12,13 @@ WARNING = "no target labels: selection unreliable"
 
 @dataclass(frozen=True)
 class UnlabelledScore:
-    """Lower is better; to be shown with its warning."""
+    """Score without target labels, lower is better; to be shown with its warning."""
 
     value: float
     error: float
     """Standard error."""
     effective_size: float
-    """Records that count, where they weigh differently."""
+    """Effective number of weighted records."""
     warning: str = WARNING
 
 
@@ -35,7 +35,7 @@ def importance_weighted_risk(losses: np.ndarray, weights: np.ndarray) -> Unlabel
         weights: density ratios of these, [n].
 
     Raises:
-        ValueError: if the losses are not one finite number a record.
+        ValueError: if the losses are not one finite number per record.
     """
     losses = np.asarray(losses, dtype=np.float64)
     if losses.ndim != 1 or len(losses) < 2 or not np.isfinite(losses).all():
@@ -49,9 +49,9 @@ def importance_weighted_risk(losses: np.ndarray, weights: np.ndarray) -> Unlabel
 
 
 def target_entropy(probabilities: np.ndarray) -> UnlabelledScore:
-    """Mean entropy of the answers to target records, in nats.
+    """Mean entropy of the predictions for target records, in nats.
 
-    When not to use: alone. A model that gives every record the same class, surely, has entropy zero.
+    When not to use: alone. A model that is certain of one class for every record has entropy zero.
 
     Args:
         probabilities: [n c].

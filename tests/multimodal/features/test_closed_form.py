@@ -23,7 +23,8 @@ from multimodal.records import RecordError, Records
 from multimodal.run import Run
 from multimodal.splits.tables import read_tables
 from multimodal.training import fit
-from multimodal.transfer.probes import fit_logistic, fit_soft_neighbours
+from multimodal.transfer.probes.logistic import fit_logistic
+from multimodal.transfer.probes.neighbours import fit_soft_neighbours
 
 KINDS = ("softmax", "svm", "class_mean", "knn")
 

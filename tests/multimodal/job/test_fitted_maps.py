@@ -28,8 +28,9 @@ from multimodal.records import RecordError, stack_inputs
 from multimodal.run import Run
 from multimodal.splits.tables import read_tables
 from multimodal.training import fit
-from multimodal.transfer.maps import AffineMap, fit_pca
+from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.maps.into_target import fit_into_target
+from multimodal.transfer.maps.pca import fit_pca
 
 WIDTH, CPU = 6, torch.device("cpu")
 NUMBERS = 40

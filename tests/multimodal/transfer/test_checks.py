@@ -29,7 +29,7 @@ def test_domains_of_two_widths_are_refused():
 @pytest.mark.parametrize(
     "labels, message",
     [
-        (np.array([0, 1]), "give one a record"),
+        (np.array([0, 1]), "give one per record"),
         (np.array([0.0, 1.0, 1.0]), "give class indices"),
         (np.array([0, 1, 5]), "give 0 to 1"),
         (np.array([0, 1, -1]), "give 0 to 1"),

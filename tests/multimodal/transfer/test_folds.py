@@ -44,7 +44,7 @@ def test_most_folds_counts_groups():
     [
         ({"folds": 1}, "at least 2 folds"),
         ({"folds": 40}, "lower folds to 30"),
-        ({"groups": np.arange(59)}, "give one a record"),
+        ({"groups": np.arange(59)}, "give one per record"),
         ({"groups": LABELS}, "lower folds to 2 or label more"),
     ],
 )

@@ -23,7 +23,7 @@ def test_a_text_is_its_words_weighed_by_how_rare_they_are():
 
 
 def test_a_vocabulary_is_bounded():
-    assert RawFeatures("text", [f"w{number}" for number in range(900)]).width == 500
+    assert RawFeatures("text", [f"w{number}" for number in range(900)]).dim == 500
 
 
 def test_a_tone_is_loudest_in_its_band():
@@ -38,7 +38,7 @@ def test_a_missing_value_is_zeros():
     for modality in ("image", "text", "audio"):
         reader = RawFeatures(modality, ["red"])
         assert not reader.blank()["features"].any()
-        assert reader.stack([reader.blank()] * 2)["features"].shape == (2, reader.width)
+        assert reader.stack([reader.blank()] * 2)["features"].shape == (2, reader.dim)
 
 
 def test_a_modality_without_raw_features_is_refused():

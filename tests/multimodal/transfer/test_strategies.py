@@ -184,10 +184,10 @@ WEIGHT, BIAS = "heads.color.linear.weight", "heads.color.linear.bias"
         ([phase((WEIGHT,), epochs=0)], "the strategy planned 0 epochs in 1 phases; 3 are allowed"),
         ([phase((WEIGHT,), epochs=2)] * 2, "the strategy planned 4 epochs in 2 phases; 3 are allowed"),
         ([phase()], "phase 'odd' trains 0 parameters"),
-        ([phase(("heads.brand.weight",))], r"of which the model lacks \['heads.brand.weight'\]"),
+        ([phase(("heads.brand.weight",))], r"of which the model has no \['heads.brand.weight'\]"),
         ([phase((WEIGHT, WEIGHT))], rf"the phase lists twice \['{WEIGHT}'\]; every name must be one of"),
         ([phase((WEIGHT, BIAS), (BIAS,))], rf"the phase lists twice \['{BIAS}'\]"),
-        ([phase((WEIGHT,)), phase(("nothing",))], r"lacks \['nothing'\]"),
+        ([phase((WEIGHT,)), phase(("nothing",))], r"has no \['nothing'\]"),
     ],
 )
 def test_a_plan_that_cannot_be_carried_out_is_refused(phases, match):

@@ -5,7 +5,7 @@ import torch
 from support.assertions import assert_close
 from torch import Tensor, nn
 
-from multimodal.transfer.adaptation import (
+from multimodal.transfer.adaptation.adversarial import (
     DomainDiscriminator,
     RandomMultilinearMap,
     cdan_loss,
@@ -116,7 +116,7 @@ def test_the_same_answer_everywhere_makes_cdan_dann():
 
 
 def test_domains_of_two_widths_are_refused():
-    with pytest.raises(ValueError, match="features of one width"):
+    with pytest.raises(ValueError, match="features of one dimension"):
         dann_loss(DomainDiscriminator(3, 8), torch.ones(2, 3), torch.ones(2, 4))
-    with pytest.raises(ValueError, match="features of one width"):
+    with pytest.raises(ValueError, match="features of one dimension"):
         cdan_loss(DomainDiscriminator(3, 8), (torch.ones(2, 3), torch.ones(2, 2)), (torch.ones(2, 3), torch.ones(2, 3)))

@@ -6,14 +6,8 @@ from support.assertions import assert_close
 from support.digits import digits, halves
 from torch import nn
 
-from multimodal.transfer.adaptation import (
-    deep_coral_loss,
-    entropy_loss,
-    mcc_loss,
-    median_bandwidth,
-    mmd_loss,
-    unbiased_mmd,
-)
+from multimodal.transfer.adaptation.confidence import entropy_loss, mcc_loss
+from multimodal.transfer.adaptation.distances import deep_coral_loss, median_bandwidth, mmd_loss, unbiased_mmd
 
 PIXELS, LABELS = digits()
 SOURCE, TARGET = halves()
@@ -145,7 +139,7 @@ def test_no_unsupervised_loss_undoes_inversion():
 
 @pytest.mark.parametrize("loss", [deep_coral_loss, mmd_loss, unbiased_mmd])
 def test_batches_that_cannot_be_compared_are_refused(loss):
-    with pytest.raises(ValueError, match="features of one width"):
+    with pytest.raises(ValueError, match="features of one dimension"):
         loss(torch.ones(4, 3), torch.ones(4, 2))
 
 

@@ -17,7 +17,8 @@ from multimodal.data.domains import JoinedDataset, domain_order
 from multimodal.data.order import BLANK, StepSampler
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.model.objective import StepContext
-from multimodal.transfer.adaptation import deep_coral_loss, entropy_loss, mcc_loss, mmd_loss, pseudo_label_loss
+from multimodal.transfer.adaptation.confidence import entropy_loss, mcc_loss, pseudo_label_loss
+from multimodal.transfer.adaptation.distances import deep_coral_loss, mmd_loss
 from multimodal.transfer.adaptation.objectives import (
     MIXTURE,
     Adversary,

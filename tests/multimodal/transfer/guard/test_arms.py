@@ -23,7 +23,7 @@ def test_features_that_decide_where_the_others_are_noise_are_positive():
     found = compare_arms({"raw": noise, "random": noise[:, :2], "probe": telling}, labels)
     assert found["verdict"] == "positive"
     assert found["gap"]["low"] > 0
-    assert found["action"].startswith("freezing and fine-tuning these encoders are both sound")
+    assert found["action"].startswith("freezing and fine-tuning these encoders both work")
     assert found["arms"]["probe"]["value"] > 0.9 > 0.6 > found["arms"]["raw"]["value"]
     assert list(found["arms"]) == ["majority", "raw", "random", "probe"]
     assert found["arms"]["majority"]["value"] == pytest.approx(1 / 3, abs=0.01)

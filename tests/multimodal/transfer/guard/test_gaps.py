@@ -49,7 +49,7 @@ def test_the_strongest_baseline_is_chosen_without_looking_at_the_fold():
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="from the same folds"):
         paired_gaps(np.ones((2, 40)), np.ones((2, 39)), PARTS)
-    with pytest.raises(ValueError, match="one finite number a record"):
+    with pytest.raises(ValueError, match="one finite number per record"):
         record_scores(lambda train, test: np.ones(3), PARTS)
     with pytest.raises(ValueError, match="give at least one"):
         strongest_baseline({}, PARTS)

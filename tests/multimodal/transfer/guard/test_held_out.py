@@ -10,11 +10,11 @@ from multimodal.transfer.guard.held_out import (
     auc_gaps,
     balanced_row_weights,
     fit_probe,
-    held_out_answers,
-    majority_answers,
+    held_out_scores,
+    majority_scores,
 )
-from multimodal.transfer.maps import fit_span
-from multimodal.transfer.probes import fit_logistic
+from multimodal.transfer.maps.pca import fit_span
+from multimodal.transfer.probes.logistic import fit_logistic
 
 RNG = np.random.default_rng(0)
 
@@ -52,7 +52,7 @@ def test_permuted_labels_are_answered_by_chance():
     features, labels = planted(150, 20)
     labels = RNG.permutation(labels)
     parts = repeated_folds(labels, folds=5, repeats=2)
-    right = held_out_answers(features, labels, parts, 3).right
+    right = held_out_scores(features, labels, parts, 3).right
     assert right.mean() == pytest.approx(1 / 3, abs=3 * np.sqrt(2 / 9 / 150))
 
 
@@ -69,7 +69,7 @@ def test_weights_turn_accuracy_into_balanced_accuracy():
 def test_auc_gaps_are_scikit_learns_in_each_fold():
     features, labels = planted(90, 4)
     parts = repeated_folds(labels, folds=3)
-    ours, theirs = held_out_answers(features, labels, parts, 3), majority_answers(labels, parts, 3)
+    ours, theirs = held_out_scores(features, labels, parts, 3), majority_scores(labels, parts, 3)
     gaps = auc_gaps(ours, theirs, parts)
     expected = [
         roc_auc_score(labels[f.test], np.exp(ours.scores[0, f.test]), multi_class="ovr") - 0.5 for f in each_fold(parts)
@@ -79,7 +79,7 @@ def test_auc_gaps_are_scikit_learns_in_each_fold():
 
 def test_a_fold_of_one_class_has_no_auc():
     labels = np.array([0, 0, 1, 1])
-    answers = majority_answers(labels, np.array([[0, 0, 1, 1]]), 2)
+    answers = majority_scores(labels, np.array([[0, 0, 1, 1]]), 2)
     assert auc_gaps(answers, answers, np.array([[0, 0, 1, 1]])) is None
 
 

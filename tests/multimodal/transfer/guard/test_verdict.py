@@ -6,13 +6,11 @@ from support.assertions import assert_close
 from support.digits import digits, few, random_features
 
 from multimodal.transfer.folds import repeated_folds
-from multimodal.transfer.guard import (
-    Gaps,
+from multimodal.transfer.guard.gaps import Gaps, paired_gaps, record_scores
+from multimodal.transfer.guard.verdict import (
     corrected_t_interval,
     judge,
     paired_bootstrap_interval,
-    paired_gaps,
-    record_scores,
     simplest_within_one_error,
 )
 

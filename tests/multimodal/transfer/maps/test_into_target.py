@@ -9,8 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from support.assertions import assert_close
 
-from multimodal.transfer.maps import fit_subspace_alignment
-from multimodal.transfer.maps.domain import fit_standardise
+from multimodal.transfer.maps.domain import fit_standardise, fit_subspace_alignment
 from multimodal.transfer.maps.into_target import fit_into_target, pseudo_inverse
 
 RNG = np.random.default_rng(0)
@@ -49,7 +48,7 @@ def test_the_pseudo_inverse_of_a_scale_is_its_inverse():
 
 
 def test_features_of_other_widths_are_refused():
-    with pytest.raises(ValueError, match="source features are 5 wide and target features 4"):
+    with pytest.raises(ValueError, match="source features have dimension 5 and target features 4"):
         fit_into_target(SOURCE, TARGET[:, :4], "coral")
 
 

@@ -6,12 +6,9 @@ from sklearn.decomposition import PCA
 from support.assertions import assert_close
 from support.digits import digits, halves
 
-from multimodal.transfer.maps import (
-    DomainMaps,
-    fit_coral,
-    fit_pca,
-    fit_subspace_alignment,
-)
+from multimodal.transfer.maps.affine import DomainMaps
+from multimodal.transfer.maps.domain import fit_coral, fit_subspace_alignment
+from multimodal.transfer.maps.pca import fit_pca
 from multimodal.transfer.probes.logistic import fit_softmax
 
 PIXELS, LABELS = digits()

@@ -4,8 +4,8 @@ from sklearn.svm import LinearSVC
 from support.assertions import assert_close
 from support.digits import digits, few
 
-from multimodal.transfer.probes import fit_nearest_mean, fit_svm
-from multimodal.transfer.probes.svm import scale_margins
+from multimodal.transfer.probes.neighbours import fit_nearest_mean
+from multimodal.transfer.probes.svm import fit_svm, scale_margins
 
 PIXELS, LABELS = digits()
 ROWS = few(LABELS, 8)

@@ -4,8 +4,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from support.assertions import assert_close
 from support.digits import digits, few
 
-from multimodal.transfer.probes import fit_nearest_mean, fit_soft_neighbours, fit_svm
-from multimodal.transfer.probes.neighbours import PRIOR_VOTE
+from multimodal.transfer.probes.neighbours import PRIOR_VOTE, fit_nearest_mean, fit_soft_neighbours
+from multimodal.transfer.probes.svm import fit_svm
 
 PIXELS, LABELS = digits()
 ROWS = few(LABELS, 8)

@@ -6,15 +6,8 @@ from support.assertions import assert_close
 from support.digits import digits, few, halves, random_features
 
 from multimodal.transfer.instances.density_ratio import effective_size
-from multimodal.transfer.selection import (
-    importance_weighted_risk,
-    leep,
-    logme,
-    negative_conditional_entropy,
-    proxy_a_distance,
-    target_entropy,
-)
-from multimodal.transfer.selection.scores import Spectrum
+from multimodal.transfer.selection.scores import Spectrum, leep, logme, negative_conditional_entropy, proxy_a_distance
+from multimodal.transfer.selection.validators import importance_weighted_risk, target_entropy
 
 PIXELS, LABELS = digits()
 SOURCE, TARGET = halves()
