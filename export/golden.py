@@ -21,6 +21,7 @@ def write_golden(
     batch: Mapping[str, Arrays],
     outputs: Mapping[str, np.ndarray],
     decodings: Mapping[str, Decoding],
+    *,
     rows: Sequence[int] | None,
     source: str,
 ) -> None:

@@ -107,6 +107,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         tuple(
             f"export.{name}"
             for name in (
+                "bundle_writer",
                 "exporter",
                 "gate",
                 "graph",

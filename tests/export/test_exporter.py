@@ -10,7 +10,8 @@ import torch
 from support.assertions import full_disk
 from support.bundles import CONFIG, StubRun, make_three_input_model
 
-from export import Bundle, BundleError, ParityError, export_bundle, exporter
+from export import Bundle, BundleError, ParityError, bundle_writer, export_bundle
+from export.bundle_writer import exported_provenance
 from export.card import is_non_commercial, model_card
 from multimodal.config import Job
 from multimodal.records import ManifestError, read_records
@@ -84,7 +85,7 @@ def test_paths_of_the_training_machine_stay_there(run: StubRun) -> None:
     config["data"] = {"train": "/home/ann/data/train.csv", "valid": "val.csv"}
     config["inputs"]["photo"] |= {"encoder": "transformers//home/ann/models/clip", "weights": "/home/ann/run"}
     config["tasks"]["price"]["unit"] = "/kg"
-    provenance = exporter._provenance(replace(run, job=Job.model_validate(config)))
+    provenance = exported_provenance(replace(run, job=Job.model_validate(config)))
     assert "ann" not in json.dumps(provenance)
     made = provenance["config"]
     assert (made["data"]["train"], made["data"]["valid"]) == ("train.csv", "val.csv")
@@ -95,10 +96,10 @@ def test_paths_of_the_training_machine_stay_there(run: StubRun) -> None:
 def fake_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """The graph that was exported before stands in for a new one: exporting takes seconds."""
     content = bundle.path("model.onnx").read_bytes()
-    monkeypatch.setattr(exporter, "to_onnx", lambda model, opset, embedding: content)
+    monkeypatch.setattr(bundle_writer, "to_onnx", lambda model, opset, embedding: content)
 
 
-def test_without_readable_records_golden_ones_are_invented(
+def test_without_readable_records_golden_ones_are_synthetic(
     run: StubRun, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_graph(bundle, monkeypatch)

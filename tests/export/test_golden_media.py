@@ -9,15 +9,14 @@ from PIL import Image
 from support.bundle_faults import rewrite
 from support.bundles import StubRun
 
-import export.exporter as exporter
-from export import Bundle, export_bundle, verify_bundle
+from export import Bundle, bundle_writer, export_bundle, verify_bundle
 
 
 @pytest.fixture
 def with_media(run: StubRun, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The run's bundle again, with the raw values."""
     content = bundle.path("model.onnx").read_bytes()
-    monkeypatch.setattr(exporter, "to_onnx", lambda model, opset, embedding: content)
+    monkeypatch.setattr(bundle_writer, "to_onnx", lambda model, opset, embedding: content)
     return export_bundle(run, tmp_path / "media_bundle", embedding=True, golden_media=True).folder
 
 
@@ -59,16 +58,16 @@ def test_a_plug_in_is_not_loaded_to_check_golden_media(with_media: Path, monkeyp
     assert verify_bundle(with_media) == []
 
 
-def test_there_are_no_media_of_invented_records(run: StubRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporter, "to_onnx", lambda model, opset, embedding: b"")
-    monkeypatch.setattr(exporter, "check_parity", lambda *_, **__: {})
-    with pytest.raises(ValueError, match="golden media are asked for, but the golden records are invented"):
+def test_there_are_no_media_of_synthetic_records(run: StubRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_writer, "to_onnx", lambda model, opset, embedding: b"")
+    monkeypatch.setattr(bundle_writer, "check_parity", lambda *_, **__: {})
+    with pytest.raises(ValueError, match="golden media are asked for, but the golden records are synthetic"):
         export_bundle(replace(run, records=None), tmp_path / "new", golden_media=True)
 
 
 def test_a_value_that_is_no_file_cannot_be_kept(run: StubRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporter, "to_onnx", lambda model, opset, embedding: b"")
-    monkeypatch.setattr(exporter, "check_parity", lambda *_, **__: {})
+    monkeypatch.setattr(bundle_writer, "to_onnx", lambda model, opset, embedding: b"")
+    monkeypatch.setattr(bundle_writer, "check_parity", lambda *_, **__: {})
     picture = Image.new("RGB", (20, 20))
     with pytest.raises(ValueError, match=r"records, row 1, column .* is a Image, which cannot be kept as a file"):
         export_bundle(run, tmp_path / "new", records=[{"image": picture}], golden_media=True)

@@ -11,7 +11,17 @@ import pytest
 from support.bundle_faults import rewrite
 from support.bundles import StubRun
 
-from export import Bundle, BundleError, ParityError, Predictor, export_bundle, exporter, gate, loading, verify_bundle
+from export import (
+    Bundle,
+    BundleError,
+    ParityError,
+    Predictor,
+    bundle_writer,
+    export_bundle,
+    gate,
+    loading,
+    verify_bundle,
+)
 from export.bundle_folder import read_bundle
 from export.gate import LIMITS, _same_predictions, report_lines
 from export.loading import choose_model_precision, int8_instructions
@@ -26,7 +36,7 @@ def several(run: StubRun, bundle: Bundle, tmp_path_factory: pytest.TempPathFacto
     content = bundle.path("model.onnx").read_bytes()
     folder = tmp_path_factory.mktemp("several") / "bundle"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporter, "to_onnx", lambda model, opset, embedding: content)
+        patch.setattr(bundle_writer, "to_onnx", lambda model, opset, embedding: content)
         return export_bundle(run, folder, precision=["int8", "fp16"], embedding=True)
 
 
@@ -35,7 +45,7 @@ Table = list[dict[str, Any]]
 
 def fake_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     content = bundle.path("model.onnx").read_bytes()
-    monkeypatch.setattr(exporter, "to_onnx", lambda model, opset, embedding: content)
+    monkeypatch.setattr(bundle_writer, "to_onnx", lambda model, opset, embedding: content)
 
 
 def test_every_precision_is_listed_and_whole(several: Bundle) -> None:
