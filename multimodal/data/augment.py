@@ -18,14 +18,11 @@ SHORT_SIDE = 768  # pixels; a photo twice as large is halved first, as turning i
 
 
 class Augmentation:
-    """Changes one value of one modality; every draw comes from (seed, epoch, row, name), so that no worker, order or
-    resumption matters, turning one change off leaves the others as they are, and inputs of one record are changed
-    independently.
+    """Random change of a value, a function of (seed, epoch, row, name), so that workers, order and resumption do not
+    matter, switching one change off leaves the others, and inputs of one record change independently.
 
     Args:
-        modality: "image", "text" or "audio"; values of any other are left as they are.
-        settings: how much; changes at 0 are off, and a value that none touches is returned as it came.
-        seed: of the run.
+        modality: "image", "text" or "audio"; values of any other are returned unchanged.
         name: of the input.
     """
 
@@ -50,7 +47,7 @@ class Augmentation:
 
 
 def augment_text(raw: Any, settings: Augment, rng: np.random.Generator) -> Any:
-    """Leaves out words; never all of them."""
+    """Drops words; never all of them."""
     if settings.token_dropout == 0 or not isinstance(raw, str):
         return raw
     words = raw.split()
@@ -62,10 +59,7 @@ def augment_text(raw: Any, settings: Augment, rng: np.random.Generator) -> Any:
 
 
 def augment_image(raw: Any, settings: Augment, rng: np.random.Generator) -> Any:
-    """Cuts a part out and stretches it to the whole, turns it, mirrors it, changes its colours.
-
-    Where turning leaves corners, they get the picture's mean colour.
-    """
+    """Crops, stretches, rotates (corners get the mean colour), mirrors, and changes colours."""
     if not (settings.crop or settings.flip or settings.color or settings.rotation):
         return raw
     image = decode_image(raw)
@@ -87,19 +81,14 @@ def augment_image(raw: Any, settings: Augment, rng: np.random.Generator) -> Any:
 def _cut_and_turn(
     image: Image.Image, part: tuple[float, float], place: tuple[float, float], degrees: float, flip: bool
 ) -> Image.Image:
-    """All geometry in one affine map of the picture onto itself, so that it is interpolated once.
-
-    Args:
-        part: width and height of the part that is kept, as shares of the picture's.
-        place: of the part, from 0 (left, top) to 1.
-    """
-    width, height = image.size
+    """All geometry in one affine map, so that pixels are interpolated once; part and place as shares of the image."""
+    w, h = image.size
     across, down = (-part[0] if flip else part[0]), part[1]
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     a, b, d, e = across * cos, -down * sin, across * sin, down * cos
-    x = width * (part[0] / 2 + place[0] * (1 - part[0]))  # centre of the part
-    y = height * (part[1] / 2 + place[1] * (1 - part[1]))
-    matrix = (a, b, x - a * width / 2 - b * height / 2, d, e, y - d * width / 2 - e * height / 2)
+    x = w * (part[0] / 2 + place[0] * (1 - part[0]))  # centre of the part
+    y = h * (part[1] / 2 + place[1] * (1 - part[1]))
+    matrix = (a, b, x - a * w / 2 - b * h / 2, d, e, y - d * w / 2 - e * h / 2)
     return image.transform(
         image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=_mean_color(image)
     )
@@ -122,10 +111,7 @@ def _mean_color(image: Image.Image) -> tuple[int, ...]:
 
 
 def augment_audio(raw: Any, settings: Augment, rng: np.random.Generator) -> Any:
-    """Changes speed (and pitch), masks a time span and a band, changes loudness, shifts, adds noise.
-
-    Shifting puts silence before or after, so that no sound is lost.
-    """
+    """Changes speed (and pitch), masks a time span and a band, changes loudness, pads with silence, adds noise."""
     off = not (settings.speed or settings.time_mask or settings.frequency_mask)
     if off and not (settings.gain or settings.shift or settings.noise):
         return raw
@@ -154,8 +140,8 @@ def mask_spectrogram(
     waveform's own Fourier frames, as the mel filters are part of the encoder; there is one of each, and no warping.
 
     Args:
-        time_mask: share of the clip that is silenced, and the place of that span from 0 (start) to 1.
-        frequency_mask: share of the band up to half the rate, and the place of that part.
+        time_mask: silenced share of the clip, and its place from 0 (start) to 1.
+        frequency_mask: silenced share of the band up to half the rate, and its place.
     """
     size = 2 ** round(math.log2(0.032 * rate))  # frames of about 32 ms, half overlapping
     hop = size // 2

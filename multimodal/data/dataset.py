@@ -36,7 +36,7 @@ class Sample:
     """In every loss."""
     origin: int = TARGET
     error: RecordError | None = None
-    """Why the record could not be used; its inputs are all missing then, and no label is known."""
+    """Reason why the record is unusable; all its inputs are then missing and its labels unknown."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class Batch:
     """Of each record in every loss, float32 [b]."""
     errors: list[RecordError] = field(default_factory=list)
     origin: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-    """Of each record: TARGET, SOURCE, UNLABELLED, or BLANK where there is none that could be read; int64 [b]. Empty
-    where nobody said."""
+    """Of each record: TARGET, SOURCE, UNLABELLED, or BLANK (no readable record); int64 [b], or empty."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -75,28 +74,27 @@ class Batch:
 
 
 class SampleDataset(Dataset[Sample]):
-    """Samples by the key (epoch, row), and what stacks them."""
+    """Samples by key (epoch, row), with the readers that stack them."""
 
     readers: dict[str, InputReader]
     targets: dict[str, TargetReader]
 
     @abstractmethod
     def place(self, key: Key) -> str:
-        """Where its record stands, for messages."""
+        """Name of its record in messages."""
 
 
 class RecordDataset(SampleDataset):
-    """Records as samples, by the key (epoch, row): the epoch only steers the augmentation.
+    """Records as samples, by key (epoch, row); the epoch only seeds the augmentation.
 
-    A record that cannot be read becomes a blank sample that carries its error, so that nothing is lost
-    between processes and no other record ever takes its place.
+    An unreadable record becomes a blank sample with its error, which survives the worker processes.
 
     Args:
-        weights: of each record in every loss, [n]; None weighs all alike.
+        weights: of each record in every loss, [n]; None: equal weights.
         origin: of all of them.
 
     Raises:
-        ValueError: if there is not one weight a record.
+        ValueError: if there is not one weight per record.
     """
 
     def __init__(
@@ -115,7 +113,7 @@ class RecordDataset(SampleDataset):
         self.augmentations = dict(augmentations or {})
         self.weights = np.ones(len(records)) if weights is None else np.asarray(weights, dtype=np.float64)
         if self.weights.shape != (len(records),):
-            raise ValueError(f"there are {self.weights.shape} weights for {len(records)} records; give one a record")
+            raise ValueError(f"there are {self.weights.shape} weights for {len(records)} records; give one per record")
 
     def __len__(self) -> int:
         return len(self.records)
@@ -139,7 +137,7 @@ class RecordDataset(SampleDataset):
         return "no record" if key[1] == BLANK else self.records.place(key[1], None)
 
     def read(self, name: str, epoch: int, row: int) -> tuple[Arrays, bool]:
-        """Arrays of one input of a record, and whether the record has it.
+        """Arrays of one input of a record, and its presence.
 
         Raises:
             RecordError: if it is given but cannot be read.
@@ -169,7 +167,7 @@ class RecordDataset(SampleDataset):
 def collate(
     samples: Sequence[Sample], readers: Mapping[str, InputReader], targets: Mapping[str, TargetReader]
 ) -> Batch:
-    """Stacks samples and writes ``present`` and ``known``."""
+    """Stacks samples, with ``present`` and ``known``."""
     inputs = stack_inputs(readers, [sample.inputs for sample in samples])
     return Batch(
         inputs={name: {key: torch.from_numpy(a) for key, a in arrays.items()} for name, arrays in inputs.items()},
@@ -187,11 +185,7 @@ def _stack_targets(reader: TargetReader, cells: Sequence[Cell | None]) -> Tensor
 
 
 def num_workers(setting: int | str) -> int:
-    """How many decoding processes a setting means: "auto" leaves one core to training, and makes at most 8.
-
-    >>> num_workers(0)
-    0
-    """
+    """Number of decoding processes; "auto": one per core but one, at most 8."""
     if isinstance(setting, int):
         return setting
     return max(1, min(8, len(os.sched_getaffinity(0)) - 1)) if hasattr(os, "sched_getaffinity") else 1
@@ -205,10 +199,10 @@ def training_batches(
     workers: int = 0,
     check: Callable[[], None] = lambda: None,
 ) -> Generator[list[Batch]]:
-    """One list of batches a step, decoded ahead of time in ``workers`` processes.
+    """Micro-batches of each step, decoded ahead of time in ``workers`` processes.
 
     Args:
-        check: is called while one is waited for; what it raises ends the reading.
+        check: called while waiting; may raise.
     """
     read, place = partial(_read_parts, dataset, parts), partial(_places, dataset)
     return read_ahead(read, sampler, workers=workers, place=place, check=check)
@@ -224,7 +218,6 @@ def evaluation_batches(dataset: RecordDataset, *, batch_size: int, workers: int 
 
 
 def _read_parts(dataset: SampleDataset, parts: int, keys: list[Key]) -> list[Batch]:
-    """Reads the records of a step and cuts them into parts, each a batch."""
     samples = [dataset[key] for key in keys]
     cuts = np.array_split(np.arange(len(samples)), min(parts, len(samples)))
     return [collate([samples[index] for index in cut], dataset.readers, dataset.targets) for cut in cuts]

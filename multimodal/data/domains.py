@@ -11,11 +11,11 @@ from multimodal.data.dataset import RecordDataset, Sample, SampleDataset
 from multimodal.data.order import Order
 
 _SEEDS_APART = 1_000_003
-"""Between the seeds of two tables: tables of one length must not go in one order, or records would meet as pairs."""
+"""Distance of the seeds of two tables, so that tables of equal length do not pair up their records."""
 
 
 class JoinedDataset(SampleDataset):
-    """Several tables as one, their rows one after the other; a record that cannot be read names its own table's row.
+    """Concatenated tables; errors name the row of the record's own table.
 
     Args:
         parts: with the same readers and targets.
@@ -41,22 +41,21 @@ class JoinedDataset(SampleDataset):
         return replace(sample, row=row, error=error)
 
     def place(self, key: tuple[int, int]) -> str:
-        """Its own table's file and row."""
+        """File and row in its own table."""
         epoch, row = key
         part, own = self._part_of(max(0, row))
         return part.place((epoch, own if row >= 0 else row))
 
     def _part_of(self, row: int) -> tuple[RecordDataset, int]:
-        """The table of a row, and the row in it."""
         place = int(np.searchsorted(self.starts, row, side="right")) - 1
         return self.parts[place], row - self.starts[place]
 
 
 @dataclass(frozen=True)
 class DomainOrder:
-    """As many rows of each table in every step as its own order says: a pure function of (seed, step).
+    """Order of several tables, each with its share of every step: a pure function of (seed, step).
 
-    A table's rows come pass after pass, each pass in an order of its own, without regard to where an epoch ends.
+    Each table is read pass after pass, each pass in an order of its own, regardless of epochs.
     """
 
     orders: tuple[Order, ...]
@@ -65,7 +64,7 @@ class DomainOrder:
 
     @property
     def batch_size(self) -> int:
-        """Records a step, of all tables."""
+        """Records per step, of all tables."""
         return sum(order.batch_size for order in self.orders)
 
     def blocks(self, epoch: int) -> list[list[np.ndarray]]:
@@ -91,13 +90,15 @@ def domain_order(
     Args:
         labelled: rows of each labelled table, and how often each is drawn, as ``Order`` takes it.
         unlabelled: rows of the unlabelled table; None where there is none.
-        batch_size: labelled records a step.
+        batch_size: labelled records per step.
 
     Raises:
         ConfigError: if the batch has fewer records than there are labelled tables.
     """
     if batch_size < len(labelled):
-        raise ConfigError(f"train.batch_size is {batch_size} for {len(labelled)} labelled tables; give each a record")
+        raise ConfigError(
+            f"train.batch_size is {batch_size} for {len(labelled)} labelled tables; give at least one record to each"
+        )
     shares = [len(share) for share in np.array_split(np.arange(batch_size), len(labelled))]
     tables = [(rows, share, weights) for (rows, weights), share in zip(labelled, shares, strict=True)]
     if unlabelled is not None:
@@ -110,17 +111,13 @@ def domain_order(
 
 
 def source_factor(order: DomainOrder) -> float:
-    """How often a target record is drawn for each time that a source record is: the source weighs so much more."""
+    """Rate of target draws relative to source draws, by which source records have to be weighted."""
     target, source = order.orders[:2]
     return (source.num_rows / source.batch_size) / (target.num_rows / target.batch_size)
 
 
 def check_shares(order: DomainOrder, *, processes: int, parts: int) -> None:
-    """Refuses steps of which a process, or a part of the batch, would have no record of some table.
-
-    Raises:
-        ConfigError: says how large a batch has to be.
-    """
+    """Raises a ConfigError if some process or micro-batch would have no record of a table."""
     fewest, cuts = min(table.batch_size for table in order.orders), processes * parts
     if fewest < cuts:
         raise ConfigError(

@@ -8,22 +8,22 @@ import numpy as np
 from torch.utils.data import Sampler
 
 BLANK = -1
-"""A row number, and an origin, that stands for no record: every input missing, no label known."""
+"""Row number and origin of a blank record: all inputs missing, no label known."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """Which rows each training step sees: a pure function of (seed, step), so that any step can be resumed.
+    """Rows of each training step: a pure function of (seed, step), so that any step can be resumed.
 
     Batches of an epoch differ by at most one record: a last batch of one would upset a BatchNorm.
     """
 
     num_rows: int
     batch_size: int
-    """Records a step, over all processes."""
+    """Records per step, over all processes."""
     seed: int
     weights: np.ndarray | None = None
-    """[num_rows], proportional to how often a row is drawn, with replacement; None: each once an epoch."""
+    """[num_rows], proportional to the draws of a row, with replacement; None: each once per epoch."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -43,11 +43,11 @@ class Order:
 
 
 class StepOrder(Protocol):
-    """Which rows each step sees, as the sampler and the trainer ask for it."""
+    """Order as the sampler and the trainer use it."""
 
     @property
     def batch_size(self) -> int:
-        """Records a step, over all processes."""
+        """Records per step, over all processes."""
         ...
 
     @property
@@ -63,7 +63,7 @@ class StepOrder(Protocol):
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """The keys of each step from ``start`` on, for one of ``world`` processes.
 
-    A process for which a step has no record left gets a blank one, so that all take part in every step.
+    A process without a record in a step gets a blank one, so that all take part in every step.
     """
 
     def __init__(self, order: StepOrder, start: int, stop: int, *, rank: int = 0, world: int = 1) -> None:
@@ -82,7 +82,7 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
 
 
 def interleave(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """All rows, those of each block spread evenly, so that every part of a step has some of each.
+    """All rows, those of each block spread evenly, so that every micro-batch has some of each.
 
     >>> interleave([np.array([1, 2, 3, 4]), np.array([10, 20])]).tolist()
     [1, 10, 2, 3, 20, 4]
@@ -93,7 +93,7 @@ def interleave(blocks: Sequence[np.ndarray]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class LabelOrder:
-    """Which rows each training step sees, several of a label side by side: a pure function of (seed, step).
+    """Rows of each training step, several of a label side by side: a pure function of (seed, step).
 
     Batches of some labels with some records each, as in Hermans et al. (2017), https://arxiv.org/abs/1703.07737. Ours
     differs: no label is drawn. Every record comes in every epoch; a label's records are cut into groups in a new order,
@@ -105,19 +105,19 @@ class LabelOrder:
     labels: np.ndarray
     """Number of each row's label, int [n]; rows without one share a number below 0, and are grouped like a label's."""
     batch_size: int
-    """Records a step, over all processes."""
+    """Records per step, over all processes."""
     seed: int
     group_size: int
     """Records of a label side by side."""
 
     @property
     def groups_per_step(self) -> int:
-        """How many labels a step has; one may be among them twice."""
+        """Number of groups in a step; two may be of one label."""
         return self.batch_size // self.group_size
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps until every record was there."""
+        """Optimizer steps until every record was used."""
         _, counts = np.unique(self.labels, return_counts=True)
         return -(-int((-(-counts // self.group_size)).sum()) // self.groups_per_step)
 

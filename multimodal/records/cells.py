@@ -1,4 +1,4 @@
-"""What single cells of a table mean: missing, a class, a set of labels. Never imports torch."""
+"""Meaning of a cell: missing, a class, a set of labels. Never imports torch."""
 
 import math
 import numbers
@@ -13,9 +13,9 @@ from multimodal.records.media import quote
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a cell is empty: None, NaN, pandas' NA and NaT, or text of nothing but spaces.
+    """True for an empty cell: None, NaN, pandas' NA and NaT, or text of nothing but spaces.
 
-    An empty list is not missing: it is the answer "none".
+    An empty list is not missing: it means "none".
 
     >>> [is_missing(value) for value in (None, float("nan"), "  ", "", 0, [], "none")]
     [True, True, True, True, False, False, False]
@@ -24,7 +24,7 @@ def is_missing(value: Any) -> bool:
         return True
     if isinstance(value, str):
         return not value.strip()
-    if type(value).__name__ in ("NAType", "NaTType"):  # pandas', without importing it; NA answers no comparison
+    if type(value).__name__ in ("NAType", "NaTType"):  # pandas', without importing it; NA compares with nothing
         return True
     return isinstance(value, numbers.Number | np.generic) and bool(value != value)  # NaN differs from itself
 
@@ -44,22 +44,21 @@ def class_label(value: Any) -> str:
     """
     if isinstance(value, bytes | Mapping | Iterable) and not isinstance(value, str):
         raise UnreadableValueError(
-            f"{quote(value)} is a {type(value).__name__}; a class label is one text or number (several labels a "
-            "record are a multilabel task)"
+            f"{quote(value)} is a {type(value).__name__}; a class label is one text or number (several labels "
+            "per record are a multilabel task)"
         )
     if isinstance(value, float | np.floating) and math.isfinite(value) and float(value).is_integer():
         return str(int(value))
     try:
         return unicodedata.normalize("NFC", str(value).strip())
-    except ValueError as error:  # of a whole number, more than Python writes out
+    except ValueError as error:  # more digits than Python converts
         raise UnreadableValueError(f"is a whole number of too many digits ({error}); give it as text") from error
 
 
 def label_set(value: Any) -> tuple[str, ...]:
     """The labels that a multilabel cell names: text joined by ``;``, or a list; each once, in order.
 
-    ``";"`` and ``[]`` say that there is none. So does a missing cell here, which means that they are not known:
-    ask ``is_missing`` first.
+    ``";"`` and ``[]`` mean none. A missing cell, which means unknown, gives none as well: call ``is_missing`` first.
 
     >>> label_set("new; sale;new"), label_set(["new", 3]), label_set(";")
     (('new', 'sale'), ('new', '3'), ())

@@ -1,4 +1,4 @@
-"""Whether two cells hold the same content. Never imports torch."""
+"""Identity of the contents of cells. Never imports torch."""
 
 import hashlib
 from pathlib import Path
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def content_number(value: Any) -> int:
-    """A number of 63 bits that equal values share and others do not; never 0.
+    """Hash of a value in 63 bits; never 0.
 
-    A text, without spaces around it, and a path are what the table says: the same file under two names is two. Bytes,
-    arrays and pictures in memory are their content.
+    A text (without spaces around it) or a path is hashed as written, so that one file under two names is two; bytes,
+    arrays and images in memory by their content.
 
     >>> content_number(" red apple") == content_number("red apple"), content_number("a.jpg") == content_number("b.jpg")
     (True, False)

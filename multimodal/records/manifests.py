@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 Table = tuple[tuple[str, ...], list[dict[str, Any]]]
-"""Column names in order, and one dict a record; a key that a record lacks is a missing value."""
+"""Column names in order, and one dict per record; an absent key is a missing value."""
 
 
 class ManifestError(ValueError):
@@ -36,7 +36,7 @@ def read_manifest(path: Path) -> Table:
     """Reads a manifest by its suffix: ``.csv``, ``.jsonl`` (or ``.ndjson``) or ``.parquet``.
 
     CSV is UTF-8 with or without a byte order mark, comma-separated, with a header; its cells stay text, and
-    blank lines are no records. JSON Lines has one object a line.
+    blank lines are no records. JSON Lines has one object per line.
 
     Raises:
         ManifestError: if the file cannot be read or is not a table; names the row or the line.
@@ -55,19 +55,12 @@ def read_manifest(path: Path) -> Table:
 
 
 def check_columns(source: str, columns: Sequence[Any]) -> tuple[str, ...]:
-    """The column names, if they are distinct, non-empty text.
-
-    >>> check_columns("train.csv", ["image", "text"])
-    ('image', 'text')
-
-    Raises:
-        ManifestError: if they are not.
-    """
+    """The column names, or a ManifestError if they are not distinct, non-empty text."""
     for number, column in enumerate(columns, 1):
         if not isinstance(column, str):
-            raise ManifestError(source, f"column {number} is named {column!r}, which is no text; give it a name")
+            raise ManifestError(source, f"column {number} is named {column!r}, which is not text; give it a name")
         if not column.strip():
-            # what pandas writes unless it is told not to
+            # the index column that pandas writes by default
             hint = "name it or leave it out (from pandas: to_csv(..., index=False))"
             raise ManifestError(source, f"column {number} has an empty name; {hint}")
     twice = [column for column, count in Counter(columns).items() if count > 1]
@@ -135,10 +128,10 @@ def _read_json_lines(path: Path) -> Table:
         try:
             row = json.loads(text, object_pairs_hook=_distinct_keys)
         except (ValueError, RecursionError) as error:
-            reason = f"line {line} is not JSON ({error}); write one object a line"
+            reason = f"line {line} is not JSON ({error}); write one object per line"
             raise ManifestError(path.name, reason) from error
         if not isinstance(row, dict):
-            reason = f"line {line} holds a {type(row).__name__}, not an object; write one object a line"
+            reason = f"line {line} holds a {type(row).__name__}, not an object; write one object per line"
             raise ManifestError(path.name, reason)
         rows.append(row)
     return check_columns(path.name, union_of_keys(rows)), rows

@@ -1,4 +1,4 @@
-"""Paths of media as a manifest writes them, and the file each one means. Never imports torch."""
+"""Resolution of media paths in a manifest. Never imports torch."""
 
 import itertools
 import os
@@ -9,19 +9,18 @@ from typing import Literal
 from encoders.preprocessing import UnreadableValueError
 
 Outside = bool | Literal["links"]
-"""Which media may lie outside their table's folder: none (False), those that a link leads to, or any (True).
+"""Media allowed outside their table's folder: none (False), those behind a link, or any (True).
 
-Jobs and runs follow links: who names a table there has laid out its folders. A bundle does not: the table may be a
-stranger's, and a link in a stranger's archive leads wherever it likes.
+Jobs and runs follow links in their own tables. A bundle does not, since its table may come from a stranger.
 """
 
 MAX_QUOTED = 200
-"""Characters of a value that an error message repeats."""
+"""Longest quotation of a value in an error message, in characters."""
 _ALLOWED = "allow others with allow_outside (in a job data.allow_outside, of predict and explain --allow-outside)"
 
 
 def quote(value: object) -> str:
-    """A path as it was written, for an error message; a long one is cut.
+    """Quoted text for an error message; a long one is cut.
 
     >>> quote("images/a.jpg")
     "'images/a.jpg'"
@@ -33,28 +32,27 @@ def quote(value: object) -> str:
 
 
 def media_path(value: str | Path, root: Path | None, *, allow_outside: Outside = False) -> Path:
-    """The file that a cell means.
+    """Path of the file that a cell names.
 
     Args:
         root: folder that relative paths start from. None: the working directory, and any file may be named.
-        allow_outside: whether the file may lie outside ``root``: ``..``, absolute paths, links that lead out, or
-            the last alone ("links").
+        allow_outside: permits ``..``, absolute paths and links out of ``root``, or only these links ("links").
 
     Raises:
-        UnreadableValueError: if the path leaves ``root``, or is not that of a file; quotes ``value``.
+        UnreadableValueError: if the path leaves ``root``, or is not that of a file.
     """
     text = str(value)
     if "\0" in text:
-        raise UnreadableValueError(f"{quote(value)} holds a NUL character, which no path does; correct the cell")
+        raise UnreadableValueError(f"{quote(value)} holds a NUL character, which no path can; correct the cell")
     if "://" in text:
         raise UnreadableValueError(f"{quote(value)} is a web address; download the file and give its path")
     if root is not None and allow_outside is not True:
-        _refuse_leaving(text)
+        _check_inside(text)
     path = Path(text) if root is None else root / text
     try:
         _require_file(text, path)
         if root is not None and not allow_outside:
-            _refuse_link_out(text, path, root)
+            _check_links(text, path, root)
     except OSError as error:
         raise UnreadableValueError(f"{quote(value)} cannot be opened ({error.strerror or error})") from error
     except UnicodeEncodeError as error:
@@ -62,8 +60,7 @@ def media_path(value: str | Path, root: Path | None, *, allow_outside: Outside =
     return path
 
 
-def _refuse_leaving(text: str) -> None:
-    """Refuses what leaves the folder by its words alone, on any operating system."""
+def _check_inside(text: str) -> None:
     windows = PureWindowsPath(text)  # splits at / and at \
     if windows.root or (windows.drive and os.name == "nt"):  # elsewhere "7:30.jpg" is a name like any other
         reason = "is an absolute path; write it relative to the manifest's folder"
@@ -89,13 +86,13 @@ def _require_file(text: str, path: Path) -> None:
         raise UnreadableValueError(f"{quote(text)} is {kind}; give the path of a file")
 
 
-def _refuse_link_out(text: str, path: Path, root: Path) -> None:
+def _check_links(text: str, path: Path, root: Path) -> None:
     below = itertools.accumulate(Path(text).parts, os.path.join, initial=os.fspath(root))
     if os.name != "nt" and not any(map(os.path.islink, itertools.islice(below, 1, None))):
         return  # the common case: 50 microseconds a path, where following it from the root of the disk takes 120
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise UnreadableValueError(
             f"{quote(text)} leads through a link to a file outside the manifest's folder; a job or run follows links "
-            "of its own tables, a bundle does not, for its table may be a stranger's; if the link is yours, allow it "
+            "in its own tables, a bundle does not, since its table may come from a stranger; if you trust it, allow it "
             "with allow_outside (of predict, explain and gallery --allow-outside), or copy the file into the folder"
         )

@@ -1,4 +1,4 @@
-"""Records: tables of raw values and labels, and reading one record's inputs as arrays. Never imports torch."""
+"""Tables of records, and readers of their inputs. Never imports torch."""
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ class RecordError(ValueError):
 
 @dataclass(frozen=True)
 class Records:
-    """A table: one dict a record, with the raw values as they were written.
+    """A table: one dict per record, with raw values.
 
     >>> records = read_records([{"image": "a.jpg", "price": 2}, {"text": "red"}])
     >>> records.columns, len(records), records.place(1, "text")
@@ -57,15 +57,15 @@ class Records:
 
     columns: tuple[str, ...]
     rows: Sequence[dict[str, Any]]
-    """A key that a record lacks is a missing value."""
+    """An absent key is a missing value."""
     source: str
     """The manifest's file name, "DataFrame" or "records"."""
     root: Path | None = None
     """Folder that media paths start from; None: the working directory, and any file may be named."""
     allow_outside: Outside = False
-    """Whether media may lie outside ``root``; "links": where a link leads there."""
+    """Permits media outside ``root``; "links": only those behind a link."""
     numbers: Sequence[int] | None = None
-    """Where these are part of a larger table: the row of each in it, from 0."""
+    """In a subset: row of each record in the whole table, from 0."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,40 +74,32 @@ class Records:
         return self.rows[row]
 
     def place(self, row: int, column: str | None = None) -> str:
-        """Where a record is, for people: ``row`` counts from 0, the answer from 1."""
+        """Name of a record in messages; ``row`` counts from 0, the name from 1."""
         number = row if self.numbers is None else self.numbers[row]
         place = f"{self.source}, row {number + 1}"
         return place if column is None else f"{place}, column {column}"
 
     def subset(self, rows: Iterable[int]) -> "Records":
-        """The records in ``rows``, in that order; their places stay those of the whole table."""
+        """The records in ``rows``, in that order; ``place`` still names their rows in the whole table."""
         rows = [int(row) for row in rows]
         numbers = rows if self.numbers is None else [self.numbers[row] for row in rows]
         return replace(self, rows=[self.rows[row] for row in rows], numbers=numbers)
 
     def without(self, columns: Iterable[str]) -> "Records":
-        """The records without these columns, whatever is in them.
-
-        >>> read_records([{"text": "red", "product": "a"}]).without(["product"]).rows
-        [{'text': 'red'}]
-        """
+        """The records without these columns."""
         dropped = set(columns)
         rows = [{key: value for key, value in row.items() if key not in dropped} for row in self.rows]
         return replace(self, columns=tuple(name for name in self.columns if name not in dropped), rows=rows)
 
     def media(self, columns: Iterable[str]) -> Iterator[Path]:
-        """What the texts in these columns would be as paths, whether or not there is such a file."""
+        """Paths in these columns, of existing files or not."""
         for row in self.rows:
             for value in map(row.get, columns):
                 if isinstance(value, str | Path):
                     yield Path(value) if self.root is None else self.root / value
 
     def require(self, columns: Iterable[str]) -> None:
-        """Checks that there are these columns.
-
-        Raises:
-            ManifestError: for the first one that there is not; lists those that there are.
-        """
+        """Raises a ManifestError for the first of these columns that is missing."""
         for column in columns:
             if column not in self.columns:
                 near = difflib.get_close_matches(column, self.columns, n=1)
@@ -121,11 +113,9 @@ def read_records(source: Any, *, root: str | Path | None = None, allow_outside: 
     """Reads a table of records.
 
     Args:
-        source: path of a CSV, JSON Lines or Parquet file, a pandas DataFrame, or a sequence of dicts. Records
-            are returned as they are.
-        root: folder of the media; left out: the manifest's folder, or for records that are Python objects the
-            working directory, without limits.
-        allow_outside: whether media may lie outside that folder, or where a link leads outside ("links").
+        source: path of a CSV, JSON Lines or Parquet file, a DataFrame, a sequence of dicts, or ``Records``.
+        root: folder of the media; None: the manifest's, or for Python objects the working directory, without limits.
+        allow_outside: permits media outside that folder, or only links that lead outside ("links").
 
     >>> read_records([{"text": "red"}]).columns
     ('text',)
@@ -147,19 +137,19 @@ def read_records(source: Any, *, root: str | Path | None = None, allow_outside: 
     if not isinstance(source, Iterable) or isinstance(source, Mapping | bytes):
         raise TypeError(
             f"records are a {type(source).__name__}; give a manifest's path, a DataFrame or a list of dicts, one "
-            "dict a record"
+            "dict per record"
         )
     rows = []
     for number, row in enumerate(source, 1):
         if not isinstance(row, Mapping):
-            raise TypeError(f"records, row {number} is a {type(row).__name__}; give one dict a record")
+            raise TypeError(f"records, row {number} is a {type(row).__name__}; give one dict per record")
         rows.append(dict(row))
     return Records(check_columns("records", union_of_keys(rows)), rows, "records", folder, allow_outside)
 
 
 @dataclass(frozen=True)
 class InputReader:
-    """Reads one input of a record: finds its value, and has the preprocessor turn it into arrays.
+    """Reader of one input: finds its value in a record and preprocesses it.
 
     A str is a path where ``preprocessor.reads_paths`` says so. A preprocessor without that attribute reads
     paths if its modality is "image" or "audio". Text is never a path.
@@ -176,14 +166,13 @@ class InputReader:
         allow_outside: Outside = False,
         augment: Callable[[Any], Any] | None = None,
     ) -> tuple[Arrays, bool]:
-        """Arrays of this input, and whether the record has it; blank arrays where it does not.
+        """Arrays of this input, and its presence; blank arrays where it is missing.
 
         Args:
-            root: folder of the media, as in ``Records``.
             augment: raw -> raw, before the preprocessor.
 
         Raises:
-            UnreadableValueError: if the value is given but cannot be used; quotes a path as it was written.
+            UnreadableValueError: if the value is given but cannot be used.
         """
         value = row.get(self.column)
         if is_missing(value):
@@ -194,12 +183,12 @@ class InputReader:
         try:
             return self.preprocessor(path if augment is None else augment(path)), True
         except UnreadableValueError as error:
-            reason = str(error).removeprefix(f"{path}: ")  # say the path as it was written
+            reason = str(error).removeprefix(f"{path}: ")  # quote the path as written
             raise UnreadableValueError(f"{quote(value)}: {reason}") from error
 
     @property
     def reads_paths(self) -> bool:
-        """Whether a str is the path of a file."""
+        """True where a str is the path of a file."""
         modality = self.preprocessor.modality
         reads_paths = getattr(self.preprocessor, "reads_paths", modality in ("image", "audio"))
         return bool(reads_paths) and modality != "text"
@@ -208,7 +197,7 @@ class InputReader:
 def stack_inputs(
     readers: Mapping[str, InputReader], samples: Sequence[Mapping[str, tuple[Arrays, bool]]]
 ) -> dict[str, Arrays]:
-    """Stacks what the readers gave: input -> arrays with the batch axis, and ``present``, bool [b]."""
+    """Batches samples: input -> arrays with a batch axis, and ``present``, bool [b]."""
     stacked = {}
     for name, reader in readers.items():
         arrays = reader.preprocessor.stack([sample[name][0] for sample in samples])

@@ -1,4 +1,4 @@
-"""Labels that look the same, or nearly: what a person reads, and probably meant. Never imports torch."""
+"""Labels that look the same, or nearly. Never imports torch."""
 
 import difflib
 import re
@@ -17,13 +17,13 @@ _LETTERS = str.maketrans(  # Cyrillic and Greek letters that are drawn as Latin 
 )
 _MARKS = str.maketrans("‘’ʼ“”−", "'''\"\"-")  # noqa: RUF001
 _BLANK = "\u034f\u115f\u1160\u2800"
-"""Characters that are drawn as nothing and that Unicode does not call so."""
+"""Invisible characters of other Unicode categories."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,9})?")
 
 
 @lru_cache(maxsize=1 << 16)
 def look(label: str) -> str:
-    """A label without what hardly shows: case, invisible characters, kinds of spaces, how a number is written.
+    """Normal form of a label: without case, invisible characters, kinds of spaces, notations of a number.
 
     >>> look("pe\\u200bar") == look("Pear"), look("red\\u00a0tea") == look("red  tea"), look("1") == look("1.00")
     (True, True, True)
@@ -41,7 +41,6 @@ def _is_invisible(character: str) -> bool:
 
 
 def _plain_number(text: str) -> str:
-    """The same for every way to write a number; exact, however many digits it has."""
     sign, digits, exponent = Decimal(text).as_tuple()
     kept = "".join(map(str, digits)).lstrip("0")
     short = kept.rstrip("0")
@@ -49,7 +48,7 @@ def _plain_number(text: str) -> str:
 
 
 def look_alikes(labels: Iterable[str]) -> list[list[str]]:
-    """The labels that nobody can tell apart on a screen, group by group.
+    """Groups of labels that look the same on a screen.
 
     >>> look_alikes(["Apple", "pear", "apple", "1", "1.0"])
     [['1', '1.0'], ['Apple', 'apple']]
@@ -61,9 +60,9 @@ def look_alikes(labels: Iterable[str]) -> list[list[str]]:
 
 
 def nearest_labels(labels: Collection[str], known: Collection[str]) -> dict[str, str]:
-    """Label -> the known one that was probably meant: one that looks the same, or has nearly the same letters.
+    """Label -> the known one that was probably meant, which looks the same or has nearly the same letters.
 
-    Labels with other digits mean other things, however near. Of many labels the first alone are compared by letters.
+    Labels with other digits mean other things, however near. Only the first ``MOST_PAIRS`` pairs are compared.
 
     >>> nearest_labels(["1.0", "Appel", "Fig", "SKU-7"], ["1", "Apple", "Pear", "SKU-8"])
     {'1.0': '1', 'Appel': 'Apple'}
@@ -90,7 +89,7 @@ def _digits(label: str) -> str:
 
 
 def told_apart(*labels: str) -> list[str]:
-    """The labels in quotes, such that a reader sees how they differ: escaped where letters and case do not show it.
+    """Quoted labels that show how they differ: escaped where letters and case do not show it.
 
     >>> told_apart("Apple", "apple"), told_apart("pear", "pe\\u200bar")
     (["'Apple'", "'apple'"], ["'pear'", "'pe\\\\u200bar'"])

@@ -1,4 +1,4 @@
-"""The tables of one job, and which of their rows train, validate and test."""
+"""Tables of a job, split into training, validation and test rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,17 +38,17 @@ class Tables:
         return [table for table in tables if table is not None]
 
     def labelled(self) -> list[Records]:
-        """The tables that the tasks are learned from."""
+        """Labelled training tables."""
         return [self.train, *([] if self.source is None else [self.source])]
 
     def training(self) -> list[tuple[int, Records]]:
-        """The tables that train, each with the origin of its records."""
+        """Training tables, each with the origin of its records."""
         first = SOURCE if self.setting == "transductive" else TARGET
         others = [(SOURCE, self.source), (UNLABELLED, self.unlabelled)]
         return [(first, self.train), *((origin, table) for origin, table in others if table is not None)]
 
     def without(self, *origins: int) -> "Tables":
-        """As if there were no source beside the target, or no target inputs without labels."""
+        """The tables without the source, or without the unlabelled target inputs."""
         source = None if SOURCE in origins else self.source
         return replace(self, source=source, unlabelled=None if UNLABELLED in origins else self.unlabelled)
 
@@ -57,7 +57,7 @@ def open_job(job: Job | str | Path, overrides: Sequence[str], tables: Mapping[st
     """The job with absolute paths of its tables, and the folder that its weights start from.
 
     Args:
-        tables: those that stand in the place of ``task.data``, None where there is none.
+        tables: replacements of tables in ``job.data``; None: none.
 
     Raises:
         ConfigError: if the YAML, or what the overrides make of it, describes no job.
@@ -72,11 +72,7 @@ def open_job(job: Job | str | Path, overrides: Sequence[str], tables: Mapping[st
 
 
 def _with_absolute_paths(job: Job, base: Path, given: Mapping[str, Any]) -> Job:
-    """The job with the files of the tables that it reads: those given, which start from the working directory, first.
-
-    A table that is given as Python objects has no file. Links stay as they are: the name of one, not of what it
-    points to, says the format and where media start.
-    """
+    # links are not resolved: a link's own name gives the format, and its folder the root of the media
     files: dict[str, Path | None] = {}
     for key in TABLES:
         table, written = given.get(key), getattr(job.data, key)
@@ -92,7 +88,7 @@ def read_tables(job: Job, *, root: str | Path | None = None, **given: Any) -> Ta
     """Reads the job's tables.
 
     Args:
-        given: tables by their key in ``data``, each in the place of the one that ``task.data`` names; None: that one.
+        given: replacements of tables in ``job.data``, by key; None: none.
 
     Raises:
         ConfigError: if there are too few training records, another table is empty, one does not fit the methods, or
@@ -127,14 +123,14 @@ def read_whole_tables(
     """Name -> records of each table that there is, nothing held out, and name -> sha256 of those that are files.
 
     Args:
-        given: name -> table, which stands in the place of the one that ``task.data`` names; None where there is none.
+        given: replacements of tables in ``job.data``, by key; None: none.
 
     Raises:
         ConfigError, ManifestError: as ``read_tables``.
     """
     sources = {name: getattr(job.data, name) if given.get(name) is None else given[name] for name in TABLES}
     sources = {name: source for name, source in sources.items() if source is not None}
-    setting_of(job, sources)  # refuses tables that nothing would read
+    setting_of(job, sources)  # rejects tables that nothing would read
     tables = {name: read_records(source, root=root, allow_outside=job.data.outside) for name, source in sources.items()}
     learned, _ = _learned_from(tables)
     count = len(tables[learned]) if learned in tables else 0
@@ -146,17 +142,17 @@ def read_whole_tables(
     for name, table in tables.items():
         if not len(table):
             raise ConfigError(f"the {name} table has no record; leave data.{name} out, or add records")
-    if "unlabelled" in tables:  # here and nowhere else: what was never kept cannot be looked at
+    if "unlabelled" in tables:  # dropped here, so that nothing can read them
         tables["unlabelled"] = tables["unlabelled"].without(job.label_columns().values())
     return tables, file_hashes(sources)
 
 
 def file_hashes(sources: Mapping[str, Any]) -> dict[str, str]:
-    """sha256 of those of these tables that are files and there, by name."""
+    """sha256 of the tables that are existing files, by name."""
     files = {name: Path(source) for name, source in sources.items() if isinstance(source, str | Path)}
     return {name: sha256_of(path) for name, path in files.items() if path.is_file()}
 
 
 def _learned_from(tables: Mapping[str, Records]) -> tuple[str, str]:
-    """Names of the table that is learned from and of the one that chooses the checkpoint."""
+    """Names of the training table and of the one that chooses the checkpoint."""
     return ("source", "source_valid") if "train" not in tables and "source" in tables else ("train", "valid")

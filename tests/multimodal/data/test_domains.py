@@ -95,7 +95,7 @@ def test_rare_classes_of_each_table_are_drawn_more_often():
 
 
 def test_too_small_a_batch_is_refused():
-    with pytest.raises(ConfigError, match="batch_size is 1 for 2 labelled tables; give each a record"):
+    with pytest.raises(ConfigError, match="batch_size is 1 for 2 labelled tables; give at least one record to each"):
         order([3, 3], None, 1)
     with pytest.raises(ConfigError, match=r"has 2 records of a table, for 2 processes with 2 parts .* 2 times as high"):
         check_shares(order([9, 9], 9, 4), processes=2, parts=2)

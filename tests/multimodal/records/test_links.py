@@ -137,7 +137,7 @@ def test_check_and_training_read_linked_tables_and_media_where_they_were_written
 @pytest.mark.parametrize("layout", OUTWARD)
 def test_a_bundle_follows_a_link_out_of_a_table_s_folder_only_where_that_is_allowed(layout: Layout, tmp_path: Path):
     table = layout(tmp_path).with_name("train.csv")
-    with pytest.raises(UnreadableValueError, match="a bundle does not, for its table may be a stranger's"):
+    with pytest.raises(UnreadableValueError, match="a bundle does not, since its table may come from a stranger"):
         read_all(read_records(table))
     assert read_all(read_records(table, allow_outside=True)) == 6
 

@@ -88,7 +88,7 @@ def test_json_lines_keep_their_types_and_may_leave_keys_out(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"a": 1}\n{"a": }\n', r"a.ndjson: line 2 is not JSON \(.*; write one object a line"),
+        ('{"a": 1}\n{"a": }\n', r"a.ndjson: line 2 is not JSON \(.*; write one object per line"),
         ("[1]\n", "line 1 holds a list, not an object"),
         ('\n{"a": 1, "a": 2}\n', r"line 2 is not JSON \(the key 'a' occurs twice\)"),
         ('{"": 1}\n', "column 1 has an empty name"),
@@ -144,7 +144,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_column_names_are_text():
-    with pytest.raises(ManifestError, match="DataFrame: column 2 is named 0, which is no text"):
+    with pytest.raises(ManifestError, match="DataFrame: column 2 is named 0, which is not text"):
         check_columns("DataFrame", ["a", 0])
 
 

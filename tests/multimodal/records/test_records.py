@@ -110,7 +110,7 @@ def test_a_data_frame_with_unusable_columns_is_refused():
     pandas = pytest.importorskip("pandas")
     with pytest.raises(ManifestError, match="DataFrame: more than one column is named 'a'"):
         read_records(pandas.DataFrame([[1, 2]], columns=["a", "a"]))
-    with pytest.raises(ManifestError, match="column 1 is named 0, which is no text"):
+    with pytest.raises(ManifestError, match="column 1 is named 0, which is not text"):
         read_records(pandas.DataFrame([[1, 2]]))
 
 
@@ -121,7 +121,7 @@ def test_what_is_no_table_is_refused(source):
 
 
 def test_what_is_no_record_is_refused():
-    with pytest.raises(TypeError, match="records, row 2 is a str; give one dict a record"):
+    with pytest.raises(TypeError, match="records, row 2 is a str; give one dict per record"):
         read_records([{"a": 1}, "b"])
 
 
