@@ -54,8 +54,6 @@ def feature_distillation(
     tokens: Float[Tensor, "b l d"],
     source_tokens: Float[Tensor, "b l d"],
     mask: Bool[Tensor, "b l"],
-    *,
-    channel_weights: Float[Tensor, " d"] | None = None,
 ) -> Float[Tensor, ""]:
     """Half the squared distance of a record's real tokens, mean over tokens and records; padding changes nothing.
 
@@ -69,7 +67,6 @@ def feature_distillation(
         tokens: of the encoder that trains.
         source_tokens: of the source encoder for the same inputs; detached here.
         mask: True for a real token.
-        channel_weights: from ``channel_attention``; None: equal weights.
 
     Raises:
         ValueError: if the tokens differ in shape.
@@ -79,23 +76,10 @@ def feature_distillation(
             f"tokens are {list(tokens.shape)}, the source's {list(source_tokens.shape)}, the mask {list(mask.shape)}; "
             "encode the same batch with both encoders"
         )
-    squares = (tokens - source_tokens.detach()).square()
-    if channel_weights is not None:
-        squares = squares * (channel_weights * len(channel_weights))  # mean 1: uniform weights are none
-    distances = squares.sum(dim=2) / 2  # [b l]
+    distances = (tokens - source_tokens.detach()).square().sum(dim=2) / 2  # [b l]
     lengths = mask.sum(dim=1)
     per_record = (distances * mask).sum(dim=1) / lengths.clamp_min(1)
     return per_record.sum() / (lengths > 0).sum().clamp_min(1)
-
-
-def channel_attention(loss_increases: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-    """Softmax of the growth of the target loss when a channel of the source encoder is zeroed under a probe.
-
-    DELTA (Li et al., 2019, https://arxiv.org/abs/1901.09229), equation 6.
-
-    When not to use: with losses of so few records that their differences are noise.
-    """
-    return loss_increases.softmax(dim=0)
 
 
 class SourceWeightPenalty(Objective):

@@ -57,7 +57,7 @@ def mmd_loss(
 
     Gretton et al. (2012, https://jmlr.org/papers/v13/gretton12a.html); as a loss: Long et al. (2015,
     https://arxiv.org/abs/1502.02791). Means over blocks, so that batches may differ in size. For records of one
-    domain it is above zero by 2 (1 - E k) / b: report ``unbiased_mmd``.
+    domain it is above zero by 2 (1 - E k) / b: take that away to report it.
 
     When not to use: where the classes are mixed in other shares in the target; with a handful of records per batch.
 
@@ -71,27 +71,6 @@ def mmd_loss(
     check_batches(source, target)
     within_source, within_target, between = _kernels(source, target, bandwidth, factors)
     return within_source.mean() + within_target.mean() - 2 * between.mean()
-
-
-def unbiased_mmd(
-    source: Float[Tensor, "b d"],
-    target: Float[Tensor, "_b d"],
-    *,
-    bandwidth: float | Tensor | None = None,
-    factors: Sequence[float] = (1.0,),
-) -> Float[Tensor, ""]:
-    """Squared MMD as a U-statistic, for reports: around zero, below it too, for records of one domain.
-
-    Gretton et al. (2012, https://jmlr.org/papers/v13/gretton12a.html), lemma 6.
-
-    When not to use: as a loss; its minimum lies below zero.
-
-    Raises:
-        ValueError: if the dimensions differ, or a domain has a single record.
-    """
-    check_batches(source, target, least=2)
-    within_source, within_target, between = _kernels(source, target, bandwidth, factors)
-    return _off_diagonal_mean(within_source) + _off_diagonal_mean(within_target) - 2 * between.mean()
 
 
 @torch.no_grad()
@@ -113,8 +92,3 @@ def _kernels(
         return torch.stack([(-squares / scale).exp() for scale in scales]).mean(dim=0)
 
     return kernel(source, source), kernel(target, target), kernel(source, target)
-
-
-def _off_diagonal_mean(square: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
-    n = len(square)
-    return (square.sum() - square.diagonal().sum()) / (n * (n - 1))

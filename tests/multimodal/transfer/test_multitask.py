@@ -6,7 +6,7 @@ from support.assertions import assert_close
 from torch import Tensor
 
 from multimodal.transfer.multitask import UncertaintyWeighting, gradient_cosines, project_conflicts
-from multimodal.transfer.penalties import channel_attention, feature_distillation, l2_sp_penalty
+from multimodal.transfer.penalties import feature_distillation, l2_sp_penalty
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -79,17 +79,6 @@ def test_a_record_without_the_input_takes_no_part_and_none_at_all_is_zero():
     nothing = feature_distillation(tokens, source, torch.zeros(2, 1, dtype=torch.bool))
     nothing.backward()
     assert float(nothing.detach()) == 0.0
-
-
-def test_channels_that_matter_are_held():
-    tokens, source = normal(5, 1, 4), normal(5, 1, 4, seed=1)
-    mask = torch.ones(5, 1, dtype=torch.bool)
-    uniform = channel_attention(torch.zeros(4, dtype=torch.float64))
-    plain = feature_distillation(tokens, source, mask)
-    assert_close(feature_distillation(tokens, source, mask, channel_weights=uniform), plain, "float64")
-    one = channel_attention(torch.tensor([100.0, 0.0, 0.0, 0.0], dtype=torch.float64))
-    expected = 4 * (tokens - source)[:, 0, 0].square().mean() / 2
-    assert_close(feature_distillation(tokens, source, mask, channel_weights=one), expected, "float64")
 
 
 def test_tokens_of_two_batches_are_refused():
