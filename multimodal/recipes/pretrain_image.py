@@ -10,8 +10,7 @@ from pathlib import Path
 
 import multimodal as mm
 from multimodal.recipes.command import run_recipe
-
-METHODS = ("supervised", "contrastive")
+from multimodal.recipes.pretraining import METHODS, source_task
 
 
 def pretrain_image(data: Path, method: str = "supervised") -> mm.Job:
@@ -20,31 +19,10 @@ def pretrain_image(data: Path, method: str = "supervised") -> mm.Job:
     No label smoothing, which makes features transfer worse (https://arxiv.org/abs/1805.08974). Views are cut and
     coloured as strongly as https://arxiv.org/abs/2002.05709 found best, as far as ``mm.Augment`` goes.
     """
-    tables = mm.Data(train=str(data / "train.csv"), valid=str(data / "val.csv"))
     if method == "contrastive":
         strong = mm.Augment(crop=0.9, color=0.8, rotation=10)
-        return mm.Job(
-            name="pretrain_image",
-            data=tables,
-            inputs={
-                "image": mm.Input(encoder="compact/image", weights=None, augment=strong),
-                "other": mm.Input(column="image", share="image", augment=strong),
-            },
-            fusion=mm.Fusion(name="late"),
-            tasks={"match": mm.Task(type="contrastive")},
-            transfer=mm.Transfer(strategy="finetune"),
-            train=mm.Train(epochs=50, batch_size=128, learning_rate=2e-3, weight_decay=0.05),
-        )
-    image = mm.Input(encoder="compact/image", weights=None, augment=mm.Augment(crop=0.7, color=0.4, rotation=15))
-    return mm.Job(
-        name="pretrain_image",
-        data=tables,
-        inputs={"image": image},
-        fusion=mm.Fusion(name="concat", dropout=0.2),
-        tasks={"label": mm.Task()},
-        transfer=mm.Transfer(strategy="finetune"),
-        train=mm.Train(epochs=100, batch_size=32, learning_rate=2e-3, weight_decay=0.05),
-    )
+        return source_task(data, "image", method, augment=strong, epochs=50)
+    return source_task(data, "image", method, augment=mm.Augment(crop=0.7, color=0.4, rotation=15), epochs=100)
 
 
 if __name__ == "__main__":
