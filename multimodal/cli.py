@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 
-from multimodal.commands.bench import bench
 from multimodal.commands.encoders import doctor, encoders
 from multimodal.commands.explain import explain
-from multimodal.commands.export import export, verify
+from multimodal.commands.export import bench, export, verify
 from multimodal.commands.gallery import gallery
 from multimodal.commands.options import EXIT_NOTHING_DONE
 from multimodal.commands.predict import predict

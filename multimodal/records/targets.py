@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.records.content import content_number
+from multimodal.records.cells import content_number
 from multimodal.records.records import Records, class_label, is_missing, label_set
 
 LARGEST_FLOAT = f"at most {np.finfo(np.float64).max:.2g}"

@@ -8,7 +8,7 @@ from support.assertions import assert_close
 
 from encoders.preprocessing import UnreadableValueError
 from multimodal.records import read_records
-from multimodal.records.content import content_number
+from multimodal.records.cells import content_number
 from multimodal.records.targets import (
     ClassTarget,
     LabelSetTarget,

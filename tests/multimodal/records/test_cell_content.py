@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multimodal.records.content import content_number
+from multimodal.records.cells import content_number
 
 PICTURE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 WAVEFORM = np.linspace(-1, 1, 16, dtype=np.float32)
