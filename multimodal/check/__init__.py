@@ -1,1 +1,1 @@
-"""What is wrong with a job's tables, found before a minute of training. Never imports torch."""
+"""Checks of a job's tables before training. Never imports torch."""

@@ -1,4 +1,4 @@
-"""What would spoil a training and is found in a moment: files that are not there, first records, labels."""
+"""Quick checks before a training: missing files, first records, labels."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +12,13 @@ from multimodal.records.media import media_path
 from multimodal.runtime.progress import Say
 
 FIRST = 16
-"""Records of each table that are read whole, if a batch is not smaller."""
+"""Records of each table that are read, at most a batch."""
 SHOWN = 3
 """Warnings of one kind about one column."""
 
 
 def look_first(setup: TrainingSetup, say: Say) -> None:
-    """Looks for every file, reads the first records of every table, and warns of labels as ``check`` does.
+    """Checks that files exist, the first records of every table, and labels.
 
     Raises:
         RecordError: for the first record that cannot be used, with ``data.on_error: raise``; else they are counted.
@@ -43,7 +43,6 @@ def look_first(setup: TrainingSetup, say: Say) -> None:
 
 
 def _splits(setup: TrainingSetup) -> list[Split]:
-    """The job's tables as ``check`` takes them, each under a name of its own."""
     tables = setup.tables
     learned, chosen = ("source", "source_valid") if tables.setting == "transductive" else ("train", "valid")
     named: dict[str, Records | None] = {
@@ -60,7 +59,6 @@ def _splits(setup: TrainingSetup) -> list[Split]:
 
 
 def _errors(setup: TrainingSetup, split: Split, found: list[Problem]) -> Iterator[RecordError]:
-    """Of one table; of a record perhaps several."""
     records = split.records
     for problem in found:
         if problem.severity == "error" and problem.file == split.file and problem.row is not None:

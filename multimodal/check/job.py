@@ -1,4 +1,4 @@
-"""`multimodal check`: what is wrong with a job's tables, found before a minute of training. Never imports torch."""
+"""`multimodal check`: all checks of a job's tables. Never imports torch."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,17 +21,16 @@ CONFIG = "config"
 
 
 def check_job(job: Job, base: Path) -> list[Problem]:
-    """Everything that is wrong with the tables of a job; decodes every picture and sound.
+    """Problems of the tables of a job; decodes every image and audio file.
 
     Errors: tables and cells that cannot be read, missing columns, records without any input, an input column
     that equals a label column, labels or pairs of which nothing can be learned. Warnings: media with the same
     content in two splits (compared by SHA-256, never by path) or, where all inputs are media, with contradicting
-    labels; labels that train (and source) lack or have once; empty columns. Target inputs that stand in another table,
-    too, are no problem: nothing is learned of their labels.
+    labels; labels missing from train (and source) or occurring once; empty columns. Unlabelled inputs may occur in
+    other tables.
 
     Args:
-        task: the job.
-        base: folder that the paths of ``task.data`` start from.
+        base: folder that the paths of ``job.data`` start from.
 
     Returns:
         Errors first, then warnings; each in the order config, then tables as ``TABLES`` has them, and by row.
@@ -130,11 +129,11 @@ def _input_problems(job: Job, split: Split, modalities: Mapping[str, str]) -> It
             yield split.problem("warning", f"is empty in every record: the input {name} is always missing", column)
         for task_name, label_column in job.label_columns().items():
             if column == label_column:
-                message = f"is the input {name} and the answer of {task_name}; take another column for one of them"
+                message = f"is the input {name} and the label of {task_name}; take another column for one of them"
                 yield split.problem("error", message, column)
             elif split.has(label_column) and _equal(split, column, label_column):
                 message = f"equals the label column {label_column!r} in every record that has both; the input {name}"
-                yield split.problem("error", f"{message} would give the answer of {task_name} away", column)
+                yield split.problem("error", f"{message} would give the label of {task_name} away", column)
 
 
 def _group_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
@@ -145,7 +144,9 @@ def _group_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
     for split in splits:
         shared = names[split.name] & names.get("train", set())
         if split.name != "train" and shared:
-            message = f"{len(shared)} groups ({min(shared)!r}, ...) have records in train, too; its scores flatter"
+            message = (
+                f"{len(shared)} groups ({min(shared)!r}, ...) have records in train, too; its scores are optimistic"
+            )
             yield split.problem("warning", message, job.data.group)
 
 
@@ -187,14 +188,14 @@ def _choice_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
 
 
 def _equal(split: Split, column: str, label_column: str) -> bool:
-    """Whether two columns say the same, more than one thing, wherever both are filled in."""
+    """True where two columns agree in every record that has both, with more than one value."""
     seen = set()
     for value, label in zip(split.values(column), split.values(label_column), strict=True):
         if not is_missing(value) and not is_missing(label):
-            answer = _comparable(label)
-            if _comparable(value) != answer:
+            target = _comparable(label)
+            if _comparable(value) != target:
                 return False
-            seen.add(answer)
+            seen.add(target)
     return len(seen) > 1
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with label columns. Never imports torch."""
+"""Checks of label columns. Never imports torch."""
 
 import unicodedata
 from collections import Counter
@@ -34,7 +34,7 @@ class _Column:
 
 
 def label_problems(job: Job, splits: Sequence[Split]) -> Iterator[Problem]:
-    """Cells that cannot be read, columns that nothing can be learned of, labels that train lacks, has once, or spells
+    """Cells that cannot be read, columns without enough labels, labels missing from train, single, or spelled
     in several ways."""
     for name, column in job.label_columns().items():
         task = job.tasks[name]
@@ -148,7 +148,7 @@ def _separator_problems(labels: _Column, known: Counter[str], kind: str) -> Iter
     if kind == "multilabel":
         signs, hint = FOREIGN_SEPARATORS, "the labels of a record are separated by ';' alone"
     else:
-        signs, hint = ";", "for several labels a record set type: multilabel"
+        signs, hint = ";", "for several labels per record set type: multilabel"
     lists = [label for label in known if label[:1] + label[-1:] in ("[]", "{}")]
     for sign in signs:
         joined = [label for label in known if sign in label and label not in lists]
@@ -171,14 +171,14 @@ def _evaluation_problems(labels: _Column, name: str, kind: str, known: Counter[A
         yield labels.split.problem("warning", message, labels.name)
     if not known or kind == "regression":
         return
-    if kind == "embedding":  # labels that training lacks are what it is for
+    if kind == "embedding":  # made for labels that training has not seen
         if labels.counts and max(labels.counts.values()) < 2:
             message = f"has no label twice, so no record of it has another to find; {name} is not evaluated here"
             yield labels.split.problem("warning", message, labels.name)
         return
-    lacking = sorted(labels.counts.keys() - known.keys())
-    near = nearest_labels(lacking, known)
-    for label in sorted(lacking, key=lambda label: label not in near):
+    unseen = sorted(labels.counts.keys() - known.keys())
+    near = nearest_labels(unseen, known)
+    for label in sorted(unseen, key=lambda label: label not in near):
         quoted, *meant = told_apart(label, near[label]) if label in near else [quote(label)]
         hint = f", or did you mean {meant[0]}?" if meant else ""
         count = labels.counts[label]

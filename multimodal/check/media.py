@@ -1,4 +1,4 @@
-"""What is wrong with the media of a job: every file decoded and hashed once. Never imports torch."""
+"""Checks of media: every file is decoded and hashed once. Never imports torch."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from multimodal.runtime.files import sha256_of
 from multimodal.runtime.threads import available_cores
 
 DECODERS: Mapping[str, Callable[[Any], Any]] = {"image": decode_image, "audio": decode_audio}
-"""Modality -> what reads a raw value of it."""
+"""Modality -> decoder of its raw values."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def media_problems(job: Job, splits: Sequence[Split], modalities: Mapping[str, s
     """Media that cannot be read; then the same content in two splits, or with contradicting labels.
 
     Args:
-        modalities: input -> modality; inputs of which nothing is known how to read them are left out.
+        modalities: input -> modality; others than ``DECODERS`` are skipped.
     """
     columns = {(job.input_column(name), kind): None for name, kind in modalities.items() if kind in DECODERS}
     cells = [
@@ -77,7 +77,7 @@ def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[
 
 
 def _source(cell: _Cell, split: Split) -> Any:
-    """What the decoder is given: a path, a raw value, or the error that the path is."""
+    """Path or raw value for the decoder, or the error of the path."""
     if not isinstance(cell.value, str | Path):
         return cell.value
     try:

@@ -1,4 +1,4 @@
-"""What `multimodal check` finds, and the tables that it looks at. Never imports torch."""
+"""Problems that `multimodal check` finds, and the tables that it reads. Never imports torch."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ class Problem:
     column: str | None
     message: str
     kind: str = field(default="", compare=False)
-    """Of problems of one column that are listed apart: many of one kind hide none of another."""
+    """Kinds of problems of one column are listed and cut separately."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Split:
     name: str
     """Its key in ``data``."""
     file: str
-    """As the config writes it."""
+    """Its path in the config."""
     records: Records
 
     def has(self, column: str) -> bool:
-        """Whether there is such a column, and a record."""
+        """True where the table has the column, and a record."""
         return column in self.records.columns and len(self.records) > 0
 
     def values(self, column: str) -> list[Any]:
-        """The cells of a column; None where a record lacks it."""
+        """Cells of a column; None where absent."""
         return [row.get(column) for row in self.records.rows]
 
     def problem(
@@ -55,7 +55,7 @@ class Split:
 
 
 def first_of_each(problems: Sequence[Problem], most: int) -> Iterator[Problem]:
-    """The first problems of each kind of each column, and in the place of the others how many they are.
+    """The first problems of each kind and column, then the number of the others.
 
     >>> column = [Problem("error", "train.csv", row, "image", "does not exist") for row in (1, 2, 3, 4)]
     >>> [(problem.row, problem.message) for problem in first_of_each(column, 2)]

@@ -1,4 +1,4 @@
-"""The description of a job: the Python interface, and what YAML files hold. Unknown keys are errors."""
+"""Description of a job, in Python or YAML. Unknown keys are errors."""
 
 from multimodal.config.data import Data
 from multimodal.config.domains import Adapt, Source

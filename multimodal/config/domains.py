@@ -1,4 +1,4 @@
-"""How records of another domain take part in training."""
+"""Records of another domain in training."""
 
 from typing import Annotated, Literal
 
@@ -14,12 +14,12 @@ class Source(Section):
     """Labelled source records in training."""
 
     weight: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """How much a source record counts beside a target record; 0: as if there were none. auto: that of 0, 0.003, 0.03,
-    0.3 and 1 which answers held-out target records best. Without target labels there is nothing to weigh it against."""
+    """Weight of a source record relative to a target record; 0 ignores the source. auto: the one of 0, 0.003, 0.03, 0.3
+    and 1 with the best predictions for held-out target records. Without target labels it must stay auto."""
     method: Literal["uniform", "density_ratio", "kmm"] = "uniform"
-    """How source records count among themselves: alike, by a domain classifier, or by kernel mean matching."""
+    """Weights among source records: equal, by a domain classifier, or by kernel mean matching."""
     map: Literal["none", "coral", "standardise", "subspace_alignment"] = "none"
-    """Moves the frozen features of source records to where target records are, without labels, before they train."""
+    """Maps frozen features of source records onto those of target records, without labels, before training."""
     components: int | None = Field(default=None, ge=2)
     """subspace_alignment: principal components of each domain that are kept; left out: 20."""
 
@@ -30,23 +30,22 @@ class Source(Section):
 
 
 class Adapt(Section):
-    """A loss beside those of the tasks that needs no target label."""
+    """Additional loss that needs no target labels."""
 
     method: Literal["deep_coral", "mmd", "dann", "cdan", "mcc", "entropy", "pseudo_labels"]
-    """docs/domains.md says which is for what."""
+    """docs/domains.md compares them."""
     weight: float = Field(default=1.0, gt=0)
-    """Beside a task of weight 1; of dann and cdan it is the strength of the reversed gradient."""
+    """Relative to a task of weight 1; for dann and cdan, of the reversed gradient."""
     on: Literal["fused"] | list[str] = "fused"
-    """What is compared: the fused vector, or the mean tokens of these inputs, each by itself."""
+    """Compared features: the fused vector, or the mean tokens of each of these inputs."""
     threshold: float = Field(default=0.9, gt=0, lt=1)
-    """pseudo_labels: least probability of an answer that is taken for a label."""
-
+    """pseudo_labels: least probability of a prediction that is taken as a label."""
     hidden_dim: int = Field(default=256, ge=0)
-    """dann, cdan: width of the discriminator's two hidden layers; 0: none, a logistic regression."""
+    """dann, cdan: dimension of the discriminator's two hidden layers; 0: none, a logistic regression."""
 
     @property
     def compares(self) -> bool:
-        """Whether it needs source records, too."""
+        """True for methods that need source records, too."""
         return self.method in ALIGNMENTS
 
     @model_validator(mode="after")

@@ -9,19 +9,19 @@ from multimodal.config.unread import changed
 
 
 class FeatureMap(Section):
-    """An affine map of a frozen encoder's tokens, fitted to the mean tokens of the training records without labels."""
+    """Affine map of a frozen encoder's tokens, fitted to mean tokens of training records without labels."""
 
     method: Literal["standardise", "pca"]
     """Mean 0 and variance 1 of each feature, or principal components."""
     components: int | None = Field(default=None, ge=2)
-    """pca: how many; at most the width of the tokens, and one less than there are records."""
+    """pca: how many; at most the dimension of the tokens, and one less than there are records."""
     whiten: bool = False
     """pca: gives each component variance 1."""
 
     @model_validator(mode="after")
     def _components_are_pcas(self) -> "FeatureMap":
         if self.method == "pca" and self.components is None:
-            raise ValueError("method pca keeps some components; say how many, such as components: 64")
+            raise ValueError("method pca needs components; give their number, such as components: 64")
         return self
 
 
@@ -30,13 +30,13 @@ AUGMENTS = {
     "text": ("token_dropout",),
     "audio": ("shift", "gain", "noise", "speed", "time_mask", "frequency_mask"),
 }
-"""Modality -> what changes its values."""
+"""Modality -> its augmentations."""
 
 
 class Augment(Section):
-    """Changes to training values, drawn from (seed, epoch, row, input's name). 0 turns one off.
+    """Random changes to training values, drawn from (seed, epoch, row, input's name). 0 turns one off.
 
-    Not used in evaluation, but for two views of one value that a contrastive task compares: they would be equal.
+    Not used in evaluation, except where a contrastive task compares two views of one value.
     """
 
     enabled: bool = True
@@ -65,11 +65,7 @@ class Augment(Section):
     """Audio: largest share of the band that one frequency mask of SpecAugment silences."""
 
     def check_modality(self, modality: str) -> None:
-        """Refuses changes to values of another modality.
-
-        Raises:
-            ValueError: names them.
-        """
+        """Raises a ValueError for changes to values of another modality."""
         own = AUGMENTS.get(modality, ())
         others = sorted(changed(self) - {"enabled", *own})
         if others:
@@ -78,16 +74,16 @@ class Augment(Section):
 
 
 class Candidate(Section):
-    """An encoder that `multimodal rank` compares with others for one input.
+    """Encoder that `multimodal rank` compares with others for one input.
 
     Short forms: "NAME" (with the registry's own weights), "NAME@random", "NAME@WEIGHTS", or an earlier run's folder,
-    whose encoder of this modality is meant.
+    for its encoder of this modality.
     """
 
     encoder: str
     """Registered name, or an earlier run's folder."""
     weights: str | None = "default"
-    """As in the input."""
+    """See ``Input.weights``."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Passed to the encoder's builder."""
 
@@ -130,7 +126,7 @@ class Input(Section):
     share: str | None = None
     """Another input of the same modality, whose encoder and weights this one uses."""
     frozen: bool = False
-    """Keeps this encoder as it is, whatever the strategy."""
+    """Keeps this encoder frozen under any strategy."""
     learning_rate_scale: float | None = Field(default=None, gt=0)
     """Factor on the learning rate for this encoder; left out: 1 with random weights, else transfer.encoder_scale."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
@@ -139,8 +135,8 @@ class Input(Section):
     """Encoders that `multimodal rank` compares, of which `multimodal train --encoder auto` takes the best."""
     augment: Augment = Augment()
     new_layers: int = Field(default=0, ge=0)
-    """Residual layers over the encoder's tokens, learned from random weights with the heads, also where the encoder
-    itself is frozen."""
+    """Residual layers over the encoder's tokens, trained from random weights with the heads, even if the encoder is
+    frozen."""
     map: FeatureMap | None = None
     """Map of a frozen encoder's tokens, fitted before training and below new layers; left out: none."""
 

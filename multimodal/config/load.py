@@ -19,9 +19,9 @@ def load_job(path: str | Path, overrides: Sequence[str] = (), *, resolved: bool 
     """Reads a job description.
 
     Args:
-        resolved: the file is a run's own, so that settings without effect are no error.
-        path: YAML 1.2 file, so that off, 010 and 1:30 are what they look like.
+        path: YAML 1.2 file, in which off, 010 and 1:30 are texts.
         overrides: "a.b=c" each; the value is read as YAML.
+        resolved: the file is a run's own config, whose settings without effect are no error.
 
     Raises:
         ConfigError: if the file is missing, is not YAML, has a key twice, or describes no job.
@@ -56,16 +56,11 @@ def parse_job(
 
 
 def override_task(job: Job, overrides: Sequence[str]) -> Job:
-    """The job with changes, "a.b=c" each, validated again; itself where there are none.
-
-    Raises:
-        ConfigError: if what comes out describes no job.
-    """
+    """The job with changes, "a.b=c" each, validated again."""
     return parse_job(job.model_dump(mode="json"), overrides, source=job.name) if overrides else job
 
 
 def _reason(problem: Mapping[str, Any]) -> str:
-    """What is wrong with a value: our own words as they are, the validator's with the value and the nearest choice."""
     message, given = str(problem["msg"]), problem["input"]
     if message.startswith("Value error, "):
         return message.removeprefix("Value error, ")
@@ -80,7 +75,6 @@ def _reason(problem: Mapping[str, Any]) -> str:
 
 
 def _apply_override(values: dict[str, Any], override: str, earlier: Sequence[str]) -> None:
-    """Changes a value; refuses to change what an earlier override gives, or a section that it gives a part of."""
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"--set {override!r} is not of the form a.b=c, for example train.epochs=3")

@@ -1,4 +1,4 @@
-"""What every section of a job description shares: unknown keys are errors that name the nearest one."""
+"""Base of the sections of a job: unknown keys are errors that name the nearest one."""
 
 import difflib
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
 from multimodal.config.unread import unread
 
 RESOLVED = {"written by": "a training"}
-"""Validation context of a run's own config: what had no effect when it was trained is no error now."""
+"""Validation context of a run's own config, in which settings without effect are no error."""
 
 
 class ConfigError(ValueError):
@@ -47,5 +47,4 @@ class Section(BaseModel):
 
 
 def _is_number(annotation: Any) -> bool:
-    """Whether a field takes numbers, of which Python's booleans are some."""
     return annotation in (int, float) or any(map(_is_number, get_args(annotation)))

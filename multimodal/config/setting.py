@@ -1,4 +1,4 @@
-"""Which transfer setting a job's tables make, and which tables its methods read. Never imports torch."""
+"""Transfer setting of a job's tables, and rules over them. Never imports torch."""
 
 from collections.abc import Collection, Iterator
 from typing import Literal
@@ -36,7 +36,7 @@ def setting_of(job: Job, given: Collection[str]) -> Setting:
 
 
 def table_problems(job: Job, given: Collection[str]) -> Iterator[str]:
-    """What does not fit together of tables and methods; nothing where no domain but the target takes part."""
+    """Tables and methods that do not fit together."""
     source, adapt = job.transfer.source, job.transfer.adapt
     if "train" in given or "source" not in given:
         yield from _inductive_problems(job, given)
@@ -67,7 +67,7 @@ def _inductive_problems(job: Job, given: Collection[str]) -> Iterator[str]:
             "leave the table out"
         )
     if job.transfer.source is not None and "source" not in given:
-        yield "transfer.source weighs source records, and there are none; name their table in data.source"
+        yield "transfer.source weights source records, and there are none; name their table in data.source"
 
 
 def _transductive_problems(job: Job, given: Collection[str]) -> Iterator[str]:
@@ -78,7 +78,7 @@ def _transductive_problems(job: Job, given: Collection[str]) -> Iterator[str]:
         )
     if "valid" in given:
         yield (
-            "data.valid holds target labels, and without data.train there shall be none: name source records in "
+            "data.valid holds target labels, and without data.train there should be none: name source records in "
             "data.source_valid, or leave it out"
         )
     if job.transfer.source is not None and job.transfer.source.weight != "auto":

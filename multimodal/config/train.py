@@ -13,9 +13,9 @@ class Train(Section):
     epochs: int = Field(default=10, gt=0)
     """Passes over the training records, all phases together."""
     batch_size: int = Field(default=32, gt=0)
-    """Records a step, over all processes."""
+    """Records per step, over all processes."""
     accumulate: int = Field(default=1, gt=0)
-    """Parts that each step's batch is cut into, to need less memory; contrastive tasks compare within a part."""
+    """Micro-batches per step, to need less memory; contrastive tasks compare within one."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak, for fusion and heads; encoders multiply it by their scale."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -30,17 +30,17 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 on CUDA where the device has it, else fp32."""
     seed: int = Field(default=0, ge=0)
-    """Of everything: initial weights, split, order, augmentation, dropout."""
+    """Seed of initial weights, split, order, augmentation and dropout."""
     patience: int | None = Field(default=None, gt=0)
     """Epochs without a better metric until a phase ends; null trains to the end."""
     metric: str = "mean"
     """Chooses the best checkpoint: "mean" over tasks (accuracy, macro F1, R2 or top1), or "TASK.METRIC"."""
     task_weighting: Literal["fixed", "uncertainty", "pcgrad"] = "fixed"
-    """How the tasks' losses become one: fixed sums them with their weights; uncertainty learns a factor on each;
-    pcgrad takes out of each task's gradient on encoders and fusion what works against another task."""
+    """Combination of the tasks' losses: fixed sums them with their weights; uncertainty learns a factor for each;
+    pcgrad removes from each task's gradient on encoders and fusion what conflicts with another task."""
     gradient_cosine: bool = True
-    """Measures, in the last step of each epoch, whether the tasks' gradients on encoders and fusion agree; takes a
-    backward pass a task more in that step, the memory of as many gradients, and changes nothing else."""
+    """Measures, in the last step of each epoch, the cosines of the tasks' gradients on encoders and fusion; costs one
+    backward pass per task in that step, and the memory of as many gradients."""
     checkpoint_steps: int | None = Field(default=None, gt=0)
     """Steps between checkpoints, besides one at each epoch's end."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,4 +1,4 @@
-"""How pretrained weights are used."""
+"""Use of pretrained weights."""
 
 from typing import Literal
 
@@ -23,19 +23,18 @@ Strategy = Literal[
 
 
 class Lora(Section):
-    """Low-rank parts beside the matrices of encoders that come with weights."""
+    """Low-rank updates of the matrices of pretrained encoders."""
 
     rank: int = Field(default=8, gt=0)
     alpha: float = Field(default=16.0, gt=0)
-    """How strongly they count."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Probability of dropping an input of theirs in training."""
+    """On their inputs, in training."""
     targets: dict[str, list[str]] = Field(default_factory=dict)
     """Input: names of modules to adapt; left out: the linear layers of its attention, else all linear layers."""
 
 
 class SecondPhase(Section):
-    """two_phase: how the encoders are fine-tuned once the heads have converged: SGD, of everything that trains."""
+    """Fine-tuning by SGD once the heads have converged."""
 
     learning_rate: float = Field(default=1e-4, gt=0)
     """Peak, in the place of train.learning_rate; encoders multiply it by their own or transfer.encoder_scale, where
@@ -44,54 +43,51 @@ class SecondPhase(Section):
 
 
 class Transfer(Section):
-    """How pretrained weights are used."""
+    """Use of pretrained weights."""
 
     strategy: Strategy = "auto"
-    """What trains when, of encoders that come with weights; docs/transfer.md says which is for what. auto: chosen by
-    how many labelled records a class has; the run says which rule it was. none: nothing trains, for zero_shot heads."""
+    """Plan of what trains when; docs/transfer.md compares them. auto: chosen by the number of labelled records per
+    class, by a rule that the run names. none: nothing trains, for zero_shot heads."""
     probe_epochs: int | None = Field(default=None, gt=0)
-    """Most epochs of the first phase, which freezes encoders that come with weights; left out: a third of
-    train.epochs with probe_then_finetune, half with two_phase, at least 1."""
+    """Most epochs of the first phase, which freezes pretrained encoders; left out: a third of train.epochs with
+    probe_then_finetune, half with two_phase, at least 1."""
     unfreeze_from: int | None = None
     """First depth group of each encoder with weights that fine-tuning changes: 0 changes all of it, -1 the last
     group; left out: 0, with partial -1."""
     encoder_scale: float | None = Field(default=None, gt=0)
-    """Factor on the learning rate for encoders that come with weights; left out: what suits each, 1 for compact/*, 0.1
-    for the others."""
+    """Factor on the learning rate of pretrained encoders; left out: 1 for compact/*, 0.1 for the others."""
     layer_decay: float = Field(default=0.75, gt=0, le=1)
     """layerwise_lr_decay: factor from one depth group to the one before it."""
     views: int = Field(default=1, gt=0)
-    """Of each training value of inputs whose encoders are frozen: the value as it is and views - 1 augmented ones, each
-    encoded once and kept. An epoch trains on view (epoch modulo views); computed heads see all at once."""
+    """Of each training value of frozen encoders: the value itself and views - 1 augmented ones, each encoded once and
+    kept. An epoch trains on view (epoch modulo views); computed heads see all at once."""
     guard: Literal["auto", "off"] = "auto"
-    """auto: at its end, training measures whether the weights helped, on a few hundred training records; off: not."""
+    """auto: measures after training whether the weights helped, on a few hundred training records."""
     lora: Lora = Lora()
-    """lora: of the low-rank parts."""
     source: Source | None = None
-    """How the labelled records of data.source count."""
+    """Use of the labelled records of data.source."""
     adapt: Adapt | None = None
     """A loss that uses the target inputs of data.unlabelled."""
     two_phase: SecondPhase = SecondPhase()
-    """two_phase: of its second phase."""
     l2_sp: float = Field(default=0.0, ge=0)
-    """Half of it times the squared distance of encoders' weights from their source weights joins the loss, in the
-    place of weight decay; 0 does not. Tried: 0.001 to 1."""
+    """Penalty: half of it times the squared distance of encoders' weights from their source weights, in place of weight
+    decay. Tried: 0.001 to 1."""
     distill: float = Field(default=0.0, ge=0)
-    """Weight of how far encoders' tokens are from what their source weights say of the same values, relative to the
-    size of these; 0 does not look. Costs a second pass through the encoders."""
+    """Weight of the distance of encoders' tokens from those of their source weights, relative to the size of these.
+    Costs a second pass through the encoders."""
     average: Literal["none", "wise_ft", "soup", "ema"] = "none"
-    """Averages weights, and keeps the average where it is better on the validation table: of the probe and the end of
-    fine-tuning, of the best epochs, or of all steps of the last phase."""
+    """Average of weights, kept where it is better on the validation table: of the probe and the end of fine-tuning, of
+    the best epochs, or of all steps of the last phase."""
     wise_ft_shares: list[float] = Field(default=[0.0, 0.25, 0.5, 0.75, 1.0])
     """wise_ft: shares of the fine-tuned weights that are tried; 0 (the probe) and 1 among them."""
     soup_size: int = Field(default=4, gt=1)
     """soup: most epochs whose weights are kept, the best on the validation table."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    """ema: share of the average that stays at each step; about the last 1 / (1 - decay) steps count."""
+    """ema: about the last 1 / (1 - decay) steps count."""
 
     @field_validator("wise_ft_shares")
     @classmethod
     def _both_ends(cls, value: list[float]) -> list[float]:
         if not {0.0, 1.0} <= {*value} or min(value) < 0 or max(value) > 1:
-            raise ValueError(f"{value} are no shares from 0 to 1 with both ends; give for example [0, 0.5, 1]")
+            raise ValueError(f"{value} are not shares from 0 to 1 with both ends; give for example [0, 0.5, 1]")
         return value

@@ -1,6 +1,6 @@
-"""Settings that another one leaves without effect: refused, or warned of where it is the strategy that does it.
+"""Settings that another one leaves without effect: errors, or warnings where the strategy decides.
 
-A setting at its default is never one of them: a resolved config has every setting.
+A setting at its default is never reported, since a resolved config has every setting.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Belongs(NamedTuple):
-    """Settings that are read for some values of another setting of their section alone."""
+    """Settings that are read only for some values of another setting of their section."""
 
     keys: tuple[str, ...]
     to: str
@@ -68,7 +68,7 @@ BELONGS = {
         Belongs(("ema_decay",), "average", ("ema",)),
     ),
 }
-"""Section -> what of it belongs to what."""
+"""Section -> its dependent settings."""
 
 
 def changed(section: BaseModel) -> set[str]:
@@ -78,7 +78,7 @@ def changed(section: BaseModel) -> set[str]:
 
 
 def unread(section: BaseModel) -> Iterator[str]:
-    """What is wrong with a section by itself, by ``BELONGS``."""
+    """Problems of a section by itself, by ``BELONGS``."""
     given = changed(section)
     for keys, to, values in BELONGS.get(type(section).__name__, ()):
         lost = [key for key in keys if key in given]
@@ -102,7 +102,6 @@ def _frozen(job: "Job", name: str) -> bool:
 
 
 def _is_augmented(job: "Job", name: str) -> bool:
-    """If its encoder trains, or has some views."""
     return job.inputs[name].augment.enabled and job.transfer.views == 1
 
 
@@ -111,7 +110,6 @@ def _has_linear_head(job: "Job") -> bool:
 
 
 def _pretrained(job: "Job") -> "list[Input]":
-    """Those whose encoder may come with weights, and be fine-tuned."""
     entries = [entry for entry in job.inputs.values() if entry.share is None]
     return [entry for entry in entries if not entry.frozen and entry.weights is not None]
 
@@ -163,7 +161,7 @@ WARNED = (
     Effect("tasks.*.zero_shot.pull", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
     *(Effect(f"train.{key}", lambda j, _: _trains_nothing(j), "nothing is trained") for key in LOOP),
 )
-"""By the strategy, or the heads: an error would be in the way of comparing them on one config."""
+"""Warnings: an error would prevent comparing strategies and heads on one config."""
 
 
 def idle(job: "Job", effects: Iterable[Effect] = REFUSED) -> Iterator[str]:
@@ -186,11 +184,7 @@ def _idle_targets(job: "Job") -> Iterator[str]:
 
 
 def idle_warnings(job: "Job") -> list[str]:
-    """What a training says of its settings, once its strategy is known.
-
-    Args:
-        job: with a strategy that is not auto.
-    """
+    """Warnings of a training about its settings, once its strategy is known (not auto)."""
     lines = [f"transfer.{line}" for line in unread(job.transfer)] + list(idle(job, WARNED))
     epochs, probe = job.train.epochs, job.transfer.probe_epochs
     if probe is not None and probe >= epochs:

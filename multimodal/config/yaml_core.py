@@ -17,11 +17,11 @@ CORE_SCHEMA = (
     ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
     ("merge", r"<<", ["<"]),  # of YAML 1.1, but widely written
 )
-"""What plain scalars may be that are no text (https://yaml.org/spec/1.2.2/#1032-tag-resolution), by first character."""
+"""Plain scalars that are not text (https://yaml.org/spec/1.2.2/#1032-tag-resolution), by first character."""
 
 
 class WrittenInt(int):
-    """A whole number that is a text as it was written, where a text is meant: the label 010 is no 10."""
+    """Whole number that keeps its spelling, for fields that take text: the label 010 stays 010."""
 
     text: str
 
@@ -30,7 +30,7 @@ class WrittenInt(int):
 
 
 class WrittenFloat(float):
-    """As ``WrittenInt``: the label 1e5 is no 100000.0."""
+    """Float that keeps its spelling: the label 1e5 stays 1e5."""
 
     text: str
 
@@ -39,7 +39,7 @@ class WrittenFloat(float):
 
 
 class _Loader(yaml.SafeLoader):
-    """Mappings whose keys are texts and there once, lists, texts, finite numbers, true, false and null."""
+    """Loader of the core schema, with unique text keys and finite numbers."""
 
     yaml_constructors: ClassVar[dict[str | None, Any]] = {
         tag: yaml.SafeLoader.yaml_constructors[tag]
@@ -47,7 +47,7 @@ class _Loader(yaml.SafeLoader):
     }
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Here, not where it is constructed: merging adds keys that its own ones stand in the place of."""
+        # before merge keys add others
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
         places: dict[str, yaml.Mark] = {}
         for key, _ in node.value:
@@ -111,7 +111,7 @@ _Loader.add_constructor(_TAG + "float", _Loader.construct_float)
 
 
 def read_yaml(text: str, source: str) -> Any:
-    """What one YAML document holds.
+    """Content of one YAML document.
 
     Anchors, aliases and merge keys (``<<``) are as in YAML 1.1.
 
@@ -119,7 +119,7 @@ def read_yaml(text: str, source: str) -> Any:
         source: begins the error messages.
 
     Raises:
-        ConfigError: for a key that is there twice, or a number that is not finite.
+        ConfigError: for a duplicate key, or a number that is not finite.
         yaml.YAMLError: if it is not YAML, or has tags beyond the core schema.
 
     >>> read_yaml("{a: off, b: 1:30, c: 1e-3, d: 010, e: 0x1F, f: ~}", "example")

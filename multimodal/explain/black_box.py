@@ -1,4 +1,4 @@
-"""A model as explaining sees it: records in, raw outputs out. Never imports torch."""
+"""A model as records in, raw outputs out. Never imports torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from multimodal.records import InputReader, RecordError, Records, stack_inputs
 BATCH_SIZE = 32
 
 Sample = Mapping[str, tuple[Arrays, bool]]
-"""Input -> its arrays, and whether the record has it."""
+"""Input -> its arrays and presence."""
 
 
 @dataclass(frozen=True)
 class BlackBox:
-    """What reads records, answers them, and says what the answers mean."""
+    """Readers, model and decodings of a run or a bundle."""
 
     readers: dict[str, InputReader]
     decodings: dict[str, Decoding]
-    answer: Callable[[dict[str, Arrays]], dict[str, np.ndarray]]
+    forward: Callable[[dict[str, Arrays]], dict[str, np.ndarray]]
     """Stacked inputs, as ``stack_inputs`` gives them -> task -> raw outputs [b c], and maybe ``embedding`` [b f]."""
     has_embedding: bool
 
@@ -45,7 +45,7 @@ class BlackBox:
     def outputs(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
         """Raw outputs of any number of records, at least one, batch by batch."""
         parts = [
-            self.answer(stack_inputs(self.readers, samples[start : start + BATCH_SIZE]))
+            self.forward(stack_inputs(self.readers, samples[start : start + BATCH_SIZE]))
             for start in range(0, len(samples), BATCH_SIZE)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

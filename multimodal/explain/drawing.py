@@ -1,4 +1,4 @@
-"""Ink for small diagrams: colours, text, heat over a picture. Pillow and NumPy only, never torch."""
+"""Drawing of small diagrams: colours, text, heat over an image. Pillow and NumPy only, never torch."""
 
 from functools import lru_cache
 from typing import Any
@@ -9,13 +9,13 @@ from PIL import Image, ImageDraw, ImageFont
 PAPER, INK, FAINT = (255, 255, 255), (34, 40, 49), (205, 210, 216)
 # Okabe and Ito (2008), https://jfly.uni-koeln.de/color/: also for people who do not see every colour
 FOR, AGAINST, OTHER = (213, 94, 0), (0, 114, 178), (150, 150, 150)
-"""What speaks for the answer, against it, and neither."""
+"""Evidence for the prediction, against it, and neither."""
 
 Color = tuple[int, int, int]
 
 
-def new_picture(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """A white sheet, and what draws on it."""
+def new_canvas(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """White image, and its drawing context."""
     image = Image.new("RGB", (width, height), PAPER)
     return image, ImageDraw.Draw(image)
 
@@ -26,29 +26,22 @@ def font(size: int = 13) -> Any:
     return ImageFont.load_default(size)
 
 
-def text_width(text: str, size: int = 13) -> int:
-    """Pixels."""
+def text_length(text: str, size: int = 13) -> int:
+    """Length of a text in pixels."""
     return round(font(size).getlength(text))
 
 
-def shortened(text: str, width: int, size: int = 13) -> str:
-    """The text, its end replaced by "..." where it is wider than that many pixels."""
-    if text_width(text, size) <= width:
+def shortened(text: str, limit: int, size: int = 13) -> str:
+    """The text, cut to "..." where it is longer than ``limit`` pixels."""
+    if text_length(text, size) <= limit:
         return text
-    while text and text_width(text + "...", size) > width:
+    while text and text_length(text + "...", size) > limit:
         text = text[:-1]
     return text + "..."
 
 
 def shades(values: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
-    """Colour and opacity of signed values: clear at 0, full at ``limit``.
-
-    Args:
-        values: of any shape.
-
-    Returns:
-        uint8 [..., 3] and float [...] in 0..1.
-    """
+    """Colour uint8 [..., 3] and opacity [...] in 0..1 of signed values: clear at 0, full at ``limit``."""
     colors = np.where((values > 0)[..., None], np.array(FOR), np.array(AGAINST)).astype(np.uint8)
     opacity = np.clip(np.abs(values) / limit, 0.0, 1.0) if limit > 0 else np.zeros(values.shape)
     return colors, opacity

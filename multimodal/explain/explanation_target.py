@@ -1,4 +1,4 @@
-"""What of an answer is explained: one number of each task. Never imports torch."""
+"""Number that is explained for each task. Never imports torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _LEAST = 1e-16  # of a probability: log-odds stay within 37
 
 @dataclass(frozen=True)
 class ExplanationTarget:
-    """The answer of one task for one record, as a function of the task's raw outputs."""
+    """Explained number of one task, as a function of the task's raw outputs."""
 
     task: str
     decoding: Decoding

@@ -1,4 +1,4 @@
-"""What explanations look like: heat over a picture, a sound, words; bars of inputs. Never imports torch."""
+"""Figures of explanations: heat over an image, audio, words; bars of inputs. Never imports torch."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,10 +15,10 @@ from multimodal.explain.drawing import (
     OTHER,
     font,
     heated,
-    new_picture,
+    new_canvas,
     shade,
     shortened,
-    text_width,
+    text_length,
 )
 from multimodal.explain.explanation_target import ExplanationTarget
 from multimodal.explain.parts import Parts, mean_over_spans
@@ -28,31 +28,31 @@ WIDTH, MARGIN, HEADER = 640, 16, 62
 LEAST_LIMIT = 0.05
 """Log-odds, or the data's unit, that the full colour stands for at least: noise stays pale."""
 
-_SIDE = 288  # pixels, of a picture that is shown
+_SIDE = 288  # pixels of an image
 _LINE = 30
 
 
 def draw_parts(parts: Parts, drops: np.ndarray, aim: ExplanationTarget, name: str, source: Any) -> Image.Image:
-    """One input with the parts that speak for the answer in orange, against it in blue.
+    """Image of one input, parts that support the prediction in orange, that oppose it in blue.
 
     Args:
-        drops: evidence that each part takes away, [k].
+        drops: evidence lost with each part, [k].
         source: pixels uint8 [3 h w], waveform [s], or the text.
     """
-    title = f"{name}: what speaks for {_answer(aim)}"
+    title = f"{name}: what speaks for {_label(aim)}"
     if parts.kind == "image":
         return _image(mean_over_spans(parts.spans, drops, source.shape[1:]), title, aim, source)
     if parts.kind == "audio":
-        return _sound(mean_over_spans(parts.spans, drops, source[0].shape), title, aim, *source)
+        return _audio(mean_over_spans(parts.spans, drops, source[0].shape), title, aim, *source)
     return _words(parts, drops, title, aim, source)
 
 
 def draw_contributions(found: Contributions, aim: ExplanationTarget, missing: Sequence[str]) -> Image.Image:
-    """Bars from what the model says without any input to what it says of the whole record."""
+    """Bars from the prediction without any input to that for the whole record."""
     names = list(found.values)
     image, draw = _sheet(
         HEADER + _LINE * (len(names) + 2) + MARGIN,
-        f"what each input contributes to {_answer(aim)}",
+        f"what each input contributes to {_label(aim)}",
         f"in {aim.unit or 'the unit of the data'}; the bars add up",
     )
     steps = np.cumsum([found.none, *found.values.values()])
@@ -78,15 +78,15 @@ def draw_contributions(found: Contributions, aim: ExplanationTarget, missing: Se
     return image
 
 
-def draw_neighbors(pictures: Sequence[np.ndarray | None], captions: Sequence[str]) -> Image.Image:
-    """Pictures (uint8 [3 h w], or None where a record has none) side by side, the record itself first."""
-    side = (WIDTH - MARGIN) // max(4, len(pictures)) - MARGIN
-    image, draw = new_picture(WIDTH, side + 3 * MARGIN + 8)
-    for number, (pixels, caption) in enumerate(zip(pictures, captions, strict=True)):
+def draw_neighbors(images: Sequence[np.ndarray | None], captions: Sequence[str]) -> Image.Image:
+    """Images (uint8 [3 h w], or None) side by side, the record itself first."""
+    side = (WIDTH - MARGIN) // max(4, len(images)) - MARGIN
+    image, draw = new_canvas(WIDTH, side + 3 * MARGIN + 8)
+    for number, (pixels, caption) in enumerate(zip(images, captions, strict=True)):
         left = MARGIN + number * (side + MARGIN)
         if pixels is None:
             draw.rectangle((left, MARGIN, left + side, MARGIN + side), outline=FAINT)
-            draw.text((left + side / 2, MARGIN + side / 2), "no picture", fill=INK, font=font(12), anchor="mm")
+            draw.text((left + side / 2, MARGIN + side / 2), "no image", fill=INK, font=font(12), anchor="mm")
         else:
             image.paste(_fitted(pixels.transpose(1, 2, 0), side), (left, MARGIN))
         draw.text((left, MARGIN + side + 6), shortened(caption, side, 12), fill=INK, font=font(12))
@@ -104,7 +104,7 @@ def _image(heat: np.ndarray, title: str, aim: ExplanationTarget, pixels: np.ndar
     return image
 
 
-def _sound(heat: np.ndarray, title: str, aim: ExplanationTarget, waveform: np.ndarray, rate: int | None) -> Image.Image:
+def _audio(heat: np.ndarray, title: str, aim: ExplanationTarget, waveform: np.ndarray, rate: int | None) -> Image.Image:
     height, limit = 120, _limit(heat)
     image, draw = _sheet(HEADER + height + 40, title, _legend(limit, aim))
     columns = WIDTH - 2 * MARGIN
@@ -129,14 +129,14 @@ def _words(parts: Parts, drops: np.ndarray, title: str, aim: ExplanationTarget, 
     places, x, y = [], MARGIN, HEADER
     for start, end in parts.spans:
         word = shortened(text[start:end], WIDTH - 2 * MARGIN, 15)
-        width = text_width(word, 15)
-        if x > MARGIN and x + width > WIDTH - MARGIN:
+        length = text_length(word, 15)
+        if x > MARGIN and x + length > WIDTH - MARGIN:
             x, y = MARGIN, y + _LINE
-        places.append((word, x, y, width))
-        x += width + 10
+        places.append((word, x, y, length))
+        x += length + 10
     image, draw = _sheet(y + _LINE + MARGIN, title, _legend(limit, aim))
-    for (word, x, y, width), drop in zip(places, drops, strict=True):
-        draw.rounded_rectangle((x - 4, y, x + width + 4, y + _LINE - 5), 4, fill=shade(drop, limit, most=0.7))
+    for (word, x, y, length), drop in zip(places, drops, strict=True):
+        draw.rounded_rectangle((x - 4, y, x + length + 4, y + _LINE - 5), 4, fill=shade(drop, limit, most=0.7))
         draw.text((x, y + 12), word, fill=INK, font=font(15), anchor="lm")
     return image
 
@@ -147,11 +147,11 @@ def _limit(heat: np.ndarray) -> float:
 
 def _legend(limit: float, aim: ExplanationTarget) -> str:
     unit = aim.evidence_unit or "units"
-    return f"orange: hiding it costs the answer evidence; blue: hiding it adds some; full colour: {limit:.2g} {unit}"
+    return f"orange: hiding it costs evidence; blue: hiding it adds some; full colour: {limit:.2g} {unit}"
 
 
 def _sheet(height: float, title: str, legend: str) -> tuple[Image.Image, Any]:
-    image, draw = new_picture(WIDTH, round(height))
+    image, draw = new_canvas(WIDTH, round(height))
     draw.text((MARGIN, 12), shortened(title, WIDTH - 2 * MARGIN, 16), fill=INK, font=font(16))
     draw.text((MARGIN, 35), legend, fill=INK, font=font(12))
     return image, draw
@@ -161,5 +161,5 @@ def _fitted(pixels: np.ndarray, side: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.LANCZOS)
 
 
-def _answer(aim: ExplanationTarget) -> str:
+def _label(aim: ExplanationTarget) -> str:
     return aim.task if aim.label is None else f"{aim.task} = {aim.label}"

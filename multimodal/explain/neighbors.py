@@ -21,7 +21,7 @@ class Neighbors:
 
     @classmethod
     def of(cls, box: BlackBox, records: Records) -> "Neighbors":
-        """Encodes a table; records that cannot be read are nobody's neighbours.
+        """Encodes a table, leaving out unreadable records.
 
         Raises:
             ValueError: if the model gives no embedding, or no record can be read.

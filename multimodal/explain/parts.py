@@ -1,4 +1,4 @@
-"""Hiding parts of one input, to see what the answer loses: regions, seconds, words. Never imports torch."""
+"""Occlusion of parts of one input: regions, seconds, words. Never imports torch."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,11 +12,11 @@ from multimodal.explain.black_box import BlackBox, Sample
 from multimodal.explain.explanation_target import ExplanationTarget
 
 GRID = 6
-"""Windows side by side in a picture; they overlap by half, so that there are 11 x 11."""
+"""Windows side by side in an image; they overlap by half, so that there are 11 x 11."""
 TIMES = 12
-"""Windows in a row in a sound; they overlap by half, so that there are 23."""
+"""Windows in a row in a clip; they overlap by half, so that there are 23."""
 MAX_WORDS = 256
-"""Of a text; later ones are not deleted."""
+"""Words of a text that are deleted, from its beginning."""
 
 # a word, or one character of a script that does not put spaces between words
 _WORD = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\\s\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
@@ -27,15 +27,15 @@ Span = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Parts:
-    """Parts of an input, and what each takes away when it is hidden."""
+    """Parts of an input, and the input without each."""
 
     kind: Literal["image", "audio", "text"]
     spans: Sequence[Span]
     without: list[tuple[Arrays, bool]]
-    """The input without each part, and whether anything of it is left."""
+    """The input without each part, and its presence."""
 
     def drops(self, box: BlackBox, sample: Sample, name: str, aims: Sequence[ExplanationTarget]) -> list[np.ndarray]:
-        """How much evidence for each aim is lost with each part, [k]; negative where it spoke against it.
+        """Evidence for each target that is lost with each part, [k]; negative where the part opposes it.
 
         Occlusion: Zeiler and Fergus (2014), https://arxiv.org/abs/1311.2901. Deletion: Li et al. (2016),
         https://arxiv.org/abs/1612.08220.
@@ -46,11 +46,7 @@ class Parts:
 
 
 def parts_of(box: BlackBox, name: str, row: Mapping[str, Any], sample: Sample) -> Parts | None:
-    """The parts of an input that a record has; None for arrays of a kind that is not known here.
-
-    Args:
-        row: raw values of the record.
-    """
+    """Parts of a present input; None for unknown kinds of arrays. ``row`` has the raw values."""
     arrays, _ = sample[name]
     reader = box.readers[name]
     if "pixels" in arrays:
@@ -64,7 +60,7 @@ def parts_of(box: BlackBox, name: str, row: Mapping[str, Any], sample: Sample) -
 
 
 def image_parts(arrays: Arrays) -> Parts:
-    """Square windows, each painted over with the mean colour of the picture."""
+    """Square windows, each painted over with the mean colour of the image."""
     pixels = arrays["pixels"]  # [3 h w]
     color = pixels.mean(axis=(1, 2), keepdims=True).round().astype(pixels.dtype)
     spans: list[Span] = []
@@ -79,7 +75,7 @@ def image_parts(arrays: Arrays) -> Parts:
 
 
 def audio_parts(arrays: Arrays) -> Parts:
-    """Stretches of the sound, each silenced."""
+    """Spans of the clip, each silenced."""
     spans: list[Span] = []
     without = []
     for start, end in _windows(len(arrays["waveform"]), TIMES):
@@ -108,7 +104,7 @@ def _windows(length: int, number: int) -> list[tuple[int, int]]:
 
 
 def mean_over_spans(spans: Sequence[Span], drops: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The mean drop of the windows that cover each pixel [h w] or sample [s].
+    """Mean drop of the windows that cover each pixel [h w] or sample [s].
 
     >>> mean_over_spans([(0, 2), (1, 3)], np.array([1.0, 3.0]), (3,))
     array([1., 2., 3.])

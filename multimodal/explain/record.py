@@ -1,4 +1,4 @@
-"""One record explained: its answers, what made them, its neighbours. Never imports torch."""
+"""Explanation of one record: predictions, their causes, neighbours. Never imports torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,12 +19,12 @@ from multimodal.records import Records
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is written about a record."""
+    """Explanation of a record, as JSON and figures."""
 
     content: dict[str, Any]
     """JSON."""
-    pictures: dict[str, Image.Image] = field(default_factory=dict)
-    """End of the file's name -> picture, in reading order."""
+    figures: dict[str, Image.Image] = field(default_factory=dict)
+    """End of the file's name -> figure, in reading order."""
 
 
 def explain_record(
@@ -36,7 +36,7 @@ def explain_record(
     neighbors: Neighbors | None = None,
     number: int = 0,
 ) -> Explanation:
-    """Explains the answers of some tasks for one record.
+    """Explains the predictions of some tasks for one record.
 
     Args:
         neighbors: training records to search.
@@ -57,7 +57,7 @@ def explain_record(
         "missing": missing,
         "tasks": {aim.task: _answered(box, aim, share, outputs) for aim, share in zip(aims, shares, strict=True)},
     }
-    pictures = {
+    figures = {
         f"{aim.task}-inputs": draw_contributions(share, aim, missing) for aim, share in zip(aims, shares, strict=True)
     }
     for name in box.readers:
@@ -70,7 +70,7 @@ def explain_record(
         source = _source(box, records, row, sample, name, parts)
         for aim, drops in zip(concerned, parts.drops(box, sample, name, concerned), strict=True):
             content["tasks"][aim.task]["parts"][name] = _described(parts, drops, aim, source)
-            pictures[f"{aim.task}-{name}"] = draw_parts(parts, drops, aim, name, source)
+            figures[f"{aim.task}-{name}"] = draw_parts(parts, drops, aim, name, source)
     if neighbors is not None:
         found = neighbors.nearest(outputs[EMBEDDING][0], number)
         content["neighbors"] = [
@@ -81,17 +81,17 @@ def explain_record(
             }
             for near, similarity in found
         ]
-        pictures |= _neighbor_pictures(box, sample, neighbors, found)
-    return Explanation(content, pictures)
+        figures |= _neighbor_figures(box, sample, neighbors, found)
+    return Explanation(content, figures)
 
 
 def _answered(
     box: BlackBox, aim: ExplanationTarget, share: Contributions, outputs: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     prediction = box.decodings[aim.task].predictions(outputs[aim.task])[0]
-    answer = prediction.value if aim.label is None else (list(prediction.labels) or prediction.label)
+    value = prediction.value if aim.label is None else (list(prediction.labels) or prediction.label)
     return {
-        "answer": answer,
+        "answer": value,
         "probability": prediction.probability,
         "explained": {"label": aim.label, "unit": aim.unit, "evidence_unit": aim.evidence_unit},
         "contributions": {"none": share.none, "inputs": share.values, "all": share.all},
@@ -101,7 +101,6 @@ def _answered(
 
 
 def _described(parts: Parts, drops: np.ndarray, aim: ExplanationTarget, source: Any) -> dict[str, Any]:
-    """The parts as JSON, in the order in which they lie."""
     entries = []
     for span, drop in zip(parts.spans, drops.tolist(), strict=True):
         entry: dict[str, Any] = {"drop": drop}
@@ -116,7 +115,6 @@ def _described(parts: Parts, drops: np.ndarray, aim: ExplanationTarget, source: 
 
 
 def _source(box: BlackBox, records: Records, row: int, sample: Sample, name: str, parts: Parts) -> Any:
-    """What is drawn: pixels, the waveform with its rate in Hz (None where it is not known), or the text."""
     reader, (arrays, _) = box.readers[name], sample[name]
     if parts.kind == "image":
         return arrays["pixels"]
@@ -125,7 +123,7 @@ def _source(box: BlackBox, records: Records, row: int, sample: Sample, name: str
     return records[row][reader.column]
 
 
-def _neighbor_pictures(
+def _neighbor_figures(
     box: BlackBox, sample: Sample, neighbors: Neighbors, found: Sequence[tuple[int, float]]
 ) -> dict[str, Image.Image]:
     """One strip for each image input."""
@@ -141,5 +139,4 @@ def _neighbor_pictures(
 
 
 def _plain(value: Any) -> Any:
-    """The value where JSON has it, else what kind of value it is."""
     return value if value is None or isinstance(value, str | int | float | bool) else f"({type(value).__name__})"

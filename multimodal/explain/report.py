@@ -1,4 +1,4 @@
-"""A table explained into a folder: one JSON and some pictures a record, and a page that shows them all."""
+"""Explanation of a table: a folder with JSON and figures per record, and a page of all."""
 
 import html
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ _HEAD = """<!doctype html>
 <style>body{font:15px sans-serif;max-width:1340px;margin:2em auto;color:#222831}section{border-top:1px solid #cdd2d8;
 padding:1em 0}img{max-width:640px;vertical-align:top;margin:4px}dt{font-weight:bold}small{color:#667}</style></head>
 <body><h1>Explanations</h1>
-<p>Bars: exact Shapley values of the inputs, which add up to the answer. Orange parts speak for the answer, blue ones
-against it: what the answer's evidence loses when the part is painted over, silenced or deleted. Neighbours: training
+<p>Bars: exact Shapley values of the inputs, which add up to the prediction. Orange parts support the prediction, blue
+ones oppose it: the evidence lost when the part is painted over, silenced or deleted. Neighbours: training
 records with the most similar fused vector, by cosine similarity. All numbers are in the JSON files.</p>
 """
 
@@ -40,8 +40,7 @@ def explain_table(
     Args:
         out: folder; takes ``0001.json``, ``0001-<task>-<input>.png`` and ``index.html``.
         tasks: names; none given: all.
-        rows: how many.
-        training: table that neighbours are looked for in; None names none.
+        training: table to search for neighbours; None: no neighbours.
         number: of neighbours.
         complain: is told of each record that was not explained: where, and why.
 
@@ -77,35 +76,35 @@ def explain_table(
 
 
 def _write(explained: Explanation, folder: Path, stem: str) -> list[str]:
-    """Writes one record; gives the names of its files, the JSON first."""
-    files = {f"{stem}-{name}.png": picture for name, picture in explained.pictures.items()}
-    for file, picture in files.items():
+    """Names of the written files, the JSON first."""
+    files = {f"{stem}-{name}.png": figure for name, figure in explained.figures.items()}
+    for file, figure in files.items():
         with replacing(folder / file) as partial:
-            picture.save(partial, format="PNG")
+            figure.save(partial, format="PNG")
     content = {**explained.content, "pictures": list(files)}
     write_json(folder / f"{stem}.json", content)
     return [f"{stem}.json", *files]
 
 
 def _section(explained: Explanation, files: Sequence[str]) -> str:
-    content, (data, *pictures) = explained.content, files
+    content, (data, *figures) = explained.content, files
     parts = [f"<section><h2>{_safe(content['record'])}</h2><dl>"]
     parts += [f"<dt>{_safe(name)}</dt><dd>{_safe(value)}</dd>" for name, value in content["inputs"].items()]
     parts.append("</dl>")
     for task, entry in content["tasks"].items():
         probability = "" if entry["probability"] is None else f" <small>({entry['probability']:.4f})</small>"
-        parts.append(f"<p>{_safe(task)}: <b>{_safe(_answer(entry['answer']))}</b>{probability}</p>")
-    parts += [f'<img src="{_safe(name)}" alt="{_safe(name)}" loading="lazy">' for name in pictures]
+        parts.append(f"<p>{_safe(task)}: <b>{_safe(_text(entry['answer']))}</b>{probability}</p>")
+    parts += [f'<img src="{_safe(name)}" alt="{_safe(name)}" loading="lazy">' for name in figures]
     for near in content.get("neighbors", ()):
         values = ", ".join(f"{key}: {value}" for key, value in near["values"].items())
         parts.append(f"<p><small>{_safe(near['record'])}, {near['similarity']:.3f}: {_safe(values)}</small></p>")
     return "\n".join([*parts, f'<p><a href="{_safe(data)}">{_safe(data)}</a></p></section>\n'])
 
 
-def _answer(answer: Any) -> Any:
-    if answer is None:
-        return "no answer"
-    return ", ".join(answer) if isinstance(answer, list) else answer
+def _text(value: Any) -> Any:
+    if value is None:
+        return "no prediction"
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 def _safe(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What each input contributes: exact Shapley values over the presence flags. Never imports torch."""
+"""Contributions of inputs: exact Shapley values over the presence flags. Never imports torch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,24 +11,24 @@ from multimodal.explain.black_box import BlackBox, Sample
 from multimodal.explain.explanation_target import ExplanationTarget
 
 MAX_INPUTS = 4
-"""Of one record; 16 answers are needed for as many."""
-_NOTHING = 1e-6  # in log-odds or the data's unit: what the same numbers in another batch may differ by
+"""Present inputs of a record, which need 16 forward passes."""
+_NOTHING = 1e-6  # in log-odds or the data's unit: the effect of another batch on the same numbers
 
 Subset = frozenset[str]
 
 
 @dataclass(frozen=True)
 class Contributions:
-    """An answer, shared out among the inputs that a record has."""
+    """Prediction, distributed over the inputs of a record."""
 
     all: float
     """Of the whole record."""
     none: float
-    """Where every input is hidden: what the model says that knows nothing of the record."""
+    """With every input hidden."""
     values: dict[str, float]
     """Input -> its share; they sum to ``all - none``."""
     unused: frozenset[str]
-    """Inputs that never make a difference."""
+    """Inputs without any effect."""
 
 
 def subsets_of(players: Sequence[str]) -> list[Subset]:
@@ -68,7 +68,7 @@ def shapley_values(players: Sequence[str], value: Mapping[Subset, float]) -> dic
 
 
 def contributions(box: BlackBox, sample: Sample, aims: Sequence[ExplanationTarget]) -> list[Contributions]:
-    """What each input of a record contributes to the amount of each aim; inputs that it lacks contribute nothing.
+    """Contributions of each input to the amount of each target; 0 for missing inputs.
 
     Raises:
         ValueError: if the record has more than ``MAX_INPUTS``.

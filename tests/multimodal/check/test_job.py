@@ -243,7 +243,7 @@ def test_an_input_column_that_equals_a_label_column(tmp_path):
 def test_one_column_for_an_input_and_a_task(tmp_path):
     table(tmp_path / "train.csv", [{"product": name} for name in ("a", "a", "b", "b")])
     job = make_job(data={"train": "train.csv"}, inputs={"text": {"encoder": "compact/text", "column": "product"}})
-    message = "is the input text and the answer of product; take another column for one of them"
+    message = "is the input text and the label of product; take another column for one of them"
     assert check_job(job, tmp_path) == [Problem("error", "train.csv", None, "product", message)]
 
 

@@ -55,7 +55,7 @@ def test_a_job_without_any_label_is_unsupervised():
     [
         ({}, {"train", "source"}, "data.source is read by transfer.source, which is not set"),
         (DANN, {"train", "source", "unlabelled"}, "data.source is read by transfer.source, which is not set"),
-        (AUTO, {"train"}, "transfer.source weighs source records, and there are none"),
+        (AUTO, {"train"}, "transfer.source weights source records, and there are none"),
         (DANN, {"train", "unlabelled"}, "dann compares source with target records; name a table in data.source"),
         ({}, {"train", "unlabelled"}, "data.unlabelled is read by transfer.adapt, .* leave the table out"),
         (RATIO, {"train", "source", "unlabelled"}, "data.unlabelled is read by transfer.adapt"),

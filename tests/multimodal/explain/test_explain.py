@@ -192,7 +192,7 @@ def test_neighbours_are_ordered_by_their_cosine():
     assert_close([similarity, lower], [1.0, 1.0], "float64")
     with pytest.raises(ValueError, match="has no record that can be read; give the table that trained the model"):
         Neighbors.of(BOX, read_records([{}]))
-    blind = BlackBox(BOX.readers, BOX.decodings, BOX.answer, has_embedding=False)
+    blind = BlackBox(BOX.readers, BOX.decodings, BOX.forward, has_embedding=False)
     with pytest.raises(ValueError, match=r"no output `embedding`.* export it again with --embedding, or explain"):
         Neighbors.of(blind, read_records(rows))
 
