@@ -235,7 +235,7 @@ def test_an_input_column_that_equals_a_label_column(tmp_path):
     problems = check_job(make_job(data={"train": "train.csv"}, inputs=inputs), tmp_path)
     assert [(p.severity, p.column) for p in problems] == [("error", "text")]
     assert problems[0].message == (
-        "equals the label column 'product' in every record that has both; the input text would give the answer of "
+        "equals the label column 'product' in every record that has both; the input text would give the label of "
         "product away"
     )
 
