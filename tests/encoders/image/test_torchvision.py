@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 from support.assertions import assert_close
 from support.image_checkpoints import TORCHVISION_SIZES, settle
+from support.shallow import plant_shallow
 from torch.hub import HASH_REGEX
-from torchvision.models import get_model, get_model_weights, list_models, regnet, vision_transformer
+from torchvision.models import get_model, get_model_weights, list_models, regnet
 
 from encoders import create_encoder, find_encoder, list_encoders
 from encoders.image.torchvision import TRUNKS
@@ -70,8 +71,7 @@ def seen_by_the_head(model, pictures):
 @pytest.fixture
 def shallow(monkeypatch):
     """Makes vision transformers of two layers."""
-    build = vision_transformer._vision_transformer
-    monkeypatch.setattr(vision_transformer, "_vision_transformer", lambda **sizes: build(**{**sizes, "num_layers": 2}))
+    plant_shallow(monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "size"), SIZES)
