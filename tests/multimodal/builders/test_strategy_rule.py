@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_pretrained import plant, shop_task, write_shop
+from support.tiny_pretrained import shop_task
 
 import multimodal as mm
 from multimodal.builders import build_encoders, build_strategy
@@ -13,10 +13,7 @@ from multimodal.config import ConfigError, Transfer
 from multimodal.records import read_records
 from multimodal.training import fit
 
-
-@pytest.fixture(autouse=True)
-def _encoders(monkeypatch):
-    plant(monkeypatch)
+pytestmark = pytest.mark.usefixtures("planted_encoders")
 
 
 def choose(*counts: int, encoder: str = "planted/words", target: Any = None, **transfer: Any) -> TransferChoice:
@@ -97,9 +94,9 @@ def test_the_line_names_strategy_depth_and_rule():
     )
 
 
-def test_a_run_says_the_rule_keeps_it_and_resumes(tmp_path):
-    folder, lines = write_shop(tmp_path / "shop"), []
-    task = shop_task(folder, **{"transfer.strategy": "auto", "train.epochs": 1})
+def test_a_run_says_the_rule_keeps_it_and_resumes(shop, tmp_path):
+    lines = []
+    task = shop_task(shop, **{"transfer.strategy": "auto", "train.epochs": 1})
     run = fit(task, out=tmp_path / "run", say=lines.append)
     assert [line for line in lines if line.startswith("transfer: ")] == [
         "transfer: probe_then_finetune from the last depth group "

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from support.assertions import assert_close
-from support.tiny_pretrained import plant, shop_task, write_shop
+from support.tiny_pretrained import shop_task
 
 from multimodal.evaluation import answer, known_answers
 from multimodal.metrics.calibration import fit_temperature
@@ -14,18 +14,17 @@ from multimodal.run import Run
 from multimodal.training import fit
 
 
+@pytest.mark.usefixtures("planted_encoders")
 @pytest.mark.parametrize("fusion", [{"name": "concat", "dim": 8}, {"name": "late"}])
-def test_a_run_with_adjusted_logits_reloads_exports_and_is_cooled_with_its_frequencies(tmp_path, monkeypatch, fusion):
-    plant(monkeypatch)
-    folder = write_shop(tmp_path / "shop")
-    task = shop_task(folder, fusion=fusion, tasks={"color": {"imbalance": "logit_adjustment"}})
+def test_a_run_with_adjusted_logits_reloads_exports_and_is_cooled_with_its_frequencies(shop, tmp_path, fusion):
+    task = shop_task(shop, fusion=fusion, tasks={"color": {"imbalance": "logit_adjustment"}})
     run = Run(fit(task, out=tmp_path / "run").folder)
     counts = [6, 5, 3]  # of blue, green, red in the 16 records of train.csv, of which two have no color
     head = run.model.head("color")
     assert_close(head.loss_offsets, [math.log(count / 14) for count in counts])
     prior = (head.one if fusion["name"] == "late" else head).prior
     assert torch.equal(prior, prior[:1].expand(3))
-    data, subset = run.dataset(read_records(folder / "valid.csv")), run.model.input_names
+    data, subset = run.dataset(read_records(shop / "valid.csv")), run.model.input_names
     answers = answer(run.model, data, subsets=[subset])
     ((_, outputs, truth),) = known_answers(answers, subset, data, {"color": head.decoding()})
     fitted = fit_temperature(head.decoding(), outputs, truth.targets, head.loss_offsets.numpy())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from support.assertions import assert_close
-from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
+from support.tiny_pretrained import shop_job, shop_task
 
 from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_job
@@ -12,15 +12,7 @@ from multimodal.model.layers import NewLayers
 from multimodal.run import Run
 from multimodal.training import fit
 
-
-@pytest.fixture(autouse=True)
-def _encoders(monkeypatch):
-    plant(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_shop(tmp_path_factory.mktemp("shop"))
+pytestmark = pytest.mark.usefixtures("planted_encoders")
 
 
 def test_they_begin_near_the_identity_and_every_parameter_learns():
@@ -32,8 +24,8 @@ def test_they_begin_near_the_identity_and_every_parameter_learns():
     assert all(parameter.grad.abs().sum() > 0 for parameter in layers.parameters())
 
 
-def test_they_are_new_parameters_beside_the_heads(folder):
-    job = shop_job(folder, **{"inputs.text.new_layers": 2, "transfer.strategy": "linear_probe"})
+def test_they_are_new_parameters_beside_the_heads(shop):
+    job = shop_job(shop, **{"inputs.text.new_layers": 2, "transfer.strategy": "linear_probe"})
     (phase,) = build_strategy(job.job, job.model).plan(job.model, 1)
     listed = {name for group in phase.groups for name in group.params}
     own = {name for name, _ in job.model.named_parameters() if name.startswith("layers.text.")}
@@ -43,27 +35,27 @@ def test_they_are_new_parameters_beside_the_heads(folder):
 
 
 @pytest.mark.parametrize("fusion", [{"name": "concat", "dim": 8}, {"name": "late"}])
-def test_on_a_frozen_encoder_they_learn_from_kept_tokens_and_export_in_parity(folder, tmp_path, fusion, monkeypatch):
+def test_on_a_frozen_encoder_they_learn_from_kept_tokens_and_export_in_parity(shop, tmp_path, fusion, monkeypatch):
     """A bundle is written only where onnxruntime agrees with torch on every combination of inputs."""
     kept = []
     reader = built_job.feature_reader
     monkeypatch.setattr(built_job, "feature_reader", lambda *a, **k: kept.append(reader(*a, **k)) or kept[-1])
     layers = {"inputs.text.new_layers": 2, "inputs.image.new_layers": 1, "transfer.strategy": "linear_probe"}
-    task = shop_task(folder, fusion=fusion, **layers)
+    task = shop_task(shop, fusion=fusion, **layers)
     run = fit(task, out=tmp_path / "run")
     assert {reader.name for reader in kept} == {"image", "text"}
     assert max(len(tokens) for reader in kept for tokens in reader.store._tokens.values()) > 1  # not the mean alone
     again = Run(run.folder)
-    assert again.evaluate(folder / "valid.csv")["tasks"] == run.metrics["tasks"]
-    before, after = shop_job(folder, **layers).model.state_dict(), again.model.state_dict()
+    assert again.evaluate(shop / "valid.csv")["tasks"] == run.metrics["tasks"]
+    before, after = shop_job(shop, **layers).model.state_dict(), again.model.state_dict()
     for name in before:
         if name.startswith(("encoders.", "layers.")):
             assert torch.equal(before[name], after[name]) == name.startswith("encoders."), name
     run.export(tmp_path / "bundle")
 
 
-def test_kept_tokens_give_what_the_values_give(folder, tmp_path):
-    job = shop_job(folder, **{"inputs.text.new_layers": 1, "inputs.image.new_layers": 1})
+def test_kept_tokens_give_what_the_values_give(shop, tmp_path):
+    job = shop_job(shop, **{"inputs.text.new_layers": 1, "inputs.image.new_layers": 1})
     job.model.eval()
     kept = job.with_kept_tokens([], cache=None, say=lambda line: None)
     scores = [entry.validate()[0] for entry in (job, kept)]
@@ -72,9 +64,9 @@ def test_kept_tokens_give_what_the_values_give(folder, tmp_path):
         assert_close(scores[1][name], value)
 
 
-def test_a_shared_encoder_has_its_layers_whichever_input_comes_first(folder):
+def test_a_shared_encoder_has_its_layers_whichever_input_comes_first(shop):
     inputs = {"back": {"column": "text", "share": "text"}, "text": {"encoder": "planted/words", "new_layers": 1}}
-    model = shop_job(folder, inputs=inputs).model
+    model = shop_job(shop, inputs=inputs).model
     assert list(model.layers) == ["back"] == list(model.encoders)
 
 

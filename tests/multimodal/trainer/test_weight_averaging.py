@@ -7,7 +7,7 @@ import torch
 from support.assertions import assert_close
 from support.interruption import KilledError, kill_at
 from support.tiny_models import make_model
-from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
+from support.tiny_pretrained import shop_job, shop_task
 from torch import nn
 
 from multimodal.config import ConfigError, Transfer, parse_job
@@ -21,26 +21,18 @@ from multimodal.training import fit
 from multimodal.transfer import Finetune, LinearProbe
 from multimodal.transfer.averaging import AveragedState
 
-
-@pytest.fixture(autouse=True)
-def _encoders(monkeypatch):
-    plant(monkeypatch)
+pytestmark = pytest.mark.usefixtures("planted_encoders")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_shop(tmp_path_factory.mktemp("shop"))
-
-
-def make_job(folder, method: str, **changes):
+def make_job(shop, method: str, **changes):
     settings = {"transfer.average": method, "transfer.strategy": "probe_then_finetune", "train.epochs": 4}
     held = {"transfer.l2_sp": 0.1, "transfer.distill": 0.1}  # what they compare with is no part of a checkpoint
-    return shop_task(folder, **{**settings, **held, **changes})
+    return shop_task(shop, **{**settings, **held, **changes})
 
 
 @pytest.mark.parametrize("method", ["wise_ft", "soup", "ema"])
-def test_a_run_says_what_it_kept_and_resumes_to_the_same_bytes(folder, tmp_path, monkeypatch, method):
-    job, lines = make_job(folder, method, **{"train.checkpoint_steps": 1}), []
+def test_a_run_says_what_it_kept_and_resumes_to_the_same_bytes(shop, tmp_path, monkeypatch, method):
+    job, lines = make_job(shop, method, **{"train.checkpoint_steps": 1}), []
     whole = fit(job, out=tmp_path / "whole", say=lines.append)
     told = whole.metrics["training"]["average"]
     assert any(line.startswith(f"average: {method} ({told['best']}) ") for line in lines)
@@ -119,9 +111,9 @@ class Planned(WeightAveraging):
     ("average", "plain", "kept"), [(0.7, 0.6, "planned"), (0.6, 0.6, "plain"), (0.5, 0.6, "plain")]
 )
 def test_the_better_on_the_validation_table_is_kept_and_of_equal_ones_the_plain(
-    folder, monkeypatch, average, plain, kept
+    shop, monkeypatch, average, plain, kept
 ):
-    job, lines = shop_job(folder, **{"transfer.average": "ema"}), []
+    job, lines = shop_job(shop, **{"transfer.average": "ema"}), []
     monkeypatch.setattr(TrainingSetup, "validate", lambda self: ({}, average))
     before = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
     other = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in before.items()}
@@ -133,9 +125,9 @@ def test_the_better_on_the_validation_table_is_kept_and_of_equal_ones_the_plain(
     assert all(torch.equal(tensor, expected[name]) for name, tensor in job.model.state_dict().items())
 
 
-def test_running_statistics_of_an_average_are_those_of_the_training_records(folder, monkeypatch):
+def test_running_statistics_of_an_average_are_those_of_the_training_records(shop, monkeypatch):
     """Reference: mean and variance of what enters the BatchNorm, the mean over the batches of an epoch."""
-    job = shop_job(folder)
+    job = shop_job(shop)
     monkeypatch.setattr(TrainingSetup, "validate", lambda self: ({}, 0.0))
     encoder = job.model.encoder("image")
     names = [f"encoders.image.norm.{statistic}" for statistic in ("running_mean", "running_var")]

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from support.tiny_models import make_model
-from support.tiny_pretrained import plant, shop_task, write_shop
+from support.tiny_pretrained import shop_task
 
 from multimodal.trainer.weight_drift import WeightSnapshot
 from multimodal.training import fit
@@ -68,9 +68,9 @@ def test_weights_from_before_fine_tuning_are_no_warning_but_a_remark():
     assert lines[0].startswith("image: the weights that were kept are those from before its encoder was fine-tuned")
 
 
-def test_a_run_keeps_how_far_its_weights_moved_also_after_a_resume(tmp_path, monkeypatch):
-    plant(monkeypatch)
-    task, lines = shop_task(write_shop(tmp_path / "shop"), **{"transfer.strategy": "partial"}), []
+@pytest.mark.usefixtures("planted_encoders")
+def test_a_run_keeps_how_far_its_weights_moved_also_after_a_resume(shop, tmp_path):
+    task, lines = shop_task(shop, **{"transfer.strategy": "partial"}), []
     run = fit(task, out=tmp_path / "run", say=lines.append)
     relative_drift = run.metrics["training"]["moved"]
     assert "transfer: partial from the last depth group" in lines
@@ -80,10 +80,10 @@ def test_a_run_keeps_how_far_its_weights_moved_also_after_a_resume(tmp_path, mon
     assert fit(task, out=tmp_path / "run", resume=True).metrics["training"]["moved"] == relative_drift
 
 
-def test_the_classic_rate_of_two_phases_hardly_moves_and_the_run_says_so(tmp_path, monkeypatch):
-    plant(monkeypatch)
-    folder, lines = write_shop(tmp_path / "shop"), []
-    task = shop_task(folder, **{"transfer.strategy": "two_phase", "train.epochs": 3})
+@pytest.mark.usefixtures("planted_encoders")
+def test_the_classic_rate_of_two_phases_hardly_moves_and_the_run_says_so(shop, tmp_path):
+    lines = []
+    task = shop_task(shop, **{"transfer.strategy": "two_phase", "train.epochs": 3})
     fit(task, out=tmp_path / "run", say=lines.append)
     hardly = [line for line in lines if "next to nothing; raise transfer.two_phase.learning_rate" in line]
     before = [line for line in lines if "those from before its encoder was fine-tuned" in line]

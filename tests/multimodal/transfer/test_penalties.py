@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.assertions import assert_close
 from support.tiny_models import TinyText, make_dataset, make_model, make_rows
-from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
+from support.tiny_pretrained import shop_job, shop_task
 
 from multimodal.builders import build_strategy
 from multimodal.builders.training import plan_training
@@ -16,15 +16,7 @@ from multimodal.training import fit
 from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.penalties import SourceTokenPenalty, SourceWeightPenalty, anchored_names, without_decay
 
-
-@pytest.fixture(autouse=True)
-def _encoders(monkeypatch):
-    plant(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_shop(tmp_path_factory.mktemp("shop"))
+pytestmark = pytest.mark.usefixtures("planted_encoders")
 
 
 def seen(model, folder, n: int = 6, gaps: bool = True) -> StepContext:
@@ -84,13 +76,13 @@ def test_what_is_anchored_is_not_decayed_and_the_rest_is():
 
 
 @pytest.mark.parametrize("key", ["l2_sp", "distill"])
-def test_a_penalty_holds_encoders_nearer_to_their_source(folder, tmp_path, key):
+def test_a_penalty_holds_encoders_nearer_to_their_source(shop, tmp_path, key):
     def move(strength: float) -> float:
         # SGD: AdamW's steps are as long whatever the size of the gradient. GroupNorm: an encoder with weights has
         # running statistics of its source, which a random BatchNorm has not
         train = {"train.optimizer": "sgd", "train.learning_rate": 0.03, "train.epochs": 6}
         changes = {f"transfer.{key}": strength, "transfer.encoder_scale": 1.0, **train}
-        task = shop_task(folder, **changes, **{"inputs.image.options": {"norm": "group"}})
+        task = shop_task(shop, **changes, **{"inputs.image.options": {"norm": "group"}})
         run = fit(task, out=tmp_path / str(strength))
         assert not any("objective" in name for name in run.model.state_dict())
         return sum(max(values) for values in run.metrics["training"]["moved"].values())
@@ -99,9 +91,9 @@ def test_a_penalty_holds_encoders_nearer_to_their_source(folder, tmp_path, key):
 
 
 @pytest.mark.parametrize("key", ["l2_sp", "distill"])
-def test_a_penalty_without_an_encoder_to_hold_is_refused(folder, key):
+def test_a_penalty_without_an_encoder_to_hold_is_refused(shop, key):
     changes = {f"transfer.{key}": 0.1, "inputs.image.frozen": True, "inputs.text.weights": None}
-    job = shop_job(folder, **changes)
+    job = shop_job(shop, **changes)
     with pytest.raises(ConfigError, match=rf"transfer.{key} holds encoders near .* none that comes with weights is"):
         plan_training(job.job, job.model, build_strategy(job.job, job.model))
 
