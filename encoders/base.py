@@ -13,7 +13,7 @@ from encoders.preprocessing import Preprocessor
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an encoder's weights come from."""
+    """Origin of an encoder's weights."""
 
     weights: str
     """"random", "pretrained", or the file, folder, hub id or run that was given."""
@@ -29,7 +29,7 @@ class Encoder(nn.Module, ABC):
     ``super().__init__()``. A pooled encoder returns ``l = 1``. Parameters that the tokens do not depend on
     have no place in an encoder: remove them when it is built.
 
-    Legend: b records, l tokens of one input, d the encoder's width.
+    Legend: b records, l tokens of one input, d the encoder's dim.
     """
 
     modality: str

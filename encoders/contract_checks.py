@@ -1,4 +1,4 @@
-"""What an encoder says of itself, checked: its attributes, its preprocessor's JSON, its list of parameters."""
+"""Checks of an encoder's attributes, its preprocessor's JSON and its list of parameters."""
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ class ContractError(AssertionError):
 
 
 def check_attributes(encoder: Encoder) -> None:
-    """What the rest of the house reads of an encoder is there, and its tensors are declared."""
+    """Checks the attributes that models, export and serving read, and that all tensors are declared."""
     require(isinstance(encoder, Encoder), encoder, "is an encoders.base.Encoder", "subclass it")
     kinds = {"modality": str, "embed_dim": int, "preprocessor": Preprocessor, "ignores_padding": bool}
     for name, kind in kinds.items():
@@ -25,7 +25,7 @@ def check_attributes(encoder: Encoder) -> None:
         what = f"it is {given!r}; set it in __init__, after super().__init__()"
         require(isinstance(given, kind), encoder, f"sets `{name}`", what)
     sizes = f"they are {encoder.modality!r} and {encoder.embed_dim}"
-    require(encoder.modality != "" and encoder.embed_dim > 0, encoder, "has a modality and a width", sizes)
+    require(encoder.modality != "" and encoder.embed_dim > 0, encoder, "has a modality and an embed_dim", sizes)
     specs = encoder.preprocessor.tensors
     names = [spec.name for spec in specs]
     require(

@@ -18,25 +18,25 @@ Factory = Callable[..., "Encoder"]
 
 @dataclass(frozen=True)
 class EncoderInfo:
-    """What is known of an encoder without importing it."""
+    """Facts about an encoder that are known without importing it."""
 
     name: str
     """A name that ends in ``*`` stands for a family: ``transformers/*`` takes any hub id or local folder."""
     modality: str
     """"any" stands for image, text or audio, as the model that is named decides."""
     embed_dim: int | None = None
-    """Width of its tokens; None where it depends on the weights."""
+    """Dimension of its tokens; None where it depends on the weights."""
     source: str = "unknown"
     """The package or distribution that the architecture and the weights come from."""
     licence: str = "unknown"
     """Licence of the registry's own weights; "none" where there are none."""
     paper: str = ""
     has_weights: bool = False
-    """Whether ``weights="pretrained"`` gives something."""
+    """True if ``weights="pretrained"`` gives something."""
     ignores_padding: bool = True
     """False where the original was trained without a mask, so that padding changes its tokens."""
     parameters: int | None = None
-    """How many it has, without a classifier; None where it depends on the weights."""
+    """Number of parameters without a classifier; None where it depends on the weights."""
     learning_rate_scale: float = 0.1
     """Factor on the job's learning rate that suits fine-tuning its weights."""
 

@@ -1,4 +1,4 @@
-"""Which registered weights lie on this machine already. Nothing is fetched."""
+"""Registered weights that are on this machine already. Nothing is fetched."""
 
 from encoders.info import EncoderInfo
 from encoders.plugins import BUILT_IN
@@ -9,7 +9,7 @@ FROM_URL = ("torchvision", "torchaudio")
 
 
 def has_local_weights(info: EncoderInfo) -> bool:
-    """Whether ``weights="pretrained"`` needs no network: those of the package, registered by code, or fetched before.
+    """True if ``weights="pretrained"`` needs no network: of the package, registered by code, or fetched before.
 
     Families (``timm/*``, ``transformers/*``) have no weights until one of them is named, so that they are no.
     """

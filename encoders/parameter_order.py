@@ -1,4 +1,4 @@
-"""What tokens depend on, and in which order: for models whose code is not ours."""
+"""Parameters that tokens depend on, in order of depth: for models whose code is not ours."""
 
 from collections.abc import Callable, Sequence
 
@@ -113,7 +113,7 @@ def call_order(model: nn.Module, run: Callable[[], object]) -> dict[nn.Module, i
 
 
 def _call_time(model: nn.Module, name: str, called: dict[nn.Module, int]) -> int:
-    """When the innermost called module around a parameter is called."""
+    """Place in the call order of the innermost called module around a parameter."""
     path = name.rpartition(".")[0]
     while path and model.get_submodule(path) not in called:
         path = path.rpartition(".")[0]

@@ -30,7 +30,7 @@ __all__ = ["ContractError", "check_encoder", "default_samples", "export_onnx"]
 # adds up their rounding
 TOLERANCES = {"same": (0.0, 1e-6), "float32": (1e-4, 1e-4), "onnx": (0.0, 1e-4)}
 OPSET = 20
-Answer = tuple[np.ndarray, np.ndarray]
+Encoded = tuple[np.ndarray, np.ndarray]
 """Tokens ``[b l d]`` and mask ``[b l]``."""
 
 
@@ -267,7 +267,7 @@ def _numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
-def _encode(encoder: Encoder, batch: Arrays) -> Answer:
+def _encode(encoder: Encoder, batch: Arrays) -> Encoded:
     count = len(next(iter(batch.values())))
     with contract_step(encoder, f"encodes a batch of {count}"), torch.no_grad():
         tokens, mask = encoder(_tensors(encoder, batch))
@@ -275,11 +275,11 @@ def _encode(encoder: Encoder, batch: Arrays) -> Answer:
     return _numpy(tokens), _numpy(mask)
 
 
-def _rows(answer: Answer, rows: slice) -> Answer:
-    return answer[0][rows], answer[1][rows]
+def _rows(encoded: Encoded, rows: slice) -> Encoded:
+    return encoded[0][rows], encoded[1][rows]
 
 
-def _compare(encoder: Encoder, promise: str, expected: Answer, actual: Answer, tolerance: str, fix: str) -> None:
+def _compare(encoder: Encoder, promise: str, expected: Encoded, actual: Encoded, tolerance: str, fix: str) -> None:
     """Compares the real tokens of each record."""
     relative, absolute = TOLERANCES[tolerance]
     # tokens of a deep network with random weights are in the hundreds, and so is their rounding

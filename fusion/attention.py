@@ -32,13 +32,13 @@ class AttentionFusion(FusionModule):
     """Learned queries attend over the tokens of all inputs at once.
 
     The pooling by multi-head attention of the Set Transformer (Lee et al., 2019,
-    https://arxiv.org/abs/1810.00825, section 3.2), over tokens that carry a learned mark of their input. Ours
+    https://arxiv.org/abs/1810.00825, section 3.2), over tokens that carry a learned embedding of their modality. Ours
     differs: the tokens are not mixed by self-attention first, and the mean token of each input is joined to
     the summaries, so that late fusion is a special case of it.
 
     Args:
-        in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
-        out_dim: width of the fused vector.
+        in_dims: dimension of each input, e.g. ``{"image": 512, "text": 384}``.
+        out_dim: dimension of the fused vector.
         num_queries: how many summaries of the record are learned.
         num_heads: attention heads; must divide ``out_dim``.
         dropout: probability of dropping an element of the fused vector while training.
@@ -69,7 +69,9 @@ class AttentionFusion(FusionModule):
             {name: nn.Sequential(nn.LayerNorm(d), nn.Linear(d, out_dim)) for name, d in self.in_dims.items()}
         )
         # 0.02: BERT's initial scale for embeddings
-        self.marks = NamedParameters({name: nn.Parameter(0.02 * torch.randn(out_dim)) for name in self.in_dims})
+        self.modality_embeddings = NamedParameters(
+            {name: nn.Parameter(0.02 * torch.randn(out_dim)) for name in self.in_dims}
+        )
         self.queries = nn.Parameter(0.02 * torch.randn(num_queries, out_dim))
         self.key = nn.Linear(out_dim, out_dim, bias=False)  # softmax is blind to a bias shared by all keys
         self.value = nn.Linear(out_dim, out_dim)
@@ -78,7 +80,7 @@ class AttentionFusion(FusionModule):
 
     def fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> Float[Tensor, "b f"]:
         """Attends over all inputs' tokens, the queries independent of each other."""
-        embedded = {name: self.embed[name](tokens[name]) + self.marks[name] for name in self.in_dims}
+        embedded = {name: self.embed[name](tokens[name]) + self.modality_embeddings[name] for name in self.in_dims}
         means = [masked_mean(embedded[name], masks[name]) for name in self.in_dims]
         joined = torch.cat(list(embedded.values()), dim=1)  # [b l f], l over all inputs
         mask = torch.cat([masks[name] for name in self.in_dims], dim=1)

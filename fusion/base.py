@@ -1,4 +1,4 @@
-"""The contract of every fusion: tokens of several inputs in, one vector a record out."""
+"""The contract of every fusion: tokens of several inputs in, one vector per record out."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ class FusionModule(nn.Module, ABC):
     missing token* in its place before ``fuse`` sees it (zeros where it learns none), so that no row is ever empty and
     one exported graph serves every combination of inputs.
 
-    Legend: b records, l tokens of one input, d an encoder's width, f the fused width.
+    Legend: b records, l tokens of one input, d an encoder's dim, f the fused dim.
 
     Args:
-        in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
+        in_dims: dimension of each input, e.g. ``{"image": 512, "text": 384}``.
 
     Raises:
         ValueError: if ``in_dims`` is empty.
@@ -28,9 +28,9 @@ class FusionModule(nn.Module, ABC):
 
     out_dim: int
     uses_mean_token_only: bool = False
-    """Whether it looks at nothing but the mean of each input's real tokens."""
+    """True if it looks at nothing but the mean of each input's real tokens."""
     learns_missing: bool = True
-    """Whether the tokens that stand for missing inputs are learned, else zeros."""
+    """True if the tokens that stand for missing inputs are learned, else zeros."""
 
     def __init__(self, in_dims: Mapping[str, int]) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class FusionModule(nn.Module, ABC):
         self.in_dims = dict(in_dims)
         # BERT's initial scale, https://arxiv.org/abs/1810.04805
         self.missing = NamedParameters(
-            {name: nn.Parameter(0.02 * torch.randn(width)) for name, width in self.in_dims.items()}
+            {name: nn.Parameter(0.02 * torch.randn(dim)) for name, dim in self.in_dims.items()}
             if self.learns_missing
             else {}
         )

@@ -22,8 +22,8 @@ class ConcatFusion(FusionModule):
     Each input is brought to its own mean 0 and variance 1, because pretrained encoders differ by orders of magnitude.
 
     Args:
-        in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
-        out_dim: width of the fused vector; None leaves the concatenation as it is: the fusion then has no
+        in_dims: dimension of each input, e.g. ``{"image": 512, "text": 384}``.
+        out_dim: dimension of the fused vector; None leaves the concatenation as it is: the fusion then has no
             parameters but the missing tokens.
         dropout: probability of dropping an element of the fused vector while training; None is 0.1 where it is
             projected, else 0.
@@ -37,16 +37,16 @@ class ConcatFusion(FusionModule):
     def __init__(self, in_dims: Mapping[str, int], out_dim: int | None = None, *, dropout: float | None = None) -> None:
         super().__init__(in_dims)
         check_sizes(out_dim=out_dim)
-        width = sum(self.in_dims.values())
-        self.out_dim = width if out_dim is None else out_dim
+        dim = sum(self.in_dims.values())
+        self.out_dim = dim if out_dim is None else out_dim
         learned = out_dim is not None
         self.norms = NamedModules(
-            {name: nn.LayerNorm(width, elementwise_affine=learned) for name, width in self.in_dims.items()}
+            {name: nn.LayerNorm(dim, elementwise_affine=learned) for name, dim in self.in_dims.items()}
         )
         self.project: nn.Module = nn.Dropout(0.0 if dropout is None else dropout)
         if out_dim is not None:
             self.project = nn.Sequential(
-                nn.Linear(width, out_dim), nn.GELU(), nn.Dropout(0.1 if dropout is None else dropout)
+                nn.Linear(dim, out_dim), nn.GELU(), nn.Dropout(0.1 if dropout is None else dropout)
             )
 
     def fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor]) -> Float[Tensor, "b f"]:

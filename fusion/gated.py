@@ -19,8 +19,8 @@ class GatedFusion(FusionModule):
     token, so that its gate is learned too.
 
     Args:
-        in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
-        out_dim: width of the fused vector.
+        in_dims: dimension of each input, e.g. ``{"image": 512, "text": 384}``.
+        out_dim: dimension of the fused vector.
         dropout: probability of dropping an element of the fused vector while training.
 
     Raises:
@@ -33,8 +33,8 @@ class GatedFusion(FusionModule):
         super().__init__(in_dims)
         check_sizes(out_dim=out_dim)
         self.out_dim = out_dim
-        self.norms = NamedModules({name: nn.LayerNorm(width) for name, width in self.in_dims.items()})
-        self.embed = NamedModules({name: nn.Linear(width, out_dim) for name, width in self.in_dims.items()})
+        self.norms = NamedModules({name: nn.LayerNorm(dim) for name, dim in self.in_dims.items()})
+        self.embed = NamedModules({name: nn.Linear(dim, out_dim) for name, dim in self.in_dims.items()})
         # one gate value per fused element and input, computed from all inputs (the paper's sigma(W_z [x_v, x_t]))
         self.gate = nn.Linear(sum(self.in_dims.values()), out_dim * len(self.in_dims))
         self.dropout = nn.Dropout(dropout)

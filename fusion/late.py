@@ -11,7 +11,7 @@ class LateFusion(ConcatFusion):
     It learns nothing: ``multimodal.model.input_heads.LateHead`` has a head per input and adds their answers.
 
     Args:
-        in_dims: width of each input, e.g. ``{"image": 512, "text": 384}``.
+        in_dims: dimension of each input, e.g. ``{"image": 512, "text": 384}``.
         dropout: probability of dropping an element while training; None is 0.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What commands show: tables and lines for people on a terminal, tab-separated lines for everything else."""
+"""Output of commands: tables and lines for people on a terminal, tab-separated lines for everything else."""
 
 import io
 import os
@@ -14,7 +14,7 @@ _NARROWEST = 8  # columns of a terminal for one of a table, of which its frame t
 
 
 def open_streams() -> None:
-    """Has stdout and stderr escape what their encoding lacks, and opens those that the process began without."""
+    """Has stdout and stderr escape what their encoding does not have, and opens those that the process began without."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started the process, or pythonw
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, open as long as the process
@@ -48,7 +48,7 @@ def _write(stream: TextIO, line: str) -> None:
 
 
 def _escaping(stream: TextIO) -> TextIO:
-    """The stream, which from now on writes a character that its encoding lacks as an escape."""
+    """The stream, which from now on writes a character that its encoding does not have as an escape."""
     if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
         stream.reconfigure(errors="backslashreplace")
     return stream
@@ -62,7 +62,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
 
 
 def _draw_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str) -> bool:
-    """Whether the terminal has room for the table, which is then drawn."""
+    """Draws the table if the terminal has room for it; returns whether it did."""
     from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""What this machine has: versions, devices, and what onnxruntime really runs on."""
+"""Versions and devices of this machine, and what onnxruntime really runs on."""
 
 import importlib.metadata
 import platform

@@ -195,21 +195,24 @@ def run_torch(model: MultimodalModel, batch: Mapping[str, Arrays], *, embedding:
     return {name: values.float().cpu().numpy() for name, values in outputs.items()}
 
 
-def fitted_trusts(model: MultimodalModel) -> dict[str, dict[str, float]]:
-    """Task -> input -> trust."""
-    return {task: dict(zip(head.names, head.trusts.tolist(), strict=True)) for task, head in model.late_heads.items()}
+def expert_weights_of(model: MultimodalModel) -> dict[str, dict[str, float]]:
+    """Task -> input -> expert weight in late fusion."""
+    return {
+        task: dict(zip(head.names, head.expert_weights.tolist(), strict=True))
+        for task, head in model.late_heads.items()
+    }
 
 
 def fit_expert_weights(model: MultimodalModel, dataset: RecordDataset, *, workers: int = 0) -> Answers:
-    """Fits every trust of the model to these records; gives what it then answers, all inputs shown."""
+    """Fits every expert weight of the model to these records; gives what it then answers, all inputs shown."""
     heads, everything = model.late_heads, model.input_names
     for head in heads.values():
-        head.trusts.fill_(1.0)  # each input, shown alone, then says what its own head says
+        head.expert_weights.fill_(1.0)  # each input, shown alone, then says what its own head says
     subsets = dict.fromkeys([everything, *((name,) for name in everything)])  # the same where there is one input
     alone = answer(model, dataset, subsets=list(subsets), workers=workers)
-    outputs = dict(alone.outputs[everything])  # of heads that have no trusts
+    outputs = dict(alone.outputs[everything])  # of heads that have no expert weights
     for task, head in heads.items():
-        device = head.trusts.device
+        device = head.expert_weights.device
         said = torch.from_numpy(np.stack([alone.outputs[(name,)][task] for name in head.names])).to(device)
         present = torch.from_numpy(np.stack([alone.answered[(name,)] for name in head.names])).to(device)
         cells = [dataset.targets[task].read(dataset.records[row]) for row in alone.rows.tolist()]
@@ -217,5 +220,5 @@ def fit_expert_weights(model: MultimodalModel, dataset: RecordDataset, *, worker
         if known:
             target = torch.from_numpy(np.stack([cell for cell in cells if cell is not None])).to(device)
             head.fit_expert_weights(said[:, known], present[:, known], target)
-        outputs[task] = head.combine(said, present * head.trusts[:, None]).cpu().numpy()
+        outputs[task] = head.combine(said, present * head.expert_weights[:, None]).cpu().numpy()
     return Answers(alone.rows, {everything: outputs}, {everything: alone.answered[everything]}, alone.errors)

@@ -1,10 +1,10 @@
-"""What a training leaves beside its weights: temperatures, metrics, and pictures of how sure its answers may be."""
+"""Results that a training leaves beside its weights: temperatures, metrics, and reliability diagrams."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multimodal.evaluation import fitted_trusts
+from multimodal.evaluation import expert_weights_of
 from multimodal.explain.reliability_diagram import draw_reliability
 from multimodal.job import TrainingSetup
 from multimodal.run import METRICS_FILE, RELIABILITY_FOLDER, write_decodings
@@ -32,13 +32,13 @@ def write_results(setup: TrainingSetup, folder: Path, summary: Mapping[str, Any]
         metrics["selection"] = unlabelled_selection(setup)
         for line in describe_selection(metrics["selection"]):
             say(line)
-    trusts = fitted_trusts(setup.model)
-    for task, by_input in trusts.items():
-        say(f"{task}: trusts " + ", ".join(f"{name} {trust:.2f}" for name, trust in by_input.items()))
+    expert_weights = expert_weights_of(setup.model)
+    for task, by_input in expert_weights.items():
+        say(f"{task}: expert weights " + ", ".join(f"{name} {weight:.2f}" for name, weight in by_input.items()))
     for task, measured in metrics["calibration"].items():
         say(f"{task}: {_describe(measured)}")
         draw_reliability(measured, f"{task}, {split} records", folder / RELIABILITY_FOLDER / f"{task}.png")
-    write_json(folder / METRICS_FILE, metrics | ({"trusts": trusts} if trusts else {}))
+    write_json(folder / METRICS_FILE, metrics | ({"trusts": expert_weights} if expert_weights else {}))
     skipped = {"train": len(summary["skipped_rows"]), split: len(metrics["skipped_rows"])}
     if any(skipped.values()):
         counts = ", ".join(f"{number} in {name}" for name, number in skipped.items())

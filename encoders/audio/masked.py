@@ -54,7 +54,7 @@ def extract_frames(
 
 
 def attention_bias(real: Bool[Tensor, "b l"], x: Float[Tensor, "b l d"]) -> Float[Tensor, "b 1 l l"]:
-    """What hides padding when it is added to the attention, query by query."""
+    """Bias that hides padding when it is added to the attention scores, query by query."""
     # -1e4, not -inf: float16 overflows
     hidden = torch.where(real, 0.0, -1e4).to(x.dtype)[:, None, None, :]  # [b 1 1 l]
     return hidden.expand(-1, 1, x.shape[1], -1)

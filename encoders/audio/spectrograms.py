@@ -1,4 +1,4 @@
-"""What the feature extractors of spectrogram models do, as part of the graph; every sound is brought to one length."""
+"""Feature extractors of spectrogram models, as part of the graph; every clip is brought to one length."""
 
 import math
 from abc import ABC, abstractmethod
@@ -42,11 +42,11 @@ class Spectrogram(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, waveform: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Float[Tensor, "b ..."]:
-        """What the model takes."""
+        """Input of the model."""
 
     @abstractmethod
     def real_tokens(self, mask: Bool[Tensor, "b s"], tokens: Float[Tensor, "b l d"]) -> Bool[Tensor, "b l"]:
-        """Which of the model's tokens stand for real samples."""
+        """Mask of the model's tokens that stand for real samples."""
 
 
 class AstSpectrogram(Spectrogram):
@@ -90,7 +90,7 @@ class AstSpectrogram(Spectrogram):
         return (spectrogram - self.settings["mean"]) / (2.0 * self.settings["std"])
 
     def _frames(self, mask: Bool[Tensor, "b s"]) -> Tensor:
-        """How many windows lie in real samples, ``[b 1]``."""
+        """Number of windows that lie in real samples, ``[b 1]``."""
         return (mask.sum(dim=1, keepdim=True) - self.window) // self.energies.hop_size + 1
 
     def real_tokens(self, mask: Bool[Tensor, "b s"], tokens: Float[Tensor, "b l d"]) -> Bool[Tensor, "b l"]:
@@ -104,7 +104,7 @@ class AstSpectrogram(Spectrogram):
 class WhisperSpectrogram(Spectrogram):
     """The log mel spectrogram of 30 s, the quietest 80 dB below the loudest, as Whisper's encoder reads it.
 
-    Radford et al., 2022, https://arxiv.org/abs/2212.04356, section 2.2. Shorter sounds end in silence.
+    Radford et al., 2022, https://arxiv.org/abs/2212.04356, section 2.2. Shorter clips end in silence.
     """
 
     EXTRACTOR = "WhisperFeatureExtractor"
@@ -134,7 +134,7 @@ class WhisperSpectrogram(Spectrogram):
         return ((torch.maximum(logarithms, loudest - 8.0) + 4.0) / 4.0).transpose(1, 2)
 
     def real_tokens(self, mask: Bool[Tensor, "b s"], tokens: Float[Tensor, "b l d"]) -> Bool[Tensor, "b l"]:
-        """Those that begin, each two frames after the last, in real samples."""
+        """Mask of tokens that begin, each two frames after the last, in real samples."""
         starts = torch.arange(tokens.shape[1], device=mask.device) * (2 * self.energies.hop_size)
         return starts < mask.sum(dim=1, keepdim=True)
 
@@ -142,7 +142,7 @@ class WhisperSpectrogram(Spectrogram):
 class ClapSpectrogram(Spectrogram):
     """The mel spectrogram in decibels of 10 s, as CLAP's audio tower without fusion reads it.
 
-    Wu et al., 2022, https://arxiv.org/abs/2211.06687. Shorter sounds are repeated as often as they fit; longer ones
+    Wu et al., 2022, https://arxiv.org/abs/2211.06687. Shorter clips are repeated as often as they fit; longer ones
     are cut by the preprocessor to their beginning, where the original takes a part by chance.
     """
 
@@ -163,7 +163,7 @@ class ClapSpectrogram(Spectrogram):
         super().__init__(settings, config)
         if config.enable_fusion or self.settings["truncation"] != "rand_trunc":
             raise ValueError(
-                "this CLAP model mixes parts of sounds longer than 10 s that are chosen by chance (fusion); give one "
+                "this CLAP model mixes parts of clips longer than 10 s that are chosen by chance (fusion); give one "
                 "without, for example laion/clap-htsat-unfused"
             )
         if self.settings["padding"] not in ("pad", "repeat", "repeatpad"):
@@ -184,19 +184,19 @@ class ClapSpectrogram(Spectrogram):
         return 10.0 * torch.log10(energies.clamp_min(1e-10))[:, None]
 
     def _filled(self, lengths: Tensor) -> Tensor:
-        """How many samples are not silence."""
+        """Number of samples that are not silence."""
         longest = torch.full_like(lengths, self.max_samples)
         if self.settings["padding"] == "repeatpad":
             return longest // lengths * lengths
         return lengths if self.settings["padding"] == "pad" else longest
 
     def real_tokens(self, mask: Bool[Tensor, "b s"], tokens: Float[Tensor, "b l d"]) -> Bool[Tensor, "b l"]:
-        """All: the sound is in each of them."""
+        """All: the clip is in each of them."""
         return all_real(tokens)
 
 
 def kaldi_frame(size: int) -> Float[Tensor, "window window"]:
-    """What Kaldi does to a frame before the window, as a matrix: minus its mean, then preemphasis of 0.97; float64."""
+    """Kaldi's steps before the window, as a matrix: minus the frame's mean, then preemphasis of 0.97; float64."""
     identity = torch.eye(size, dtype=torch.float64)
     before = identity.roll(-1, dims=1).tril()  # the sample before; the first has none but itself
     before[0, 0] = 1.0

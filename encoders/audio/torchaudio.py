@@ -122,7 +122,7 @@ def wav2vec2(
 
 
 def weights_url(name: str) -> str:
-    """Where the weights of a registered name come from."""
+    """URL of the weights of a registered name."""
     return FILES_AT + str(getattr(import_torchaudio().pipelines, name.removeprefix(FAMILY).upper())._path)
 
 

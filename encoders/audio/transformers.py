@@ -46,7 +46,7 @@ def transformers_audio(
         tower: "audio" where the model has a text tower, too, as CLAP has.
         config: of the architecture, instead of the folder's ``config.json``.
         features: settings of the feature extractor, instead of the folder's ``preprocessor_config.json``.
-        max_seconds: what comes later in a sound is cut off; None is 15, or what a model of fixed length takes.
+        max_seconds: what comes later in a clip is cut off; None is 15, or what a model of fixed length takes.
 
     Raises:
         FileNotFoundError: if the model is neither here nor can be fetched, or does not say how its input is made.
@@ -70,7 +70,7 @@ def transformers_audio(
 
 
 def read_features(folder: Path) -> dict[str, Any]:
-    """How the folder's feature extractor makes a model's input.
+    """Settings of the feature extractor in a model folder.
 
     Raises:
         FileNotFoundError: if the folder does not say it.
@@ -121,7 +121,7 @@ def _wrap(name: str, model: Any, features: Mapping[str, Any], max_seconds: float
     limit = spectrogram.max_samples / spectrogram.sample_rate
     if max_seconds is not None and max_seconds > limit:
         raise ValueError(
-            f"max_seconds is {max_seconds}, but {name} reads {limit:g} s; give at most that, and cut longer sounds"
+            f"max_seconds is {max_seconds}, but {name} reads {limit:g} s; give at most that, and cut longer clips"
         )
     longest = limit if max_seconds is None else max_seconds
     preprocessor = AudioPreprocessor(spectrogram.sample_rate, max_seconds=longest, min_seconds=_MIN_SECONDS)

@@ -16,7 +16,7 @@ from encoders.transformers.loading import config_to_json
 class SpectrogramEncoder(Encoder):
     """The last hidden states of a model that reads a spectrogram of one fixed length.
 
-    Such models were trained without a mask: they see the silence that fills up a short sound, and always as much
+    Such models were trained without a mask: they see the silence that fills up a short clip, and always as much
     of it, so that the other records of a batch change nothing. The mask leaves out the tokens of that silence.
 
     Args:
@@ -56,7 +56,7 @@ class SpectrogramEncoder(Encoder):
         return tokens, self.spectrogram.real_tokens(mask, tokens)
 
     def depth_groups(self) -> list[list[nn.Parameter]]:
-        """What makes the first tokens, each layer (CLAP: each stage of layers), the last norm."""
+        """The stem, each layer (CLAP: each stage of layers), the last norm."""
         parameters = dict(self.model.named_parameters())
         return [[parameters[name] for name in group] for group in self._order]
 

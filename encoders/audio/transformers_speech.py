@@ -67,7 +67,7 @@ class SpeechEncoder(Encoder):
         return self._transform(torch.where(real[:, :, None], x, 0.0), real), real
 
     def _transform(self, x: Float[Tensor, "b l d"], real: Bool[Tensor, "b l"]) -> Float[Tensor, "b l d"]:
-        """As the library's encoder, but without its indexing by a mask, which a graph can only do by searching."""
+        """The library's encoder without its indexing by a mask, which a graph can only do by searching."""
         encoder, bias = self.model.encoder, attention_bias(real, x)
         x = x + encoder.pos_conv_embed(x)
         x = encoder.dropout(x if self._norm_first else encoder.layer_norm(x))

@@ -58,6 +58,6 @@ def _by_head(x: Float[Tensor, "b l d"], heads: int) -> Float[Tensor, "b h l e"]:
 
 
 def _gate(attention: Any, x: Float[Tensor, "b h l e"]) -> Float[Tensor, "b h l 1"]:
-    """How much each position heeds where the others are."""
+    """Factor of each position on its relative positions."""
     update, reset = attention.gru_rel_pos_linear(x).unflatten(3, (2, 4)).sum(dim=4).sigmoid().chunk(2, dim=3)
     return update * (reset * attention.gru_rel_pos_const - 1.0) + 2.0

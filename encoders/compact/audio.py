@@ -15,7 +15,7 @@ from encoders.preprocessing.audio import AudioPreprocessor
 
 _CHANNELS = (32, 64, 96)
 _BANDS = 64
-_LEVEL = 0.1  # root mean square that every sound is brought to, so that the floor of the mel lies 50 dB below it
+_LEVEL = 0.1  # root mean square that every clip is brought to, so that the floor of the mel lies 50 dB below it
 
 
 class CompactAudio(Encoder):
@@ -30,7 +30,7 @@ class CompactAudio(Encoder):
 
     Args:
         weights: "pretrained" (those of the package), a file with a state_dict, or None for random ones.
-        max_seconds: what comes later in a sound is cut off.
+        max_seconds: what comes later in a clip is cut off.
         width: of the tokens.
         dropout: probability of dropping a channel of a block, and an element of a token, while training.
     """

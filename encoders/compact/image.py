@@ -21,7 +21,7 @@ class CompactImage(Encoder):
 
     ResNet v2 (He et al., 2016, https://arxiv.org/abs/1603.05027) with GroupNorm and standardized weights (Qiao et
     al., 2019, https://arxiv.org/abs/1903.10520) in the place of BatchNorm. Ours differs: one block a stage, and a
-    stem that reduces the picture four-fold by itself. Its tokens are the last feature map, row by row.
+    stem that reduces the image four-fold by itself. Its tokens are the last feature map, row by row.
 
     Legend: b records, l tokens, d the width, h w pixels.
 

@@ -12,15 +12,15 @@ class GatedConv(nn.Module):
     Padding counts as zero, as what lies beyond the ends does.
 
     Args:
-        width: of the tokens.
+        dim: of the tokens.
         size: tokens that one output sees; odd.
         dropout: probability of dropping an element of what is added while training.
     """
 
-    def __init__(self, width: int, size: int, dropout: float) -> None:
+    def __init__(self, dim: int, size: int, dropout: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.conv = nn.Conv1d(width, 2 * width, size, padding=size // 2)
+        self.norm = nn.LayerNorm(dim)
+        self.conv = nn.Conv1d(dim, 2 * dim, size, padding=size // 2)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"]) -> Float[Tensor, "b l d"]:

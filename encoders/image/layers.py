@@ -1,4 +1,4 @@
-"""What image encoders of all libraries share: pixels before the model, parameters by depth inside it."""
+"""Parts that image encoders of all libraries share: normalisation, and parameters by depth."""
 
 from collections.abc import Iterable, Sequence
 
@@ -30,7 +30,7 @@ class Normalize(nn.Module):
 
 
 def is_sequence(module: nn.Module) -> bool:
-    """Whether its children run one after the other, and nothing else does."""
+    """True if its children run one after the other, and nothing else does."""
     return type(module).forward is nn.Sequential.forward or isinstance(module, nn.ModuleList)
 
 

@@ -14,7 +14,7 @@ from encoders.parameter_order import remove_unused
 from encoders.preprocessing.image import ImagePreprocessor
 
 Features = Callable[[nn.Module, Tensor], Any]
-"""(model, normalised pictures ``[b 3 h w]``) -> its last hidden states or its last feature map."""
+"""(model, normalised images ``[b 3 h w]``) -> its last hidden states or its last feature map."""
 Order = Callable[[nn.Module, Callable[[], object]], list[list[str]]]
 """(model, one forward pass of it) -> names of its parameters by depth."""
 
@@ -29,7 +29,7 @@ class ImageModelEncoder(Encoder):
     Args:
         model: parameters that its features do not depend on (a classifier's, a pooler's) are removed.
         features: what is called; a function at the top of a module, so that the encoder can be copied.
-        channels: width of a feature map ``[b d h w]`` or ``[b h w d]``, which tells the two apart.
+        channels: dimension of a feature map ``[b d h w]`` or ``[b h w d]``, which tells the two apart.
         preprocessor: gives ``pixels`` uint8 ``[b 3 h w]``.
         normalize: from those to what the model was trained on.
         order: of the parameters, by depth.
@@ -69,8 +69,8 @@ class ImageModelEncoder(Encoder):
             return self({"pixels": pixels})[0]
         except (TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
             raise ValueError(
-                f"{type(self.model).__name__} does not turn pictures of {list(pixels.shape[2:])} pixels into hidden "
-                f"states ({error}); give a picture size that it takes, or another image model"
+                f"{type(self.model).__name__} does not turn images of {list(pixels.shape[2:])} pixels into hidden "
+                f"states ({error}); give an image size that it takes, or another image model"
             ) from error
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
@@ -93,5 +93,5 @@ class ImageModelEncoder(Encoder):
         return [[parameters[name] for name in group] for group in self._order]
 
     def architecture(self) -> dict[str, Any]:
-        """What rebuilds it without its folder, the hub or a library's defaults."""
+        """Options that rebuild it without its folder, the hub or a library's defaults."""
         return dict(self.options)

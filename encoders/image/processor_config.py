@@ -44,7 +44,7 @@ _CLASS = re.compile(r"(ImageProcessor(Fast|Pil)?|FeatureExtractor)$")
 
 
 def image_preprocessing(name: str, folder: Path, model_type: str) -> tuple[ImagePreprocessor, Normalize]:
-    """What a model folder says about pictures.
+    """Preprocessing and normalisation that a model folder describes.
 
     Raises:
         FileNotFoundError: if it says nothing.
@@ -65,7 +65,7 @@ def _read(folder: Path) -> dict[str, Any]:
         except (ValueError, AttributeError, TypeError) as error:
             raise ValueError(f"{path}: is damaged ({error}); copy the model again") from error
     raise FileNotFoundError(
-        f"{folder} holds no {FEATURE_FILES[0]}, so that nothing says how pictures are prepared; write one with "
+        f"{folder} holds no {FEATURE_FILES[0]}, so that nothing says how images are prepared; write one with "
         "transformers.AutoImageProcessor.from_pretrained(MODEL).save_pretrained(FOLDER)"
     )
 
@@ -84,7 +84,7 @@ def converted(name: str, settings: Mapping[str, Any], model_type: str) -> tuple[
         if settings.get(setting):
             raise _unsupported(name, f"{setting}={settings[setting]!r}", ["none of it"])
     if not settings.get("do_resize", True):
-        raise _unsupported(name, "do_resize=False", ["pictures resized to one size"])
+        raise _unsupported(name, "do_resize=False", ["images resized to one size"])
     resample = settings.get("resample", 2 if kind == "ViT" else 3)
     if resample not in INTERPOLATIONS:
         raise _unsupported(name, f"resample={resample!r}", [f"{n} ({way})" for n, way in INTERPOLATIONS.items()])
@@ -109,11 +109,11 @@ def _geometry(name: str, kind: str, settings: Mapping[str, Any]) -> dict[str, An
         if shortest is not None and kind == "ConvNext":
             return _convnext(shortest, settings.get("crop_pct") or 224 / 256)
     said = {key: settings.get(key) for key in ("size", "do_center_crop", "crop_size")}
-    raise _unsupported(name, str(said), ["one square size for all pictures, after cutting out the centre if need be"])
+    raise _unsupported(name, str(said), ["one square size for all images, after cutting out the centre if need be"])
 
 
 def _convnext(size: int, crop_pct: float) -> dict[str, Any]:
-    """From 384 pixels on, ConvNeXt sees the whole picture (transformers' ConvNextImageProcessor)."""
+    """From 384 pixels on, ConvNeXt sees the whole image (transformers' ConvNextImageProcessor)."""
     if size >= 384:
         return {"size": size, "resize": "squash"}
     return {"size": int(size / crop_pct), "crop": size, "resize": "crop"}
@@ -145,6 +145,6 @@ def _normalize(name: str, settings: Mapping[str, Any]) -> Normalize:
 
 def _unsupported(name: str, given: str, allowed: list[str]) -> ValueError:
     return ValueError(
-        f"{name} wants {given} for its pictures, which is not supported; supported: {', '.join(allowed)}. Write a "
+        f"{name} wants {given} for its images, which is not supported; supported: {', '.join(allowed)}. Write a "
         f"{FEATURE_FILES[0]} with such settings into a copy of its folder, or take another model"
     )

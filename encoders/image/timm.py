@@ -55,14 +55,14 @@ def timm_encoder(
 def _preprocessing(
     name: str, published: Mapping[str, Any], image_size: int | None
 ) -> tuple[ImagePreprocessor, Normalize]:
-    """What the published weights are evaluated with, at another size where one is asked for."""
+    """Preprocessing that the published weights are evaluated with, at another size where one is asked for."""
     from timm.data import resolve_data_config
 
     data = resolve_data_config(pretrained_cfg=published)
     _, height, width = data["input_size"]
     if data["crop_mode"] not in CROP_MODES or height != width:
         raise ValueError(
-            f"{name} wants pictures of {height} x {width} pixels, cut by {data['crop_mode']!r}; pictures here are "
+            f"{name} wants images of {height} x {width} pixels, cut by {data['crop_mode']!r}; images here are "
             "square, cut by 'center' or 'squash': give another model"
         )
     crop = height if image_size is None else whole_number("image_size", image_size)

@@ -30,7 +30,7 @@ class FoundWeights:
 
     @property
     def is_own(self) -> bool:
-        """Whether one of our encoders saved them."""
+        """True if one of our encoders saved them."""
         return all(name.startswith(OWN) for name in self.state)
 
 
@@ -82,7 +82,7 @@ def build_timm_model(name: str, published: Mapping[str, Any], image_size: int, f
     """timm's model, with the weights found if it can read them: it renames and resizes them as need be.
 
     Raises:
-        ValueError: if the model cannot take pictures of that size, or the weights do not fit.
+        ValueError: if the model cannot take images of that size, or the weights do not fit.
     """
     import timm
 
@@ -94,14 +94,14 @@ def build_timm_model(name: str, published: Mapping[str, Any], image_size: int, f
     try:
         model: Any = timm.create_model(f"{architecture}.{tag}" if tag else architecture, **options)
     except (RuntimeError, KeyError, ValueError, AssertionError, TypeError) as error:
-        given = f"pictures of {image_size} pixels" if found is None else found.asked
+        given = f"images of {image_size} pixels" if found is None else found.asked
         raise ValueError(f"{name} does not take {given} ({str(error)[:400]})") from error
     model.pretrained_cfg = model.default_cfg = {}  # else the tensors stay in memory a second time
     return model
 
 
 def _overlay(published: Mapping[str, Any], found: FoundWeights) -> dict[str, Any]:
-    """What makes timm read tensors instead of its own source; a file of one's own has classes of its own."""
+    """Config that makes timm read tensors instead of its own source; a user's file has its own classes."""
     if found.asked == "pretrained" or not Path(found.asked).is_file():
         return {"pretrained_cfg_overlay": {"state_dict": found.state}}
     named = published.get("classifier") or ()
@@ -123,6 +123,6 @@ def load_own(encoder: Encoder, found: FoundWeights) -> None:
 
 
 def provenance(found: FoundWeights, published: Mapping[str, Any]) -> Provenance:
-    """Of these weights; timm says the licence of those that it publishes."""
+    """Provenance of these weights; timm names the licence of those that it publishes."""
     licence = published.get("license") if found.asked == "pretrained" else None
     return Provenance(found.asked, digest_of_files(found.files), str(licence or found.licence))

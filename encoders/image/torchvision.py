@@ -47,21 +47,21 @@ class TorchvisionEncoder(Encoder):
 
     Modules have the names that torchvision gives them, so that its state_dicts load as they are. Pooling, classifier
     and auxiliary classifiers are left out. A vision transformer gives its class token first, then its patches: the
-    pre-training read its answer from that token alone, so that it sums up the picture best.
+    pre-training read its answer from that token alone, so that it sums up the image best.
 
     Args:
         model: of ``torchvision.models``, of a class in ``TRUNKS``; its modules are taken over.
         preprocessor: gives ``pixels`` uint8 ``[b 3 h w]``.
         normalize: from those to what the model was trained on.
-        width: of the tokens.
+        dim: of the tokens.
         options: JSON arguments of ``torchvision_encoder`` that rebuild it.
     """
 
     def __init__(
-        self, model: Any, preprocessor: ImagePreprocessor, normalize: Normalize, *, width: int, options: dict[str, Any]
+        self, model: Any, preprocessor: ImagePreprocessor, normalize: Normalize, *, dim: int, options: dict[str, Any]
     ) -> None:
         super().__init__()
-        self.modality, self.preprocessor, self.embed_dim = "image", preprocessor, width
+        self.modality, self.preprocessor, self.embed_dim = "image", preprocessor, dim
         self.normalize, self.options, self.image_size = normalize, options, preprocessor.crop
         self.trunk = tuple(TRUNKS[type(model).__name__])
         for name in dict.fromkeys(path.partition(".")[0] for path in self.trunk):
@@ -99,7 +99,7 @@ class TorchvisionEncoder(Encoder):
         return blocks
 
     def architecture(self) -> dict[str, Any]:
-        """The size of its pictures, and which published weights it is normalised for."""
+        """The size of its images, and which published weights it is normalised for."""
         return dict(self.options)
 
 
@@ -123,9 +123,9 @@ def torchvision_encoder(
     preprocessor, normalize = preprocessing(name, published, image_size)
     options = {"image_size": preprocessor.crop, "version": published.name}
     model = build_torchvision_model(name, preprocessor.crop)
-    width = find_encoder(name).embed_dim
-    assert width is not None
-    encoder = TorchvisionEncoder(model, preprocessor, normalize, width=width, options=options)
+    dim = find_encoder(name).embed_dim
+    assert dim is not None
+    encoder = TorchvisionEncoder(model, preprocessor, normalize, dim=dim, options=options)
     if weights is not None:
         load_weights(encoder, name, weights, published)
     return encoder

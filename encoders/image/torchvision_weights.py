@@ -14,10 +14,10 @@ from encoders.weights.download import download
 from encoders.weights.state import digest_of_files, fit_state, read_state
 
 HEADS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
-"""What a state_dict may hold and no encoder uses."""
+"""Prefixes of parameters that a state_dict may hold and no encoder uses."""
 
 INCEPTION = ("googlenet", "inception_v3")
-"""Their published weights come from TensorFlow; torchvision's ``transform_input`` brings a picture normalised for
+"""Their published weights come from TensorFlow; torchvision's ``transform_input`` brings an image normalised for
 ImageNet to what they were trained on, 2 x - 1. Normalising with 0.5 and 0.5 is the same in one step."""
 
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..*)$")
@@ -40,10 +40,10 @@ def published_weights(name: str, version: str | None) -> Any:
 
 
 def preprocessing(name: str, published: Any, image_size: int | None) -> tuple[ImagePreprocessor, Normalize]:
-    """What the published weights were evaluated with, at another size where one is asked for.
+    """Preprocessing that the published weights were evaluated with, at another size where one is asked for.
 
     Raises:
-        ValueError: if the architecture cannot take pictures of that size.
+        ValueError: if the architecture cannot take images of that size.
     """
     transforms = published.transforms()
     (crop,), (resized,) = transforms.crop_size, transforms.resize_size
@@ -63,7 +63,7 @@ def _checked_size(name: str, image_size: int, least: int) -> int:
     elif architecture.startswith(("vit", "maxvit")):
         least = 224 if architecture.startswith("maxvit") else int(architecture[-2:])
         if whole_number("image_size", image_size) % least:
-            raise ValueError(f"image_size is {image_size}; {name} cuts pictures to pieces, give a multiple of {least}")
+            raise ValueError(f"image_size is {image_size}; {name} cuts images to pieces, give a multiple of {least}")
     if whole_number("image_size", image_size) < least:
         raise ValueError(f"image_size is {image_size}; {name} needs at least {least} pixels a side")
     return int(image_size)
@@ -104,7 +104,7 @@ def load_weights(encoder: Encoder, name: str, weights: str | Path, published: An
 
 
 def _with_positions(encoder: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A vision transformer's positions, interpolated to the encoder's picture size."""
+    """A vision transformer's positions, interpolated to the encoder's image size."""
     from torchvision.models.vision_transformer import interpolate_embeddings
 
     own, key = encoder.state_dict(), "encoder.pos_embedding"

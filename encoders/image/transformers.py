@@ -9,7 +9,7 @@ from encoders.base import Provenance
 from encoders.image.layers import Normalize
 from encoders.image.model import Features, ImageModelEncoder
 from encoders.image.processor_config import image_preprocessing
-from encoders.image.towers import IMAGE_TOWERS, image_half
+from encoders.image.towers import IMAGE_TOWERS, image_tower_config
 from encoders.info import Weights
 from encoders.parameter_order import depth_order
 from encoders.preprocessing.image import ImagePreprocessor
@@ -44,9 +44,9 @@ def transformers_image(
     Args:
         weights: "pretrained" (those of that id or folder); None; a state_dict file; or another id or folder, which
             then brings its config and preprocessing, too.
-        tower: "image" for the image half of a model of two modalities.
-        pooling: "tokens", the last hidden states; or, of an image half, "projected": the embedding that it shares with
-            the other half, as the only token.
+        tower: "image" for the image tower of a model of two modalities.
+        pooling: "tokens", the last hidden states; or, of an image tower, "projected": the embedding that it shares with
+            the other tower, as the only token.
         config: of the architecture, instead of the folder's ``config.json``.
         preprocessing: ``{"pixels": config of an ImagePreprocessor, "mean": [...], "std": [...]}``, instead of the
             folder's ``preprocessor_config.json``.
@@ -58,11 +58,11 @@ def transformers_image(
     source, files, licence = find_checkpoint(name, weights)
     settings = config if config is not None else read_config(locate(source, with_weights=False))
     if tower is not None:
-        settings = image_half(settings)
+        settings = image_tower_config(settings)
     kind = str(settings.get("model_type"))
     if kind.startswith("siglip2"):
         raise ValueError(
-            f"{name} reads as many patches as a picture's shape asks for (NaFlex), which is not supported; give a "
+            f"{name} reads as many patches as an image's shape asks for (NaFlex), which is not supported; give a "
             "SigLIP 2 of one resolution, for example google/siglip2-base-patch16-224"
         )
     made = make_config(name, settings, _ADVICE)
@@ -102,7 +102,7 @@ def _what_gives(name: str, config: Any, pooling: str) -> tuple[Any, Features]:
     if pooling != "projected" or config.model_type not in IMAGE_TOWERS:
         raise ValueError(
             f"{name}: pooling is {pooling!r} for a {config.model_type} model; give 'tokens', or 'projected' for the "
-            "image half of a CLIP or SigLIP"
+            "image tower of a CLIP or SigLIP"
         )
     import transformers
 
@@ -111,9 +111,9 @@ def _what_gives(name: str, config: Any, pooling: str) -> tuple[Any, Features]:
 
 
 def _channels(config: Any) -> int:
-    """Width of the last hidden states: of the last stage, where each has its own."""
-    widths = getattr(config, "hidden_sizes", None)
-    return widths[-1] if widths else config.hidden_size
+    """Dimension of the last hidden states: of the last stage, where each has its own."""
+    dims = getattr(config, "hidden_sizes", None)
+    return dims[-1] if dims else config.hidden_size
 
 
 def _features(model: Any, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sounds: from a file or an array to one channel at one sample rate. Never imports torch."""
+"""Audio: from a file or an array to one channel at one sample rate. Never imports torch."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ def decode_audio(raw: Any) -> tuple[np.ndarray, int]:
             f"audio cannot be a {type(raw).__name__}; give a path, bytes, or (waveform [s] or [s, channels], rate)"
         )
     if not len(waveform):
-        raise UnreadableValueError(f"{name}: holds no samples; leave the cell empty where there is no sound")
+        raise UnreadableValueError(f"{name}: holds no samples; leave the cell empty where there is no audio")
     if not np.isfinite(waveform).all():
         raise UnreadableValueError(f"{name}: holds NaN or infinite samples; repair it or leave the record out")
     return waveform, rate
@@ -79,7 +79,7 @@ def _whole_hertz(rate: Any, name: str) -> int:
 
 
 def _scaled(values: np.ndarray, name: str) -> np.ndarray:
-    """As float32; integers by the range of their dtype, so that -1 is the lowest and the middle is 0."""
+    """Samples as float32; integers are scaled by the range of their dtype: -1 is the lowest, 0 the middle."""
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):  # becomes infinite, which is refused
             return values.astype(np.float32)
@@ -101,8 +101,8 @@ class AudioPreprocessor:
     Args:
         sample_rate: Hz.
         max_seconds: what comes later is cut off, and said in the log at level INFO; at most 60.
-        min_seconds: shorter sounds end in silence up to here, which counts as real: the mask then has room for at
-            least one token of every encoder, and a click is not taken for a missing sound.
+        min_seconds: shorter clips end in silence up to here, which counts as real: the mask then has room for at
+            least one token of every encoder, and a click is not taken for a missing clip.
 
     >>> AudioPreprocessor(8000)((np.zeros(16000, np.float32), 16000))["waveform"].shape
     (8000,)
@@ -134,7 +134,7 @@ class AudioPreprocessor:
         """``waveform`` float32 and ``waveform_mask`` bool, both ``[s]``; see ``decode_audio`` for what is taken."""
         waveform, rate = decode_audio(raw)
         if len(waveform) > self.max_seconds * rate:
-            logger.info("a sound of %.1f s is cut to %.1f s", len(waveform) / rate, self.max_seconds)
+            logger.info("a clip of %.1f s is cut to %.1f s", len(waveform) / rate, self.max_seconds)
             waveform = waveform[: round(self.max_seconds * rate)]
         if rate != self.sample_rate:
             waveform = soxr.resample(waveform, rate, self.sample_rate)
@@ -150,7 +150,7 @@ class AudioPreprocessor:
         return {"waveform": waveform, "waveform_mask": np.ones(len(waveform), bool)}
 
     def stack(self, samples: Sequence[Arrays]) -> Arrays:
-        """``waveform`` float32 and ``waveform_mask`` bool, both ``[b, s]``; shorter sounds end in masked zeros."""
+        """``waveform`` float32 and ``waveform_mask`` bool, both ``[b, s]``; shorter clips end in masked zeros."""
         return stack_arrays(samples, self.tensors, {})
 
     def to_config(self) -> dict[str, Any]:

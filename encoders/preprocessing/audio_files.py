@@ -39,7 +39,7 @@ def read_audio(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
 
 
 def audio_size(data: bytes, most: int) -> tuple[int, int]:
-    """Samples and channels of a sound's file; decoded is only what its structure does not tell, up to about ``most``.
+    """Samples and channels of an audio file; decoded is only what its structure does not tell, up to about ``most``.
 
     Raises:
         UnreadableValueError: if it is no wav, flac, ogg or mp3 file.
@@ -48,11 +48,11 @@ def audio_size(data: bytes, most: int) -> tuple[int, int]:
     frames = channels = 0
     with open_file(data) as file:
         for part in parts_of(file, name, MAX_SECONDS):
-            with _opened(part, name) as sound:
-                told = sound.frames if part.frames is None else part.frames
-                if part.is_flac and (not told or _goes_on(sound, told)):
-                    told += bool(told) + sum(map(len, _blocks(sound, most // sound.channels)))
-                frames, channels = frames + told, max(channels, sound.channels)
+            with _opened(part, name) as handle:
+                told = handle.frames if part.frames is None else part.frames
+                if part.is_flac and (not told or _goes_on(handle, told)):
+                    told += bool(told) + sum(map(len, _blocks(handle, most // handle.channels)))
+                frames, channels = frames + told, max(channels, handle.channels)
     return frames, channels
 
 
@@ -86,10 +86,10 @@ def _opened(part: Part, name: str) -> Iterator[soundfile.SoundFile]:
     """The part's header; what reading it raises becomes one error."""
     try:
         part.stream.seek(0)
-        with (_Forward if part.is_flac else soundfile.SoundFile)(part.stream) as sound:
-            if sound.format not in FORMATS:
-                raise UnreadableValueError(f"{name}: is a {sound.format} file; convert it to wav, flac, ogg or mp3")
-            yield sound
+        with (_Forward if part.is_flac else soundfile.SoundFile)(part.stream) as handle:
+            if handle.format not in FORMATS:
+                raise UnreadableValueError(f"{name}: is a {handle.format} file; convert it to wav, flac, ogg or mp3")
+            yield handle
     except UnreadableValueError:
         raise
     except Exception as error:  # soundfile's own, and what reading a damaged file raises in its callbacks
@@ -100,11 +100,11 @@ def _opened(part: Part, name: str) -> Iterator[soundfile.SoundFile]:
 
 
 def _read_part(part: Part, name: str) -> tuple[np.ndarray, int]:
-    with _opened(part, name) as sound:
-        frames, rate = sound.frames if part.frames is None else part.frames, sound.samplerate
-        check_form(sound.channels, rate, name)
+    with _opened(part, name) as handle:
+        frames, rate = handle.frames if part.frames is None else part.frames, handle.samplerate
+        check_form(handle.channels, rate, name)
         check_length(frames, rate, name)
-        blocks = list(_blocks(sound, MAX_SECONDS * rate))
+        blocks = list(_blocks(handle, MAX_SECONDS * rate))
     waveform = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
     if len(waveform) > MAX_SECONDS * rate:  # what the header allows is not all that is there
         raise too_long(name, MAX_SECONDS)
@@ -115,13 +115,13 @@ def _read_part(part: Part, name: str) -> tuple[np.ndarray, int]:
     return waveform, rate
 
 
-def _blocks(sound: soundfile.SoundFile, most: int) -> Iterator[np.ndarray]:
+def _blocks(handle: soundfile.SoundFile, most: int) -> Iterator[np.ndarray]:
     """The average of its channels, a block at a time, until one goes beyond ``most`` samples.
 
     Not by ``SoundFile.blocks``, which returns old memory where a file ends too early.
     """
     length = 0
-    while length <= most and len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)) > 0:
+    while length <= most and len(block := handle.read(_BLOCK, dtype="float32", always_2d=True)) > 0:
         length += len(block)
         yield block.mean(axis=1)
 
@@ -133,20 +133,20 @@ def _read_flac(part: Part, file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     except UnreadableValueError as error:
         if not part.frames or not isinstance(error.__cause__, soundfile.LibsndfileError):
             raise
-    answer = _read_part(Part(file), name)
-    with _opened(part, name) as sound:
-        if _goes_on(sound, part.frames) or _number_of_flacs(file) > 1:
+    decoded = _read_part(Part(file), name)
+    with _opened(part, name) as handle:
+        if _goes_on(handle, part.frames) or _number_of_flacs(file) > 1:
             raise UnreadableValueError(
-                f"{name}: goes on after the end that its header says, and not as one flac; split it, or convert it"
+                f"{name}: continues after the end that its header says, and not as one flac; split it, or convert it"
             )
-    return answer
+    return decoded
 
 
-def _goes_on(sound: soundfile.SoundFile, frames: int) -> bool:
-    """Whether there are samples after that many."""
+def _goes_on(handle: soundfile.SoundFile, frames: int) -> bool:
+    """True if there are samples after that many."""
     try:
-        soundfile.SoundFile.seek(sound, frames - 1)
-        return len(sound.read(2)) > 1
+        soundfile.SoundFile.seek(handle, frames - 1)
+        return len(handle.read(2)) > 1
     except soundfile.LibsndfileError:
         return False
 

@@ -1,4 +1,4 @@
-"""What of an audio file a decoder is given, so that it reads all that is there. Never imports torch.
+"""Parts of an audio file, cut so that a decoder reads all that is there. Never imports torch.
 
 The structure of the file decides, not the number in its header, which programs that write a stream guess, leave at 0
 or never correct.
@@ -42,7 +42,7 @@ def parts_of(file: BinaryIO, name: str, max_seconds: float) -> list[Part]:
     """The file's parts, in order: one, but for the links of a chained Ogg stream.
 
     Raises:
-        UnreadableValueError: if it ends before, or goes on after, what its header says, so that samples would be lost.
+        UnreadableValueError: if it ends before, or continues after, what its header says: samples would be lost.
     """
     stop = file.seek(0, 2)
     start = _after_tags(file)
@@ -96,7 +96,7 @@ def _mpeg(file: Stream, start: int, name: str, max_seconds: float) -> Part:
     if frames.samples > max_seconds * frames.rate:
         raise too_long(name, max_seconds)
     if frames.is_scattered:
-        raise UnreadableValueError(f"{name}: holds too much between its frames that is no sound; convert it")
+        raise UnreadableValueError(f"{name}: holds too much between its frames that is no audio; convert it")
     view = FileView(io.BytesIO(data), frames.begin, frames.end, claimed=_ENDLESS)
     return Part(view, frames=frames.samples)
 
@@ -116,7 +116,7 @@ def _wav(file: BinaryIO, start: int, stop: int, name: str, max_seconds: float) -
     is_unclosed = size == 0 and not _are_chunks(file, place, stop, order, is_exact=True)
     if end < stop and size and not _are_chunks(file, end, stop, order, is_odd=size % 2 == 1):
         raise UnreadableValueError(
-            f"{name}: goes on for {stop - end} bytes after the end that its header says, which are no part of a wav; "
+            f"{name}: continues for {stop - end} bytes after the end that its header says, which are no part of a wav; "
             "correct the sizes in its header, or split it where two files were put together"
         )
     if encoding in _MPEG_IN_WAV:
@@ -146,7 +146,7 @@ def _data_chunk(file: BinaryIO, place: int, stop: int, order: str, name: str) ->
 def _are_chunks(
     file: BinaryIO, place: int, stop: int, order: str, *, is_odd: bool = False, is_exact: bool = False
 ) -> bool:
-    """Whether the rest of a wav is chunks, a tag or padding, and no samples.
+    """True if the rest of a wav is chunks, a tag or padding, and no samples.
 
     Args:
         is_odd: whether what is before has an odd size; the byte after it, which not every program writes, is 0.
@@ -183,7 +183,7 @@ def _flac(file: BinaryIO, start: int, stop: int) -> Part:
 
 
 def _before_tags(file: BinaryIO, stop: int) -> int:
-    """Where an ID3v1 and an APE tag at the end begin: at other bytes than its own the decoder fails."""
+    """Start of the ID3v1 and APE tags at the end: the decoder fails at bytes that are not its own."""
     if read_at(file, max(0, stop - 128), 3) == b"TAG":
         stop -= 128
     foot = read_at(file, max(0, stop - 32), 32)

@@ -58,7 +58,7 @@ class Preprocessor(Protocol):
 
 
 class Assets(Protocol):
-    """What a preprocessor adds to the contract when it needs files beside its JSON (a tokenizer)."""
+    """Addition to the contract for a preprocessor that needs files beside its JSON (a tokenizer)."""
 
     def assets(self) -> dict[str, str]:
         """File name -> text content."""
@@ -114,7 +114,7 @@ def config_arguments(
     {'size': 64}
 
     Raises:
-        ValueError: if the config is of another kind, has an unknown key or lacks a required one.
+        ValueError: if the config is of another kind, has an unknown key or misses a required one.
     """
     arguments = dict(config)
     given = arguments.pop("kind", kind)
@@ -123,9 +123,9 @@ def config_arguments(
     for key in arguments:
         if key not in known:
             raise ValueError(f"unknown key {key!r} for the preprocessor {kind!r}{nearest_hint(key, known)}")
-    lacking = [key for key in required if key not in arguments]
-    if lacking:
-        raise ValueError(f"the config of the preprocessor {kind!r} lacks {', '.join(lacking)}; write it again")
+    missing = [key for key in required if key not in arguments]
+    if missing:
+        raise ValueError(f"the config of the preprocessor {kind!r} has no {', '.join(missing)}; write it again")
     return arguments
 
 

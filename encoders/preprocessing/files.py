@@ -13,7 +13,7 @@ Bytes = bytes | bytearray | memoryview
 
 
 def is_file_value(raw: Any) -> bool:
-    """Whether ``raw`` is a path or the bytes of a file.
+    """True if ``raw`` is a path or the bytes of a file.
 
     >>> is_file_value("photo.jpg"), is_file_value(b"RIFF"), is_file_value(3)
     (True, True, False)
@@ -22,7 +22,7 @@ def is_file_value(raw: Any) -> bool:
 
 
 def file_name(raw: Any) -> str:
-    """What messages call a file: its path as given, or that it was bytes.
+    """Name of a file in messages: its path as given, or that it was bytes.
 
     >>> file_name("photo.jpg"), file_name(b"RIFF")
     ('photo.jpg', 'the given bytes')
@@ -102,6 +102,6 @@ Stream = BinaryIO | FileView
 
 
 def read_at(file: Stream, place: int, count: int) -> bytes:
-    """As many bytes from there on, or those that there are."""
+    """Up to ``count`` bytes from ``place`` on."""
     file.seek(place)
     return file.read(count)

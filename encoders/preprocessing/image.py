@@ -1,4 +1,4 @@
-"""Pixels of one size, from any picture. Never imports torch."""
+"""Pixels of one size, from any image. Never imports torch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -61,7 +61,7 @@ class ImagePreprocessor:
         self.tensors = (TensorSpec("pixels", "uint8", ("batch", 3, self.crop, self.crop)),)
 
     def __call__(self, raw: Any) -> Arrays:
-        """``pixels`` uint8 ``[3, h, w]`` of one picture; see ``decode_image`` for what is taken."""
+        """``pixels`` uint8 ``[3, h, w]`` of one image; see ``decode_image`` for what is taken."""
         pixels = np.asarray(self._resized(decode_image(raw)))
         return {"pixels": np.ascontiguousarray(pixels.transpose(2, 0, 1))}
 
@@ -83,12 +83,12 @@ class ImagePreprocessor:
         return image.resize((self.crop, self.crop), interpolation, box=kept)
 
     def _offset(self, length: int) -> int:
-        """Where the crop of a side begins."""
+        """First pixel of the crop of a side."""
         spare = length - self.crop
         return round(spare / 2) if self.crop_rounding == "even" else spare // 2  # round() goes to the even one
 
     def blank(self) -> Arrays:
-        """A black picture."""
+        """A black image."""
         return {"pixels": np.zeros((3, self.crop, self.crop), np.uint8)}
 
     def stack(self, samples: Sequence[Arrays]) -> Arrays:

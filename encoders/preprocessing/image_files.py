@@ -1,4 +1,4 @@
-"""Pictures: from whatever people store to upright RGB. Never imports torch."""
+"""Images: from whatever people store to upright RGB. Never imports torch."""
 
 import io
 import threading
@@ -20,7 +20,7 @@ MAX_SIDE = 65_535  # JPEG's own; resizing needs memory in proportion to the long
 
 ORIENTATION_TAG = 0x0112
 _T = Image.Transpose
-# EXIF 2.32, table "Orientation": how the stored picture is turned to stand upright
+# EXIF 2.32, table "Orientation": how the stored image is turned to stand upright
 _UPRIGHT = {
     2: _T.FLIP_LEFT_RIGHT,
     3: _T.ROTATE_180,
@@ -34,7 +34,7 @@ _process_settings = threading.Lock()
 
 
 def decode_image(raw: Any) -> Image.Image:
-    """An upright RGB picture, from a path, bytes, a PIL image or a uint8 array ``[h, w, 3]``.
+    """An upright RGB image, from a path, bytes, a PIL image or a uint8 array ``[h, w, 3]``.
 
     EXIF orientation is applied; transparency becomes white; 16 bits a channel become 8 by keeping the high
     byte; colour profiles are ignored. Files are JPEG, PNG or WebP with one frame (of a phone's multi-picture
@@ -49,10 +49,10 @@ def decode_image(raw: Any) -> Image.Image:
     if isinstance(raw, np.ndarray):
         return _from_array(raw)
     if isinstance(raw, Image.Image):
-        return _decode(raw, "the given picture")
+        return _decode(raw, "the given image")
     if not is_file_value(raw):
         raise UnreadableValueError(
-            f"a picture cannot be a {type(raw).__name__}; give a path, bytes, a PIL image or a uint8 array [h, w, 3]"
+            f"an image cannot be a {type(raw).__name__}; give a path, bytes, a PIL image or a uint8 array [h, w, 3]"
         )
     name = file_name(raw)
     with open_file(raw) as file, _open(_read(file, name), name) as image:
@@ -60,7 +60,7 @@ def decode_image(raw: Any) -> Image.Image:
 
 
 def image_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels of a picture's file, as its header says; nothing is decoded.
+    """Width and height in pixels of an image's file, as its header says; nothing is decoded.
 
     Raises:
         UnreadableValueError: if it is no JPEG, PNG or WebP file.
@@ -72,7 +72,7 @@ def image_size(data: bytes) -> tuple[int, int]:
 def _from_array(array: np.ndarray) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
         raise UnreadableValueError(
-            f"a picture cannot be an array of {array.dtype} {list(array.shape)}; give uint8 [h, w, 3], RGB in 0..255"
+            f"an image cannot be an array of {array.dtype} {list(array.shape)}; give uint8 [h, w, 3], RGB in 0..255"
         )
     _check_size((array.shape[1], array.shape[0]), "the given array")
     return Image.fromarray(np.ascontiguousarray(array))
@@ -125,7 +125,7 @@ def _check_size(size: tuple[int, int], name: str) -> None:
     if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
         raise UnreadableValueError(f"{name}: has {width} x {height} pixels; {_SIZE_LIMIT}")
     if width * height == 0:
-        raise UnreadableValueError(f"{name}: has {width} x {height} pixels; give a picture that is not empty")
+        raise UnreadableValueError(f"{name}: has {width} x {height} pixels; give an image that is not empty")
 
 
 def _load(image: Image.Image) -> None:
@@ -153,7 +153,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     """RGB without metadata: an orientation that stayed would be applied a second time."""
     if image.mode.startswith("I;16"):
         return _from_16_bit(image)
-    if image.mode in ("I", "F"):  # only pictures in memory: no PNG is read as one
+    if image.mode in ("I", "F"):  # only images in memory: no PNG is read as one
         raise UnreadableValueError(
             f"{name}: has Pillow's mode {image.mode!r}, whose range is not known; scale it to 8 bits, mode 'L'"
         )

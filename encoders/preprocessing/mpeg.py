@@ -31,7 +31,7 @@ class _Frame(NamedTuple):
 
 @dataclass(frozen=True)
 class Frames:
-    """What lies in an mp3.
+    """Frames of an mp3.
 
     Args:
         count: whole frames, without the one that describes the others.
@@ -108,7 +108,7 @@ def _frame(header: bytes) -> _Frame | None:
 
 
 def _described(data: bytes) -> tuple[bool, int | None]:
-    """Whether the first frame describes the others instead of holding samples; and how many it says they are."""
+    """True if the first frame describes the others instead of holding samples; and the count that it gives."""
     is_mono, is_first_version = data[3] >> 6 == 3, data[1] >> 3 & 3 == 3
     side = {(True, True): 17, (True, False): 32, (False, True): 9, (False, False): 17}[is_first_version, is_mono]
     info = data[4 + side : 4 + side + 12]
@@ -119,13 +119,13 @@ def _described(data: bytes) -> tuple[bool, int | None]:
 
 
 def _is_followed(data: bytes, place: int, frame: _Frame) -> bool:
-    """Whether another frame of its kind, or the end, comes right after it: four bytes may look like a frame."""
+    """True if another frame of its kind, or the end, follows at once: four bytes may look like a frame."""
     after = _frame(data[place + frame.size : place + frame.size + 4])
     return place + frame.size == len(data) or (after is not None and after.kind == frame.kind)
 
 
 def _next_frame(data: bytes, place: int) -> int | None:
-    """Where frames go on after what is none at ``place``."""
+    """Place of the next frame after what is none at ``place``."""
     if size := tag_size(data[place : place + 16]):
         return place + size if place + size < len(data) else None
     for match in islice(_SYNC.finditer(data, place + 1), _MOST_GUESSES):

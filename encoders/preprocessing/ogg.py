@@ -14,7 +14,7 @@ def ogg_links(file: BinaryIO, start: int, stop: int, name: str) -> list[tuple[in
     """Start and end of each stream of a chained file (RFC 3533 section 4): a decoder reads the first alone.
 
     Raises:
-        UnreadableValueError: if a stream is cut off, or goes on after its end.
+        UnreadableValueError: if a stream is cut off, or continues after its end.
     """
     starts, flags, is_beginning = [start], _FIRST_PAGE, True
     reached: dict[bytes, int] = {}
@@ -31,7 +31,7 @@ def ogg_links(file: BinaryIO, start: int, stop: int, name: str) -> list[tuple[in
             continue  # no packet ends in it
         if samples < reached.get(serial, 0):
             raise UnreadableValueError(
-                f"{name}: goes on after the end that one of its pages says ({samples}, where {reached.get(serial, 0)} "
+                f"{name}: continues after the end that one of its pages says ({samples}, where {reached.get(serial, 0)} "
                 "has been reached); convert it"
             )
         reached[serial] = samples

@@ -21,7 +21,7 @@ _PAD_TOKENS = ("[PAD]", "<pad>", "<PAD>", "<|pad|>")
 
 
 def text_tensors(length: int | str = "tokens") -> tuple[TensorSpec, ...]:
-    """What a text is turned into; ``length`` is the size of the second axis, or its name.
+    """Tensors of a text; ``length`` is the size of the second axis, or its name.
 
     >>> text_tensors()[0]
     TensorSpec(name='input_ids', dtype='int64', axes=('batch', 'tokens'))

@@ -28,7 +28,7 @@ class LateTextPreprocessor:
         return self.make()
 
     def __call__(self, raw: Any) -> Arrays:
-        """As the preprocessor itself; so are the others."""
+        """Forwards to the preprocessor, as all the others do."""
         return self._found(raw)
 
     def blank(self) -> Arrays:

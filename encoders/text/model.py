@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from encoders.text.towers import TEXT_TOWERS, text_half_state
+from encoders.text.towers import TEXT_TOWERS, text_tower_state
 from encoders.transformers.loading import base_class, load_model, make_config
 from encoders.weights.state import read_state
 
@@ -31,14 +31,14 @@ def build_text_model(
     source: str = "",
     projected: bool = False,
 ) -> tuple[Any, set[str]]:
-    """The base model in float32, and the names of parameters that the weights lack.
+    """The base model in float32, and the names of parameters that the weights miss.
 
     Args:
         name: the encoder's, for error messages.
         settings: as ``config.json`` has them.
         state: the weights; None for random ones.
         source: where the weights are from, for error messages.
-        projected: with the projection into the space that a text half shares with the other half.
+        projected: with the projection into the space that a text tower shares with the other tower.
 
     Raises:
         ValueError: if there is no such architecture, it is no text encoder, or the weights have other shapes.
@@ -47,7 +47,7 @@ def build_text_model(
     model_class = _model_class(name, config, projected)
     if state is not None and config.model_type in TEXT_TOWERS:
         tower = TEXT_TOWERS[config.model_type]
-        state = text_half_state(state, nested=projected and tower.projecting != tower.model)
+        state = text_tower_state(state, nested=projected and tower.projecting != tower.model)
     return load_model(name, model_class, config, state, source=source)
 
 
@@ -71,7 +71,7 @@ def _build_config(name: str, settings: Mapping[str, Any]) -> Any:
 
 
 def vocab_size(name: str, model: Any) -> int:
-    """How many token ids a model has embeddings for.
+    """Number of token ids that a model has embeddings for.
 
     Raises:
         ValueError: if it takes no token ids.

@@ -49,8 +49,8 @@ class _Dense(nn.Module):
 
     def __init__(self, size: Sequence[int], bias: bool, activation: str) -> None:
         super().__init__()
-        width, out_width = size
-        self.linear = nn.Linear(width, out_width, bias=bias)
+        in_dim, out_dim = size
+        self.linear = nn.Linear(in_dim, out_dim, bias=bias)
         self.activation = ACTIVATIONS[activation]()
 
     def forward(self, vector: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ class SentencePooling(nn.Module):
 
 
 class JointEmbedding(nn.Module):
-    """The vector that a text half shares with the other half, such as CLIP's with images; not normalised.
+    """The vector that a text tower shares with the other tower, such as CLIP's with images; not normalised.
 
     Args:
         field: of the model's output.

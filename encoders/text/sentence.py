@@ -23,7 +23,7 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class SentenceFolder:
-    """What stands around the transformer of a sentence-transformers folder."""
+    """Settings and modules around the transformer of a sentence-transformers folder."""
 
     folder: Path
 
@@ -39,12 +39,12 @@ class SentenceFolder:
 
     @property
     def normalizers(self) -> list[dict[str, Any]]:
-        """What it does to a text before tokenizing it, for the library tokenizers."""
+        """Its changes to a text before tokenizing, for the library tokenizers."""
         return [LOWERCASE, STRIP] if self._settings.get("do_lower_case") else [STRIP]
 
     @cached_property
     def steps(self) -> list[dict[str, Any]]:
-        """As ``SentencePooling`` takes them.
+        """Description that ``SentencePooling`` takes.
 
         Raises:
             ValueError: if a file is damaged, or a module is of a kind that is not known.
@@ -59,12 +59,12 @@ class SentenceFolder:
 
     @property
     def is_mean(self) -> bool:
-        """Whether the embedding is the mean of the tokens, but for its length."""
+        """True if the embedding is the mean of the tokens, but for its length."""
         return self.steps[0].get("modes") == ["mean"] and all(step["kind"] == "normalize" for step in self.steps[1:])
 
     @property
     def _modules(self) -> list[tuple[Path, str]]:
-        """What follows the transformer; nothing is dropped out once training is over."""
+        """Modules after the transformer; nothing is dropped out once training is over."""
         modules = [(self.folder / module["path"], _kind(module)) for module in read_modules(self.folder)[1:]]
         return [(place, kind) for place, kind in modules if kind != "Dropout"]
 

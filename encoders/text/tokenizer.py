@@ -17,7 +17,7 @@ MAX_TOKENS = 128
 
 
 def checked_length(name: str, model: Any, max_tokens: int | None) -> int:
-    """How many tokens of a text are used: what was asked for, else 128 or what the model has positions for.
+    """Number of tokens of a text that are used: as asked for, else 128 or as many as the model has positions for.
 
     Raises:
         ValueError: if more is asked for than the model has positions for.
@@ -121,7 +121,7 @@ SIGLIP_NORMALIZERS: dict[str, list[dict[str, Any]]] = {
     ],
     "Siglip2Tokenizer": [LOWERCASE],
 }
-"""What these tokenizers of transformers do in Python, before their ``tokenizer.json`` or sentencepiece model."""
+"""Steps of these tokenizers of transformers in Python, before their ``tokenizer.json`` or sentencepiece model."""
 
 
 def _siglip_normalizers(settings: dict[str, Any]) -> list[dict[str, Any]]:

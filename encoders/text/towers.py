@@ -1,4 +1,4 @@
-"""The text halves of CLIP, SigLIP and CLAP."""
+"""The text towers of CLIP, SigLIP and CLAP."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from encoders.weights.state import read_state
 
 @dataclass(frozen=True)
 class TextTower:
-    """How transformers calls a text half, and the embedding that it shares with the other half."""
+    """Names in transformers of a text tower, and of the embedding that it shares with the image tower."""
 
     model: str
     """Class that gives hidden states."""
@@ -33,28 +33,28 @@ TEXT_TOWERS = {
     "clap_text_model": TextTower("ClapTextModel", "ClapTextModelWithProjection", "text_embeds"),
 }
 """CLIP (https://arxiv.org/abs/2103.00020), SigLIP (https://arxiv.org/abs/2303.15343), SigLIP 2
-(https://arxiv.org/abs/2502.14786) and CLAP (https://arxiv.org/abs/2211.06687), by the half's ``model_type``."""
+(https://arxiv.org/abs/2502.14786) and CLAP (https://arxiv.org/abs/2211.06687), by the tower's ``model_type``."""
 
 
-def text_half(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a model's text half; that of a model without halves as it is.
+def text_tower_config(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a model's text tower; that of a model without towers as it is.
 
-    >>> text_half({"model_type": "clip", "projection_dim": 8, "text_config": {"hidden_size": 4}})
+    >>> text_tower_config({"model_type": "clip", "projection_dim": 8, "text_config": {"hidden_size": 4}})
     {'hidden_size': 4, 'projection_dim': 8, 'model_type': 'clip_text_model'}
     """
     kind = f"{settings.get('model_type')}_text_model"
     if kind not in TEXT_TOWERS:
         return dict(settings)
-    # what both halves share stands in the config around them
+    # what both towers share stands in the config around them
     shared = {key: settings[key] for key in ("projection_dim", "projection_hidden_act") if key in settings}
     return {**(settings.get("text_config") or {}), **shared, "model_type": kind}
 
 
 def cosine_scale(name: str, weights: str) -> float:
-    """What a model of two modalities multiplies the cosines of its halves' embeddings by.
+    """Factor by which a model of two modalities multiplies the cosines of its towers' embeddings.
 
     Args:
-        name, weights: as one of its halves was created with.
+        name, weights: as one of its towers was created with.
 
     Raises:
         ValueError: if its weights do not have it.
@@ -70,11 +70,11 @@ def cosine_scale(name: str, weights: str) -> float:
     )
 
 
-def text_half_state(state: Mapping[str, Tensor], *, nested: bool) -> dict[str, Tensor]:
-    """The tensors of the text half among those of a whole model.
+def text_tower_state(state: Mapping[str, Tensor], *, nested: bool) -> dict[str, Tensor]:
+    """The tensors of the text tower among those of a whole model.
 
     Args:
-        nested: whether the class that gets them has the half as its ``text_model``.
+        nested: whether the class that gets them has the tower as its ``text_model``.
     """
     if not any(name.startswith("text_model.") for name in state):
         return dict(state)

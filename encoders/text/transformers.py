@@ -21,7 +21,7 @@ from encoders.text.model import build_text_model, read_weights, vocab_size
 from encoders.text.pooling import JointEmbedding, SentencePooling
 from encoders.text.sentence import SentenceFolder
 from encoders.text.tokenizer import checked_length, padding_id, text_preprocessor
-from encoders.text.towers import TEXT_TOWERS, text_half
+from encoders.text.towers import TEXT_TOWERS, text_tower_config
 from encoders.transformers.loading import config_to_json, find_checkpoint, read_config
 from encoders.weights.hub import locate
 from encoders.weights.state import digest_of_files, fit_state, load_state, state_mismatch
@@ -124,7 +124,7 @@ def transformers_text(
         max_tokens: texts are cut to as many, special tokens included; None is 128, or what the model can take; with
             ``pooling="sentence"`` it is what the folder says.
         pooling: "auto" (see above); "tokens"; "sentence" (the embedding that sentence-transformers gives, as the only
-            token); "projected" (of a text half: the embedding that it shares with the other half); or the steps of a
+            token); "projected" (of a text tower: the embedding that it shares with the other tower); or the steps of a
             ``SentencePooling``.
         tower: "text" for a model of two modalities.
         config: of the architecture, instead of the folder's ``config.json``.
@@ -135,7 +135,7 @@ def transformers_text(
     """
     source, files, licence = find_checkpoint(name, weights)
     folder = locate(source, with_weights=False) if config is None else None
-    settings = text_half(read_config(folder) if folder is not None else config or {})
+    settings = text_tower_config(read_config(folder) if folder is not None else config or {})
     sentence = SentenceFolder.find(folder) if folder is not None else None
     pooler = _pooler(name, pooling, sentence, str(settings.get("model_type")))
     state, pooler_state = read_weights(files) if files else (None, {})
@@ -161,11 +161,11 @@ def transformers_text(
 def _pooler(
     name: str, pooling: Pooling | Steps, sentence: SentenceFolder | None, kind: str
 ) -> SentencePooling | JointEmbedding | None:
-    """What makes one vector of the tokens; None where they stay."""
+    """Module that makes one vector of the tokens; None where they stay."""
     if pooling == "projected":
         if kind not in TEXT_TOWERS:
             raise ValueError(
-                f"pooling is 'projected', but {name} is no text half ({', '.join(TEXT_TOWERS)}); leave pooling out"
+                f"pooling is 'projected', but {name} is no text tower ({', '.join(TEXT_TOWERS)}); leave pooling out"
             )
         return JointEmbedding(TEXT_TOWERS[kind].embedding)
     if pooling == "sentence" and sentence is None:

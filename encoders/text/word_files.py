@@ -22,21 +22,21 @@ Entry = tuple[int, bytes, bytes]
 
 @dataclass(frozen=True)
 class VectorFile:
-    """What the beginning of a file says of the rest; iterating gives its words, in the file's order.
+    """A file of word vectors, as its beginning describes it; iterating gives its words, in the file's order.
 
-    Formats: a first line ``words width`` and then words with their numbers in text (word2vec, fastText) or in
+    Formats: a first line ``words dim`` and then words with their numbers in text (word2vec, fastText) or in
     float32 (word2vec), or no such line (GloVe).
     """
 
     path: Path
-    width: int
+    dim: int
     count: int | None
     """Words; None where the file does not say."""
     is_binary: bool
 
     @property
     def unit(self) -> str:
-        """What the first element of an entry counts."""
+        """Unit of the first element of an entry."""
         return "word" if self.is_binary else "line"
 
     @classmethod
@@ -61,12 +61,12 @@ class VectorFile:
         first, _, rest = head.partition(b"\n")
         header = _HEADER.fullmatch(first)
         if header is not None and int(header[2]) > 0:
-            count, width = int(header[1]), int(header[2])
-            return cls(path, width, count, is_binary=count > 0 and not _is_text(rest.partition(b"\n")[0], width))
-        width = len(first.split()) - 1
-        if width < 1 or not _is_text(first, width):
-            raise ValueError(f"{path}, line 1: is neither 'words width' nor a word and its numbers; {_ADVICE}")
-        return cls(path, width, None, is_binary=False)
+            count, dim = int(header[1]), int(header[2])
+            return cls(path, dim, count, is_binary=count > 0 and not _is_text(rest.partition(b"\n")[0], dim))
+        dim = len(first.split()) - 1
+        if dim < 1 or not _is_text(first, dim):
+            raise ValueError(f"{path}, line 1: is neither 'words dim' nor a word and its numbers; {_ADVICE}")
+        return cls(path, dim, None, is_binary=False)
 
     def __iter__(self) -> Iterator[Entry]:
         """Every entry.
@@ -92,15 +92,15 @@ class VectorFile:
                 continue
             word, _, numbers = stripped.partition(b" ")
             vector = _parse(numbers)
-            if vector is None or len(vector) != self.width:  # some words of GloVe have spaces in them
-                word, *fields = stripped.rsplit(b" ", self.width)
-                vector = _parse(b" ".join(fields)) if len(fields) == self.width else None
+            if vector is None or len(vector) != self.dim:  # some words of GloVe have spaces in them
+                word, *fields = stripped.rsplit(b" ", self.dim)
+                vector = _parse(b" ".join(fields)) if len(fields) == self.dim else None
             if vector is None or not word:
-                raise ValueError(f"{self.path}, line {line}: is no word with {self.width} numbers; {_ADVICE}")
+                raise ValueError(f"{self.path}, line {line}: is no word with {self.dim} numbers; {_ADVICE}")
             yield line, word, vector.tobytes()
 
     def _binary(self, file: BinaryIO) -> Iterator[Entry]:
-        size = 4 * self.width
+        size = 4 * self.dim
         buffer, start = b"", 0
         for number in range(1, (self.count or 0) + 1):
             while (space := buffer.find(b" ", start)) < 0 or len(buffer) < space + 1 + size:
@@ -114,16 +114,16 @@ class VectorFile:
             yield number, buffer[start:space].lstrip(b"\n"), buffer[space + 1 : end]  # some writers end in a newline
             start = end
         if (buffer[start:] + file.read(16)).strip():
-            raise ValueError(f"{self.path}: goes on after its {self.count} words; {_ADVICE}")
+            raise ValueError(f"{self.path}: continues after its {self.count} words; {_ADVICE}")
 
 
 _ADVICE = "it is damaged, or of another format than word2vec's, GloVe's or fastText's .vec; fetch it again"
 
 
-def _is_text(line: bytes, width: int) -> bool:
-    fields = line.rstrip().rsplit(None, width)
-    vector = _parse(b" ".join(fields[1:])) if len(fields) == width + 1 else None
-    return vector is not None and len(vector) == width
+def _is_text(line: bytes, dim: int) -> bool:
+    fields = line.rstrip().rsplit(None, dim)
+    vector = _parse(b" ".join(fields[1:])) if len(fields) == dim + 1 else None
+    return vector is not None and len(vector) == dim
 
 
 def _parse(numbers: bytes) -> np.ndarray | None:

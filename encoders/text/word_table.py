@@ -76,7 +76,7 @@ class WordTable:
         return cls(keys, offsets, rows, matrix, table["sha256"])
 
     @property
-    def width(self) -> int:
+    def dim(self) -> int:
         """Of each vector."""
         return int(self.matrix.shape[1])
 
@@ -84,7 +84,7 @@ class WordTable:
         return len(self.rows)
 
     def row(self, word: str) -> int | None:
-        """Where the matrix has a word's vector; None for an unknown word."""
+        """Row of the matrix with a word's vector; None for an unknown word."""
         key = word.encode("utf-8", "surrogatepass")
         place = bisect_left(range(len(self)), key, key=self._key)
         return int(self.rows[place]) if place < len(self) and self._key(place) == key else None
@@ -123,7 +123,7 @@ def _state_of(source: Path) -> dict[str, int]:
 
 
 def _read_table(folder: Path) -> dict[str, Any] | None:
-    """What is known of a converted file; None where it is not there, not whole, or of another format."""
+    """Description of a converted file; None where it is missing, incomplete, or of another format."""
     try:
         table = json.loads((folder / TABLE).read_text(encoding="utf-8"))
         sizes = {name: (folder / name).stat().st_size for name in (KEYS, OFFSETS, ROWS, MATRIX)}
@@ -172,7 +172,7 @@ def _write_matrix(path: Path, file: VectorFile) -> list[bytes]:
     """Streams the vectors into a .npy file; returns the words."""
     words: list[bytes] = []
     with path.open("wb") as out:
-        _write_header(out, 0, file.width)
+        _write_header(out, 0, file.dim)
         batch: list[tuple[int, bytes, bytes]] = []
         for entry in file:
             batch.append(entry)
@@ -181,18 +181,18 @@ def _write_matrix(path: Path, file: VectorFile) -> list[bytes]:
                 batch = []
         words += _write_batch(out, batch, file)
         out.seek(0)
-        _write_header(out, len(words), file.width)  # as long as the first: numpy leaves room for the number of rows
+        _write_header(out, len(words), file.dim)  # as long as the first: numpy leaves room for the number of rows
     return words
 
 
-def _write_header(out: Any, count: int, width: int) -> None:
-    header = {"descr": "<f4", "fortran_order": False, "shape": (count, width)}
+def _write_header(out: Any, count: int, dim: int) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": (count, dim)}
     np.lib.format.write_array_header_1_0(out, header)
 
 
 def _write_batch(out: Any, batch: Sequence[tuple[int, bytes, bytes]], file: VectorFile) -> list[bytes]:
     content = b"".join(vector for _, _, vector in batch)
-    finite = np.isfinite(np.frombuffer(content, dtype="<f4").reshape(len(batch), file.width)).all(axis=1)
+    finite = np.isfinite(np.frombuffer(content, dtype="<f4").reshape(len(batch), file.dim)).all(axis=1)
     if not finite.all():
         place = batch[int(np.argmin(finite))][0]
         raise ValueError(f"{file.path}, {file.unit} {place}: holds a number that is not finite; fetch it again")

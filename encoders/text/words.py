@@ -37,15 +37,15 @@ class WordVectors(Encoder):
     Args:
         preprocessor: numbers the words from 1; 0 is unknown.
         words: how many there are.
-        width: of their vectors.
+        dim: of their vectors.
         options: JSON arguments of ``word_vectors`` that rebuild it.
     """
 
-    def __init__(self, preprocessor: Preprocessor, *, words: int, width: int, options: dict[str, Any]) -> None:
+    def __init__(self, preprocessor: Preprocessor, *, words: int, dim: int, options: dict[str, Any]) -> None:
         super().__init__()
-        self.modality, self.embed_dim, self.preprocessor = "text", width, preprocessor
-        self.embed = nn.Embedding(words + 1, width, padding_idx=UNKNOWN)
-        self.options = {**options, "size": [words, width]}
+        self.modality, self.embed_dim, self.preprocessor = "text", dim, preprocessor
+        self.embed = nn.Embedding(words + 1, dim, padding_idx=UNKNOWN)
+        self.options = {**options, "size": [words, dim]}
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
         """``input_ids`` and ``attention_mask`` int64 ``[b l]`` -> the vector of each word."""
@@ -56,11 +56,11 @@ class WordVectors(Encoder):
         return [list(self.embed.parameters())]
 
     def architecture(self) -> dict[str, Any]:
-        """How many words of which width; which words they are is the preprocessor's to know."""
+        """Number of words and dim of their vectors; the preprocessor knows the words."""
         return dict(self.options)
 
     def narrowed(self, words: Iterable[str]) -> "WordVectors":
-        """The same vectors for some of its words, in their order; words that it lacks are left out.
+        """The same vectors for some of its words, in their order; unknown words are left out.
 
         Raises:
             ValueError: if it has none of them.
@@ -71,7 +71,7 @@ class WordVectors(Encoder):
         if not kept:
             raise ValueError(f"{self.name} has none of these words; give words of its {len(numbers)}")
         preprocessor = WordPreprocessor(kept, max_tokens=self.preprocessor.max_tokens)
-        encoder = WordVectors(preprocessor, words=len(kept), width=self.embed_dim, options=self.options)
+        encoder = WordVectors(preprocessor, words=len(kept), dim=self.embed_dim, options=self.options)
         rows = [UNKNOWN, *(numbers[word] for word in kept)]
         encoder.embed.load_state_dict({"weight": self.embed.weight.detach()[rows]})
         encoder.name, encoder.provenance = self.name, self.provenance
@@ -97,7 +97,7 @@ def word_vectors(
             and bundle hold these words and no others.
         max_tokens: texts are cut to as many known words.
         cache: folder for the conversion, where nothing can be written beside the file.
-        size: words and width, of an encoder that is rebuilt without the file.
+        size: words and dim, of an encoder that is rebuilt without the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -108,12 +108,12 @@ def word_vectors(
     if size is not None:
         make = partial(_preprocessor, source, vocabulary, max_tokens, cache)
         late = LateTextPreprocessor(make, text_tensors())
-        encoder = WordVectors(late, words=size[0], width=size[1], options=options)
+        encoder = WordVectors(late, words=size[0], dim=size[1], options=options)
     else:
         table = WordTable.open(source, cache)
         chosen = _choose(table, source, vocabulary)
         preprocessor = WordPreprocessor(chosen, max_tokens=max_tokens)
-        encoder = WordVectors(preprocessor, words=len(chosen), width=table.width, options=options)
+        encoder = WordVectors(preprocessor, words=len(chosen), dim=table.dim, options=options)
         if weights == "pretrained":
             with torch.no_grad():
                 encoder.embed.weight[1:] = torch.from_numpy(table.matrix[list(chosen.values())])

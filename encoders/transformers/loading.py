@@ -118,7 +118,7 @@ def base_class(name: str, config: Any, advice: str) -> Any:
 def load_model(
     name: str, model_class: Any, config: Any, state: Mapping[str, Tensor] | None, *, source: str = ""
 ) -> tuple[Any, set[str]]:
-    """The model in float32 with these weights, and the names of parameters that they lack.
+    """The model in float32 with these weights, and the names of parameters that they miss.
 
     Args:
         name: the encoder's, for error messages.

@@ -23,7 +23,7 @@ TOWERS: dict[str, tuple[Tower, ...]] = {
     "siglip2": ("image", "text"),
     "clap": ("audio", "text"),
 }
-"""Models of two modalities: the user says which half is meant."""
+"""Models of two modalities: the user says which tower is meant."""
 
 BUILDERS: dict[str, str] = {
     "text": "encoders.text.transformers:transformers_text",
@@ -45,7 +45,7 @@ def transformers_encoder(
     Args:
         weights: "pretrained" (those of that id or folder); None; a state_dict file; or another id or folder, which
             then brings its config, too.
-        tower: which half of a model of two modalities, as CLIP is.
+        tower: which tower of a model of two modalities, as CLIP is.
         config: of the architecture, instead of the folder's ``config.json``.
         **options: of the modality's builder.
 
@@ -75,7 +75,7 @@ def transformers_encoder(
 
 
 def modality_of(kind: str) -> Tower:
-    """What a model of this ``model_type`` reads.
+    """Modality and builder of a model of this ``model_type``.
 
     >>> modality_of("bert"), modality_of("vit"), modality_of("hubert")
     ('text', 'image', 'audio')

@@ -81,9 +81,9 @@ def _call(info: EncoderInfo, factory: Factory, weights: Weights, options: Mappin
 def _check_encoder(info: EncoderInfo, encoder: Any) -> None:
     if not isinstance(encoder, Encoder):
         raise TypeError(f"the factory of {info.name} returned a {type(encoder).__name__}; return an encoders.Encoder")
-    lacking = [name for name in ("modality", "embed_dim", "preprocessor") if not hasattr(encoder, name)]
-    if lacking:
-        raise TypeError(f"{info.name} has no {', '.join(lacking)}; set it in __init__, after super().__init__()")
+    missing = [name for name in ("modality", "embed_dim", "preprocessor") if not hasattr(encoder, name)]
+    if missing:
+        raise TypeError(f"{info.name} has no {', '.join(missing)}; set it in __init__, after super().__init__()")
     if info.modality not in ("unknown", "any", encoder.modality):
         raise ValueError(
             f"{info.name} is registered for {info.modality!r} but reads {encoder.modality!r}; make the two agree"

@@ -1,4 +1,4 @@
-"""Published weights: fetched once into torch's own cache, and the one error where they cannot be had."""
+"""Published weights: fetched once into torch's own cache, and one error where they are not available."""
 
 import http.client
 import sys
@@ -8,7 +8,7 @@ import torch
 
 
 def kept_file(url: str) -> Path:
-    """Where torch's own cache (``TORCH_HOME``) keeps what comes from ``url``."""
+    """Path in torch's own cache (``TORCH_HOME``) of what comes from ``url``."""
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 

@@ -11,7 +11,7 @@ from encoders.weights.download import missing_weights
 
 CONFIG_FILE, TOKENIZER_FILE, CARD_FILE = "config.json", "tokenizer.json", "README.md"
 FEATURE_FILES = ("preprocessor_config.json", "processor_config.json")
-"""How a model's input is made: by itself, or within what describes a processor of several modalities."""
+"""Files that describe a model's preprocessing: alone, or as part of a processor of several modalities."""
 TOKENIZER_SETTINGS = "tokenizer_config.json"
 MODULES_FILE = "modules.json"
 """Lists what a sentence-transformers model is made of; the transformer, in its folder, comes first."""
@@ -51,7 +51,7 @@ def locate(source: str | Path, *, with_weights: bool, name: str | None = None) -
 
 
 def model_folder(folder: Path) -> Path:
-    """Where a folder keeps its transformer: in itself, or where its ``modules.json`` says.
+    """Folder of the transformer: the folder itself, or the one that its ``modules.json`` names.
 
     Raises:
         ValueError: if ``modules.json`` is damaged.
@@ -61,7 +61,7 @@ def model_folder(folder: Path) -> Path:
 
 
 def read_modules(folder: Path) -> list[dict[str, Any]]:
-    """What a sentence-transformers folder lists in ``modules.json``; nothing where there is no such file.
+    """Entries of ``modules.json`` in a sentence-transformers folder; empty where there is no such file.
 
     Raises:
         ValueError: if it is damaged, or names a place outside the folder.
@@ -87,7 +87,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def licence_of(folder: Path) -> str:
-    """What the model card says, else "unknown"."""
+    """Licence that the model card names, else "unknown"."""
     card = folder / CARD_FILE
     text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
     front = text.split("\n---", 1)[0] if text.startswith("---") else ""

@@ -13,7 +13,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class SourceRun:
-    """Where an earlier run keeps an encoder."""
+    """An encoder in the folder of an earlier run."""
 
     folder: Path
     input: str
@@ -36,7 +36,7 @@ class SourceRun:
 
     @property
     def preprocessor_folder(self) -> Path:
-        """What ``load_preprocessor`` reads."""
+        """Folder that ``load_preprocessor`` reads."""
         return self.folder / INPUTS / self.input
 
     @classmethod
@@ -84,7 +84,7 @@ class SourceRun:
 def _read_inputs(folder: Path) -> dict[str, Any]:
     if not (folder / WEIGHTS_FILE).is_file():
         raise FileNotFoundError(
-            f"{folder} is a training run without {WEIGHTS_FILE}: it did not finish; go on with `multimodal train ... "
+            f"{folder} is a training run without {WEIGHTS_FILE}: it did not finish; resume it with `multimodal train ... "
             "--resume`, or give another run"
         )
     try:
@@ -98,7 +98,7 @@ def _read_inputs(folder: Path) -> dict[str, Any]:
 
 
 def _is_same(one: str, other: str) -> bool:
-    """Whether two registered names mean the same; a folder or file may be written in several ways."""
+    """True if two registered names mean the same; a folder or file may be written in several ways."""
     family, _, folder = one.partition("/")
     other_family, _, other_folder = other.partition("/")
     if one == other or family != other_family:
@@ -107,7 +107,7 @@ def _is_same(one: str, other: str) -> bool:
 
 
 def _is_equal(folder: Path, inputs: dict[str, Any], one: str, other: str) -> bool:
-    """Whether two encoders of a run have the same architecture, preprocessor and weights."""
+    """True if two encoders of a run have the same architecture, preprocessor and weights."""
     if inputs[one]["arguments"] != inputs[other]["arguments"] or _files(folder, one) != _files(folder, other):
         return False
     ours_as, theirs_as = (f"encoders.{inputs[name]['kept_as']}." for name in (one, other))

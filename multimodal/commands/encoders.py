@@ -1,4 +1,4 @@
-"""What there is: encoders, devices."""
+"""Commands that list encoders and devices."""
 
 from typing import Annotated
 

@@ -144,7 +144,7 @@ def calibrate(
 
 @gallery.command()
 def info(bundle: BundleFolder, folder: Folder, device: Device = "auto") -> None:
-    """What a gallery holds."""
+    """Show what a gallery holds."""
     opened = _open(folder, bundle, device)
     show_table(("product", "vectors"), list(opened.products.items()))
     source = opened.contents.source

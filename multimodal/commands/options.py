@@ -1,4 +1,4 @@
-"""What commands share: arguments and exit codes."""
+"""Arguments and exit codes that commands share."""
 
 from pathlib import Path
 from typing import Annotated

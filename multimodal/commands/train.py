@@ -68,7 +68,7 @@ def train(
     from multimodal.training import fit
 
     if resume and out is None:
-        raise typer.BadParameter("name the run to go on with, for example --out runs/retail", param_hint="--resume")
+        raise typer.BadParameter("name the run to resume, for example --out runs/retail", param_hint="--resume")
     if overwrite and (resume or out is None):
         message = "leave --resume out" if resume else "name the run to replace, for example --out runs/retail"
         raise typer.BadParameter(message, param_hint="--overwrite")

@@ -34,7 +34,7 @@ def transfer_check(
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Takes arms, gaps, verdicts.")] = None,
 ) -> None:
-    """Whether the encoders' weights help: against raw features, random weights, and each input alone."""
+    """Compare the encoders' weights with raw features, random weights, and each input alone."""
     from multimodal.selection.transfer_gap import transfer_check as check_transfer
 
     show_transfer(check_transfer(config, overrides=overrides or (), scratch=scratch, out=out, say=say))

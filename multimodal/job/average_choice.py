@@ -34,7 +34,7 @@ def keep_the_better(
     found = averaging.best(lambda averaged: _score(setup, averaged))
     better = found.score > plain
     if better:
-        _score(setup, found.average)  # once more: it fits running statistics and trusts, which are kept
+        _score(setup, found.average)  # once more: it fits running statistics and expert weights, which are kept
     else:
         setup.model.load_state_dict(before)
     method, kept = setup.job.transfer.average, found.name if better else "plain"

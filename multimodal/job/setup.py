@@ -172,7 +172,7 @@ class TrainingSetup:
     def validate(self) -> tuple[dict[str, float], float]:
         """Metrics on the validation rows as flat numbers, and the score that chooses the best weights.
 
-        The trusts of late fusion are fitted first, to the same rows.
+        The expert weights of late fusion are fitted first, to the same rows.
         """
         data = self._validation
         everything = self.model.input_names

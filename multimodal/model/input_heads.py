@@ -57,7 +57,7 @@ class LateHead(Head):
     """One task's heads over single inputs, as a product of experts.
 
     Given the answer, inputs are taken to say independent things, so that their evidence adds up (Hinton, 2002,
-    https://doi.org/10.1162/089976602760128018). A trust per input, fitted on records that were not trained on, makes
+    https://doi.org/10.1162/089976602760128018). An expert weight per input, fitted on records that were not trained on, makes
     up for experts that know their training records better than new ones, or say the same thing twice. An input that
     is missing says nothing.
 
@@ -68,14 +68,14 @@ class LateHead(Head):
     Legend: m inputs of this task, b records, c outputs.
     """
 
-    trusts: Float[Tensor, " m"]
+    expert_weights: Float[Tensor, " m"]
 
     def __init__(self, heads: Mapping[str, Head], in_dims: Mapping[str, int]) -> None:
         super().__init__()
         self.names = tuple(heads)
         self.heads = NamedModules(dict(heads))
         self.in_dims = dict(in_dims)
-        self.register_buffer("trusts", torch.ones(len(heads)))
+        self.register_buffer("expert_weights", torch.ones(len(heads)))
         self.num_outputs, self.chance_loss = self.one.num_outputs, self.one.chance_loss
 
     @property
@@ -98,13 +98,13 @@ class LateHead(Head):
             present: input name -> which records have it; None: all have all. The fused vector does not say: a
                 constant token and one of width 1 are normalised to zeros as well.
         """
-        answers, weights = torch.stack(list(self.answers(fused).values())), self.trusts[:, None]
+        answers, weights = torch.stack(list(self.answers(fused).values())), self.expert_weights[:, None]
         if present is not None:
             weights = weights * torch.stack([present[name] for name in self.names])
         return self.combine(answers, weights.expand(answers.shape[:2]))
 
     def answers(self, fused: Float[Tensor, "b f"]) -> dict[str, Float[Tensor, "b c"]]:
-        """Input -> what it says alone, without its trust."""
+        """Input -> what it says alone, without its expert weight."""
         parts = parts_of(fused, self.in_dims)
         return {name: self.head(name)(parts[name]) for name in self.names}
 
@@ -113,7 +113,7 @@ class LateHead(Head):
         return self.one.combine(answers, weights)
 
     def fit_expert_weights(self, answers: Float[Tensor, "m b c"], present: Bool[Tensor, "m b"], target: Tensor) -> None:
-        """Sets the trusts that give the smallest loss on records that were not trained on.
+        """Sets the expert weights that give the smallest loss on records that were not trained on.
 
         Their logarithms are drawn to 0 as strongly as one record could, for tables that cannot tell them.
         """
@@ -129,7 +129,7 @@ class LateHead(Head):
 
         with torch.enable_grad():
             optimizer.step(closure)
-        self.trusts.copy_(logs.detach().exp())
+        self.expert_weights.copy_(logs.detach().exp())
 
     @property
     def loss_offsets(self) -> Float[Tensor, " c"] | None:

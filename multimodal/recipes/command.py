@@ -27,7 +27,7 @@ def run_recipe(
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="folder of the manifests")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="takes the run")
     parser.add_argument("--set", action="append", default=[], metavar="A.B=C", help="changes a value of the task")
-    parser.add_argument("--resume", action="store_true", help="goes on with the run in --out")
+    parser.add_argument("--resume", action="store_true", help="resumes the run in --out")
     parser.add_argument("--overwrite", action="store_true", help="replaces the run in --out")
     parser.add_argument("--debug", action="store_true", help="shows the traceback of an error")
     for name, values in (choices or {}).items():

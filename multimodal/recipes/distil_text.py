@@ -76,7 +76,7 @@ def vocabulary_of(encoder: Encoder) -> dict[str, int]:
 
 
 def initialise(student: CompactText, teacher: Encoder) -> None:
-    """Static vectors: each token's embedding by the teacher, reduced by PCA to the student's width."""
+    """Static vectors: each token's embedding by the teacher, reduced by PCA to the student's dim."""
     ids = vocabulary_of(student)
     # byte-level BPE writes a space as this letter
     pieces = [piece.replace("Ġ", " ").strip() or "." for piece in sorted(ids, key=ids.__getitem__)]

@@ -15,7 +15,7 @@ from multimodal.recipes.pretraining import METHODS, source_task
 
 
 def pretrain_audio(data: Path, method: str = "supervised") -> mm.Job:
-    """Which word a clip says, whoever says it, or which two views are of one clip."""
+    """Job that learns the word of a clip in any voice, or which two views are of one clip."""
     if method == "contrastive":
         strong = mm.Augment(shift=0.2, gain=12, noise=0.02, speed=0.2, time_mask=0.3, frequency_mask=0.3)
         return source_task(data, "audio", method, augment=strong, epochs=40)

@@ -3,7 +3,7 @@
     python -m multimodal.recipes.spoken_words --out FOLDER [--clips 60]
 
 Every word in many voices, accents, speeds and pitches; equal arguments give equal files with the same espeak-ng.
-Writes train.csv and val.csv (voices that train lacks) with the columns audio and label. The ten digits are left out:
+Writes train.csv and val.csv (voices that train does not have) with the columns audio and label. The ten digits are left out:
 they are a common target.
 """
 
@@ -46,13 +46,13 @@ VOICES = re.findall(
     """,
 )
 HELD_OUT = 8
-"""One voice in so many speaks in val.csv alone."""
+"""One voice in this many is in val.csv alone."""
 TELEPHONE = 8000
 """Hz; half of the clips go through it, as many recordings do."""
 
 
 class Clip(NamedTuple):
-    """How a word is said."""
+    """One spoken word and its voice."""
 
     word: str
     number: int
@@ -71,7 +71,7 @@ class Clip(NamedTuple):
 
 
 def plan(clips: int, seed: int = 0) -> list[Clip]:
-    """Which clips there are: ``clips`` of each word."""
+    """Plan of all clips: ``clips`` of each word."""
     rng = np.random.default_rng(seed)
     return [
         Clip(

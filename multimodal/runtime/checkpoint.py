@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,12 @@ logger = logging.getLogger(__name__)
 KEEP = 2
 """Checkpoints kept: the newest, and the one before in case the newest is torn."""
 METADATA_KEY = "multimodal"
+FORMAT = 2
+"""Of the names of tensors; files of version 0.1 name none."""
+_OLD_NAMES = (
+    (re.compile(r"(?<!encoders\.)\bfusion\.marks\."), "fusion.modality_embeddings."),
+    (re.compile(r"(\bheads\.[^.]+)\.trusts$"), r"\1.expert_weights"),
+)
 
 
 class CheckpointError(ValueError):
@@ -44,7 +51,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
     ordered = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     text = json.dumps(state or {})
     # one entry: safetensors writes several in random order
-    metadata = {METADATA_KEY: json.dumps({"sha256": _digest(ordered, text), "state": text})}
+    metadata = {METADATA_KEY: json.dumps({"sha256": _digest(ordered, text), "state": text, "format": FORMAT})}
     write_atomically(path, save(ordered, metadata=metadata))
 
 
@@ -65,7 +72,16 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{path.name} is damaged: its content does not match its digest; copy it again, or take an earlier one"
         )
+    if "format" not in metadata:
+        tensors = {_renamed(name): tensor for name, tensor in tensors.items()}
     return tensors, json.loads(text)
+
+
+def _renamed(name: str) -> str:
+    """Today's name of a tensor in a file of version 0.1."""
+    for pattern, new in _OLD_NAMES:
+        name = pattern.sub(new, name)
+    return name
 
 
 def _digest(tensors: Mapping[str, Tensor], text: str) -> str:

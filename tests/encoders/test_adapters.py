@@ -37,7 +37,7 @@ def gpt2(folder):
 
 
 def vit():
-    """A picture as 4 patches, through an attention like that of torchvision's ViT."""
+    """An image as 4 patches, through an attention like that of torchvision's ViT."""
     from support.tiny_models import TinyImage
     from torchvision.models.vision_transformer import EncoderBlock
 

@@ -96,7 +96,7 @@ def test_the_package_s_weights_are_small() -> None:
 
 
 @pytest.mark.parametrize("changed", [{"image_size": 64}, {"image_size": 128}])
-def test_the_package_s_weights_take_any_picture_size(changed: dict[str, int]) -> None:
+def test_the_package_s_weights_take_any_image_size(changed: dict[str, int]) -> None:
     assert create_encoder("compact/image", **changed).provenance.weights == "pretrained"
 
 
@@ -234,7 +234,7 @@ def test_the_file_is_what_the_recipe_builds(
 # --- audio ------------------------------------------------------------------------------------------------------
 
 
-def test_a_sound_gives_a_token_for_each_begun_40_ms() -> None:
+def test_a_clip_gives_a_token_for_each_begun_40_ms() -> None:
     tokens, mask = encode(CompactAudio(), samples("audio"))  # 0.5 and 0.375 s
     assert tokens.shape == (2, 13, 192)
     assert mask.sum(dim=1).tolist() == [13, 10]
@@ -248,7 +248,7 @@ def test_loudness_does_not_matter() -> None:
     assert (loud - quiet).abs().max() < 0.05 * loud.std()
 
 
-def test_what_is_in_the_padding_of_a_sound_does_not_matter() -> None:
+def test_what_is_in_the_padding_of_a_clip_does_not_matter() -> None:
     torch.manual_seed(0)
     encoder = CompactAudio().eval()
     waveform = torch.randn(1, 6000)

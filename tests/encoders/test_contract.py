@@ -69,7 +69,7 @@ def check_catalogue(encoder: Encoder) -> None:
     if "model" not in encoder.arguments:  # made tiny for these tests
         assert info.embed_dim in (None, encoder.embed_dim)
         counts = {name: parameter.numel() for name, parameter in encoder.named_parameters()}
-        if not any("pos_embed" in name for name in counts):  # a position for each patch of a smaller picture
+        if not any("pos_embed" in name for name in counts):  # a position for each patch of a smaller image
             assert info.parameters in (None, sum(counts.values()))
     assert info.ignores_padding == encoder.ignores_padding
 

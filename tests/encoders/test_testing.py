@@ -238,7 +238,7 @@ class KnowsItsExample(Words):
 BROKEN = [
     (NoWidth, "sets `embed_dim`.*it is None.*set it in __init__"),
     (OtherModality, "its preprocessor's modality.*'image' and 'text'"),
-    (NoModality, "has a modality and a width: they are '' and 8"),
+    (NoModality, "has a modality and an embed_dim: they are '' and 8"),
     (PlainList, r"registers its parameters.*PlainList\.scales is a plain container.*ParameterList"),
     (PlainDictOfModules, r"PlainDictOfModules\.branches is a plain container"),
     (Unlisted, r"exactly once: linear\.weight, linear\.bias not listed"),
@@ -319,7 +319,7 @@ def test_what_a_rebuilt_encoder_forgets_is_found(monkeypatch: pytest.MonkeyPatch
         check_encoder(registry.create_encoder("tests/forgetful"), samples=TEXTS, export=False)
 
 
-class Pictures(Encoder):
+class AnySize(Encoder):
     """An encoder of images around whatever preprocessor it is given."""
 
     def __init__(self, preprocessor: Any) -> None:
@@ -359,7 +359,7 @@ class FromNobody(ImagePreprocessor):
 
 
 class Undeclared(ImagePreprocessor):
-    """Keeps every picture's own width, and says that the width is fixed."""
+    """Keeps each image's own size, and says that it is fixed."""
 
     def __call__(self, raw: Any) -> dict[str, np.ndarray]:
         return {"pixels": np.ascontiguousarray(raw.transpose(2, 0, 1))}
@@ -403,11 +403,11 @@ def test_a_preprocessor_that_breaks_a_promise_is_found(preprocessor: Any, messag
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (8, width, 3), np.uint8) for width in (8, 9, 12)]
     with pytest.raises(ContractError, match=message):
-        check_encoder(Pictures(preprocessor), samples=images, export=False)
+        check_encoder(AnySize(preprocessor), samples=images, export=False)
 
 
 def test_every_preprocessor_above_is_broken_by_one_thing_only() -> None:
-    check_encoder(Pictures(ImagePreprocessor(8)), export=False)
+    check_encoder(AnySize(ImagePreprocessor(8)), export=False)
 
 
 def test_something_that_is_no_encoder_is_refused() -> None:

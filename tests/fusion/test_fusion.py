@@ -256,7 +256,9 @@ def test_attention_is_multi_head_attention_of_learned_queries_beside_the_means()
         for key in IN_DIMS:
             real = tokens[key][row][masks[key][row]].numpy()
             norm, linear = fusion.embed[key]
-            embedded.append(numpy_linear(numpy_norm(real, norm), linear) + fusion.marks[key].detach().numpy())
+            embedded.append(
+                numpy_linear(numpy_norm(real, norm), linear) + fusion.modality_embeddings[key].detach().numpy()
+            )
         means.append(np.hstack([part.mean(axis=0) for part in embedded]))
         joined, queries = np.vstack(embedded), fusion.queries.detach().numpy()
         keys, values = joined @ fusion.key.weight.detach().numpy().T, numpy_linear(joined, fusion.value)

@@ -533,7 +533,7 @@ def test_every_strategy_trains_and_its_run_is_a_plain_model(strategy, run, media
     assert moved or strategy == "gradual_unfreezing"  # whose first phase, the heads alone, may already be the best
 
 
-def test_late_fusion_is_trained_with_its_trusts_and_answers_alike_without_torch(media, tmp_path):
+def test_late_fusion_is_trained_with_its_expert_weights_and_answers_alike_without_torch(media, tmp_path):
     job = small_task(fusion={"name": "late", "dropout": 0.1})
     run = fit(job, train=media / "train.csv", test=media / "test.csv", out=tmp_path / "run")
     assert run.metrics["trusts"].keys() == {"color", "price"}

@@ -31,7 +31,7 @@ _CONVOLUTIONS = tuple(
 )
 
 LIMITS: dict[str, Limit] = {
-    "picture size": Limit(
+    "image size": Limit(
         "`image_size` must suit the network's stride or patch: a multiple of the patch for vision transformers (32 for "
         "`vit_b_32`), of 224 for MaxViT, elsewhere at least the least size of the network; the error says it.",
         ("torchvision/*", "timm/*"),
@@ -53,7 +53,7 @@ LIMITS: dict[str, Limit] = {
     ),
     "one feature map": Limit("timm's models that give several feature maps are refused.", ("timm/*",)),
     "grey level": Limit(
-        "pictures agree with those of the library's PIL-based image processors within one grey level, not to the bit.",
+        "images agree with those of the library's PIL-based image processors within one grey level, not to the bit.",
         _transformers(*IMAGE_MODELS, *TWO_TOWERS),
     ),
     "eager attention": Limit(
@@ -62,7 +62,7 @@ LIMITS: dict[str, Limit] = {
         _transformers("beit", "swin"),
     ),
     "no NaFlex": Limit(
-        "SigLIP 2 is read at one resolution only; its NaFlex models, which take pictures of any shape, are refused.",
+        "SigLIP 2 is read at one resolution only; its NaFlex models, which take images of any shape, are refused.",
         _transformers("siglip", "siglip_vision_model"),
     ),
     "tokenizer.json": Limit(

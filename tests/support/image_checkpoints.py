@@ -44,7 +44,7 @@ TORCHVISION_SIZES = {
     "vit_b_32": 64,
     "maxvit_t": 224,
 }
-"""The smallest member of each family of torchvision, and a picture size that it answers in a moment."""
+"""The smallest member of each family of torchvision, and an image size that it answers in a moment."""
 
 TIMM_SIZES = {"test_vit3": 160, "test_resnet": 64, "test_convnext": 64, "test_mambaout": 64, "levit_128s": 224}
 TIMM_SIZES |= {"test_maxvit": 160}
@@ -52,7 +52,7 @@ TIMM_SIZES |= {"test_maxvit": 160}
 
 
 def settle(model: nn.Module, size: int, *, count: int = 4) -> None:
-    """Gives BatchNorm the statistics of random pictures and a black one: a fresh model's deep features are constant."""
+    """Gives BatchNorm the statistics of random images and a black one: a fresh model's deep features are constant."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -62,9 +62,9 @@ def settle(model: nn.Module, size: int, *, count: int = 4) -> None:
         for block in (module for module in model.modules() if isinstance(module, Bottleneck)):
             block.bn3.weight.mul_(0.2)  # adds less than it is added to, as in a trained model; else rounding grows
         for _ in range(2 if norms else 0):
-            pictures = torch.randn(count, 3, size, size)
-            pictures[0] = -2.1  # black
-            model(pictures)
+            images = torch.randn(count, 3, size, size)
+            images[0] = -2.1  # black
+            model(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.running_var.clamp_(min=float(norm.running_var.mean()))  # else rounding grows from norm to norm
@@ -72,15 +72,15 @@ def settle(model: nn.Module, size: int, *, count: int = 4) -> None:
 
 
 def lively(name: str, image_size: int) -> Callable[[Path], Encoder]:
-    """An encoder of torchvision or timm with random weights whose tokens depend on the picture."""
+    """An encoder of torchvision or timm with random weights whose tokens depend on the image."""
 
     class Trunk(nn.Module):
         def __init__(self, encoder: Encoder) -> None:
             super().__init__()
             self.encoder = encoder
 
-        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-            return self.encoder({"pixels": ((pictures * 60 + 128).clamp(0, 255)).to(torch.uint8)})[0]
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.encoder({"pixels": ((images * 60 + 128).clamp(0, 255)).to(torch.uint8)})[0]
 
     def build(_: Path) -> Encoder:
         encoder = create_encoder(name, weights=None, image_size=image_size)
@@ -91,7 +91,7 @@ def lively(name: str, image_size: int) -> Callable[[Path], Encoder]:
 
 
 def image_config(kind: str, **changes: Any) -> Any:
-    """A config of transformers with blocks of width 32, for pictures of 32 pixels."""
+    """A config of transformers with blocks of width 32, for images of 32 pixels."""
     import transformers
 
     staged = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [2, 1], "num_heads": [2, 4]}
@@ -105,7 +105,7 @@ def image_config(kind: str, **changes: Any) -> Any:
             "BeitConfig",
             {**patches, "use_relative_position_bias": True, "use_absolute_position_embeddings": True},
         ),
-        "dinov2": ("Dinov2Config", {**plain, "image_size": 48}),  # its positions are interpolated to the 32 of pictures
+        "dinov2": ("Dinov2Config", {**plain, "image_size": 48}),  # its positions are interpolated to the 32 of images
         "dinov2_with_registers": ("Dinov2WithRegistersConfig", {**plain, "num_register_tokens": 2}),
         "swin": ("SwinConfig", {**staged, "window_size": 4}),
         "swinv2": ("Swinv2Config", {**staged, "window_size": 4}),
@@ -124,7 +124,7 @@ def image_config(kind: str, **changes: Any) -> Any:
 
 
 def processor(kind: str) -> Any:
-    """The image processor of transformers for that kind, for pictures of 32 pixels."""
+    """The image processor of transformers for that kind, for images of 32 pixels."""
     import transformers
 
     if kind.startswith("convnext"):

@@ -1,4 +1,4 @@
-"""Pictures and sounds that nobody honest sends."""
+"""Images and audio that nobody honest sends."""
 
 import io
 import struct
@@ -18,16 +18,16 @@ def one_of(rng: np.random.Generator, values: list[Any]) -> Any:
     return values[int(rng.integers(len(values)))]
 
 
-def picture(form: str, mode: str = "RGB", size: tuple[int, int] = (40, 30), **options: Any) -> bytes:
-    """A small picture file."""
+def image_file(form: str, mode: str = "RGB", size: tuple[int, int] = (40, 30), **options: Any) -> bytes:
+    """A small image file."""
     noise = np.random.default_rng(3).integers(0, 256, (size[1], size[0], 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(noise).convert(mode).save(file, form, **options)
     return file.getvalue()
 
 
-def sound(form: str = "WAV", subtype: str | None = None, samples: Any = None, rate: int = 8000) -> bytes:
-    """A small sound file."""
+def audio_file(form: str = "WAV", subtype: str | None = None, samples: Any = None, rate: int = 8000) -> bytes:
+    """A small audio file."""
     values = np.sin(np.arange(3000) / 9) * 0.3 if samples is None else samples
     file = io.BytesIO()
     soundfile.write(file, values, rate, format=form, subtype=subtype)
@@ -60,21 +60,21 @@ def honest(slot: str, number: int) -> bytes:
 
 _FILES: dict[str, list[Callable[[], bytes]]] = {
     "photo": [
-        lambda: picture("JPEG"),
-        lambda: picture("JPEG", progressive=True),
-        lambda: picture("PNG"),
-        lambda: picture("PNG", "RGBA"),
-        lambda: picture("PNG", "P"),
-        lambda: picture("WEBP"),
-        lambda: picture("WEBP", lossless=True),
+        lambda: image_file("JPEG"),
+        lambda: image_file("JPEG", progressive=True),
+        lambda: image_file("PNG"),
+        lambda: image_file("PNG", "RGBA"),
+        lambda: image_file("PNG", "P"),
+        lambda: image_file("WEBP"),
+        lambda: image_file("WEBP", lossless=True),
     ],
     "sound": [
-        lambda: sound(),
-        lambda: sound(subtype="FLOAT"),
-        lambda: sound(subtype="PCM_24"),
-        lambda: sound("FLAC"),
-        lambda: sound("OGG"),
-        lambda: sound("MP3"),
+        lambda: audio_file(),
+        lambda: audio_file(subtype="FLOAT"),
+        lambda: audio_file(subtype="PCM_24"),
+        lambda: audio_file("FLAC"),
+        lambda: audio_file("OGG"),
+        lambda: audio_file("MP3"),
     ],
 }
 
@@ -146,13 +146,13 @@ _BOMBS: list[tuple[str, str, Callable[[], bytes]]] = [
     ("sound", "8 channels of 192 kHz", lambda: wav(rate=192_000, channels=8, data=bytes(12_000_000))),
     ("sound", "a minute", lambda: wav(rate=48_000, data=bytes(2 * 48_000 * 60))),
     ("sound", "an hour", lambda: wav(rate=8_000, data=bytes(8_000 * 3600 // 2))),
-    ("sound", "an hour of FLAC", lambda: sound("FLAC", samples=np.zeros(8000 * 3600, np.int16))),
-    ("sound", "half an hour of MP3", lambda: sound("MP3", samples=np.zeros(8000 * 1800))),
+    ("sound", "an hour of FLAC", lambda: audio_file("FLAC", samples=np.zeros(8000 * 3600, np.int16))),
+    ("sound", "half an hour of MP3", lambda: audio_file("MP3", samples=np.zeros(8000 * 1800))),
     ("sound", "half an hour of MP3 that does not say so", lambda: _stream(8000 * 1800)),
     ("sound", "8 channels of FLAC that say a second", lambda: flac_claiming(_wide_flac(), 192_000)),
     ("sound", "8 channels of FLAC that say nothing", lambda: flac_claiming(_wide_flac(), 0)),
-    ("sound", "1,000 links of OGG", lambda: sound("OGG", samples=np.zeros(80)) * 1000),
-    ("sound", "a million pages of OGG", lambda: sound("OGG", samples=np.zeros(80)) + (b"OggS" + bytes(23)) * 1_000_000),
+    ("sound", "1,000 links of OGG", lambda: audio_file("OGG", samples=np.zeros(80)) * 1000),
+    ("sound", "a million pages of OGG", lambda: audio_file("OGG", samples=np.zeros(80)) + (b"OggS" + bytes(23)) * 1_000_000),
     ("sound", "a million chunks", lambda: b"RIFF\0\0\0\0WAVE" + b"JUNK\0\0\0\0" * 1_000_000),
     ("sound", "a million tags", lambda: b"ID3\4\0\0\0\0\0\0" * 1_000_000),
     ("sound", "a million tags in an MP3", lambda: _stream(3000) + b"ID3\4\0\0\0\0\0\0" * 1_000_000),
@@ -162,11 +162,11 @@ _made: dict[str, bytes] = {}
 
 
 def _stream(samples: int) -> bytes:
-    return without_length(sound("MP3", samples=np.zeros(samples)))
+    return without_length(audio_file("MP3", samples=np.zeros(samples)))
 
 
 def _wide_flac() -> bytes:
-    return sound("FLAC", samples=np.zeros((192_000 * 50, 8), np.int16), rate=192_000)
+    return audio_file("FLAC", samples=np.zeros((192_000 * 50, 8), np.int16), rate=192_000)
 
 
 def _packed(kind: bytes) -> bytes:
@@ -180,7 +180,7 @@ def _flat(form: str, side: int) -> bytes:
 
 
 def _many_scans() -> bytes:
-    content = picture("JPEG", progressive=True, size=(2000, 2000))
+    content = image_file("JPEG", progressive=True, size=(2000, 2000))
     start, end = content.index(b"\xff\xda"), content.rindex(b"\xff\xda")
     return content[:end] + content[start : content.index(b"\xff\xda", start + 2)] * 2000 + content[end:]
 
@@ -199,13 +199,13 @@ def odd(rng: np.random.Generator) -> tuple[str, str, bytes]:
     name, make = one_of(rng, [
         ("16 bits", lambda: png(30, 30, depth=16, color=0, data=zeros(30 * 61))),
         ("16 bits RGB", lambda: png(30, 30, depth=16, color=2, data=zeros(30 * 181))),
-        ("CMYK", lambda: picture("JPEG", "CMYK")),
-        ("grey", lambda: picture("JPEG", "L")),
-        ("GIF", lambda: picture("GIF", "P")),
-        ("BMP", lambda: picture("BMP")),
-        ("TIFF", lambda: picture("TIFF")),
-        ("ICO", lambda: picture("ICO")),
-        ("PPM", lambda: picture("PPM")),
+        ("CMYK", lambda: image_file("JPEG", "CMYK")),
+        ("grey", lambda: image_file("JPEG", "L")),
+        ("GIF", lambda: image_file("GIF", "P")),
+        ("BMP", lambda: image_file("BMP")),
+        ("TIFF", lambda: image_file("TIFF")),
+        ("ICO", lambda: image_file("ICO")),
+        ("PPM", lambda: image_file("PPM")),
         ("SVG", lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'),
         ("PDF", lambda: b"%PDF-1.7\n"),
         ("EPS", lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
@@ -213,11 +213,11 @@ def odd(rng: np.random.Generator) -> tuple[str, str, bytes]:
         ("pickle", lambda: b"\x80\x04cos\nsystem\n(S'true'\ntR."),
         ("animated", lambda: _animated("WEBP")),
         ("animated PNG", lambda: _animated("PNG")),
-        ("AIFF", lambda: sound("AIFF")),
-        ("AU", lambda: sound("AU")),
-        ("8 bits", lambda: sound(subtype="PCM_U8")),
-        ("A-law", lambda: sound(subtype="ALAW")),
-        ("ADPCM", lambda: sound(subtype="IMA_ADPCM")),
+        ("AIFF", lambda: audio_file("AIFF")),
+        ("AU", lambda: audio_file("AU")),
+        ("8 bits", lambda: audio_file(subtype="PCM_U8")),
+        ("A-law", lambda: audio_file(subtype="ALAW")),
+        ("ADPCM", lambda: audio_file(subtype="IMA_ADPCM")),
         ("nothing", lambda: b""),
         ("a byte", lambda: b"\xff"),
         ("a magic number alone", lambda: one_of(rng, [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"fLaC", b"ID3"])),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from support.media_faults import bomb, damaged, honest, mutated, odd, one_of, picture
+from support.media_faults import bomb, damaged, honest, image_file, mutated, odd, one_of
 
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=x"}
@@ -110,7 +110,7 @@ def _json(rng: np.random.Generator, index: int, model: str) -> Request:
         ("a huge list", lambda: b"[" + b",".join([b"0"] * 900_000) + b"]"),
         ("empty lists", lambda: b"[" + b",".join([b"[]"] * 400_000) + b"]"),
         ("other encodings", lambda: '{"text": "r\u00e9d"}'.encode(one_of(rng, _ENCODINGS))),
-        ("cut", lambda: mutated(rng, json.dumps({"text": "red", "photo": _b64(picture("PNG"))}).encode())),
+        ("cut", lambda: mutated(rng, json.dumps({"text": "red", "photo": _b64(image_file("PNG"))}).encode())),
         ("noise", lambda: rng.integers(0, 256, int(rng.integers(0, 3000)), np.uint8).tobytes()),
         ("a slot", lambda: json.dumps({one_of(rng, _NAMES): one_of(rng, _VALUES)}).encode()),
         ("slots", lambda: json.dumps([{name: one_of(rng, _VALUES) for name in _NAMES[:3]}] * 3).encode()),
@@ -144,7 +144,7 @@ def _form(rng: np.random.Generator, index: int, model: str) -> Request:
         lambda: part("text", rng.integers(0, 256, 200, np.uint8).tobytes(), one_of(rng, ["", file])) + b"--x--\r\n",
         lambda: part(one_of(rng, _NAMES), b"red") + b"--x--\r\n",
         lambda: part("text", b"red") + b"--x" * 5000,
-        lambda: mutated(rng, part("text", b"red") + part("photo", picture("PNG"), file) + b"--x--\r\n"),
+        lambda: mutated(rng, part("text", b"red") + part("photo", image_file("PNG"), file) + b"--x--\r\n"),
         lambda: b"--x\r\n" + b"A: b\r\n" * 5000 + b"\r\n\r\n--x--\r\n",
         lambda: b"--x\r\n" + b"A" * 100_000 + b": b\r\n\r\n--x--\r\n",
         lambda: b"\r\n--x" * 20_000,

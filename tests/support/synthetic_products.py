@@ -1,4 +1,4 @@
-"""A shop of plain pictures for tests of embeddings and galleries: a product is a colour, a photo of it is noisy."""
+"""A shop of plain images for tests of embeddings and galleries: a product is a colour, a photo of it is noisy."""
 
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,6 @@
 """Small real objects for tests: encoders of a few hundred parameters on the real preprocessors, a table, a model.
 
-The table: pictures of one colour each, a catalogue line that names the colour and a shape, the class ``color`` and
+The table: images of one colour each, a catalogue line that names the colour and a shape, the class ``color`` and
 the number ``price`` (which depends on the shape), so that both inputs say something and a few steps learn it.
 """
 
@@ -62,7 +62,7 @@ class TinyText(Encoder):
 
 
 class TinyImage(Encoder):
-    """Two convolutions with a normalisation and a dropout between; four tokens a picture. Two depth groups.
+    """Two convolutions with a normalisation and a dropout between; four tokens per image. Two depth groups.
 
     Args:
         norm: "batch" gives it running statistics, which training changes.
@@ -78,7 +78,7 @@ class TinyImage(Encoder):
         self.second = nn.Conv2d(8, embed_dim, kernel_size=2, stride=2)
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Tokens of the quarters of the picture, all real."""
+        """Tokens of the quarters of the image, all real."""
         x = inputs["pixels"].float() / 255.0 - 0.5  # [b 3 h w]
         x = self.dropout(torch.relu(self.norm(self.first(x))))
         tokens = self.second(x).flatten(2).transpose(1, 2)  # [b 4 d]
@@ -101,10 +101,10 @@ def write_images(folder: Path, n: int) -> list[str]:
 
 
 def make_rows(folder: Path, n: int, *, gaps: bool = False) -> list[dict[str, Any]]:
-    """A table of ``n`` records with the columns image, text, color and price; its pictures lie in ``folder``.
+    """A table of ``n`` records with the columns image, text, color and price; its images lie in ``folder``.
 
     Args:
-        gaps: leaves out every fourth picture, every fifth text, every sixth color and every seventh price, but
+        gaps: leaves out every fourth image, every fifth text, every sixth color and every seventh price, but
             never both inputs of a record.
     """
     colors = list(COLORS)
@@ -162,7 +162,7 @@ def make_dataset(rows: Sequence[dict[str, Any]] | Records, folder: Path, model: 
     """The records as samples for the model of ``make_model``, without augmentation.
 
     Args:
-        folder: of the pictures.
+        folder: of the images.
     """
     readers = {name: InputReader(name, name, model.encoder(name).preprocessor) for name in model.input_names}
     return RecordDataset(read_records(rows, root=folder), readers, make_targets())

@@ -24,7 +24,7 @@ class Words(TinyText):
             super().__init__()
 
 
-class Picture(TinyImage):
+class PlantedImage(TinyImage):
     """Images, with running statistics; its weights are the same in every job."""
 
     def __init__(self, *, norm: Literal["group", "batch"] = "batch", weights: str | None = None) -> None:
@@ -38,14 +38,14 @@ def plant(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registers ``planted/words`` and ``planted/picture`` (rate scale 0.1), and ``planted/small`` (1) for a test."""
     monkeypatch.setattr(registry.ENCODERS, "registered", {})
     mm.register_encoder("planted/words", modality="text", has_weights=True)(Words)
-    mm.register_encoder("planted/picture", modality="image", has_weights=True)(Picture)
+    mm.register_encoder("planted/picture", modality="image", has_weights=True)(PlantedImage)
     mm.register_encoder("planted/small", modality="text", has_weights=True, learning_rate_scale=1.0)(
         lambda *, weights=None: Words(weights=weights)
     )
 
 
 def write_shop(folder: Path, n: int = 24) -> Path:
-    """``train.csv`` and ``valid.csv`` beside their pictures; gives the folder."""
+    """``train.csv`` and ``valid.csv`` beside their images; gives the folder."""
     rows = make_rows(folder, n, gaps=True)
     pd.DataFrame(rows[: n * 2 // 3]).to_csv(folder / "train.csv", index=False)
     pd.DataFrame(rows[n * 2 // 3 :]).to_csv(folder / "valid.csv", index=False)

@@ -26,7 +26,7 @@ def written_out(waveform: np.ndarray, *, bands: int, window: int, hop: int, low:
     return np.log(power @ np.stack(triangles, axis=1) + floor) - np.log(floor)
 
 
-def sound(length: int = 5000, *, quiet: float = 1e-2) -> np.ndarray:
+def tone(length: int = 5000, *, quiet: float = 1e-2) -> np.ndarray:
     """A loud low tone, and, ``quiet`` times as loud, a high tone and noise."""
     time = np.arange(length) / RATE
     high = np.sin(2 * np.pi * 6000 * time) + np.random.default_rng(0).standard_normal(length)
@@ -41,13 +41,13 @@ def frames_of(mel: LogMel, waveform: np.ndarray) -> Tensor:
 @pytest.mark.parametrize(("bands", "window", "hop"), [(64, 400, 160), (40, 512, 200), (80, 401, 100)])
 def test_log_mel_is_the_written_out_transform(bands: int, window: int, hop: int) -> None:
     mel = LogMel(RATE, num_bands=bands, window_size=window, hop_size=hop)
-    expected = written_out(sound(), bands=bands, window=window, hop=hop, low=60.0, floor=1e-3)
-    assert_close(frames_of(mel, sound()), expected, "onnx")
+    expected = written_out(tone(), bands=bands, window=window, hop=hop, low=60.0, floor=1e-3)
+    assert_close(frames_of(mel, tone()), expected, "onnx")
 
 
 def test_quiet_bands_are_right_beside_a_loud_one() -> None:
     mel = LogMel(RATE, floor=1e-6)
-    waveform = sound(quiet=1e-4)  # 80 dB
+    waveform = tone(quiet=1e-4)  # 80 dB
     expected = written_out(waveform, bands=64, window=400, hop=160, low=60.0, floor=1e-6)
     decibels = 10 / math.log(10) * np.abs(frames_of(mel, waveform).numpy() - expected)
     assert decibels.max() < 0.1  # an exported STFT is off by up to 22
@@ -65,7 +65,7 @@ def test_there_is_a_frame_for_each_begun_hop(length: int) -> None:
 
 
 def test_what_is_in_the_padding_does_not_matter() -> None:
-    waveform = torch.from_numpy(sound())[None]
+    waveform = torch.from_numpy(tone())[None]
     mel = LogMel()
     alone, _ = mel(waveform, torch.ones_like(waveform, dtype=torch.bool))
     padded = torch.cat([waveform, torch.full((1, 1000), torch.nan)], dim=1)
@@ -81,9 +81,9 @@ def test_there_is_nothing_to_train_or_to_save() -> None:
 
 def test_mixed_precision_leaves_it_exact() -> None:
     mel = LogMel()
-    expected = frames_of(mel, sound())
+    expected = frames_of(mel, tone())
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(frames_of(mel, sound()), expected)
+        assert torch.equal(frames_of(mel, tone()), expected)
 
 
 def test_float16_holds_the_loudest_and_the_quietest() -> None:

@@ -8,7 +8,7 @@ from support.audio_checkpoints import audio_config, feature_extractor
 from encoders.audio.spectrograms import AstSpectrogram, ClapSpectrogram, WhisperSpectrogram
 
 
-def sound(length: int, rate: int = 16000) -> np.ndarray:
+def tone(length: int, rate: int = 16000) -> np.ndarray:
     """A loud tone, and noise 50 dB below it, around a level that is not zero."""
     time, noise = np.arange(length) / rate, np.random.default_rng(length).standard_normal(length)
     return (0.3 * np.sin(2 * np.pi * 300 * time) + 1e-3 * noise + 0.01).astype(np.float32)
@@ -24,7 +24,7 @@ def batch(waveforms: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
 
 def agree(spectrogram, extractor, lengths, scale: float = 1.0) -> None:
     rate = extractor.sampling_rate
-    waveforms = [sound(length, rate) for length in lengths]
+    waveforms = [tone(length, rate) for length in lengths]
     actual = spectrogram(*batch(waveforms))
     for row, waveform in enumerate(waveforms):
         features = extractor(waveform, sampling_rate=rate, return_tensors="np")
@@ -64,7 +64,7 @@ def test_clap_s_decibels_are_those_of_the_extractor():
 
 
 @pytest.mark.parametrize("padding", ["repeatpad", "repeat", "pad"])
-def test_short_sounds_are_filled_up_as_the_extractor_does(padding):
+def test_short_clips_are_filled_up_as_the_extractor_does(padding):
     extractor = feature_extractor("clap", padding=padding)
     spectrogram = ClapSpectrogram(extractor.to_dict(), audio_config("clap"))
     agree(spectrogram, extractor, [1600, 7001, 16000], scale=0.1)
@@ -85,14 +85,14 @@ def test_silence_is_finite():
 
 def test_whisper_s_tokens_are_real_for_each_begun_20_ms():
     spectrogram = WhisperSpectrogram(feature_extractor("whisper").to_dict(), audio_config("whisper"))
-    _, mask = batch([sound(length) for length in (1, 320, 321, 16000)])
+    _, mask = batch([tone(length) for length in (1, 320, 321, 16000)])
     assert spectrogram.real_tokens(mask, torch.zeros(4, 50, 3)).sum(dim=1).tolist() == [1, 1, 2, 50]
 
 
 def test_ast_s_patches_are_real_where_they_hold_a_frame():
     spectrogram = AstSpectrogram(feature_extractor("ast").to_dict(), audio_config("ast"))
     # 126 frames make 12 patches a row, 10 frames apart; 32 bands make 2 rows
-    _, mask = batch([sound(length) for length in (400, 400 + 9 * 160, 400 + 10 * 160, 400 + 125 * 160)])
+    _, mask = batch([tone(length) for length in (400, 400 + 9 * 160, 400 + 10 * 160, 400 + 125 * 160)])
     real = spectrogram.real_tokens(mask, torch.zeros(4, 2 + 2 * 12, 3))
     assert real.sum(dim=1).tolist() == [4, 4, 6, 26]
     assert real[2].nonzero()[:, 0].tolist() == [0, 1, 2, 3, 14, 15]

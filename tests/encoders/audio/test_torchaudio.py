@@ -105,7 +105,7 @@ def test_normalising_counts_only_what_is_real():
     assert_close(masked_normalize(x, mask)[1, 0], [0.0, 0.0, 0.0], "float32")
 
 
-def test_half_precision_holds_the_statistics_of_long_sounds():
+def test_half_precision_holds_the_statistics_of_long_clips():
     x = torch.from_numpy(noise([240000])[0])[None, None]
     mask = torch.arange(240000)[None] < 200000
     half = masked_normalize(x.half(), mask)[0, 0, :200000].float()
@@ -116,7 +116,7 @@ def test_half_precision_holds_the_statistics_of_long_sounds():
 # --- lengths -----------------------------------------------------------------------------------------------------
 
 
-def test_the_shortest_sound_has_one_token():
+def test_the_shortest_clip_has_one_token():
     encoder = create_encoder(BASE, weights=None)
     assert (
         shortest_input(encoder.feature_extractor.conv_layers) == 400
@@ -131,7 +131,7 @@ def test_the_shortest_sound_has_one_token():
     assert tokens.isfinite().all()
 
 
-def test_long_sounds_are_cut():
+def test_long_clips_are_cut():
     encoder = create_encoder(BASE, weights=None, model=SPEECH, max_seconds=0.25)
     assert len(encoder.preprocessor((np.zeros(16000, np.float32), 16000))["waveform"]) == 4000
     default = create_encoder(BASE, weights=None, model=SPEECH)

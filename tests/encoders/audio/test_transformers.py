@@ -36,7 +36,7 @@ def encode(encoder, waveforms=None):
 
 @torch.no_grad()
 def originals(model, extractor) -> list[torch.Tensor]:
-    """What transformers gives for each sound alone, ``[l d]``."""
+    """What transformers gives for each clip alone, ``[l d]``."""
     answers = []
     for waveform in noise():
         features = extractor(waveform, sampling_rate=16000, return_tensors="pt")
@@ -54,7 +54,7 @@ def encoder_of(model):
 
 
 @pytest.mark.parametrize("kind", AUDIO_MODELS)
-def test_tokens_of_a_padded_batch_are_the_hidden_states_of_each_sound_alone(kind, tmp_path):
+def test_tokens_of_a_padded_batch_are_the_hidden_states_of_each_clip_alone(kind, tmp_path):
     model = write_audio_model(tmp_path, kind)
     tokens, mask = encode(create_encoder(f"transformers/{tmp_path}"))
     for row, expected in enumerate(originals(encoder_of(model), feature_extractor(kind))):
@@ -144,12 +144,12 @@ def test_the_audio_tower_of_clap_is_chosen(tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [("whisper", 1.0), ("ast", (125 * 160 + 400) / 16000), ("clap", 1.0)])
-def test_sounds_longer_than_the_model_reads_are_cut_and_said(kind, seconds, tmp_path, caplog):
+def test_clips_longer_than_the_model_reads_are_cut_and_said(kind, seconds, tmp_path, caplog):
     write_audio_model(tmp_path, kind)
     encoder = create_encoder(f"transformers/{tmp_path}")
     with caplog.at_level(logging.INFO, logger="encoders.preprocessing.audio"):
         tokens, mask = encode(encoder, noise([32000]))
-    assert f"a sound of 2.0 s is cut to {seconds:.1f} s" in caplog.text
+    assert f"a clip of 2.0 s is cut to {seconds:.1f} s" in caplog.text
     assert mask.all()
     assert tokens.isfinite().all()
     with pytest.raises(ValueError, match=rf"max_seconds is 2, .* reads {seconds:g} s; give at most that"):

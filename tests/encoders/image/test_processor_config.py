@@ -92,13 +92,13 @@ def test_a_file_that_names_no_processor_is_read_as_the_model_s(model_type):
     [
         (
             {"image_processor_type": "BlipImageProcessor"},
-            "the processor 'BlipImageProcessor' of a vit for its pictures",
+            "the processor 'BlipImageProcessor' of a vit for its images",
         ),
         ({"size": 32, "do_pad": True}, "do_pad=True"),
         ({"size": 32, "do_resize": False}, "do_resize=False"),
         ({"size": 32, "resample": 0}, r"resample=0 .*supported: 2 \(bilinear\), 3 \(bicubic\)"),
-        ({"size": {"height": 32, "width": 40}}, "one square size for all pictures"),
-        ({"size": {"shortest_edge": 32}}, "one square size for all pictures"),
+        ({"size": {"height": 32, "width": 40}}, "one square size for all images"),
+        ({"size": {"shortest_edge": 32}}, "one square size for all images"),
         (
             {"size": {"shortest_edge": 32, "longest_edge": 50}, "do_center_crop": True, "crop_size": 9},
             "'longest_edge': 50",

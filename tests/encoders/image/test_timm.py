@@ -63,7 +63,7 @@ def test_pixels_are_those_of_timm_s_transform():
         assert (actual - expected).abs().max() <= 1.01 / 255 / normalize.std.min()
 
 
-def test_picture_size_and_version_are_kept():
+def test_image_size_and_version_are_kept():
     encoder = create_encoder("timm/test_vit3", weights=None, image_size=96)
     assert encoder.architecture() == {"image_size": 96, "version": "r160_in1k"}
     rebuilt = create_encoder(encoder.name, weights=None, **json.loads(json.dumps(encoder.architecture())))
@@ -183,20 +183,20 @@ def test_a_model_without_published_weights_says_so():
 
 
 def test_a_model_of_several_feature_maps_is_refused():
-    with pytest.raises(ValueError, match=r"CrossVit does not turn pictures of .*gives list instead of one feature map"):
+    with pytest.raises(ValueError, match=r"CrossVit does not turn images of .*gives list instead of one feature map"):
         create_encoder("timm/crossvit_tiny_240", weights=None)
 
 
-def test_a_model_of_bordered_or_oblong_pictures_is_refused():
+def test_a_model_of_bordered_or_oblong_images_is_refused():
     for change in ({"crop_mode": "border"}, {"input_size": (3, 64, 32)}):
         with pytest.raises(ValueError, match="cut by 'center' or 'squash': give another model"):
             preprocessing("timm/x", {**published_weights("timm/test_resnet", None), **change}, None)
 
 
-def test_a_picture_size_that_the_model_does_not_take_is_refused():
+def test_an_image_size_that_the_model_does_not_take_is_refused():
     with pytest.raises(ValueError, match="image_size is 0; give a whole number"):
         create_encoder("timm/test_resnet", weights=None, image_size=0)
-    with pytest.raises(ValueError, match=r"MaxxVit does not turn pictures of \[100, 100\] pixels"):
+    with pytest.raises(ValueError, match=r"MaxxVit does not turn images of \[100, 100\] pixels"):
         create_encoder("timm/test_maxvit", weights=None, image_size=100)
 
 

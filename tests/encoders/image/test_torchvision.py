@@ -50,7 +50,7 @@ def make_model(name="resnet18", size=64, seed=0):
     return model
 
 
-def seen_by_the_head(model, pictures):
+def seen_by_the_head(model, images):
     """The last feature map ``[b d h w]`` or the sequence ``[b l d]``; where pooling is no module, the pooled map."""
     seen = []
 
@@ -63,7 +63,7 @@ def seen_by_the_head(model, pictures):
         head = next(name for name in ("avgpool", "classifier", "fc") if hasattr(model, name))
         handle = getattr(model, head).register_forward_pre_hook(note)
     with torch.no_grad():
-        model(pictures)
+        model(images)
     handle.remove()
     return seen[0]
 
@@ -124,7 +124,7 @@ def test_pixels_are_those_of_the_published_transforms_of_every_version():
     assert max(checked.values()) <= 1.01
 
 
-def test_the_picture_size_can_be_chosen():
+def test_the_image_size_can_be_chosen():
     encoder = create_encoder("torchvision/resnet18", weights=None, image_size=64)
     assert encoder.preprocessor.to_config() == {
         "kind": "image",
@@ -145,11 +145,11 @@ def test_the_picture_size_can_be_chosen():
         ("resnet18", 0, "image_size is 0; give a whole number, at least 1"),
         ("alexnet", 32, "image_size is 32; torchvision/alexnet needs at least 63 pixels a side"),
         ("swin_t", 16, "image_size is 16; torchvision/swin_t needs at least 32"),
-        ("vit_b_16", 100, "image_size is 100; torchvision/vit_b_16 cuts pictures to pieces, give a multiple of 16"),
-        ("maxvit_t", 256, "image_size is 256; torchvision/maxvit_t cuts pictures to pieces, give a multiple of 224"),
+        ("vit_b_16", 100, "image_size is 100; torchvision/vit_b_16 cuts images to pieces, give a multiple of 16"),
+        ("maxvit_t", 256, "image_size is 256; torchvision/maxvit_t cuts images to pieces, give a multiple of 224"),
     ],
 )
-def test_a_picture_size_that_does_not_suit_is_refused(name, size, message):
+def test_an_image_size_that_does_not_suit_is_refused(name, size, message):
     with pytest.raises(ValueError, match=message):
         create_encoder(f"torchvision/{name}", weights=None, image_size=size)
 
@@ -222,7 +222,7 @@ def test_swag_s_weights_are_not_for_commerce(cache):
 
 
 @pytest.mark.usefixtures("shallow")
-def test_positions_are_interpolated_to_other_picture_sizes(tmp_path):
+def test_positions_are_interpolated_to_other_image_sizes(tmp_path):
     model = make_model("vit_b_32", 96)
     state = model.state_dict()
     torch.save(state, tmp_path / "weights.pth")

@@ -116,10 +116,10 @@ def test_a_model_of_naflex_is_refused(tmp_path):
         create_encoder(f"transformers/{tmp_path}", weights=None, tower="image")
 
 
-def test_pictures_of_a_size_that_the_model_does_not_take_are_refused(tmp_path):
+def test_images_of_a_size_that_the_model_does_not_take_are_refused(tmp_path):
     write_image_model(tmp_path, "vit")
     config = json.loads((tmp_path / "config.json").read_text())
-    with pytest.raises(ValueError, match=r"ViTModel does not turn pictures of \[32, 32\] pixels into hidden states"):
+    with pytest.raises(ValueError, match=r"ViTModel does not turn images of \[32, 32\] pixels into hidden states"):
         create_encoder(f"transformers/{tmp_path}", weights=None, config={**config, "image_size": 64})
 
 

@@ -212,7 +212,7 @@ def test_what_the_new_rate_cannot_hold_is_filtered_out():
     assert np.abs(answer[500:-500]).max() < 1e-3  # without a filter it would be heard at 2 kHz
 
 
-def test_a_sound_at_its_own_rate_is_unchanged():
+def test_a_clip_at_its_own_rate_is_unchanged():
     answer = AudioPreprocessor(RATE)((tone(), RATE))
     np.testing.assert_array_equal(answer["waveform"], tone())
     assert answer["waveform"].dtype == np.float32
@@ -220,7 +220,7 @@ def test_a_sound_at_its_own_rate_is_unchanged():
     assert answer["waveform_mask"].all()
 
 
-def test_a_long_sound_is_cut_and_that_is_logged(caplog):
+def test_a_long_clip_is_cut_and_that_is_logged(caplog):
     preprocessor = AudioPreprocessor(RATE, max_seconds=0.5)
     with caplog.at_level(logging.INFO):
         answer = preprocessor((tone(2.0), RATE))
@@ -230,7 +230,7 @@ def test_a_long_sound_is_cut_and_that_is_logged(caplog):
 
 
 @pytest.mark.parametrize("length", [1, 2, 100, 1599])
-def test_a_short_sound_ends_in_silence_that_counts_as_real(length):
+def test_a_short_clip_ends_in_silence_that_counts_as_real(length):
     for rate in (RATE, 192_000):
         answer = AudioPreprocessor(RATE)((tone(1.0, rate)[:length], rate))
         assert answer["waveform"].shape == answer["waveform_mask"].shape == (1600,)

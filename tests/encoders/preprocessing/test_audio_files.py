@@ -125,7 +125,7 @@ def test_mp3_files_of_other_kinds_after_one_another_are_refused(other, has_lengt
 @pytest.mark.parametrize("between", [id3(0), ID3V1, ape(b""), bytes(40), id3(1)])
 def test_an_mp3_with_something_between_all_its_frames_is_refused(between):
     data = without_length(mp3())
-    with pytest.raises(UnreadableValueError, match="holds too much between its frames that is no sound; convert it"):
+    with pytest.raises(UnreadableValueError, match="holds too much between its frames that is no audio; convert it"):
         decode_audio(data + (between + data[:4000]) * 60)
 
 
@@ -200,7 +200,7 @@ def test_a_wav_that_holds_nothing_has_no_samples():
         b"\x01\x02\x03",
     ],
 )
-def test_what_follows_the_samples_of_a_wav_is_no_sound(form, subtype, after):
+def test_what_follows_the_samples_of_a_wav_is_no_audio(form, subtype, after):
     data = encoded(noise(4096), 8_000, form, subtype)
     for given in (data + after, id3(30) + data + after):
         np.testing.assert_array_equal(decode_audio(given)[0], read(data))
@@ -225,7 +225,7 @@ def test_a_wav_that_goes_on_after_its_sizes_is_refused(form, subtype):
         data + loud,
         data * 3,
     ):
-        with pytest.raises(UnreadableValueError, match=r"goes on for \d+ bytes after the end that its header says"):
+        with pytest.raises(UnreadableValueError, match=r"continues for \d+ bytes after the end that its header says"):
             decode_audio(given)
 
 
@@ -272,7 +272,7 @@ def test_a_flac_that_claims_more_samples_than_it_has_is_truncated(claim):
 
 
 @pytest.mark.parametrize("after", [ID3V1, bytes(3000), b"junk", ape(b"a"), np.random.default_rng(0).bytes(5000)])
-def test_what_follows_a_flac_is_no_sound(after):
+def test_what_follows_a_flac_is_no_audio(after):
     data = encoded(noise(12_000), 8_000, "FLAC")
     np.testing.assert_array_equal(decode_audio(data + after)[0], read(data))
     assert audio_size(data + after, 10**7) == (12_000, 1)
@@ -283,7 +283,7 @@ def test_a_flac_that_another_follows_is_refused(claim):
     data = encoded(noise(12_000), 8_000, "FLAC")
     for other in (data, encoded(noise(900), 16_000, "FLAC"), encoded(noise(900), 8_000, "FLAC", "PCM_24")):
         with pytest.raises(
-            UnreadableValueError, match="goes on after the end that its header says, and not as one flac"
+            UnreadableValueError, match="continues after the end that its header says, and not as one flac"
         ):
             decode_audio(flac_claiming(data, claim) + other)
 
@@ -379,7 +379,7 @@ def test_a_file_behind_a_tag_is_read_from_a_path_too(form, tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
-def test_the_size_of_a_sound_is_that_of_its_samples(channels):
+def test_the_size_of_a_clip_is_that_of_its_samples(channels):
     data = encoded(np.zeros((50, channels)), 8_000)
     assert audio_size(data, 10**7) == (50, channels)
     with pytest.raises(UnreadableValueError, match="is not a readable wav, flac, ogg or mp3 file"):

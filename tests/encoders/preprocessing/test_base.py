@@ -84,12 +84,12 @@ def test_from_config_takes_its_own_config_and_refuses_another_kind(preprocessor)
         type(preprocessor).from_config({"kind": "video"}, assets)
 
 
-def test_config_arguments_names_what_is_near_and_what_lacks():
+def test_config_arguments_names_what_is_near_and_what_is_missing():
     with pytest.raises(ValueError, match="did you mean 'size'"):
         config_arguments("image", {"sise": 1}, ["size", "crop"])
     with pytest.raises(ValueError, match="there are size, crop"):
         config_arguments("image", {"zzz": 1}, ["size", "crop"])
-    with pytest.raises(ValueError, match="lacks size"):
+    with pytest.raises(ValueError, match="has no size"):
         preprocessor_from_config({"kind": "image"}, {})
 
 

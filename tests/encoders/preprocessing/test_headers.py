@@ -9,7 +9,7 @@ from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.image_files import image_size
 
 
-def test_a_pictures_size_is_read_from_its_header() -> None:
+def test_the_size_of_an_image_is_read_from_its_header() -> None:
     file = io.BytesIO()
     Image.new("RGB", (30, 20)).save(file, "PNG")
     assert image_size(file.getvalue()) == (30, 20)

@@ -52,7 +52,7 @@ def pixels(raw: object) -> np.ndarray:
 # --- what is taken -----------------------------------------------------------------------------------------------
 
 
-def test_path_bytes_picture_and_array_give_the_same_pixels(tmp_path):
+def test_path_bytes_image_and_array_give_the_same_pixels(tmp_path):
     expected = noise(20, 30)
     data = saved(Image.fromarray(expected), "PNG")
     (tmp_path / "a.png").write_bytes(data)
@@ -74,13 +74,13 @@ def test_three_formats_are_read(format, options):
     np.testing.assert_array_equal(pixels(data), reference)
 
 
-def test_the_given_picture_is_not_changed_and_not_shared():
-    picture = Image.fromarray(noise(8, 8))
-    picture.info["note"] = "mine"
-    decoded = decode_image(picture)
+def test_the_given_image_is_not_changed_and_not_shared():
+    image = Image.fromarray(noise(8, 8))
+    image.info["note"] = "mine"
+    decoded = decode_image(image)
     decoded.putpixel((0, 0), (1, 2, 3))
-    assert picture.info == {"note": "mine"}
-    assert picture.getpixel((0, 0)) != (1, 2, 3)
+    assert image.info == {"note": "mine"}
+    assert image.getpixel((0, 0)) != (1, 2, 3)
 
 
 def test_an_array_with_strides_is_read():
@@ -105,14 +105,14 @@ def test_every_orientation_is_applied_as_pillow_does(orientation):
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_orientation_is_applied_once_when_a_decoded_picture_comes_back(format):
+def test_orientation_is_applied_once_when_a_decoded_image_comes_back(format):
     once = decode_image(with_orientation(Image.fromarray(noise(12, 20)), 6, format))
     assert once.size == (12, 20)
     assert decode_image(once).size == (12, 20)
     assert once.info == {}
 
 
-def test_damaged_exif_leaves_the_picture_readable_without_a_warning():
+def test_damaged_exif_leaves_the_image_readable_without_a_warning():
     exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12\0\x03\xff\xff\xff\xff\0\x06"
     data = saved(Image.fromarray(noise(12, 20)), "JPEG", exif=exif)
     assert decode_image(data).size == (20, 12)
@@ -121,7 +121,7 @@ def test_damaged_exif_leaves_the_picture_readable_without_a_warning():
 # --- modes -------------------------------------------------------------------------------------------------------
 
 
-def test_16_bit_pictures_are_scaled_to_8_bits():
+def test_16_bit_images_are_scaled_to_8_bits():
     for channels in (1, 3):
         values = np.random.default_rng(channels).integers(0, 65536, (6, 7, channels))
         expected = np.broadcast_to(values * 255 / 65535, (6, 7, 3))
@@ -149,16 +149,16 @@ def test_16_bit_grey_with_a_transparent_value_shows_white_there():
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
-def test_pictures_of_unknown_range_are_refused(mode):
+def test_images_of_unknown_range_are_refused(mode):
     with pytest.raises(UnreadableValueError, match=f"mode '{mode}', whose range is not known"):
         decode_image(Image.new(mode, (3, 3)))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa"])
 def test_transparency_becomes_white(mode):
-    picture = Image.new("RGBA", (4, 2), (0, 0, 0, 0))
-    picture.paste((0, 0, 0, 255), (0, 0, 2, 2))
-    converted = picture.convert("P").convert("PA") if mode == "PA" else picture.convert(mode)
+    image = Image.new("RGBA", (4, 2), (0, 0, 0, 0))
+    image.paste((0, 0, 0, 255), (0, 0, 2, 2))
+    converted = image.convert("P").convert("PA") if mode == "PA" else image.convert(mode)
     assert converted.mode == mode
     assert pixels(converted)[0, :, 1].tolist() == [0, 0, 255, 255]
 
@@ -168,22 +168,22 @@ def test_half_transparent_is_mixed_with_white():
 
 
 def test_palette_with_a_transparent_entry_becomes_white_there():
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([10, 20, 30, 40, 50, 60])
-    picture.putpixel((1, 0), 1)
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
     for transparency in (1, b"\xff\x00"):
-        assert pixels(saved(picture, "PNG", transparency=transparency)).tolist() == [[[10, 20, 30], [255] * 3]]
+        assert pixels(saved(image, "PNG", transparency=transparency)).tolist() == [[[10, 20, 30], [255] * 3]]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "HSV"])
 def test_other_modes_equal_the_conversion_of_pillow(mode):
-    picture = Image.fromarray(noise(8, 8)).convert(mode)
-    np.testing.assert_array_equal(pixels(picture), np.asarray(picture.convert("RGB")))
+    image = Image.fromarray(noise(8, 8)).convert(mode)
+    np.testing.assert_array_equal(pixels(image), np.asarray(image.convert("RGB")))
 
 
 def test_cmyk_jpeg_keeps_its_colours():
-    picture = Image.new("RGB", (16, 16), (200, 40, 90))
-    decoded = pixels(saved(picture.convert("CMYK"), "JPEG", quality=95))
+    image = Image.new("RGB", (16, 16), (200, 40, 90))
+    decoded = pixels(saved(image.convert("CMYK"), "JPEG", quality=95))
     assert np.abs(decoded - [200, 40, 90]).max() <= 4
 
 
@@ -237,13 +237,13 @@ def test_warnings_of_pillow_do_not_leak():
     assert caught == []
 
 
-def test_a_long_thin_picture_needs_little_memory():
+def test_a_long_thin_image_needs_little_memory():
     answer = ImagePreprocessor(224)(Image.new("RGB", (60_000, 1), (9, 8, 7)))["pixels"]
     assert answer.reshape(3, -1).T.tolist()[0] == [9, 8, 7]
     assert ImagePreprocessor(224, resize="squash")(Image.new("L", (1, 60_000)))["pixels"].shape == (3, 224, 224)
 
 
-def test_a_picture_in_memory_meets_the_same_limits():
+def test_an_image_in_memory_meets_the_same_limits():
     with pytest.raises(UnreadableValueError, match="40 megapixels"):
         decode_image(Image.new("1", (10_000, 5_000)))
     with pytest.raises(UnreadableValueError, match="40 megapixels"):
@@ -264,7 +264,7 @@ def test_an_animation_is_refused(format):
         decode_image(data)
 
 
-def test_a_multi_picture_jpeg_of_a_phone_gives_its_main_picture():
+def test_a_multi_image_jpeg_of_a_phone_gives_its_main_image():
     frames = [Image.fromarray(noise(16, 24, seed=seed)) for seed in range(2)]
     data = saved(frames[0], "MPO", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(pixels(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
@@ -323,7 +323,7 @@ def test_a_failing_disk_is_an_unreadable_value(monkeypatch):
         decode_image(b"x")
 
 
-def test_an_empty_file_and_an_empty_picture_are_refused():
+def test_an_empty_file_and_an_empty_image_are_refused():
     with pytest.raises(UnreadableValueError, match="0 bytes"):
         decode_image(b"")
     with pytest.raises(UnreadableValueError, match="not empty"):
@@ -341,7 +341,7 @@ def test_a_truncated_file_is_refused_whatever_pillow_was_told(format, share, mon
         assert tolerant == ImageFile.LOAD_TRUNCATED_IMAGES
 
 
-def test_a_truncated_picture_in_memory_is_refused():
+def test_a_truncated_image_in_memory_is_refused():
     data = saved(Image.fromarray(noise(64, 64)), "JPEG")
     lazy = Image.open(io.BytesIO(data[: len(data) // 2]))
     with pytest.raises(UnreadableValueError, match="damaged"):
@@ -393,8 +393,8 @@ def test_pixels_equal_those_of_torchvision(height, width, size, crop, resize, in
 
     # smooth: beside sharp edges torchvision's own answers, on PIL images and on tensors, differ by up to 16
     coarse = Image.fromarray(noise(height, width, seed=height)[::8, ::8])
-    picture = coarse.resize((width, height), Image.Resampling.BICUBIC)
-    ours = ImagePreprocessor(size, crop=crop, resize=resize, interpolation=interpolation)(picture)["pixels"]
+    image = coarse.resize((width, height), Image.Resampling.BICUBIC)
+    ours = ImagePreprocessor(size, crop=crop, resize=resize, interpolation=interpolation)(image)["pixels"]
     target = [size] if resize == "crop" else [size, size]
 
     def reference(image: object) -> np.ndarray:
@@ -402,14 +402,14 @@ def test_pixels_equal_those_of_torchvision(height, width, size, crop, resize, in
         resized = functional.resize(image, target, interpolation=mode, antialias=True)
         return np.asarray(functional.center_crop(resized, [crop or size]))
 
-    np.testing.assert_array_equal(ours.transpose(1, 2, 0), reference(picture))
-    tensor = reference(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
+    np.testing.assert_array_equal(ours.transpose(1, 2, 0), reference(image))
+    tensor = reference(torch.from_numpy(np.array(image)).permute(2, 0, 1))
     assert ours.shape == tensor.shape
     assert np.abs(ours.astype(int) - tensor).max() <= 1
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_very_long_picture_shows_its_centre(turned):
+def test_a_very_long_image_shows_its_centre(turned):
     array = noise(1, 60_004)
     answer = ImagePreprocessor(64)(array.transpose(1, 0, 2) if turned else array)["pixels"]
     np.testing.assert_array_equal(answer[:, 32, 32], array[0, 30_002])

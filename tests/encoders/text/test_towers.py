@@ -24,7 +24,7 @@ def original_inputs(kind, inputs):
 
 
 @pytest.mark.parametrize("kind", TOWERS)
-def test_tokens_are_the_hidden_states_of_the_text_half(kind, tmp_path):
+def test_tokens_are_the_hidden_states_of_the_text_tower(kind, tmp_path):
     model = write_two_towers(tmp_path, kind)
     tokens, mask, inputs = encode(create_encoder(f"transformers/{tmp_path}", tower="text"))
     with torch.no_grad():
@@ -112,7 +112,7 @@ def test_a_projection_is_refused_where_there_is_no_other_half(tmp_path):
     from support.checkpoints import write_text_model
 
     write_text_model(tmp_path)
-    with pytest.raises(ValueError, match=r"pooling is 'projected', but .* is no text half"):
+    with pytest.raises(ValueError, match=r"pooling is 'projected', but .* is no text tower"):
         create_encoder(f"transformers/{tmp_path}", pooling="projected")
 
 

@@ -83,7 +83,7 @@ def test_of_a_word_that_is_there_twice_the_first_counts(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "line 1: is neither 'words width' nor a word and its numbers"),
+        (b"", "line 1: is neither 'words dim' nor a word and its numbers"),
         (b"hello\nworld\n", "line 1: is neither"),
         (b"the one two\n", "line 1: is neither"),
         (b"the 1 2\napple 1\n", "line 2: is no word with 2 numbers"),
@@ -93,7 +93,7 @@ def test_of_a_word_that_is_there_twice_the_first_counts(tmp_path, caplog):
         (b"1 2\nthe 1 2\napple 1 2\n", "announces 1 words and holds 2"),
         (b"2 2\nthe " + b"\1" * 8 + b"apple " + b"\1" * 7, "word 2 of 2: the file ends, or is damaged, here"),
         (b"2 2\nthe " + b"\1" * 8 + b"\1" * 20_000, "word 2 of 2: the file ends, or is damaged, here"),
-        (b"1 2\nthe " + b"\1" * 8 + b"apple", "goes on after its 1 words"),
+        (b"1 2\nthe " + b"\1" * 8 + b"apple", "continues after its 1 words"),
         (b"2 1\nthe " + b"\1" * 4 + b"apple \x00\x00\xc0\x7f", "word 2: holds a number that is not finite"),
         (b"0 2\n", "holds no words"),
         (b"\x1f\x8b\x08", "is compressed; unpack it"),

@@ -24,7 +24,7 @@ RESNET = "torchvision/resnet18"
 
 
 class Mean(Encoder):
-    """The mean colour of a picture, through a linear layer."""
+    """The mean colour of an image, through a linear layer."""
 
     def __init__(self, *, width: int = 4) -> None:
         super().__init__()

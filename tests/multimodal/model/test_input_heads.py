@@ -10,7 +10,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor
 
-from multimodal.evaluation import answer, fit_expert_weights, fitted_trusts
+from multimodal.evaluation import answer, fit_expert_weights, expert_weights_of
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model.input_heads import LateHead
 
@@ -43,7 +43,7 @@ def side_by_side(values: dict[str, Tensor]) -> Tensor:
 def test_evidence_over_the_prior_adds_up_by_trust() -> None:
     frequencies = [0.5, 0.3, 0.2]
     head = late_head(ClassificationHead, ("a", "b", "c"), frequencies=frequencies)
-    head.trusts.copy_(torch.tensor([0.5, 2.0]))
+    head.expert_weights.copy_(torch.tensor([0.5, 2.0]))
     given = parts()
     alone = {name: log_softmax(head.head(name)(given[name]).detach(), axis=1) for name in head.names}
     prior = np.log(frequencies)
@@ -79,7 +79,7 @@ def test_inputs_that_the_task_does_not_use_change_nothing() -> None:
 
 def test_numbers_are_averaged_by_trust_over_the_inputs_that_are_there() -> None:
     head = late_head(RegressionHead, mean=10.0, std=2.0)
-    head.trusts.copy_(torch.tensor([1.0, 3.0]))
+    head.expert_weights.copy_(torch.tensor([1.0, 3.0]))
     given = parts(3)
     image, text = (head.head(name)(given[name]).detach() for name in head.names)
     outputs = head(side_by_side(given), present(text=[1, 2], image=[2]))
@@ -109,10 +109,10 @@ def test_classes_that_are_weighed_evenly_have_an_even_prior() -> None:
     assert_close(torch.softmax(head.prior, dim=0), [0.5, 0.5])
 
 
-# --- trusts ------------------------------------------------------------------------------------------------------
+# --- expert weights ----------------------------------------------------------------------------------------------
 
 
-def test_fitted_trusts_have_the_smallest_loss() -> None:
+def test_fitted_expert_weights_have_the_smallest_loss() -> None:
     head = late_head(ClassificationHead, ("a", "b", "c"), label_smoothing=0.1)
     generator = torch.Generator().manual_seed(2)
     target = torch.randint(3, (60,), generator=generator)
@@ -122,19 +122,19 @@ def test_fitted_trusts_have_the_smallest_loss() -> None:
     head.fit_expert_weights(answers, present, target)
 
     def loss(logs: np.ndarray) -> float:
-        trusts = torch.from_numpy(logs).exp()
-        outputs = head.combine(answers.double(), present * trusts[:, None])
+        expert_weights = torch.from_numpy(logs).exp()
+        outputs = head.combine(answers.double(), present * expert_weights[:, None])
         return float(head.loss(outputs, target).sum() + (logs**2).sum()) / 60
 
     best = minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-10})
-    assert_close(head.trusts.log(), best.x, "optimum")
-    assert head.trusts[0] < 0.5 < head.trusts[1]
+    assert_close(head.expert_weights.log(), best.x, "optimum")
+    assert head.expert_weights[0] < 0.5 < head.expert_weights[1]
 
 
-def test_trusts_are_kept_with_the_weights_and_are_no_parameters() -> None:
+def test_expert_weights_are_kept_with_the_weights_and_are_no_parameters() -> None:
     head = late_head(RegressionHead)
-    assert "trusts" in head.state_dict()
-    assert not any(name == "trusts" for name, _ in head.named_parameters())
+    assert "expert_weights" in head.state_dict()
+    assert not any(name == "expert_weights" for name, _ in head.named_parameters())
 
 
 @pytest.mark.parametrize("gaps", [False, True])
@@ -146,19 +146,21 @@ def test_fitting_answers_as_the_model_then_does(tmp_path: Path, gaps: bool) -> N
     for task in model.heads:
         assert_close(answers.outputs[model.input_names][task], again.outputs[model.input_names][task])
     assert np.array_equal(answers.answered[model.input_names], again.answered[model.input_names])
-    trusts = fitted_trusts(model)
-    assert {task: list(by_input) for task, by_input in trusts.items()} == {task: ["image", "text"] for task in trusts}
-    assert trusts.keys() == set(model.heads)
-    assert trusts["color"] != {"image": 1.0, "text": 1.0}
+    expert_weights = expert_weights_of(model)
+    assert {task: list(by_input) for task, by_input in expert_weights.items()} == {
+        task: ["image", "text"] for task in expert_weights
+    }
+    assert expert_weights.keys() == set(model.heads)
+    assert expert_weights["color"] != {"image": 1.0, "text": 1.0}
     fit_expert_weights(model, data)
-    assert fitted_trusts(model) == trusts  # what was fitted before has no say
+    assert expert_weights_of(model) == expert_weights  # what was fitted before has no say
 
 
 def test_without_a_known_answer_every_input_is_trusted_alike(tmp_path: Path) -> None:
     model = make_model(fusion="late").eval()
     rows = [{**row, "color": None, "price": None} for row in make_rows(tmp_path, 4)]
     fit_expert_weights(model, make_dataset(rows, tmp_path, model))
-    assert fitted_trusts(model)["color"] == {"image": 1.0, "text": 1.0}
+    assert expert_weights_of(model)["color"] == {"image": 1.0, "text": 1.0}
 
 
 def test_adjusted_heads_add_their_evidence_over_classes_alike_frequent() -> None:

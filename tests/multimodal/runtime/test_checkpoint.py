@@ -1,3 +1,4 @@
+import json
 import logging
 import math
 import struct
@@ -6,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load as load_safetensors
+from safetensors.torch import save
 from support.assertions import full_disk
 from support.tiny_models import make_model
 from torch import Tensor, nn
@@ -292,3 +295,22 @@ def test_state_of_a_parameter_that_the_model_lacks_is_refused():
     packed: dict[str, Any] = {"heads.brand.linear.weight:exp_avg": torch.zeros(1)}
     with pytest.raises(CheckpointError, match=r"'heads.brand.linear.weight', which this model lacks; go on with the"):
         unpack_optimizer(optimizer_of(model, OptimizerSpec()), packed, model)
+
+
+def test_names_of_an_earlier_version_become_todays(tmp_path):
+    given = {
+        "fusion.marks.photo": "fusion.modality_embeddings.photo",
+        "optimizer.fusion.marks.photo:exp_avg": "optimizer.fusion.modality_embeddings.photo:exp_avg",
+        "model.heads.color.trusts": "model.heads.color.expert_weights",
+        "encoders.fusion.marks.weight": "encoders.fusion.marks.weight",
+        "fusion.missing.trusts": "fusion.missing.trusts",  # an input of that name
+    }
+    save_tensors(tmp_path / "new.safetensors", {name: torch.zeros(1) for name in given})
+    assert load_tensors(tmp_path / "new.safetensors")[0].keys() == given.keys()
+
+    with safe_open(tmp_path / "new.safetensors", framework="pt") as file:
+        metadata = json.loads(file.metadata()["multimodal"])
+    del metadata["format"]
+    content = save({name: torch.zeros(1) for name in given}, metadata={"multimodal": json.dumps(metadata)})
+    (tmp_path / "old.safetensors").write_bytes(content)
+    assert load_tensors(tmp_path / "old.safetensors")[0].keys() == set(given.values())
