@@ -1,48 +1,94 @@
 """Built-in encoders, listed without importing any of them. Never imports torch."""
 
-from encoders.catalogue import audio, image
+import csv
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
 from encoders.info import EncoderInfo
+from encoders.plugins import BUILT_IN
 
 Entry = tuple[EncoderInfo, str]
 """An encoder, and where its builder is (``module:function``)."""
-
+LIBRARIES = {
+    "torchvision": ("image", "encoders.image.torchvision:torchvision_encoder"),
+    "torchaudio": ("audio", "encoders.audio.torchaudio:wav2vec2"),
+}
+"""Library of ``pretrained.csv`` -> modality and builder. The table counts parameters without a classifier or what only
+pre-training used; CC-BY-NC is SWAG's, https://github.com/facebookresearch/SWAG/blob/main/LICENSE."""
 COMPACT = {
     "image": (160, 560_992, "encoders.compact.image:CompactImage"),
     "text": (192, 1_295_680, "encoders.compact.text:CompactText"),
     "audio": (192, 665_856, "encoders.compact.audio:CompactAudio"),
 }
-"""Modality -> dimension, parameters and builder of our own small encoders; each has weights in the package."""
-WORD2VEC = "https://arxiv.org/abs/1301.3781"
+"""Modality -> dim, parameters and builder of our own small encoder, whose weights are in the package."""
+FAMILIES = (
+    ("timm/*", "image", "timm (any model's name)", "", "encoders.image.timm:timm_encoder"),
+    (
+        "wordvectors/*",
+        "text",
+        "a local file of word2vec, GloVe or fastText",
+        "https://arxiv.org/abs/1301.3781",
+        "encoders.text.words:word_vectors",
+    ),
+    (
+        "transformers/*",
+        "any",
+        "transformers (any hub id or local folder)",
+        "",
+        "encoders.transformers.models:transformers_encoder",
+    ),
+)
+"""Name, modality, source, paper and builder of what stands for many encoders."""
 
 
-def entries() -> list[Entry]:
+@cache
+def entries() -> tuple[Entry, ...]:
     """Every built-in encoder.
 
     >>> {info.modality for info, _ in entries()} == {"image", "text", "audio", "any"}
     True
     """
-    compact = [(_compact(modality, *sizes), builder) for modality, (*sizes, builder) in COMPACT.items()]
-    files = "a local file of word2vec, GloVe or fastText"
-    words = EncoderInfo("wordvectors/*", "text", source=files, paper=WORD2VEC, has_weights=True)
-    # the model's kind decides which builder reads it
-    hub = EncoderInfo("transformers/*", "any", source="transformers (any hub id or local folder)", has_weights=True)
-    return [
-        *compact,
-        *image.entries(),
-        (words, "encoders.text.words:word_vectors"),
-        *audio.entries(),
-        (hub, "encoders.transformers.models:transformers_encoder"),
-    ]
+    return (*_compact(), *_pretrained(), *_families())
 
 
-def _compact(modality: str, dim: int, parameters: int) -> EncoderInfo:
-    return EncoderInfo(
-        f"compact/{modality}",
-        modality,
-        dim,
-        source="multimodal-transfer",
-        licence="Apache-2.0",
-        has_weights=True,
-        parameters=parameters,
-        learning_rate_scale=1.0,  # what so few photos and words taught has to move
-    )
+def _compact() -> Iterator[Entry]:
+    for modality, (dim, parameters, builder) in COMPACT.items():
+        yield (
+            EncoderInfo(
+                f"compact/{modality}",
+                modality,
+                dim,
+                source=BUILT_IN,
+                licence="Apache-2.0",
+                has_weights=True,
+                parameters=parameters,
+                learning_rate_scale=1.0,  # what so few photos and words taught has to move
+            ),
+            builder,
+        )
+
+
+def _pretrained() -> Iterator[Entry]:
+    with Path(__file__).with_name("pretrained.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            library = row["name"].partition("/")[0]
+            modality, builder = LIBRARIES[library]
+            yield (
+                EncoderInfo(
+                    row["name"],
+                    modality,
+                    int(row["embed_dim"]),
+                    source=library,
+                    licence=row["licence"],
+                    paper=row["paper"],
+                    has_weights=True,
+                    parameters=int(row["parameters"]),
+                ),
+                builder,
+            )
+
+
+def _families() -> Iterator[Entry]:
+    for name, modality, source, paper, builder in FAMILIES:
+        yield EncoderInfo(name, modality, source=source, paper=paper, has_weights=True), builder

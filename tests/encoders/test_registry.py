@@ -160,7 +160,7 @@ def test_an_unknown_name_gets_suggestions(name, hint):
             look_up(name)
 
 
-# widths of the other ResNets and of torchaudio's bundles are compared in test_image.py and test_audio.py
+# dims of the other ResNets and of torchaudio's bundles are compared in test_image.py and test_audio.py
 @pytest.mark.parametrize("name", ["compact/image", "compact/text", "compact/audio", "torchvision/resnet18"])
 def test_the_list_s_dim_is_that_of_the_encoder(name):
     info = find_encoder(name)

@@ -89,7 +89,7 @@ AUDIO_MODELS: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
 
 
 def audio_config(kind: str, **changes: Any) -> Any:
-    """A config of transformers with two layers of width 32."""
+    """A config of transformers with two layers of dim 32."""
     import transformers
 
     prefix, tiny, _, _ = AUDIO_MODELS[kind]

@@ -93,7 +93,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def text_config(kind: str, **changes: Any) -> Any:
-    """A config of transformers with two layers of width 32."""
+    """A config of transformers with two layers of dim 32."""
     from transformers import AutoConfig
 
     sizes = {"vocab_size": 20, "max_position_embeddings": 24, "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}

@@ -25,7 +25,7 @@ def halves(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return order[:900], order[900:]
 
 
-def random_features(width: int, seed: int = 0) -> np.ndarray:
-    """What a random one-layer encoder says of the digits, [1797 width]."""
+def random_features(dim: int, seed: int = 0) -> np.ndarray:
+    """What a random one-layer encoder says of the digits, [1797 dim]."""
     rng = np.random.default_rng(seed)
-    return np.tanh(digits()[0] @ rng.normal(size=(64, width)) / 4)
+    return np.tanh(digits()[0] @ rng.normal(size=(64, dim)) / 4)

@@ -91,7 +91,7 @@ def lively(name: str, image_size: int) -> Callable[[Path], Encoder]:
 
 
 def image_config(kind: str, **changes: Any) -> Any:
-    """A config of transformers with blocks of width 32, for images of 32 pixels."""
+    """A config of transformers with blocks of dim 32, for images of 32 pixels."""
     import transformers
 
     staged = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [2, 1], "num_heads": [2, 4]}

@@ -88,9 +88,9 @@ def damaged(rng: np.random.Generator) -> tuple[str, str, bytes]:
     return f"damaged {slot}", slot, content
 
 
-def png(width: int, height: int, *, depth: int = 8, color: int = 2, data: bytes = b"", chunks: bytes = b"") -> bytes:
+def png(block: int, height: int, *, depth: int = 8, color: int = 2, data: bytes = b"", chunks: bytes = b"") -> bytes:
     """A PNG as its parts say it, true or not."""
-    head = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", block, height, depth, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunks + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
@@ -108,8 +108,8 @@ def zeros(count: int) -> bytes:
 def wav(rate: int = 8000, channels: int = 1, bits: int = 16, kind: int = 1, claimed: int | None = None,
         data: bytes = b"\0\0" * 2000) -> bytes:  # fmt: skip
     """A WAV as its header says it, true or not."""
-    width = channels * bits // 8
-    head = struct.pack("<HHIIHH", kind, channels, rate, (rate * width) % 2**32, width % 2**16, bits)
+    block = channels * bits // 8
+    head = struct.pack("<HHIIHH", kind, channels, rate, (rate * block) % 2**32, block % 2**16, bits)
     size = len(data) if claimed is None else claimed
     body = b"WAVEfmt " + struct.pack("<I", len(head)) + head + b"data" + struct.pack("<I", size) + data
     return b"RIFF" + struct.pack("<I", (4 + len(body)) % 2**32) + body

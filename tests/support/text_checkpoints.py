@@ -26,7 +26,7 @@ def write_sentence_model(
     """
     model = write_text_model(folder, kind)
     (folder / "sentence_bert_config.json").write_text(json.dumps(settings))
-    width = 32 * max(1, sum(value is True for value in pooling.values()))
+    dim = 32 * max(1, sum(value is True for value in pooling.values()))
     parts: dict[str, nn.Module] = {}
     modules = [("", "Transformer"), ("1_Pooling", "Pooling")]
     for index, name in enumerate(extra, start=2):
@@ -34,15 +34,15 @@ def write_sentence_model(
         place.mkdir()
         config: dict[str, Any] = {}
         if name == "Dense":
-            config = {"in_features": width, "out_features": 12, "bias": True}
+            config = {"in_features": dim, "out_features": 12, "bias": True}
             config["activation_function"] = "torch.nn.modules.activation.Tanh"
             parts[name] = nn.Sequential()
-            parts[name].add_module("linear", nn.Linear(width, 12))
-            width = 12
+            parts[name].add_module("linear", nn.Linear(dim, 12))
+            dim = 12
         elif name == "LayerNorm":
-            config = {"dimension": width}
+            config = {"dimension": dim}
             parts[name] = nn.Sequential()
-            parts[name].add_module("norm", nn.LayerNorm(width))
+            parts[name].add_module("norm", nn.LayerNorm(dim))
             nn.init.normal_(parts[name].norm.weight)
         (place / "config.json").write_text(json.dumps(config))
         if name in parts:

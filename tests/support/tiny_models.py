@@ -143,12 +143,12 @@ def make_model(
 
         def build(head: Callable[[int], Head]) -> Head:
             if isinstance(fused, LateFusion):
-                return LateHead({name: head(width) for name, width in in_dims.items()}, in_dims)
+                return LateHead({name: head(dim) for name, dim in in_dims.items()}, in_dims)
             return head(fused.out_dim)
 
         heads = {
-            "color": build(lambda width: ClassificationHead(width, list(COLORS))),
-            "price": build(lambda width: RegressionHead(width, mean=3.5, std=1.5, unit="EUR")),
+            "color": build(lambda dim: ClassificationHead(dim, list(COLORS))),
+            "price": build(lambda dim: RegressionHead(dim, mean=3.5, std=1.5, unit="EUR")),
         }
         return MultimodalModel(encoders, fused, heads, modality_dropout=modality_dropout)
 

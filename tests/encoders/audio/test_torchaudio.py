@@ -9,10 +9,10 @@ import torchaudio
 from support.assertions import assert_close
 from support.checkpoints import SPEECH, enlarge
 
-from encoders import create_encoder
+from encoders import create_encoder, find_encoder, list_encoders
 from encoders.audio.masked import masked_normalize, shortest_input
-from encoders.catalogue.audio import SPEECH_MODELS
 
+NAMES = [info.name for info in list_encoders("audio") if info.source == "torchaudio"]
 BASE, LARGE = "torchaudio/wav2vec2_base", "torchaudio/wav2vec2_large_lv60k"
 WAVLM_LARGE = "torchaudio/wavlm_large"
 LENGTHS = (3200, 2017, 5000)
@@ -220,21 +220,22 @@ def test_the_catalogue_agrees_with_torchaudio_s_bundles():
     pipelines = torchaudio.pipelines
     bundles = {name: value for name, value in vars(pipelines).items() if isinstance(value, pipelines.Wav2Vec2Bundle)}
     free = {
-        name.lower()
+        f"torchaudio/{name.lower()}"
         for name, value in bundles.items()
         if "CC BY-NC" not in value.__doc__ and "CC-BY-NC" not in value.__doc__
     }
-    assert set(SPEECH_MODELS) == free
-    for name, (width, _, _) in SPEECH_MODELS.items():
-        assert bundles[name.upper()]._params["encoder_embed_dim"] == width
-        assert "MIT License" in bundles[name.upper()].__doc__
+    assert set(NAMES) == free
+    for name in NAMES:
+        bundle = bundles[name.removeprefix("torchaudio/").upper()]
+        assert bundle._params["encoder_embed_dim"] == find_encoder(name).embed_dim
+        assert "MIT License" in bundle.__doc__
 
 
-SLOW = [pytest.param(name, marks=[pytest.mark.slow] * (name != "wav2vec2_base")) for name in SPEECH_MODELS]
+SLOW = [pytest.param(name, marks=[pytest.mark.slow] * (name != BASE)) for name in NAMES]
 
 
 @pytest.mark.parametrize("name", SLOW)
 def test_the_catalogue_knows_the_parameters_of_every_bundle(name):
     with torch.device("meta"):
-        encoder = create_encoder(f"torchaudio/{name}", weights=None)
-    assert SPEECH_MODELS[name][1] == sum(parameter.numel() for parameter in encoder.parameters())
+        encoder = create_encoder(name, weights=None)
+    assert find_encoder(name).parameters == sum(parameter.numel() for parameter in encoder.parameters())

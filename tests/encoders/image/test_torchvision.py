@@ -29,8 +29,8 @@ SIZES = [pytest.param(*case, marks=[pytest.mark.slow] * (case[0] in SLOW)) for c
 NAMES = [info.name.removeprefix("torchvision/") for info in list_encoders("image") if info.source == "torchvision"]
 
 
-def small_photo(height: int = 70, width: int = 100) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+def small_photo(height: int = 70, dim: int = 100) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, dim, 3), dtype=np.uint8)
 
 
 def default_weights(name: str):
@@ -270,7 +270,7 @@ def test_the_catalogue_lists_every_classifier_of_torchvision():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_the_catalogue_knows_width_and_parameters_of_every_classifier(name, monkeypatch):
+def test_the_catalogue_knows_dim_and_parameters_of_every_classifier(name, monkeypatch):
     from_params = regnet.BlockParams.from_init_params
 
     def on_cpu(*args, **kwargs):
@@ -284,11 +284,11 @@ def test_the_catalogue_knows_width_and_parameters_of_every_classifier(name, monk
         assert type(model).__name__ in TRUNKS
         size = default_weights(name).transforms().crop_size[0]
         if hasattr(model, "conv_proj"):
-            width = model.hidden_dim
+            dim = model.hidden_dim
         else:
-            width = seen_by_the_head(model, torch.empty(1, 3, size, size)).shape[1]
+            dim = seen_by_the_head(model, torch.empty(1, 3, size, size)).shape[1]
         encoder = create_encoder(f"torchvision/{name}", weights=None)
     info = find_encoder(f"torchvision/{name}")
-    assert info.embed_dim == width
+    assert info.embed_dim == dim
     assert info.parameters == sum(parameter.numel() for parameter in encoder.parameters())
     assert info.parameters < default_weights(name).meta["num_params"]  # which counts the classifier, too

@@ -166,12 +166,12 @@ def test_a_place_that_cannot_be_written_is_named(glove, monkeypatch):
 
 @pytest.mark.slow
 def test_three_million_words_open_in_two_seconds_and_200_mb(tmp_path):
-    count, width = 3_000_000, 8
-    entries = np.empty(count, dtype=[("word", "S9"), ("vector", "<f4", width)])
+    count, dim = 3_000_000, 8
+    entries = np.empty(count, dtype=[("word", "S9"), ("vector", "<f4", dim)])
     entries["word"] = [b"w%07d " % number for number in np.random.default_rng(0).permutation(count)]
     entries["vector"] = np.arange(count)[:, None]
     path = tmp_path / "big.bin"
-    path.write_bytes(f"{count} {width}\n".encode() + entries.tobytes())
+    path.write_bytes(f"{count} {dim}\n".encode() + entries.tobytes())
     WordTable.open(path)
     code = rf"""
 import re, time

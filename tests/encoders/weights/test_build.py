@@ -26,11 +26,11 @@ RESNET = "torchvision/resnet18"
 class Mean(Encoder):
     """The mean colour of an image, through a linear layer."""
 
-    def __init__(self, *, width: int = 4) -> None:
+    def __init__(self, *, dim: int = 4) -> None:
         super().__init__()
-        self.modality, self.embed_dim = "image", width
+        self.modality, self.embed_dim = "image", dim
         self.preprocessor = ImagePreprocessor(8)
-        self.linear = nn.Linear(3, width)
+        self.linear = nn.Linear(3, dim)
 
     def forward(self, inputs):
         tokens = self.linear(inputs["pixels"].float().mean(dim=(2, 3)))[:, None]
@@ -160,11 +160,11 @@ def test_the_digest_of_several_files_is_that_of_their_contents_in_order(tmp_path
 
 
 def test_a_class_without_weights_is_built_and_loaded(tmp_path):
-    encoder = build(INFO, Mean, None, {"width": 5})
-    assert (encoder.name, encoder.arguments, encoder.embed_dim) == ("mine/mean", {"width": 5}, 5)
+    encoder = build(INFO, Mean, None, {"dim": 5})
+    assert (encoder.name, encoder.arguments, encoder.embed_dim) == ("mine/mean", {"dim": 5}, 5)
     assert (encoder.provenance.weights, encoder.provenance.sha256) == ("random", None)
     torch.save(encoder.state_dict(), tmp_path / "mean.pt")
-    loaded = build(INFO, Mean, tmp_path / "mean.pt", {"width": 5})
+    loaded = build(INFO, Mean, tmp_path / "mean.pt", {"dim": 5})
     assert torch.equal(loaded.linear.weight, encoder.linear.weight)
     assert loaded.provenance.weights == str(tmp_path / "mean.pt")
     assert loaded.provenance.sha256 == hashlib.sha256((tmp_path / "mean.pt").read_bytes()).hexdigest()
@@ -183,16 +183,16 @@ def test_a_factory_gets_weights_and_name_if_it_takes_them():
 
 
 def test_a_factory_that_takes_anything_gets_weights():
-    encoder = build(INFO, lambda **options: Mean(width=len(options)), "some/where", {"a": 1})
+    encoder = build(INFO, lambda **options: Mean(dim=len(options)), "some/where", {"a": 1})
     assert encoder.embed_dim == 2
     assert (encoder.provenance.weights, encoder.provenance.licence) == ("some/where", "unknown")
 
 
 def test_unknown_options_are_named_beside_the_known_ones():
-    with pytest.raises(TypeError, match=r"mine/mean takes no option size, depth; it takes width"):
+    with pytest.raises(TypeError, match=r"mine/mean takes no option size, depth; it takes dim"):
         build(INFO, Mean, None, {"size": 3, "depth": 1})
-    with pytest.raises(TypeError, match=r"torchvision/resnet18 takes no option width; it takes image_size"):
-        create_encoder(RESNET, weights=None, width=3)
+    with pytest.raises(TypeError, match=r"torchvision/resnet18 takes no option dim; it takes image_size"):
+        create_encoder(RESNET, weights=None, dim=3)
 
 
 def test_pretrained_is_refused_where_there_is_nothing():
