@@ -7,9 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fusion.base import FusionModule, check_sizes
+from fusion.base import FusionModule, check_sizes, masked_mean
 from fusion.names import NamedModules, NamedParameters
-from fusion.pooling import masked_mean
 
 
 def attend(

@@ -74,3 +74,15 @@ def check_sizes(**sizes: int | None) -> None:
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"{name} is {size}; give at least 1")
+
+
+def masked_mean(tokens: Float[Tensor, "b l d"], mask: Bool[Tensor, "b l"]) -> Float[Tensor, "b d"]:
+    """Mean of the real tokens of each record; zero where a record has none."""
+    weights = mask.to(tokens.dtype)[:, :, None]  # [b l 1]
+    return (tokens * weights).sum(1) / weights.sum(1).clamp_min(1.0)
+
+
+def pool(tokens: Mapping[str, Tensor], masks: Mapping[str, Tensor], norms: nn.ModuleDict) -> dict[str, Tensor]:
+    """One vector ``[b d]`` per input: its mean token, normalised where ``norms`` has an entry for it."""
+    pooled = {name: masked_mean(tokens[name], masks[name]) for name in tokens}
+    return {name: norms[name](vector) if name in norms else vector for name, vector in pooled.items()}

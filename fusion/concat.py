@@ -1,4 +1,4 @@
-"""Late fusion by concatenation."""
+"""Concatenation of the mean tokens: projected, or side by side for heads of their own."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusion.base import FusionModule, check_sizes
+from fusion.base import FusionModule, check_sizes, pool
 from fusion.names import NamedModules
-from fusion.pooling import pool
 
 
 def parts_of(fused: Float[Tensor, "b f"], in_dims: Mapping[str, int]) -> dict[str, Float[Tensor, "b _d"]]:
@@ -53,3 +52,22 @@ class ConcatFusion(FusionModule):
         """Concatenates in the order of ``in_dims``."""
         pooled = pool(tokens, masks, self.norms)
         return self.project(torch.cat([pooled[name] for name in self.in_dims], dim=1))
+
+
+class LateFusion(ConcatFusion):
+    """The mean token of each input, normalised and side by side; zeros where a record has no such input.
+
+    It learns nothing: ``multimodal.model.input_heads.LateHead`` has a head per input and adds their answers.
+
+    Args:
+        in_dims: dimension of each input, e.g. ``{"image": 512, "text": 384}``.
+        dropout: probability of dropping an element while training; None is 0.
+
+    Raises:
+        ValueError: if ``in_dims`` is empty or an argument is out of range.
+    """
+
+    learns_missing = False
+
+    def __init__(self, in_dims: Mapping[str, int], *, dropout: float | None = None) -> None:
+        super().__init__(in_dims, dropout=dropout)

@@ -6,9 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusion.base import FusionModule, check_sizes
+from fusion.base import FusionModule, check_sizes, pool
 from fusion.names import NamedModules
-from fusion.pooling import pool
 
 
 class GatedFusion(FusionModule):

@@ -16,7 +16,7 @@ BUILT_IN = {
     "concat": "fusion.concat:ConcatFusion",
     "attention": "fusion.attention:AttentionFusion",
     "gated": "fusion.gated:GatedFusion",
-    "late": "fusion.late:LateFusion",
+    "late": "fusion.concat:LateFusion",
 }
 FUSIONS: Registry[FusionFactory] = Registry("fusion", "multimodal.fusions", lambda: starmap(built_in, BUILT_IN.items()))
 

@@ -14,7 +14,7 @@ _NARROWEST = 8  # columns of a terminal for one of a table, of which its frame t
 
 
 def open_streams() -> None:
-    """Has stdout and stderr escape what their encoding does not have, and opens those that the process began without."""
+    """Makes stdout and stderr escape what their encoding does not have, and opens them where they are closed."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by who started the process, or pythonw
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, open as long as the process
@@ -22,12 +22,12 @@ def open_streams() -> None:
 
 
 def say(line: str = "") -> None:
-    """One line on stdout, as it is."""
+    """Prints a line on stdout, as it is."""
     _write(sys.stdout, line)
 
 
 def complain(line: str) -> None:
-    """One line on stderr."""
+    """Prints a line on stderr."""
     _write(sys.stderr, line)
 
 
@@ -55,7 +55,7 @@ def _escaping(stream: TextIO) -> TextIO:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
-    """A table on a terminal; elsewhere, and on one too narrow, one tab-separated line a row, never truncated."""
+    """A table on a terminal; elsewhere, and on one too narrow, one tab-separated line per row, never truncated."""
     if not sys.stdout.isatty() or not _draw_table(columns, rows, title):
         for row in (columns, *rows):
             say("\t".join(_on_one_line(str(cell)) for cell in row))
@@ -162,7 +162,7 @@ def show_ranking(result: Mapping[str, Any]) -> None:
 
 
 def show_transfer(result: Mapping[str, Any]) -> None:
-    """Every task's arms with their intervals, then a few lines a task: verdict, action, inputs, scratch."""
+    """Every task's arms with their intervals, then a few lines per task: verdict, action, inputs, scratch."""
     measured = {task: values for task, values in result["tasks"].items() if "arms" in values}
     rows = [
         (task, arm, *_estimate(value)) for task, values in measured.items() for arm, value in values["arms"].items()
@@ -175,7 +175,7 @@ def show_transfer(result: Mapping[str, Any]) -> None:
 
 
 def transfer_lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """A few lines a task: verdict, action, inputs, the trained model, scratch."""
+    """A few lines per task: verdict, action, inputs, the trained model, scratch."""
     for task, values in result["tasks"].items():
         for line in _transfer_lines(values):
             yield f"{task}: {line}"

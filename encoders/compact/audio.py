@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from encoders.audio.mel import LogMel, every
 from encoders.base import Encoder
-from encoders.compact.layers import GatedConv
-from encoders.compact.weights import load_weights
+from encoders.compact.shared import GatedConv, load_weights
 from encoders.preprocessing.audio import AudioPreprocessor
 
 _CHANNELS = (32, 64, 96)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from encoders.base import Encoder, all_real
-from encoders.compact.weights import load_weights
+from encoders.compact.shared import load_weights
 from encoders.preprocessing.image import ImagePreprocessor
 
 # mean and deviation of ImageNet over all channels, https://arxiv.org/abs/1512.03385 and its published code

@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from encoders.base import Encoder
 from encoders.compact.build_tokenizer import TOKENIZER_FILE, VOCABULARY_SIZE
-from encoders.compact.layers import GatedConv
-from encoders.compact.weights import load_weights
+from encoders.compact.shared import GatedConv, load_weights
 from encoders.preprocessing.text import TextPreprocessor
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from encoders.base import Provenance
 from encoders.image.layers import Normalize
 from encoders.image.model import Features, ImageModelEncoder
 from encoders.image.processor_config import image_preprocessing
-from encoders.image.towers import IMAGE_TOWERS, image_tower_config
 from encoders.info import Weights
 from encoders.parameter_order import depth_order
 from encoders.preprocessing.image import ImagePreprocessor
@@ -123,3 +123,32 @@ def _features(model: Any, x: Tensor) -> Tensor:
 def _to_json(preprocessor: ImagePreprocessor, normalize: Normalize) -> dict[str, Any]:
     mean, std = normalize.mean.flatten().tolist(), normalize.std.flatten().tolist()
     return {"pixels": preprocessor.to_config(), "mean": mean, "std": std}
+
+
+def image_tower_config(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of the image tower of a model of two modalities.
+
+    >>> image_tower_config({"model_type": "clip", "projection_dim": 8, "vision_config": {"hidden_size": 4}})
+    {'hidden_size': 4, 'projection_dim': 8, 'model_type': 'clip_vision_model'}
+    """
+    # what both towers share stands in the config around them
+    shared = {key: settings[key] for key in ("projection_dim",) if key in settings}
+    return {**(settings.get("vision_config") or {}), **shared, "model_type": f"{settings['model_type']}_vision_model"}
+
+
+def clip_embedding(model: nn.Module, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 d"]:
+    """That of CLIP, not normalised, as the only token."""
+    return model(pixel_values=images).image_embeds[:, None]
+
+
+def siglip_embedding(model: nn.Module, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 d"]:
+    """That of SigLIP, not normalised, as the only token."""
+    return model(pixel_values=images).pooler_output[:, None]
+
+
+IMAGE_TOWERS = {
+    "clip_vision_model": ("CLIPVisionModelWithProjection", clip_embedding),
+    "siglip_vision_model": ("SiglipVisionModel", siglip_embedding),
+}
+"""The tower's ``model_type`` -> class of transformers that gives the embedding, and what takes it from its output;
+``encoders.text.towers`` has the papers."""

@@ -31,8 +31,8 @@ def ogg_links(file: BinaryIO, start: int, stop: int, name: str) -> list[tuple[in
             continue  # no packet ends in it
         if samples < reached.get(serial, 0):
             raise UnreadableValueError(
-                f"{name}: continues after the end that one of its pages says ({samples}, where {reached.get(serial, 0)} "
-                "has been reached); convert it"
+                f"{name}: continues after the end that one of its pages gives ({samples}, where "
+                f"{reached.get(serial, 0)} has been reached); convert it"
             )
         reached[serial] = samples
     _check_last_page(flags, name)

@@ -84,8 +84,8 @@ class SourceRun:
 def _read_inputs(folder: Path) -> dict[str, Any]:
     if not (folder / WEIGHTS_FILE).is_file():
         raise FileNotFoundError(
-            f"{folder} is a training run without {WEIGHTS_FILE}: it did not finish; resume it with `multimodal train ... "
-            "--resume`, or give another run"
+            f"{folder} is a training run without {WEIGHTS_FILE}: it did not finish; resume it with `multimodal "
+            "train ... --resume`, or give another run"
         )
     try:
         description = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))

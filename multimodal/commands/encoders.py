@@ -11,9 +11,9 @@ def encoders(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", show_default=False)] = None,
     modality: Annotated[str | None, typer.Option(help="image, text or audio.")] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetches the weights of every NAME.")] = False,
-    tower: Annotated[str | None, typer.Option(help="With --download: which half of CLIP, SigLIP or CLAP.")] = None,
+    tower: Annotated[str | None, typer.Option(help="With --download: tower of CLIP, SigLIP or CLAP.")] = None,
 ) -> None:
-    """Lists encoders with their licence and source, all or those named; with --download fetches their weights."""
+    """Lists all encoders, or the named ones, with licence and source; --download fetches their weights."""
     from encoders import find_encoder, list_encoders
 
     if download:
@@ -41,7 +41,7 @@ def _download(names: list[str], options: dict[str, str]) -> None:
 
 
 def doctor() -> None:
-    """Versions, devices, and what onnxruntime really runs on."""
+    """Shows versions and devices, and what onnxruntime really runs on."""
     from export.session import describe_device
     from multimodal.doctor import report
 

@@ -14,7 +14,7 @@ from multimodal.runtime.files import refuse_overwriting
 def explain(
     model: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run, or a bundle (without torch).")],
     data: Table,
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Takes figures, JSON and index.html.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for figures, JSON and index.html.")],
     tasks: Annotated[list[str] | None, typer.Option("--task", metavar="NAME", help="All, if left out.")] = None,
     rows: Annotated[int, typer.Option(min=1, help="How many, from the first.")] = 5,
     train: Annotated[
@@ -23,7 +23,7 @@ def explain(
     neighbors: Annotated[int, typer.Option(min=0, help="Nearest training records named; 0: none.")] = 3,
     allow_outside: AllowOutside = False,
 ) -> None:
-    """Show what each input, region, word and second contributed to predictions, and the nearest training records."""
+    """Shows what each input, region, word and second contributed to predictions, and the nearest training records."""
     from export import Predictor
     from export.bundle import BUNDLE_FILE
     from export.sources import check_manifest

@@ -1,4 +1,4 @@
-"""Commands that make, check and measure bundles."""
+"""Commands that write, check and measure bundles: export, verify, bench."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,7 +27,7 @@ def export(
         list[str] | None,
         typer.Option(
             metavar="fp32|fp16|int8",
-            help="Adds fp16 (for CUDA) or int8 (for CPUs) beside fp32; may be repeated.",
+            help="Also fp16 (for CUDA) or int8 (for CPUs); may be repeated.",
             callback=_precisions,
         ),
     ] = None,
@@ -35,32 +35,30 @@ def export(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Records with known answers, in the place of the run's validation records: compared with torch, and "
+            help="Labelled records in place of the run's validation records: compared with torch, and "
             "what fp16 and int8 are judged on.",
         ),
     ] = None,
     calibration: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Ordinary records that give int8 its ranges; else the run's training records."
-        ),
+        typer.Option(metavar="FILE", help="Records that calibrate int8; default: the run's training records."),
     ] = None,
-    embedding: Annotated[bool, typer.Option("--embedding", help="Lets the graph give the fused vector too.")] = False,
+    embedding: Annotated[bool, typer.Option("--embedding", help="Adds the fused vector to the outputs.")] = False,
     golden_media: Annotated[
-        bool, typer.Option("--golden-media", help="Keeps the raw values of its test records, which may be private.")
+        bool, typer.Option("--golden-media", help="Keeps raw values of its golden records, which may be private.")
     ] = False,
     triton: Annotated[
-        Path | None, typer.Option("--triton", metavar="DIR", help="Also takes a Triton model repository.")
+        Path | None, typer.Option("--triton", metavar="DIR", help="Folder for a Triton model repository.")
     ] = None,
     triton_precision: Annotated[
-        str, typer.Option(help="Of that repository's graph: one of the bundle's; fp16 for GPUs, int8 for CPUs.")
+        str, typer.Option(help="Precision in that repository, one of the bundle's: fp16 for GPUs, int8 for CPUs.")
     ] = "fp32",
     vocabulary: Annotated[
         Path | None,
-        typer.Option(exists=True, metavar="FILE", help="Words, one a line, that word vectors keep; the others go."),
+        typer.Option(exists=True, metavar="FILE", help="Words, one per line, that word vectors keep."),
     ] = None,
 ) -> None:
-    """Writes an ONNX bundle, after its answers were compared with torch's."""
+    """Writes an ONNX bundle and checks that its outputs agree with torch."""
     from export import export_bundle
     from export.bundle import PARITY_FILE
     from export.gate import report_lines

@@ -1,4 +1,4 @@
-"""Products enrolled without training again, without torch."""
+"""The commands ``gallery``: products enrolled without training again, without torch."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,11 +25,15 @@ from multimodal.metrics.intervals import wilson_interval
 from multimodal.records import RecordError, Records
 from multimodal.runtime.files import refuse_overwriting
 
-gallery = typer.Typer(help="Products enrolled from a few records each, without training again.", no_args_is_help=True)
+gallery = typer.Typer(help="Enrols products from a few records each, without training again.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option("--gallery", metavar="G", help="Folder of the gallery.", show_default=False)]
-VectorTask = Annotated[str | None, typer.Option("--task", metavar="NAME", help="Whose vectors, if there are several.")]
-LabelColumn = Annotated[str, typer.Option("--label", metavar="COLUMN", help="Names the product.", show_default=False)]
+VectorTask = Annotated[
+    str | None, typer.Option("--task", metavar="NAME", help="Task of the vectors, if there are several.")
+]
+LabelColumn = Annotated[
+    str, typer.Option("--label", metavar="COLUMN", help="Column with the product.", show_default=False)
+]
 
 
 @gallery.command()
@@ -60,7 +64,7 @@ def add(
 def remove(
     bundle: BundleFolder,
     folder: Folder,
-    labels: Annotated[list[str], typer.Option("--label", metavar="L", help="A product; may be given again.")],
+    labels: Annotated[list[str], typer.Option("--label", metavar="L", help="Product to remove; may be repeated.")],
     device: Device = "auto",
 ) -> None:
     """Removes products; one that is not enrolled changes nothing."""
@@ -81,18 +85,22 @@ def search(
     bundle: BundleFolder,
     folder: Folder,
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Takes one line a record.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.csv", help="File with one line per record.")
+    ] = None,
     inputs: InputValues = None,
     image: ImageFile = None,
     text: TextValue = None,
     audio: AudioFile = None,
     top: Annotated[int, typer.Option(min=1, help="Products shown for each record.")] = 5,
-    index: Annotated[Literal["exact", "faiss"], typer.Option(help="faiss: for hundreds of thousands.")] = "exact",
+    index: Annotated[
+        Literal["exact", "faiss"], typer.Option(help="faiss: for hundreds of thousands of vectors.")
+    ] = "exact",
     batch_size: BatchSize = 32,
     device: Device = "auto",
     allow_outside: AllowOutside = False,
 ) -> None:
-    """The nearest products: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
+    """Finds the nearest products: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export.gallery.folder import own_files
     from export.gallery.results import write_search_results
 
@@ -121,13 +129,15 @@ def search(
 def calibrate(
     bundle: BundleFolder,
     folder: Folder,
-    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="Labelled; not those enrolled.")] = None,
-    label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Names the product.")] = None,
-    accept: Annotated[float, typer.Option(help="Share of the known records to be accepted.")] = 0.95,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FILE", help="Labelled records that are not enrolled.")
+    ] = None,
+    label: Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Column with the product.")] = None,
+    accept: Annotated[float, typer.Option(help="Share of known records to accept.")] = 0.95,
     device: Device = "auto",
     allow_outside: AllowOutside = False,
 ) -> None:
-    """Sets the similarity below which a record is of no enrolled product; without --data by the gallery itself."""
+    """Sets the similarity below which a record is rejected as unknown; without --data from the gallery itself."""
     if (data is None) != (label is None):
         raise typer.BadParameter("give --data and --label together, or neither")
     opened = _open(folder, bundle, device)
@@ -144,7 +154,7 @@ def calibrate(
 
 @gallery.command()
 def info(bundle: BundleFolder, folder: Folder, device: Device = "auto") -> None:
-    """Show what a gallery holds."""
+    """Lists the products and the threshold of a gallery."""
     opened = _open(folder, bundle, device)
     show_table(("product", "vectors"), list(opened.products.items()))
     source = opened.contents.source
@@ -165,7 +175,7 @@ def _show(opened: Any) -> None:
 
 
 def _share(value: float, n: int) -> str:
-    """A share of n records, with what it may be of others like them."""
+    """A share of n records with its Wilson interval."""
     low, high = wilson_interval(value * n, n)
     return f"{value:.1%} ({low:.1%} to {high:.1%})"
 

@@ -16,7 +16,7 @@ Overrides = Annotated[
 Table = Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")]
 
 AllowOutside = Annotated[
-    bool, typer.Option("--allow-outside", help="Media may lie outside the table's folder, also behind links.")
+    bool, typer.Option("--allow-outside", help="Allows media outside the table's folder, also behind links.")
 ]
 
 
@@ -31,14 +31,14 @@ def _device(value: str) -> str:
     return value
 
 
-Precision = Annotated[str, typer.Option(help="auto, or one that the bundle holds: fp32, fp16, int8.")]
+Precision = Annotated[str, typer.Option(help="auto, or one of the bundle's: fp32, fp16, int8.")]
 BatchSize = Annotated[int, typer.Option(min=1)]
 
 # of one record
 InputValues = Annotated[
     list[str] | None, typer.Option("--input", metavar="NAME=VALUE", help="One input; may be repeated.")
 ]
-ImageFile = Annotated[str | None, typer.Option(help="The only image input's file.")]
-TextValue = Annotated[str | None, typer.Option(help="The only text input's text.")]
-AudioFile = Annotated[str | None, typer.Option(help="The only audio input's file.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.", callback=_device)]
+ImageFile = Annotated[str | None, typer.Option(help="File for the only image input.")]
+TextValue = Annotated[str | None, typer.Option(help="Text for the only text input.")]
+AudioFile = Annotated[str | None, typer.Option(help="File for the only audio input.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second GPU.", callback=_device)]

@@ -1,4 +1,4 @@
-"""Answers without torch."""
+"""The command ``predict``, without torch."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,25 +26,30 @@ def predict(
     bundle: BundleFolder,
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Takes one line a record: .csv, .jsonl or .parquet.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="File with one line per record: .csv, .jsonl or .parquet."),
     ] = None,
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep", metavar="COLUMN", help="A column of FILE to put before its answers; may be repeated."),
+        typer.Option(
+            "--keep", metavar="COLUMN", help="Column of FILE to copy before the predictions; may be repeated."
+        ),
     ] = None,
     inputs: InputValues = None,
     image: ImageFile = None,
     text: TextValue = None,
     audio: AudioFile = None,
-    embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="Takes the embeddings.")] = None,
-    task: Annotated[str | None, typer.Option(metavar="NAME", help="Whose embeddings, where there are several.")] = None,
+    embeddings: Annotated[Path | None, typer.Option(metavar="FILE.npy", help="File for the embeddings.")] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Task of the embeddings, if there are several.")
+    ] = None,
     batch_size: BatchSize = 32,
     device: Device = "auto",
     precision: Precision = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Goes on where a killed process stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continues where an interrupted process stopped.")] = False,
     allow_outside: AllowOutside = False,
 ) -> None:
-    """Answers, without torch: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
+    """Predicts without torch: a table (--data, --out), or one record (--input, --image, --text, --audio)."""
     from export import Predictor
 
     single = {"image": image, "text": text, "audio": audio}
@@ -79,12 +84,12 @@ def predict(
 def check_source(
     data: Path | None, out: Path | None, inputs: list[str] | None, single: dict[str, str | None], *, example: str
 ) -> None:
-    """Refuses a command that names both a table and a record, or neither, or no file for a table's answers."""
+    """Refuses a command that names both a table and a record, or neither, or no file for a table's predictions."""
     given = bool(inputs) or any(value is not None for value in single.values())
     if given == (data is not None):
         raise typer.BadParameter("give either --data FILE, or one record by --input, --image, --text, --audio")
     if data is not None and out is None:
-        raise typer.BadParameter(f"name the file for the answers, for example --out {example}", param_hint="--out")
+        raise typer.BadParameter(f"name the file for the predictions, for example --out {example}", param_hint="--out")
 
 
 def one_record(predictor: Any, inputs: list[str], single: dict[str, str | None]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Answers over HTTP, without torch."""
+"""The command ``serve``, without torch."""
 
 import os
 from typing import Annotated
@@ -13,24 +13,27 @@ TOKEN_VARIABLE = "MULTIMODAL_TOKEN"
 
 def serve(
     bundle: BundleFolder,
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: from everywhere.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: all interfaces.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     device: Device = "auto",
     precision: Precision = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Of one operator; all cores, if left out.")] = None,
-    max_batch: Annotated[int, typer.Option(min=1, help="Records answered at once; 1: no batching.")] = 32,
-    max_wait_ms: Annotated[float, typer.Option(min=0, help="Longest wait for others that have arrived.")] = 5.0,
-    max_queue: Annotated[int, typer.Option(min=1, help="Records waiting; beyond them 429.")] = 256,
-    timeout: Annotated[float, typer.Option(help="Seconds until a request is given up.")] = 10.0,
-    drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM to the end of listening.")] = 1.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator; default: all cores.")] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="Records per batch; 1: no batching.")] = 32,
+    max_wait_ms: Annotated[
+        float, typer.Option(min=0, help="Longest wait for records that are still being read.")
+    ] = 5.0,
+    max_queue: Annotated[int, typer.Option(min=1, help="Records that may wait; further requests get 429.")] = 256,
+    timeout: Annotated[float, typer.Option(help="Seconds until a request fails.")] = 10.0,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM until it stops listening.")] = 1.0,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", metavar="NAME", help="A name that the server is called by.")
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Host name that requests may use; may be repeated."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of the model, in /v2/models/NAME.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model in /v2/models/NAME.")] = None,
 ) -> None:
-    """Answers over HTTP, without torch: a page at /, POST /predict, the Open Inference Protocol at /v2, /metrics.
+    """Serves a bundle over HTTP, without torch: a page at /, /predict, the Open Inference Protocol at /v2, /metrics.
 
-    The variable MULTIMODAL_TOKEN, where it is set, is the bearer token that requests must carry.
+    If the variable MULTIMODAL_TOKEN is set, requests must carry it as a bearer token.
     """
     from encoders.info import missing_extra
 

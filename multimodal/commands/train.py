@@ -14,9 +14,9 @@ SHOWN = 3
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Takes data, runs and bundle.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for data, runs and bundle.")] = Path("demo"),
 ) -> None:
-    """The main job on data that it makes itself: source task, transfer, evaluation, export, prediction."""
+    """Runs the main job on small data that it writes itself: transfer, evaluation, export, prediction."""
     from multimodal.demo.story import run_demo
 
     run_demo(out, say=say)
@@ -26,10 +26,10 @@ def check(
     config: Config,
     overrides: Overrides = None,
     everything: Annotated[
-        bool, typer.Option("--all", help=f"Shows every problem, not only the first {SHOWN} of a column.")
+        bool, typer.Option("--all", help=f"Shows every problem, not only {SHOWN} per column.")
     ] = False,
 ) -> None:
-    """Validates a config and every file of its data before training. Exit code 1 on errors, 0 with warnings."""
+    """Checks a config and every file of its data before training. Exit code 1 on errors, 0 with warnings only."""
     from multimodal.check.job import check_job
     from multimodal.check.problems import first_of_each
     from multimodal.config import load_job
@@ -51,15 +51,15 @@ def train(
     config: Config,
     overrides: Overrides = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="RUN", help="Folder of the run.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Goes on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continues the run in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replaces the run in --out.")] = False,
     folds: Annotated[
         int | None, typer.Option("--folds", metavar="K", min=2, help="Cross-validates in K folds.")
     ] = None,
     encoder: Annotated[
-        Literal["auto"] | None, typer.Option("--encoder", help="auto: the best of inputs.*.candidates.")
+        Literal["auto"] | None, typer.Option("--encoder", help="auto: ranks inputs.*.candidates and takes the best.")
     ] = None,
-    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keeps frozen encoders' tokens on disk.")] = True,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Keeps tokens of frozen encoders on disk.")] = True,
 ) -> None:
     """Trains a job: RUN gets config.yaml, model.safetensors, metrics.json, history.csv and checkpoints/.
 
@@ -93,9 +93,9 @@ def _cross_validate(config: Path, overrides: Sequence[str], folds: int, out: Pat
 def evaluate(
     run: RunFolder,
     data: Table,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Takes the metrics.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="File for the metrics.")] = None,
 ) -> None:
-    """Metrics of a run on a table: each task, and each task under every combination of inputs."""
+    """Scores a run on a table: each task, with all inputs and with every subset of them."""
     from multimodal.run import Run
 
     show_metrics(Run(run).evaluate(data, out=out))

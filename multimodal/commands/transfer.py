@@ -1,4 +1,4 @@
-"""Commands that tell what transfer is worth."""
+"""Commands that measure transfer: rank, transfer-check."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,8 +15,8 @@ def rank(
     encoders: Annotated[
         list[str] | None, typer.Option("--encoder", metavar="NAME", help="NAME, NAME@random, NAME@WEIGHTS or RUN.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--input", metavar="NAME", help="The input that they read.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Takes scores and choice.")] = None,
+    name: Annotated[str | None, typer.Option("--input", metavar="NAME", help="Input that they read.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="File for scores and choice.")] = None,
 ) -> None:
     """Ranks candidate encoders for an input by a cross-validated probe, before anything is trained."""
     from multimodal.selection.ranking import rank as rank_encoders
@@ -30,11 +30,13 @@ def transfer_check(
     config: Config,
     overrides: Overrides = None,
     scratch: Annotated[
-        bool, typer.Option("--scratch", help="Also trains the job, and the same from random weights.")
+        bool, typer.Option("--scratch", help="Also trains the job, as it is and from random weights.")
     ] = False,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="Takes arms, gaps, verdicts.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.json", help="File for arms, gaps, verdicts.")
+    ] = None,
 ) -> None:
-    """Compare the encoders' weights with raw features, random weights, and each input alone."""
+    """Compares the encoders' weights with raw features, random weights, and each input alone."""
     from multimodal.selection.transfer_gap import transfer_check as check_transfer
 
     show_transfer(check_transfer(config, overrides=overrides or (), scratch=scratch, out=out, say=say))

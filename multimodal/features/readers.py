@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from encoders.base import Encoder
 from encoders.preprocessing import Arrays, TensorSpec, UnreadableValueError, stack_arrays
-from fusion.pooling import masked_mean
+from fusion.base import masked_mean
 from multimodal.features.engine_choice import EngineChooser
 from multimodal.features.token_store import TokenStore
 from multimodal.features.views import Views

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from encoders.base import Encoder
 from encoders.text.towers import cosine_scale
-from fusion.pooling import masked_mean
+from fusion.base import masked_mean
 from multimodal.builders import build_encoders
 from multimodal.config import ConfigError, Job
 from multimodal.model import MultimodalModel

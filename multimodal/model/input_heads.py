@@ -57,9 +57,9 @@ class LateHead(Head):
     """One task's heads over single inputs, as a product of experts.
 
     Given the answer, inputs are taken to say independent things, so that their evidence adds up (Hinton, 2002,
-    https://doi.org/10.1162/089976602760128018). An expert weight per input, fitted on records that were not trained on, makes
-    up for experts that know their training records better than new ones, or say the same thing twice. An input that
-    is missing says nothing.
+    https://doi.org/10.1162/089976602760128018). An expert weight per input, fitted on records that were not trained
+    on, makes up for experts that know their training records better than new ones, or say the same thing twice. A
+    missing input adds nothing.
 
     Args:
         heads: input name -> head over its part of what ``LateFusion`` gives.

@@ -11,9 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from encoders.base import Encoder
-from fusion.base import FusionModule
+from fusion.base import FusionModule, masked_mean
 from fusion.names import NamedModules
-from fusion.pooling import masked_mean
 from multimodal.model.heads import Head
 from multimodal.model.input_heads import LateHead, UnimodalHeads
 from multimodal.model.modes import batch_norms, evaluating, set_training_modes

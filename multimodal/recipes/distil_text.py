@@ -26,7 +26,7 @@ from encoders.base import Encoder
 from encoders.compact.build_tokenizer import corpus
 from encoders.compact.text import CompactText
 from encoders.preprocessing.text import TextPreprocessor
-from fusion.pooling import masked_mean
+from fusion.base import masked_mean
 from multimodal.builders.encoders import encoder_path
 from multimodal.console import say
 from multimodal.runtime.files import refuse_overwriting, write_atomically

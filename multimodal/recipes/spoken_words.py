@@ -3,8 +3,8 @@
     python -m multimodal.recipes.spoken_words --out FOLDER [--clips 60]
 
 Every word in many voices, accents, speeds and pitches; equal arguments give equal files with the same espeak-ng.
-Writes train.csv and val.csv (voices that train does not have) with the columns audio and label. The ten digits are left out:
-they are a common target.
+Writes train.csv and val.csv (other voices) with the columns audio and label. The ten digits are left out: they are a
+common target.
 """
 
 import argparse

@@ -16,8 +16,8 @@ from encoders.base import Encoder
 from encoders.compact import build_tokenizer as recipe
 from encoders.compact.audio import CompactAudio
 from encoders.compact.image import CompactImage, StandardizedConv2d
+from encoders.compact.shared import FOLDER
 from encoders.compact.text import CompactText
-from encoders.compact.weights import FOLDER
 
 KINDS = {"image": CompactImage, "text": CompactText, "audio": CompactAudio}
 LIMITS = {"image": 1_000_000, "text": 2_000_000, "audio": 2_000_000}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fusion import FusionModule, create_fusion, list_fusions
 from fusion.attention import attend
-from fusion.pooling import masked_mean
+from fusion.base import masked_mean
 
 IN_DIMS = {"image": 6, "text": 4, "audio": 5}
 LENGTHS = {"image": 1, "text": 7, "audio": 3}

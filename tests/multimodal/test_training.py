@@ -452,7 +452,7 @@ def test_a_bad_record_leaves_the_others_answered_and_exits_with_3(bundle, media,
         (["train", "absent.yaml", "--resume"], 2, "name the run to go on with"),
         (["evaluate", "absent", "--data", "absent.csv"], 1, "error: absent is not a finished training run"),
         (["predict", "absent"], 2, "give either --data FILE, or one record"),
-        (["predict", "absent", "--data", "x.csv"], 2, "name the file for the answers"),
+        (["predict", "absent", "--data", "x.csv"], 2, "name the file for the predictions"),
         (["verify", "absent"], 1, "absent"),
     ],
 )

@@ -12,6 +12,8 @@ import soundfile
 from PIL import Image
 from support.audio_faults import flac_claiming, without_length
 
+_PAGE = b"OggS" + bytes(23)
+
 
 def one_of(rng: np.random.Generator, values: list[Any]) -> Any:
     """One of the values."""
@@ -152,7 +154,7 @@ _BOMBS: list[tuple[str, str, Callable[[], bytes]]] = [
     ("sound", "8 channels of FLAC that say a second", lambda: flac_claiming(_wide_flac(), 192_000)),
     ("sound", "8 channels of FLAC that say nothing", lambda: flac_claiming(_wide_flac(), 0)),
     ("sound", "1,000 links of OGG", lambda: audio_file("OGG", samples=np.zeros(80)) * 1000),
-    ("sound", "a million pages of OGG", lambda: audio_file("OGG", samples=np.zeros(80)) + (b"OggS" + bytes(23)) * 1_000_000),
+    ("sound", "a million pages of OGG", lambda: audio_file("OGG", samples=np.zeros(80)) + _PAGE * 1_000_000),
     ("sound", "a million chunks", lambda: b"RIFF\0\0\0\0WAVE" + b"JUNK\0\0\0\0" * 1_000_000),
     ("sound", "a million tags", lambda: b"ID3\4\0\0\0\0\0\0" * 1_000_000),
     ("sound", "a million tags in an MP3", lambda: _stream(3000) + b"ID3\4\0\0\0\0\0\0" * 1_000_000),

@@ -12,7 +12,7 @@ from support.text_checkpoints import write_sentence_model
 
 from encoders import create_encoder
 from encoders.testing import check_encoder
-from fusion.pooling import masked_mean
+from fusion.base import masked_mean
 
 MEAN = {"pooling_mode_mean_tokens": True}
 POOLINGS = {

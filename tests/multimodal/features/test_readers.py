@@ -13,7 +13,7 @@ from torch import Tensor
 import multimodal as mm
 from encoders.base import Encoder
 from encoders.preprocessing import UnreadableValueError
-from fusion.pooling import masked_mean
+from fusion.base import masked_mean
 from multimodal.features import content_key, encoder_key, feature_reader
 from multimodal.features.engine_choice import EngineChoice, EngineChooser
 from multimodal.features.engines import EagerEngine, Engine

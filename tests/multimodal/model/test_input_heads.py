@@ -10,7 +10,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor
 
-from multimodal.evaluation import answer, fit_expert_weights, expert_weights_of
+from multimodal.evaluation import answer, expert_weights_of, fit_expert_weights
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model.input_heads import LateHead
 
