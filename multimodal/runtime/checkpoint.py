@@ -51,7 +51,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
     ordered = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     text = json.dumps(state or {})
     # one entry: safetensors writes several in random order
-    metadata = {METADATA_KEY: json.dumps({"sha256": _digest(ordered, text), "state": text, "format": FORMAT})}
+    metadata = {
+        METADATA_KEY: json.dumps({"sha256": _digest(ordered, f"{FORMAT} {text}"), "state": text, "format": FORMAT})
+    }
     write_atomically(path, save(ordered, metadata=metadata))
 
 
@@ -68,11 +70,12 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path.name} is torn: {error}; copy it again, or take an earlier one") from error
     text = str(metadata.get("state"))
-    if metadata.get("sha256") != _digest(tensors, text):
+    is_old = "format" not in metadata
+    if metadata.get("sha256") != _digest(tensors, text if is_old else f"{metadata['format']} {text}"):
         raise CheckpointError(
             f"{path.name} is damaged: its content does not match its digest; copy it again, or take an earlier one"
         )
-    if "format" not in metadata:
+    if is_old:
         tensors = {_renamed(name): tensor for name, tensor in tensors.items()}
     return tensors, json.loads(text)
 
