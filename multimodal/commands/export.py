@@ -111,13 +111,13 @@ def verify(bundle: BundleFolder) -> None:
 
 def bench(
     bundle: BundleFolder,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Takes the same as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="File for the same as JSON.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:1 for the second.")] = "auto",
     precision: Precision = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="Of one operator on the CPU.")] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="Of each measurement.")] = 2.0,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator on the CPU.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Duration of each measurement.")] = 2.0,
 ) -> None:
-    """Measures a bundle here, without torch: latency, throughput, each stage, cold start, memory."""
+    """Measures a bundle on this machine, without torch: latency, throughput, each stage, cold start, memory."""
     from export import Predictor
     from export.bench import bench as measure
     from export.bench import bench_rows
