@@ -11,6 +11,8 @@ from encoders.info import EXTRAS, missing_extra
 
 BUILT_IN = "multimodal-transfer"
 Part = TypeVar("Part")
+Decorated = TypeVar("Decorated")
+"""A part, whose own class a decorator keeps."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,14 @@ class Registry(Generic[Part]):
                 "rename one of them, for example with a /v2, or uninstall one"
             )
 
-    def register(self, name: str, info: Any = None) -> Callable[[Part], Part]:
+    def register(self, name: str, info: Any = None) -> Callable[[Decorated], Decorated]:
         """Decorator that registers a part under a name of your own.
 
         Raises:
             ValueError: if the name is taken.
         """
 
-        def decorate(part: Part) -> Part:
+        def decorate(part: Decorated) -> Decorated:
             path = path_of(part)
             entry = Entry(name, path, path, lambda: part, info)
             self._refuse_twice(self.entries().get(name), entry)
@@ -126,6 +128,24 @@ class Registry(Generic[Part]):
         near = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else self.listing or f"there are {', '.join(entries)}"
         raise LookupError(f"there is no {self.kind} {name!r}; {hint}")
+
+    def name_of(self, part: Any) -> str:
+        """The name of a registered class or function.
+
+        Raises:
+            LookupError: if it has none.
+        """
+        if not hasattr(part, "__qualname__"):
+            raise LookupError(
+                f"{part!r} is an object, and a config holds names; give its class, and its arguments as options"
+            )
+        for entry in self.entries().values():
+            if entry.path == path_of(part):
+                return entry.name
+        raise LookupError(
+            f"{path_of(part)} is not registered, and a config holds names; decorate it with "
+            f"register_{self.kind.replace(' ', '_')}, under a name of your own such as mine/{part.__name__.lower()}"
+        )
 
     def load(self, name: str, *, distribution: str | None = None, allowed: Collection[str] | None = None) -> Part:
         """The part itself.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
-from encoders.plugins import Registry, built_in
+from encoders.plugins import Decorated, Registry, built_in
 
 if TYPE_CHECKING:
     from fusion.base import FusionModule
@@ -21,7 +21,7 @@ BUILT_IN = {
 FUSIONS: Registry[FusionFactory] = Registry("fusion", "multimodal.fusions", lambda: starmap(built_in, BUILT_IN.items()))
 
 
-def register_fusion(name: str) -> Callable[[FusionFactory], FusionFactory]:
+def register_fusion(name: str) -> Callable[[Decorated], Decorated]:
     """Registers a FusionModule class, or a factory ``f(in_dims, **options)``, under a name of your own.
 
     A job's ``fusion.dim`` and ``fusion.dropout`` come as ``out_dim`` and ``dropout`` where they are set, what is under

@@ -61,6 +61,7 @@ from multimodal.model.model import (
     ModelOutput as ModelOutput,
     MultimodalModel as MultimodalModel,
 )
+from multimodal.plugins import register_strategy as register_strategy
 from multimodal.transfer.plan import (
     TransferStrategy as TransferStrategy,
     Phase as Phase,

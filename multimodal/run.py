@@ -19,6 +19,7 @@ from multimodal.decoding import Decoding, decoding_from_config
 from multimodal.evaluation import evaluate, run_torch
 from multimodal.explain.black_box import BlackBox
 from multimodal.model import MultimodalModel
+from multimodal.plugins import plugins_of, require_plugins
 from multimodal.records import InputReader, ManifestError, Records, read_records
 from multimodal.records.targets import TargetReader
 from multimodal.runtime.checkpoint import load_tensors
@@ -70,6 +71,8 @@ def write_architecture(
         for name, arguments in heads.items()
     }
     content = {"format": FORMAT, "inputs": inputs, "tasks": tasks, "provenance": provenance}
+    if plugins := plugins_of(job, (encoder.name for encoder in encoders.values())):
+        content["plugins"] = plugins
     write_json(folder / MODEL_FILE, content)
 
 
@@ -93,7 +96,7 @@ class Run:
         folder: as ``multimodal train --out`` wrote it.
 
     Raises:
-        RunError: if the folder holds no finished run.
+        RunError: if the folder holds no finished run, or a part that it was trained with is not installed.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -104,13 +107,17 @@ class Run:
                 f"{self.folder} is not a finished training run: it has no {', '.join(missing)}; "
                 "make one with `multimodal train`, or finish it with --resume"
             )
-        self.job: Job = load_job(self.folder / CONFIG_FILE, resolved=True)
         self._description: dict[str, Any] = json.loads((self.folder / MODEL_FILE).read_text(encoding="utf-8"))
         if self._description.get("format") != FORMAT:
             raise RunError(
                 f"{self.folder} has format {self._description.get('format')!r}, and this version reads {FORMAT}; "
                 "train again, or install the version that wrote it"
             )
+        try:
+            require_plugins(self._description.get("plugins", ()))
+        except LookupError as error:
+            raise RunError(f"{self.folder}: {error}") from error
+        self.job: Job = load_job(self.folder / CONFIG_FILE, resolved=True)
 
     def __getstate__(self) -> dict[str, Any]:  # another process may have another working directory
         return {**self.__dict__, "folder": self.folder.absolute()}

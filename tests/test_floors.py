@@ -38,6 +38,7 @@ RECORDS = (
     ),
     *("multimodal.runtime", "multimodal.runtime.files", "multimodal.runtime.threads", "multimodal.console"),
 )
+PLUGINS = ("multimodal.plugins",)
 CONFIG = ("multimodal.config", "multimodal.config.*")
 EXPLAIN = ("multimodal.explain", "multimodal.explain.*")
 MULTIMODAL = ("multimodal", "multimodal.*")
@@ -94,7 +95,8 @@ FLOORS = (  # a module belongs to the first floor that names it
         lazy_outside=("pyarrow", "rich", "threadpoolctl"),
         torch_free=True,
     ),
-    Floor(CONFIG, CONFIG, ("pydantic", "yaml"), torch_free=True),
+    Floor(PLUGINS, (*REGISTRY, "fusion.registry"), torch_free=True),
+    Floor(CONFIG, (*CONFIG, *PLUGINS, *REGISTRIES, "fusion.registry"), ("pydantic", "yaml"), torch_free=True),
     Floor(EXPLAIN, (*EXPLAIN, *RECORDS, *PREPROCESSING), ("numpy", "PIL"), torch_free=True),
     Floor(ROOF, (*ROOF, *RECORDS), ("typer",), (*ENCODERS, *MULTIMODAL, *SERVING)),
     Floor(

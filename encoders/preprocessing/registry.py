@@ -4,14 +4,13 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from itertools import starmap
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from encoders.plugins import Registry, built_in
+from encoders.plugins import Decorated, Registry, built_in
 from encoders.preprocessing.base import Preprocessor
 from encoders.preprocessing.writing import write_atomically
 
 CONFIG_FILE = "preprocess.json"
-C = TypeVar("C")
 BUILT_IN = {
     "image": "encoders.preprocessing.image:ImagePreprocessor",
     "text": "encoders.preprocessing.text:TextPreprocessor",
@@ -25,7 +24,7 @@ PREPROCESSORS: Registry[Any] = Registry(
 )
 
 
-def register_preprocessor(kind: str) -> Callable[[C], C]:
+def register_preprocessor(kind: str) -> Callable[[Decorated], Decorated]:
     """Registers a Preprocessor class, which has ``from_config(config, assets)``, under a kind of your own.
 
     Raises:

@@ -27,7 +27,7 @@ def build_fusion(job: Job, in_dims: Mapping[str, int]) -> FusionModule:
         ConfigError: if an argument does not suit it.
     """
     try:
-        return create_fusion(job.fusion.name, in_dims, job.fusion.dim, **job.fusion.options())
+        return create_fusion(job.fusion.name, in_dims, job.fusion.dim, **job.fusion.arguments())
     except (TypeError, ValueError) as error:
         raise ConfigError(f"fusion: {error}") from error
 

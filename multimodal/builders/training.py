@@ -1,68 +1,55 @@
 """What trains when: the strategy, its plan, objectives and optimizer of a job."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from typing import Any
 
 from encoders import find_encoder
 from encoders.base import Encoder
 from multimodal.builders.encoders import has_random_weights
 from multimodal.config import ConfigError, Input, Job
+from multimodal.config.section import Section
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective
 from multimodal.model.zero_shot import PullToNames, zero_shot_heads
+from multimodal.plugins import STRATEGIES, strategy_info
 from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights
-from multimodal.transfer import (
-    EncoderPolicy,
-    Finetune,
-    GradualUnfreezing,
-    LayerwiseDecay,
-    LinearProbe,
-    Lora,
-    NormAndBias,
-    OptimizerSpec,
-    Partial,
-    Phase,
-    ProbeThenFinetune,
-    TrainNothing,
-    TransferStrategy,
-    TwoPhase,
-)
+from multimodal.transfer import EncoderPolicy, OptimizerSpec, Phase, TransferStrategy
 from multimodal.transfer.penalties import SourceTokenPenalty, SourceWeightPenalty, anchored_names, without_decay
-from multimodal.transfer.strategies import CLASSIC
 
 
 def build_strategy(job: Job, model: MultimodalModel) -> TransferStrategy:
     """The strategy, with each encoder's own settings.
 
     Raises:
-        ConfigError: if it is still to be chosen.
+        ConfigError: if it is still to be chosen, or refuses its options.
+        ImportError: if that of another distribution cannot be imported.
     """
     if job.transfer.strategy == "auto":
         raise ConfigError(
             "transfer.strategy is auto, which depends on the training records; take what choose_transfer gives for "
             "them, or name a strategy"
         )
-    transfer, lora = job.transfer, job.transfer.lora
-    policy, start = _encoder_policy(job, model), transfer.unfreeze_from
-    strategies: dict[str, Callable[[], TransferStrategy]] = {
-        "linear_probe": LinearProbe,
-        "none": TrainNothing,
-        "finetune": lambda: Finetune(policy),
-        "partial": lambda: Partial(policy, -1 if start is None else start),
-        "probe_then_finetune": lambda: ProbeThenFinetune(policy, transfer.probe_epochs),
-        "two_phase": lambda: TwoPhase(policy, transfer.probe_epochs, optimizer=_second_phase(job)),
-        "gradual_unfreezing": lambda: GradualUnfreezing(policy),
-        "layerwise_lr_decay": lambda: LayerwiseDecay(policy, transfer.layer_decay),
-        "norm_and_bias": lambda: NormAndBias(policy),
-        "lora": lambda: Lora(policy, lora.rank, lora.alpha, lora.dropout, _lora_targets(job, model)),
-    }
-    return strategies[transfer.strategy]()
+    strategy = job.transfer.strategy
+    try:
+        return STRATEGIES.load(strategy)(_encoder_policy(job, model), **_strategy_options(job, model))
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"transfer: the strategy {strategy!r} cannot be built: {error}") from error
 
 
-def _lora_targets(job: Job, model: MultimodalModel) -> dict[str, list[str]]:
+def _strategy_options(job: Job, model: MultimodalModel) -> dict[str, Any]:
+    """The settings that this strategy alone reads; those of a section one by one."""
+    options: dict[str, Any] = dict(job.transfer.options)
+    for key in strategy_info(job.transfer.strategy).settings:
+        value = getattr(job.transfer, key)
+        options |= dict(value) if isinstance(value, Section) else {key: value}
+    if "targets" in options:
+        options["targets"] = _as_kept(job, model, options["targets"])
+    return options
+
+
+def _as_kept(job: Job, model: MultimodalModel, targets: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """What is named for each encoder's owner, under the first input that uses it, as the model keeps encoders."""
-    owners = {name: job.inputs[name].share or name for name in model.encoders}
-    targets = job.transfer.lora.targets
+    owners = {name: job.encoder_input(name) for name in model.encoders}
     return {name: targets[owner] for name, owner in owners.items() if owner in targets}
 
 
@@ -74,7 +61,7 @@ def _encoder_policy(job: Job, model: MultimodalModel) -> EncoderPolicy:
         scales={name: _learning_rate_scale(job, entry, model.encoder(name)) for name, entry in kept.items()},
         frozen=frozenset(name for name, entry in kept.items() if entry.frozen),
         fresh=frozenset(name for name in kept if has_random_weights(model.encoder(name))),
-        unfreeze_from=job.transfer.unfreeze_from or 0,
+        unfreeze_from=job.transfer.unfreeze_from,
     )
 
 
@@ -87,11 +74,6 @@ def encoders_to_finetune(job: Job, encoders: Mapping[str, Encoder]) -> list[str]
     """Those of these inputs whose encoder comes with weights and is not to stay frozen."""
     owners = encoder_owners(job)
     return [name for name, encoder in encoders.items() if not owners[name].frozen and not has_random_weights(encoder)]
-
-
-def _second_phase(job: Job) -> OptimizerSpec:
-    given = job.transfer.two_phase
-    return replace(CLASSIC, learning_rate=given.learning_rate, momentum=given.momentum)
 
 
 def _learning_rate_scale(job: Job, entry: Input, encoder: Encoder) -> float:

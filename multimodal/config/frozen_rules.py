@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from multimodal.plugins import strategy_info
+
 if TYPE_CHECKING:
     from multimodal.config import Job
 
@@ -36,7 +38,7 @@ def narrows_source(job: "Job") -> bool:
 
 def is_frozen(job: "Job", name: str) -> bool:
     """True where nothing trains an input's encoder."""
-    return job.transfer.strategy == "linear_probe" or job.owner(name).frozen
+    return strategy_info(job.transfer.strategy).trains == "heads" or job.owner(name).frozen
 
 
 def closed_form_problems(job: "Job") -> Iterator[str]:

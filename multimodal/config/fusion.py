@@ -1,17 +1,19 @@
 """Fusion of the inputs."""
 
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
-from multimodal.config.section import Section
+from fusion.registry import FUSIONS
+from multimodal.config.section import Section, registered
 
 
 class Fusion(Section):
     """Fusion of the inputs' tokens into one vector."""
 
-    name: Literal["concat", "attention", "gated", "late"] = "attention"
-    """late: a head per input, trained by itself; outputs are added with expert weights, fitted on validation data."""
+    name: Annotated[str, registered(FUSIONS)] = "attention"
+    """concat, attention, gated, late, or a registered one of your own. late: a head per input, trained by itself;
+    outputs are added with expert weights, fitted on validation data."""
     dim: int | None = Field(default=None, gt=0)
     """Dimension of the fused vector; null is the fusion's own default (concat: the plain concatenation)."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -24,6 +26,8 @@ class Fusion(Section):
     unimodal_weight: float = Field(default=0.0, ge=0)
     """Weight of auxiliary heads that see one input each, relative to their task; 0: none. They keep an encoder learning
     beside a stronger one, and are not exported."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Arguments of a registered fusion of your own."""
 
     @field_validator("modality_dropout")
     @classmethod
@@ -33,7 +37,7 @@ class Fusion(Section):
                 raise ValueError(f"{share:g} is not a probability below 1; give one from 0 to 0.99")
         return value
 
-    def options(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         """Arguments for ``create_fusion`` that were given."""
         given = {"dropout": self.dropout, "num_queries": self.num_queries, "num_heads": self.num_heads}
-        return {key: value for key, value in given.items() if value is not None}
+        return {key: value for key, value in given.items() if value is not None} | self.options

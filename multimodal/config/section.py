@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
+from encoders.plugins import Registry
 from multimodal.config.unread import unread
 
 RESOLVED = {"written by": "a training"}
@@ -44,6 +45,26 @@ class Section(BaseModel):
             for problem in unread(self):
                 raise ValueError(problem)
         return self
+
+
+def registered(registry: Registry[Any], *more: str) -> WrapValidator:
+    """Validator of a setting that names a part of a registry, or is a registered class; imports no plug-in.
+
+    Args:
+        more: names that are no parts.
+    """
+
+    def check(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> str:
+        try:
+            is_plain = value is None or isinstance(value, str | int | float | list | Mapping)
+            name: str = handler(value if is_plain else registry.name_of(value))
+            if name not in more and info.context is not RESOLVED:  # a run may be used without its strategy
+                registry.find(name)
+        except LookupError as error:
+            raise ValueError(str(error)) from error
+        return name
+
+    return WrapValidator(check)
 
 
 def _is_number(annotation: Any) -> bool:

@@ -1,25 +1,12 @@
 """Use of pretrained weights."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from multimodal.config.domains import Adapt, Source
-from multimodal.config.section import Section
-
-Strategy = Literal[
-    "auto",
-    "linear_probe",
-    "finetune",
-    "partial",
-    "probe_then_finetune",
-    "two_phase",
-    "gradual_unfreezing",
-    "layerwise_lr_decay",
-    "norm_and_bias",
-    "lora",
-    "none",
-]
+from multimodal.config.section import Section, registered
+from multimodal.plugins import STRATEGIES
 
 
 class Lora(Section):
@@ -45,7 +32,7 @@ class SecondPhase(Section):
 class Transfer(Section):
     """Use of pretrained weights."""
 
-    strategy: Strategy = "auto"
+    strategy: Annotated[str, registered(STRATEGIES, "auto")] = "auto"
     """Plan of what trains when; docs/transfer.md compares them. auto: chosen by the number of labelled records per
     class, by a rule that the run names. none: nothing trains, for zero_shot heads."""
     probe_epochs: int | None = Field(default=None, gt=0)
@@ -84,6 +71,8 @@ class Transfer(Section):
     """soup: most epochs whose weights are kept, the best on the validation table."""
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     """ema: about the last 1 / (1 - decay) steps count."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Arguments of a registered strategy of your own."""
 
     @field_validator("wise_ft_shares")
     @classmethod

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
+from encoders.plugins import Registry
+from fusion.registry import FUSIONS
 from multimodal.config.frozen_rules import COMPUTED_HEADS
+from multimodal.plugins import STRATEGIES, strategy_info
 
 if TYPE_CHECKING:
     from multimodal.config.inputs import Input
@@ -21,13 +24,33 @@ class Belongs(NamedTuple):
     keys: tuple[str, ...]
     to: str
     values: tuple[str, ...]
+    plugins: Registry[Any] | None = None
+    """The registry whose parts of other distributions read them, too."""
+
+    def are_read(self, value: Any) -> bool:
+        """Whether they are, for a value of the other setting."""
+        is_plugin = self.plugins is not None and value not in ("auto", *self.plugins.built_in)
+        return value in self.values or is_plugin
+
+    def __str__(self) -> str:
+        """The values for which they are read."""
+        own = () if self.plugins is None else (f"a registered {self.plugins.kind} of your own",)
+        return " or ".join((*self.values, *own))
 
 
-FINETUNES = (
-    *("auto", "finetune", "partial", "probe_then_finetune", "two_phase", "gradual_unfreezing", "layerwise_lr_decay"),
-    "norm_and_bias",
-)
-"""Strategies that change the weights of encoders themselves."""
+def _training(*parts: str) -> tuple[str, ...]:
+    """Built-in strategies that train these parts; auto chooses among those that train encoders."""
+    named = (name for name in STRATEGIES.built_in if strategy_info(name).trains in parts)
+    return ("auto", *named) if "encoders" in parts else tuple(named)
+
+
+def _own_settings() -> "Iterator[Belongs]":
+    """Settings that single strategies read."""
+    infos = {name: strategy_info(name) for name in STRATEGIES.built_in}
+    for key in dict.fromkeys(key for info in infos.values() for key in info.settings):
+        names = tuple(name for name, info in infos.items() if key in info.settings)
+        yield Belongs((key,), "strategy", ("auto", *names) if key == "probe_epochs" else names)
+
 
 BELONGS = {
     "Adapt": (
@@ -37,7 +60,8 @@ BELONGS = {
     "FeatureMap": (Belongs(("components", "whiten"), "method", ("pca",)),),
     "Fusion": (
         Belongs(("num_queries", "num_heads"), "name", ("attention",)),
-        Belongs(("dim", "modality_dropout", "unimodal_weight"), "name", ("concat", "attention", "gated")),
+        Belongs(("dim", "modality_dropout", "unimodal_weight"), "name", ("concat", "attention", "gated"), FUSIONS),
+        Belongs(("options",), "name", (), FUSIONS),
     ),
     "Source": (Belongs(("components",), "map", ("subspace_alignment",)),),
     "Task": (
@@ -55,14 +79,13 @@ BELONGS = {
     ),
     "Train": (Belongs(("momentum",), "optimizer", ("sgd",)),),
     "Transfer": (
-        Belongs(("probe_epochs",), "strategy", ("auto", "probe_then_finetune", "two_phase")),
-        Belongs(("unfreeze_from",), "strategy", FINETUNES),
-        Belongs(("l2_sp",), "strategy", FINETUNES),
-        Belongs(("encoder_scale", "distill"), "strategy", (*FINETUNES, "lora")),
-        Belongs(("source", "adapt", "average", "views"), "strategy", (*FINETUNES, "lora", "linear_probe")),
-        Belongs(("layer_decay",), "strategy", ("layerwise_lr_decay",)),
-        Belongs(("lora",), "strategy", ("lora",)),
-        Belongs(("two_phase",), "strategy", ("two_phase",)),
+        Belongs(("unfreeze_from", "l2_sp"), "strategy", _training("encoders"), STRATEGIES),
+        Belongs(("encoder_scale", "distill"), "strategy", _training("encoders", "parts"), STRATEGIES),
+        Belongs(
+            *(("source", "adapt", "average", "views"), "strategy", _training("encoders", "parts", "heads")), STRATEGIES
+        ),
+        Belongs(("options",), "strategy", (), STRATEGIES),
+        *_own_settings(),
         Belongs(("wise_ft_shares",), "average", ("wise_ft",)),
         Belongs(("soup_size",), "average", ("soup",)),
         Belongs(("ema_decay",), "average", ("ema",)),
@@ -80,11 +103,12 @@ def changed(section: BaseModel) -> set[str]:
 def unread(section: BaseModel) -> Iterator[str]:
     """Problems of a section by itself, by ``BELONGS``."""
     given = changed(section)
-    for keys, to, values in BELONGS.get(type(section).__name__, ()):
-        lost = [key for key in keys if key in given]
-        if lost and getattr(section, to) not in values:
+    for belongs in BELONGS.get(type(section).__name__, ()):
+        to, value = belongs.to, getattr(section, belongs.to)
+        lost = [key for key in belongs.keys if key in given]
+        if lost and not belongs.are_read(value):
             verb, them = ("belongs", "it") if len(lost) == 1 else ("belong", "them")
-            where = f"{to}: {' or '.join(values)}, and {to} is {getattr(section, to)}"
+            where = f"{to}: {belongs}, and {to} is {value}"
             yield f"{' and '.join(lost)} {verb} to {where}; leave {them} out"
 
 
@@ -122,12 +146,16 @@ def _all_computed(job: "Job") -> bool:
     return all(task.head in COMPUTED_HEADS for task in job.tasks.values())
 
 
+def _plans_nothing(job: "Job") -> bool:
+    return strategy_info(job.transfer.strategy).trains == "nothing"
+
+
 def _trains_nothing(job: "Job") -> bool:
-    return job.transfer.strategy == "none" or _all_computed(job)
+    return _plans_nothing(job) or _all_computed(job)
 
 
 def _keeps_encoders(job: "Job") -> bool:
-    return job.transfer.strategy in ("linear_probe", "none")
+    return strategy_info(job.transfer.strategy).trains in ("heads", "nothing")
 
 
 LOOP = (
@@ -154,11 +182,11 @@ REFUSED = (
 WARNED = (
     Effect("inputs.*.augment", lambda j, n: _keeps_encoders(j) and _is_augmented(j, n), "no encoder is trained"),
     Effect("inputs.*.learning_rate_scale", lambda j, _: _keeps_encoders(j), "no encoder is trained"),
-    Effect("inputs.*.new_layers", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
-    Effect("tasks.*.weight", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
-    Effect("tasks.*.imbalance", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
-    Effect("tasks.*.label_smoothing", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
-    Effect("tasks.*.zero_shot.pull", lambda j, _: j.transfer.strategy == "none", "nothing is trained"),
+    Effect("inputs.*.new_layers", lambda j, _: _plans_nothing(j), "nothing is trained"),
+    Effect("tasks.*.weight", lambda j, _: _plans_nothing(j), "nothing is trained"),
+    Effect("tasks.*.imbalance", lambda j, _: _plans_nothing(j), "nothing is trained"),
+    Effect("tasks.*.label_smoothing", lambda j, _: _plans_nothing(j), "nothing is trained"),
+    Effect("tasks.*.zero_shot.pull", lambda j, _: _plans_nothing(j), "nothing is trained"),
     *(Effect(f"train.{key}", lambda j, _: _trains_nothing(j), "nothing is trained") for key in LOOP),
 )
 """Warnings: an error would prevent comparing strategies and heads on one config."""

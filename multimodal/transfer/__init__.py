@@ -1,6 +1,6 @@
 """Transfer methods: a strategy returns a plan as data, which the trainer executes."""
 
-from multimodal.transfer.lora import Lora
+from multimodal.transfer.lora import LowRankAdaptation
 from multimodal.transfer.plan import EncoderPolicy, OptimizerSpec, ParamGroup, Phase, TransferStrategy, check_plan
 from multimodal.transfer.strategies import (
     Finetune,
@@ -20,7 +20,7 @@ __all__ = [
     "GradualUnfreezing",
     "LayerwiseDecay",
     "LinearProbe",
-    "Lora",
+    "LowRankAdaptation",
     "NormAndBias",
     "OptimizerSpec",
     "ParamGroup",

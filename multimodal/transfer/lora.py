@@ -17,7 +17,7 @@ from multimodal.transfer.plan import (
 
 
 @dataclass(frozen=True)
-class Lora(TransferStrategy):
+class LowRankAdaptation(TransferStrategy):
     """Trains heads, and of pretrained encoders only low-rank updates of some matrices.
 
     LoRA (Hu et al., 2021, https://arxiv.org/abs/2106.09685). The updates are merged

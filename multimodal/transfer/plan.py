@@ -49,7 +49,10 @@ class Phase:
 
 
 class TransferStrategy(ABC):
-    """Plan of what trains when; holds no training code."""
+    """Plan of what trains when; holds no training code.
+
+    Built as ``Strategy(policy, **options)``: an ``EncoderPolicy``, and the options of the job.
+    """
 
     def prepare(self, model: MultimodalModel) -> None:  # noqa: B027  (nothing to prepare is the common case)
         """Changes the model once, before anything is wrapped or sharded."""
@@ -72,9 +75,9 @@ class EncoderPolicy:
     """Never trained."""
     fresh: frozenset[str] = frozenset()
     """Random weights, which a probe need not protect."""
-    unfreeze_from: int = 0
+    unfreeze_from: int | None = None
     """First depth group that trains; the groups before it stay frozen. Below 0 it counts from the output: -2 trains
-    the last two groups, or all where there are fewer."""
+    the last two groups, or all where there are fewer. None: the strategy's own, for most 0."""
 
 
 def head_groups(model: MultimodalModel) -> tuple[ParamGroup, ...]:
@@ -113,7 +116,7 @@ def trained_depth(model: MultimodalModel, policy: EncoderPolicy) -> dict[str, li
     found = {}
     for name in model.encoders:
         depth = [] if name in policy.frozen else model.encoder(name).depth_groups()
-        first = 0 if name in policy.fresh else policy.unfreeze_from
+        first = 0 if name in policy.fresh else policy.unfreeze_from or 0
         first = first if first >= 0 else max(0, len(depth) + first)
         if depth and first >= len(depth):
             raise ValueError(

@@ -22,7 +22,12 @@ class LinearProbe(TransferStrategy):
     """Freezes every encoder and trains fusion and heads.
 
     When not to use: with weak or distant source weights, where fine-tuning beats a frozen probe by far.
+
+    Args:
+        policy: is not used.
     """
+
+    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """One phase."""
@@ -34,7 +39,12 @@ class TrainNothing(TransferStrategy):
     """Leaves the model as it was built, for heads that need no training.
 
     When not to use: with a head of random weights.
+
+    Args:
+        policy: is not used.
     """
+
+    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """No phase."""
@@ -85,29 +95,22 @@ def _probe_first(model: MultimodalModel, policy: EncoderPolicy, epochs: int, pro
 
 @dataclass(frozen=True)
 class Partial(TransferStrategy):
-    """Trains heads, and of encoders with weights only the depth groups from ``unfreeze_from`` on.
+    """Trains heads, and of encoders with weights only the last depth group, or those from ``unfreeze_from`` on.
 
     Early layers are the more general ones (Yosinski et al., 2014, https://arxiv.org/abs/1411.1792). Encoders with
     random weights train whole.
 
     When not to use: where source and target differ in their low-level features (photos, then X-rays), which the
     frozen layers keep; with encoders of one depth group, of which it trains all.
-
-    Args:
-        policy: its ``unfreeze_from`` is not used.
-        unfreeze_from: first depth group that trains; below 0 it counts from the output.
     """
 
     policy: EncoderPolicy = field(default_factory=EncoderPolicy)
-    unfreeze_from: int = -1
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """One phase."""
-        policy = replace(self.policy, unfreeze_from=self.unfreeze_from)
-        return [Phase(f"from_{self.unfreeze_from}", epochs, head_groups(model) + encoder_groups(model, policy))]
-
-
-CLASSIC = OptimizerSpec("sgd", learning_rate=1e-4, weight_decay=0.0, momentum=0.9, warmup=0.0)
+        start = -1 if self.policy.unfreeze_from is None else self.policy.unfreeze_from
+        groups = encoder_groups(model, replace(self.policy, unfreeze_from=start))
+        return [Phase(f"from_{start}", epochs, head_groups(model) + groups)]
 
 
 @dataclass(frozen=True)
@@ -125,19 +128,21 @@ class TwoPhase(TransferStrategy):
     Args:
         probe_epochs: most epochs of the first phase; None takes half of all, at least one.
         probe_patience: epochs without a better metric that end the first phase.
-        optimizer: of the second phase; the first has the trainer's.
+        learning_rate, momentum: of the second phase; the first steps as the trainer does.
     """
 
     policy: EncoderPolicy = field(default_factory=EncoderPolicy)
     probe_epochs: int | None = None
     probe_patience: int = 3
-    optimizer: OptimizerSpec = CLASSIC
+    learning_rate: float = 1e-4
+    momentum: float = 0.9
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """Two phases; with a single epoch the second alone."""
         probe = max(1, epochs // 2) if self.probe_epochs is None else self.probe_epochs
         phases = _probe_first(model, self.policy, epochs, probe, self.probe_patience)
-        return [*phases[:-1], replace(phases[-1], optimizer=self.optimizer)]
+        classic = OptimizerSpec("sgd", self.learning_rate, weight_decay=0.0, momentum=self.momentum, warmup=0.0)
+        return [*phases[:-1], replace(phases[-1], optimizer=classic)]
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ class GradualUnfreezing(TransferStrategy):
 
 @dataclass(frozen=True)
 class LayerwiseDecay(TransferStrategy):
-    """Trains everything at once; each depth group's learning rate is ``decay`` times that of the next one.
+    """Trains everything at once; each depth group's learning rate is ``layer_decay`` times that of the next one.
 
     Discriminative fine-tuning (Howard and Ruder, 2018, https://arxiv.org/abs/1801.06146); as a geometric series over
     all layers in ELECTRA (Clark et al., 2020, https://arxiv.org/abs/2003.10555). Encoders with random weights train
@@ -177,11 +182,11 @@ class LayerwiseDecay(TransferStrategy):
     When not to use: where source and target differ in their low-level features (photos, then X-rays).
 
     Args:
-        decay: factor from one depth group to the one before it, in (0, 1].
+        layer_decay: factor from one depth group to the one before it, in (0, 1].
     """
 
     policy: EncoderPolicy = field(default_factory=EncoderPolicy)
-    decay: float = 0.75
+    layer_decay: float = 0.75
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """One phase."""
@@ -189,7 +194,7 @@ class LayerwiseDecay(TransferStrategy):
         for name, depth in trained_depth(model, self.policy).items():
             for index, params in enumerate(depth):
                 above = 0 if name in self.policy.fresh else len(depth) - 1 - index
-                scale = self.policy.scales.get(name, 1.0) * self.decay**above
+                scale = self.policy.scales.get(name, 1.0) * self.layer_decay**above
                 groups.append(ParamGroup(f"encoder.{name}.{index}", params, scale))
         return [Phase("finetune", epochs, tuple(groups))]
 

@@ -164,7 +164,7 @@ def test_partial_begins_at_the_last_depth_group_unless_the_job_says_another():
         model = build_model(job, build_encoders(job.inputs, Path()), {"k": {"labels": ["a", "b"]}})
         strategy = build_strategy(job, model)
         assert isinstance(strategy, Partial)
-        assert strategy.unfreeze_from == start
+        assert [phase.name for phase in strategy.plan(model, 1)] == [f"from_{start}"]
 
 
 @pytest.mark.parametrize("name", ["compact/audio", "torchvision/resnet18", "timm/test_vit3"])

@@ -190,8 +190,8 @@ def test_only_one_task_can_have_the_balanced_sampler():
 
 
 def test_fusion_options_hold_only_what_was_given():
-    assert Fusion().options() == {}
-    assert Fusion(dropout=0.0, num_heads=2).options() == {"dropout": 0.0, "num_heads": 2}
+    assert Fusion().arguments() == {}
+    assert Fusion(dropout=0.0, num_heads=2).arguments() == {"dropout": 0.0, "num_heads": 2}
 
 
 # --- files -------------------------------------------------------------------------------------------------------

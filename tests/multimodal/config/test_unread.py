@@ -8,12 +8,14 @@ from support.assertions import changed
 from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 
 import multimodal as mm
+from fusion.registry import FUSIONS
 from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, Job, load_job, parse_job
 from multimodal.config.section import Section
 from multimodal.config.unread import BELONGS, LOOP, REFUSED, WARNED, idle_warnings
 from multimodal.config.yaml_core import write_yaml
-from multimodal.transfer import Lora
+from multimodal.plugins import STRATEGIES
+from multimodal.transfer import LowRankAdaptation
 
 JOB: dict[str, Any] = {
     "inputs": {"image": {"encoder": "compact/image"}, "text": {"encoder": "compact/text", "modality": "text"}},
@@ -23,6 +25,10 @@ JOB: dict[str, Any] = {
 FROZEN = {"inputs.image.frozen": True, "inputs.text.frozen": True}
 COMPUTED = {**FROZEN, "tasks": {"kind": {"head": "softmax"}}}
 PROBE = {"transfer.strategy": "linear_probe"}
+NAMES_OF = {
+    ("Fusion", "name"): str(list(FUSIONS.built_in)),
+    ("Transfer", "strategy"): str(["auto", *STRATEGIES.built_in]),
+}
 NAMES = {"tasks": {"kind": {"head": "zero_shot"}}, "transfer.strategy": "none"}
 
 
@@ -274,7 +280,7 @@ def test_low_rank_targets_are_found_under_the_input_that_keeps_the_encoder(tmp_p
     inputs = {"back": {"column": "text", "share": "text"}, "text": {"encoder": "planted/words"}}
     built = shop_job(write_shop(tmp_path), inputs=inputs, transfer=lora)
     strategy = build_strategy(built.job, built.model)
-    assert isinstance(strategy, Lora)
+    assert isinstance(strategy, LowRankAdaptation)
     assert strategy.targets == {"back": ["project"]}
 
 
@@ -291,9 +297,10 @@ def test_the_rules_name_settings_that_there_are(tmp_path, monkeypatch):
     by_name = {section.__name__: section for section in Section.__subclasses__()}
     for name, rules in BELONGS.items():
         fields = by_name[name].model_fields
-        for keys, to, values in rules:
+        for keys, to, values, _ in rules:
             assert {*keys, to} <= fields.keys()
-            assert all(f"'{value}'" in str(fields[to].annotation) for value in values), (name, to)
+            choices = NAMES_OF.get((name, to), str(fields[to].annotation))
+            assert all(f"'{value}'" in choices for value in values), (name, to)
     task = shop_task(write_shop(tmp_path))
     for place in (effect.place for effect in (*REFUSED, *WARNED)):
         found: Any = task

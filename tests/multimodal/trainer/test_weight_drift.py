@@ -9,7 +9,7 @@ from support.tiny_pretrained import shop_task
 
 from multimodal.trainer.weight_drift import WeightSnapshot
 from multimodal.training import fit
-from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, Lora, TwoPhase
+from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, LowRankAdaptation, TwoPhase
 
 
 def scale(model, factor: float, prefix: str) -> None:
@@ -52,7 +52,7 @@ def test_next_to_no_move_is_a_warning_that_says_what_to_raise():
 
 def test_low_rank_parts_are_judged_by_the_matrices_that_they_are_merged_into():
     model = make_model()
-    start, strategy = WeightSnapshot(model), Lora(EncoderPolicy(frozen=frozenset({"image"})), rank=2)
+    start, strategy = WeightSnapshot(model), LowRankAdaptation(EncoderPolicy(frozen=frozenset({"image"})), rank=2)
     strategy.prepare(model)
     phases = strategy.plan(model, 1)
     strategy.finish(model)

@@ -13,7 +13,7 @@ from multimodal.transfer import (
     GradualUnfreezing,
     LayerwiseDecay,
     LinearProbe,
-    Lora,
+    LowRankAdaptation,
     NormAndBias,
     OptimizerSpec,
     ParamGroup,
@@ -215,7 +215,7 @@ def test_the_probe_of_lp_ft_trains_encoders_with_random_weights_too():
 def test_a_depth_below_zero_counts_from_the_output(start, groups):
     model = make_model()
     text = ["encoders.text."] if groups == 2 else ["encoders.text.norm", "encoders.text.project"]
-    for strategy in (Finetune(EncoderPolicy(unfreeze_from=start)), Partial(unfreeze_from=start)):
+    for strategy in (Finetune(EncoderPolicy(unfreeze_from=start)), Partial(EncoderPolicy(unfreeze_from=start))):
         (phase,) = strategy.plan(model, 1)
         assert {name for name in trained(phase) if name.startswith("encoders.text.")} == names(model, *text)
 
@@ -254,7 +254,7 @@ def test_gradual_unfreezing_trains_a_fresh_encoder_from_the_start():
 def test_layerwise_rates_are_a_geometric_series_towards_the_input():
     model = make_model()
     policy = EncoderPolicy(scales={"image": 0.5}, fresh=frozenset({"text"}))
-    (phase,) = LayerwiseDecay(policy, decay=0.75).plan(model, 3)
+    (phase,) = LayerwiseDecay(policy, layer_decay=0.75).plan(model, 3)
     scales = {group.name: group.lr_scale for group in phase.groups}
     assert scales == {
         "heads": 1.0,
@@ -282,7 +282,7 @@ def test_norm_and_bias_trains_exactly_these_and_the_heads():
 def test_lora_trains_low_rank_parts_and_leaves_the_model_s_names_behind():
     model = make_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    strategy = Lora(EncoderPolicy(fresh=frozenset({"image"})), rank=2, alpha=4.0)
+    strategy = LowRankAdaptation(EncoderPolicy(fresh=frozenset({"image"})), rank=2, alpha=4.0)
     strategy.prepare(model)
     (phase,) = strategy.plan(model, 3)
     check_plan(model, [phase], 3)
@@ -303,7 +303,7 @@ def test_lora_trains_low_rank_parts_and_leaves_the_model_s_names_behind():
 
 def test_lora_leaves_a_frozen_encoder_alone():
     model = make_model()
-    strategy = Lora(EncoderPolicy(frozen=frozenset({"text", "image"})))
+    strategy = LowRankAdaptation(EncoderPolicy(frozen=frozenset({"text", "image"})))
     strategy.prepare(model)
     (phase,) = strategy.plan(model, 1)
     assert trained(phase) == names(model, "fusion.", "heads.")
