@@ -80,7 +80,7 @@ def _rule(job: Job, encoders: Mapping[str, Encoder], records: Records) -> tuple[
     if not counted:
         return "finetune", None, "no task has classes to count records of"
     count, name = min((count, name) for name, count in counted.items())
-    here = f"a class; half of the classes of {name} have at most {count:g}"
+    here = f"per class; half of the classes of {name} have at most {count:g}"
     if count <= 20:
         return "probe_then_finetune", -1, f"at most 20 records {here}"
     if count <= 100:

@@ -30,11 +30,11 @@ def choose(*counts: int, encoder: str = "planted/words", target: Any = None, **t
 @pytest.mark.parametrize(
     ("count", "strategy", "start", "rule"),
     [
-        (1, "probe_then_finetune", -1, "at most 20 records a class"),
-        (20, "probe_then_finetune", -1, "at most 20 records a class"),
-        (21, "probe_then_finetune", -2, "20 to 100 records a class"),
-        (100, "probe_then_finetune", -2, "20 to 100 records a class"),
-        (101, "probe_then_finetune", None, "more than 100 records a class"),
+        (1, "probe_then_finetune", -1, "at most 20 records per class"),
+        (20, "probe_then_finetune", -1, "at most 20 records per class"),
+        (21, "probe_then_finetune", -2, "20 to 100 records per class"),
+        (100, "probe_then_finetune", -2, "20 to 100 records per class"),
+        (101, "probe_then_finetune", None, "more than 100 records per class"),
     ],
 )
 def test_the_more_records_a_class_has_the_more_of_an_encoder_is_changed(count, strategy, start, rule):
@@ -44,7 +44,7 @@ def test_the_more_records_a_class_has_the_more_of_an_encoder_is_changed(count, s
 
 
 def test_the_class_in_the_middle_counts_so_that_one_rare_class_freezes_nothing():
-    assert choose(1, 30, 40).rule == "20 to 100 records a class; half of the classes of kind have at most 30"
+    assert choose(1, 30, 40).rule == "20 to 100 records per class; half of the classes of kind have at most 30"
 
 
 def test_of_several_tasks_the_one_with_the_fewest_counts():
@@ -90,7 +90,7 @@ def test_a_depth_that_is_given_stays_and_a_strategy_that_is_named_needs_no_rule(
 def test_the_line_names_strategy_depth_and_rule():
     assert str(choose(31, 31)) == (
         "probe_then_finetune from the last 2 depth groups "
-        "(rule: 20 to 100 records a class; half of the classes of kind have at most 31)"
+        "(rule: 20 to 100 records per class; half of the classes of kind have at most 31)"
     )
 
 
@@ -100,7 +100,7 @@ def test_a_run_says_the_rule_keeps_it_and_resumes(shop, tmp_path):
     run = fit(task, out=tmp_path / "run", say=lines.append)
     assert [line for line in lines if line.startswith("transfer: ")] == [
         "transfer: probe_then_finetune from the last depth group "
-        "(rule: at most 20 records a class; half of the classes of color have at most 5)"
+        "(rule: at most 20 records per class; half of the classes of color have at most 5)"
     ]
     kept = run.metrics["training"]["transfer"]
     assert kept == run.provenance["transfer"]
