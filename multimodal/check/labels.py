@@ -54,7 +54,6 @@ def label_problems(job: Job, splits: Sequence[Split]) -> Iterator[Problem]:
 
 
 def _known(learned: Sequence[_Column]) -> Counter[Any]:
-    """How many records have each label or number, of all tables that the tasks are learned from."""
     return sum((labels.counts for labels in learned), Counter())
 
 
@@ -79,7 +78,7 @@ def _decomposed(value: Any, kind: str) -> list[str]:
 
 
 def _learning_problems(labels: _Column, written: Sequence[_Column], name: str, kind: str) -> Iterator[Problem]:
-    """As the heads need them: two classes, one label of a set, two numbers; then labels that are probably mistakes.
+    """Too few classes, labels or numbers for the head; then labels that are probably mistakes.
 
     Args:
         written: all columns that train, or validate in the place of records of train.
@@ -122,8 +121,8 @@ def _spelling_problems(labels: _Column, known: Counter[str]) -> Iterator[Problem
             f"{first} reads the same as {' and '.join(others)}, but they are labels of their own; write them alike"
         )
         yield labels.split.problem("warning", message, labels.name, kind="spelling")
-    told = {label for group in alike for label in group}
-    single = sorted(label for label, count in known.items() if count == 1 and label not in told)
+    reported = {label for group in alike for label in group}
+    single = sorted(label for label, count in known.items() if count == 1 and label not in reported)
     near = nearest_labels(single, [label for label, count in known.items() if count > 1])
     for label in sorted(single, key=lambda label: label not in near):
         message, kind = f"a single training record has the label {label!r}", "single"

@@ -109,4 +109,4 @@ RULES: tuple[Callable[["Job"], Iterator[str]], ...] = (
     _imbalance_problems,
     group_problems,
 )
-"""Those of names come first: the others look the names up."""
+"""Rules of names come first, since the others look the names up."""

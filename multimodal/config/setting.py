@@ -14,7 +14,7 @@ DESCRIPTIONS: dict[Setting, str] = {
     "unsupervised": "no labels at all",
 }
 TARGET, SOURCE, UNLABELLED = 0, 1, 2
-"""Where a training record comes from: the target's labelled table, the source's, target inputs without labels."""
+"""Origin of a training record: the target's labelled table, the source's, target inputs without labels."""
 TABLES = ("train", "valid", "test", "source", "source_valid", "unlabelled")
 
 
@@ -42,8 +42,8 @@ def table_problems(job: Job, given: Collection[str]) -> Iterator[str]:
         yield from _inductive_problems(job, given)
     else:
         yield from _transductive_problems(job, given)
-    weighs_by_inputs = source is not None and source.method != "uniform" and "train" not in given
-    reads_inputs = adapt is not None or _maps(source) or weighs_by_inputs
+    weights_by_inputs = source is not None and source.method != "uniform" and "train" not in given
+    reads_inputs = adapt is not None or _maps(source) or weights_by_inputs
     if "unlabelled" in given and not reads_inputs:
         yield (
             "data.unlabelled is read by transfer.adapt, transfer.source.map, and without data.train by "
@@ -53,9 +53,9 @@ def table_problems(job: Job, given: Collection[str]) -> Iterator[str]:
         yield f"transfer.adapt: {adapt.method} needs target inputs; name their table in data.unlabelled"
     if adapt is not None and adapt.compares and "source" not in given:
         yield f"transfer.adapt: {adapt.method} compares source with target records; name a table in data.source"
-    answered = [name for name, task in job.tasks.items() if task.type == "classification"]
-    if adapt is not None and adapt.method in ("cdan", "mcc", "entropy", "pseudo_labels") and not answered:
-        yield f"transfer.adapt: {adapt.method} looks at the classes of the answers, and no task is a classification"
+    classified = [name for name, task in job.tasks.items() if task.type == "classification"]
+    if adapt is not None and adapt.method in ("cdan", "mcc", "entropy", "pseudo_labels") and not classified:
+        yield f"transfer.adapt: {adapt.method} needs predicted classes, and no task is a classification"
 
 
 def _inductive_problems(job: Job, given: Collection[str]) -> Iterator[str]:

@@ -32,42 +32,42 @@ _SIDE = 288  # pixels of an image
 _LINE = 30
 
 
-def draw_parts(parts: Parts, drops: np.ndarray, aim: ExplanationTarget, name: str, source: Any) -> Image.Image:
+def draw_parts(parts: Parts, drops: np.ndarray, target: ExplanationTarget, name: str, source: Any) -> Image.Image:
     """Image of one input, parts that support the prediction in orange, that oppose it in blue.
 
     Args:
         drops: evidence lost with each part, [k].
         source: pixels uint8 [3 h w], waveform [s], or the text.
     """
-    title = f"{name}: what speaks for {_label(aim)}"
+    title = f"{name}: what speaks for {_label(target)}"
     if parts.kind == "image":
-        return _image(mean_over_spans(parts.spans, drops, source.shape[1:]), title, aim, source)
+        return _image(mean_over_spans(parts.spans, drops, source.shape[1:]), title, target, source)
     if parts.kind == "audio":
-        return _audio(mean_over_spans(parts.spans, drops, source[0].shape), title, aim, *source)
-    return _words(parts, drops, title, aim, source)
+        return _audio(mean_over_spans(parts.spans, drops, source[0].shape), title, target, *source)
+    return _words(parts, drops, title, target, source)
 
 
-def draw_contributions(found: Contributions, aim: ExplanationTarget, missing: Sequence[str]) -> Image.Image:
+def draw_contributions(found: Contributions, target: ExplanationTarget, missing: Sequence[str]) -> Image.Image:
     """Bars from the prediction without any input to that for the whole record."""
     names = list(found.values)
     image, draw = _sheet(
         HEADER + _LINE * (len(names) + 2) + MARGIN,
-        f"what each input contributes to {_label(aim)}",
-        f"in {aim.unit or 'the unit of the data'}; the bars add up",
+        f"what each input contributes to {_label(target)}",
+        f"in {target.unit or 'the unit of the data'}; the bars add up",
     )
     steps = np.cumsum([found.none, *found.values.values()])
-    low, high = min(0.0, float(steps.min())), max(float(steps.max()), 1.0 if aim.label is not None else -np.inf)
+    low, high = min(0.0, float(steps.min())), max(float(steps.max()), 1.0 if target.label is not None else -np.inf)
     left, right = 150, WIDTH - 90
     scale = (right - left) / (high - low or 1.0)
 
     def place(value: float) -> float:
         return left + (value - low) * scale
 
-    rows = [("no input", 0.0 if aim.label is not None else found.none, found.none, OTHER, f"{found.none:.3g}")]
+    rows = [("no input", 0.0 if target.label is not None else found.none, found.none, OTHER, f"{found.none:.3g}")]
     for name, before, after in zip(names, steps[:-1].tolist(), steps[1:].tolist(), strict=True):
         note = "missing" if name in missing else ("not used" if name in found.unused else f"{after - before:+.3g}")
         rows.append((name, before, after, FOR if after >= before else AGAINST, note))
-    rows.append(("all inputs", 0.0 if aim.label is not None else found.all, found.all, OTHER, f"{found.all:.3g}"))
+    rows.append(("all inputs", 0.0 if target.label is not None else found.all, found.all, OTHER, f"{found.all:.3g}"))
     for number, (name, start, end, color, note) in enumerate(rows):
         middle = HEADER + _LINE * number + _LINE / 2
         draw.text((left - 10, middle), shortened(name, left - MARGIN - 10), fill=INK, font=font(), anchor="rm")
@@ -93,9 +93,9 @@ def draw_neighbors(images: Sequence[np.ndarray | None], captions: Sequence[str])
     return image
 
 
-def _image(heat: np.ndarray, title: str, aim: ExplanationTarget, pixels: np.ndarray) -> Image.Image:
+def _image(heat: np.ndarray, title: str, target: ExplanationTarget, pixels: np.ndarray) -> Image.Image:
     limit = _limit(heat)
-    image, _ = _sheet(HEADER + _SIDE + MARGIN, title, _legend(limit, aim))
+    image, _ = _sheet(HEADER + _SIDE + MARGIN, title, _legend(limit, target))
     plain = pixels.transpose(1, 2, 0)
     image.paste(_fitted(plain, _SIDE), (MARGIN, HEADER))
     smooth = Image.fromarray(heat.astype(np.float32)).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
@@ -104,9 +104,11 @@ def _image(heat: np.ndarray, title: str, aim: ExplanationTarget, pixels: np.ndar
     return image
 
 
-def _audio(heat: np.ndarray, title: str, aim: ExplanationTarget, waveform: np.ndarray, rate: int | None) -> Image.Image:
+def _audio(
+    heat: np.ndarray, title: str, target: ExplanationTarget, waveform: np.ndarray, rate: int | None
+) -> Image.Image:
     height, limit = 120, _limit(heat)
-    image, draw = _sheet(HEADER + height + 40, title, _legend(limit, aim))
+    image, draw = _sheet(HEADER + height + 40, title, _legend(limit, target))
     columns = WIDTH - 2 * MARGIN
     edges = np.linspace(0, len(waveform), columns + 1).astype(int)
     loudest = max(1e-6, float(np.abs(waveform).max(initial=0.0)))
@@ -124,7 +126,7 @@ def _audio(heat: np.ndarray, title: str, aim: ExplanationTarget, waveform: np.nd
     return image
 
 
-def _words(parts: Parts, drops: np.ndarray, title: str, aim: ExplanationTarget, text: str) -> Image.Image:
+def _words(parts: Parts, drops: np.ndarray, title: str, target: ExplanationTarget, text: str) -> Image.Image:
     limit = _limit(drops)
     places, x, y = [], MARGIN, HEADER
     for start, end in parts.spans:
@@ -134,7 +136,7 @@ def _words(parts: Parts, drops: np.ndarray, title: str, aim: ExplanationTarget, 
             x, y = MARGIN, y + _LINE
         places.append((word, x, y, length))
         x += length + 10
-    image, draw = _sheet(y + _LINE + MARGIN, title, _legend(limit, aim))
+    image, draw = _sheet(y + _LINE + MARGIN, title, _legend(limit, target))
     for (word, x, y, length), drop in zip(places, drops, strict=True):
         draw.rounded_rectangle((x - 4, y, x + length + 4, y + _LINE - 5), 4, fill=shade(drop, limit, most=0.7))
         draw.text((x, y + 12), word, fill=INK, font=font(15), anchor="lm")
@@ -145,8 +147,8 @@ def _limit(heat: np.ndarray) -> float:
     return max(LEAST_LIMIT, float(np.abs(heat).max(initial=0.0)))
 
 
-def _legend(limit: float, aim: ExplanationTarget) -> str:
-    unit = aim.evidence_unit or "units"
+def _legend(limit: float, target: ExplanationTarget) -> str:
+    unit = target.evidence_unit or "units"
     return f"orange: hiding it costs evidence; blue: hiding it adds some; full colour: {limit:.2g} {unit}"
 
 
@@ -161,5 +163,5 @@ def _fitted(pixels: np.ndarray, side: int) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels)).resize((side, side), Image.Resampling.LANCZOS)
 
 
-def _label(aim: ExplanationTarget) -> str:
-    return aim.task if aim.label is None else f"{aim.task} = {aim.label}"
+def _label(target: ExplanationTarget) -> str:
+    return target.task if target.label is None else f"{target.task} = {target.label}"

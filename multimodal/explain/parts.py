@@ -34,14 +34,14 @@ class Parts:
     without: list[tuple[Arrays, bool]]
     """The input without each part, and its presence."""
 
-    def drops(self, box: BlackBox, sample: Sample, name: str, aims: Sequence[ExplanationTarget]) -> list[np.ndarray]:
+    def drops(self, box: BlackBox, sample: Sample, name: str, targets: Sequence[ExplanationTarget]) -> list[np.ndarray]:
         """Evidence for each target that is lost with each part, [k]; negative where the part opposes it.
 
         Occlusion: Zeiler and Fergus (2014), https://arxiv.org/abs/1311.2901. Deletion: Li et al. (2016),
         https://arxiv.org/abs/1612.08220.
         """
         outputs = box.outputs([sample, *({**sample, name: hidden} for hidden in self.without)])
-        evidence = [aim.evidence(outputs) for aim in aims]
+        evidence = [target.evidence(outputs) for target in targets]
         return [values[0] - values[1:] for values in evidence]
 
 

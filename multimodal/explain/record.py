@@ -48,29 +48,34 @@ def explain_record(
     """
     sample = box.read(records, row)
     outputs = box.outputs([sample])
-    aims = [aim for task in tasks if (aim := explanation_target(task, box.decodings[task], outputs)) is not None]
+    targets = [
+        target for task in tasks if (target := explanation_target(task, box.decodings[task], outputs)) is not None
+    ]
     missing = [name for name, (_, present) in sample.items() if not present]
-    shares = contributions(box, sample, aims)
+    shares = contributions(box, sample, targets)
     content: dict[str, Any] = {
         "record": records.place(row),
         "inputs": {name: _plain(records[row].get(reader.column)) for name, reader in box.readers.items()},
         "missing": missing,
-        "tasks": {aim.task: _answered(box, aim, share, outputs) for aim, share in zip(aims, shares, strict=True)},
+        "tasks": {
+            target.task: _answered(box, target, share, outputs) for target, share in zip(targets, shares, strict=True)
+        },
     }
     figures = {
-        f"{aim.task}-inputs": draw_contributions(share, aim, missing) for aim, share in zip(aims, shares, strict=True)
+        f"{target.task}-inputs": draw_contributions(share, target, missing)
+        for target, share in zip(targets, shares, strict=True)
     }
     for name in box.readers:
-        concerned = [aim for aim, share in zip(aims, shares, strict=True) if name not in share.unused]
+        concerned = [target for target, share in zip(targets, shares, strict=True) if name not in share.unused]
         if name in missing or not concerned:
             continue
         parts = parts_of(box, name, records[row], sample)
         if parts is None:
             continue
         source = _source(box, records, row, sample, name, parts)
-        for aim, drops in zip(concerned, parts.drops(box, sample, name, concerned), strict=True):
-            content["tasks"][aim.task]["parts"][name] = _described(parts, drops, aim, source)
-            figures[f"{aim.task}-{name}"] = draw_parts(parts, drops, aim, name, source)
+        for target, drops in zip(concerned, parts.drops(box, sample, name, concerned), strict=True):
+            content["tasks"][target.task]["parts"][name] = _described(parts, drops, target, source)
+            figures[f"{target.task}-{name}"] = draw_parts(parts, drops, target, name, source)
     if neighbors is not None:
         found = neighbors.nearest(outputs[EMBEDDING][0], number)
         content["neighbors"] = [
@@ -86,21 +91,21 @@ def explain_record(
 
 
 def _answered(
-    box: BlackBox, aim: ExplanationTarget, share: Contributions, outputs: dict[str, np.ndarray]
+    box: BlackBox, target: ExplanationTarget, share: Contributions, outputs: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    prediction = box.decodings[aim.task].predictions(outputs[aim.task])[0]
-    value = prediction.value if aim.label is None else (list(prediction.labels) or prediction.label)
+    prediction = box.decodings[target.task].predictions(outputs[target.task])[0]
+    value = prediction.value if target.label is None else (list(prediction.labels) or prediction.label)
     return {
         "answer": value,
         "probability": prediction.probability,
-        "explained": {"label": aim.label, "unit": aim.unit, "evidence_unit": aim.evidence_unit},
+        "explained": {"label": target.label, "unit": target.unit, "evidence_unit": target.evidence_unit},
         "contributions": {"none": share.none, "inputs": share.values, "all": share.all},
         "unused": sorted(share.unused),
         "parts": {},
     }
 
 
-def _described(parts: Parts, drops: np.ndarray, aim: ExplanationTarget, source: Any) -> dict[str, Any]:
+def _described(parts: Parts, drops: np.ndarray, target: ExplanationTarget, source: Any) -> dict[str, Any]:
     entries = []
     for span, drop in zip(parts.spans, drops.tolist(), strict=True):
         entry: dict[str, Any] = {"drop": drop}
@@ -111,7 +116,7 @@ def _described(parts: Parts, drops: np.ndarray, aim: ExplanationTarget, source: 
         else:
             entry |= {"span": list(span)}
         entries.append(entry)
-    return {"kind": parts.kind, "unit": aim.evidence_unit, "parts": entries}
+    return {"kind": parts.kind, "unit": target.evidence_unit, "parts": entries}
 
 
 def _source(box: BlackBox, records: Records, row: int, sample: Sample, name: str, parts: Parts) -> Any:

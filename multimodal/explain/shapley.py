@@ -67,7 +67,7 @@ def shapley_values(players: Sequence[str], value: Mapping[Subset, float]) -> dic
     return shares
 
 
-def contributions(box: BlackBox, sample: Sample, aims: Sequence[ExplanationTarget]) -> list[Contributions]:
+def contributions(box: BlackBox, sample: Sample, targets: Sequence[ExplanationTarget]) -> list[Contributions]:
     """Contributions of each input to the amount of each target; 0 for missing inputs.
 
     Raises:
@@ -77,9 +77,9 @@ def contributions(box: BlackBox, sample: Sample, aims: Sequence[ExplanationTarge
     subsets = subsets_of(players)
     outputs = box.outputs([shown(sample, subset) for subset in subsets])
     found = []
-    for aim in aims:
-        amounts = dict(zip(subsets, aim.amount(outputs).tolist(), strict=True))
-        evidence = dict(zip(subsets, aim.evidence(outputs).tolist(), strict=True))
+    for target in targets:
+        amounts = dict(zip(subsets, target.amount(outputs).tolist(), strict=True))
+        evidence = dict(zip(subsets, target.evidence(outputs).tolist(), strict=True))
         values = dict.fromkeys(sample, 0.0) | shapley_values(players, amounts)
         unused = frozenset(name for name in sample if _largest_difference(evidence, name) <= _NOTHING)
         found.append(Contributions(amounts[frozenset(players)], amounts[frozenset()], values, unused))

@@ -26,9 +26,9 @@ def repeated_folds(
 ) -> np.ndarray:
     """Fold of each record in each repeat, int [r n], from 0 to folds - 1.
 
-    Class shares are kept alike over the folds; records of one group (a product, a photo session, copies of one
+    Folds have equal class shares; records of one group (a product, a photo session, copies of one
     image) share a fold, or the held-out score is fiction. A class with fewer groups than folds is missing from some
-    of the training parts; that hurts every arm alike.
+    of the training parts; that affects every arm.
 
     Args:
         labels: class of each record, int [n].

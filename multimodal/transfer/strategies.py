@@ -177,7 +177,7 @@ class LayerwiseDecay(TransferStrategy):
 
     Discriminative fine-tuning (Howard and Ruder, 2018, https://arxiv.org/abs/1801.06146); as a geometric series over
     all layers in ELECTRA (Clark et al., 2020, https://arxiv.org/abs/2003.10555). Encoders with random weights train
-    alike at every depth.
+    at one rate.
 
     When not to use: where source and target differ in their low-level features (photos, then X-rays).
 

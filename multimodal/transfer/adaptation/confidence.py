@@ -58,6 +58,6 @@ def pseudo_label_loss(logits: Float[Tensor, "b c"], *, threshold: float = 0.9) -
     When not to use: where the classifier is confidently wrong on the target: it learns its own mistakes.
 
     """
-    sure, labels = logits.detach().softmax(dim=1).max(dim=1)
+    confidence, labels = logits.detach().softmax(dim=1).max(dim=1)
     losses = F.cross_entropy(logits, labels, reduction="none")
-    return (losses * (sure >= threshold)).mean()
+    return (losses * (confidence >= threshold)).mean()

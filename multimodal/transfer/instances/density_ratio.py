@@ -45,8 +45,8 @@ def domain_log_odds(
 ) -> DomainLogOdds:
     """Held-out log odds of a logistic regression in which both domains have equal weight.
 
-    Bickel et al. (2007, https://doi.org/10.1145/1273496.1273507), cross-fitted: of records that it was fitted to, a
-    classifier is too sure.
+    Bickel et al. (2007, https://doi.org/10.1145/1273496.1273507), cross-fitted, since a classifier is
+    overconfident on its own training records.
 
     When not to use: with fewer records than features in a domain.
 

@@ -43,8 +43,7 @@ def choose_source_weight(
     When not to use: with fewer than some three target labels per class, which cannot choose anything.
 
     Args:
-        source: features [n d] and labels [n].
-        target: features [m d] and labels [m].
+        source, target: features [n d] and labels [n], features [m d] and labels [m].
         grid: weights to try; 0 is added.
         l2: as in ``fit_softmax``.
         source_weights: of the source records among themselves, [n]; scaled to mean 1.
@@ -96,8 +95,7 @@ def fit_with_source(
     When not to use: with a weight that nobody chose by target labels.
 
     Args:
-        source: features [n d] and labels [n].
-        target: features [m d] and labels [m].
+        source, target: features [n d] and labels [n], features [m d] and labels [m].
         source_weights: of the source records among themselves, [n]; scaled to mean 1.
     """
     xt, yt = check_features(target[0], "target features"), target[1]

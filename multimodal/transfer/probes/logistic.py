@@ -88,8 +88,7 @@ def fit_softmax(
     When not to use: with features of very different scales; ``fit_logistic`` standardises them.
 
     Args:
-        features: [n d].
-        labels: class of each record, int [n].
+        features, labels: [n d], and class of each record, int [n].
         row_weights: of each record's loss, [n]; scaled to mean 1.
         anchor: weights [c d] that l2 draws to; None: zero.
         start: of the search; the optimum does not depend on it.
@@ -140,8 +139,7 @@ def fit_logistic(
     When not to use: with distant source weights, where fine-tuning beats any head on frozen features.
 
     Args:
-        features: [n d].
-        labels: class of each record, int [n].
+        features, labels: [n d], and class of each record, int [n].
         l2: one penalty, or those to choose from.
         groups: of the records, [n].
 

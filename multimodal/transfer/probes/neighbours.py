@@ -28,8 +28,7 @@ def fit_nearest_mean(
     When not to use: with more than some 20 records per class, or where classes differ in more than their mean.
 
     Args:
-        features: [n d].
-        labels: class of each record, int [n].
+        features, labels: [n d], and class of each record, int [n].
         row_weights: of each record in the mean of its class, [n]; None: equal weights.
 
     >>> fit_nearest_mean(np.array([[0.0], [2.0]]), np.array([0, 1])).predict(np.array([[0.9], [1.1]]))
@@ -111,8 +110,7 @@ def fit_soft_neighbours(
     No record votes for one of its own group.
 
     Args:
-        features: [n d].
-        labels: class of each record, int [n].
+        features, labels: [n d], and class of each record, int [n].
         temperatures: one, or those to choose from; of equally good ones the higher wins.
         groups: of the records, [n]; None takes each record by itself.
         row_weights: of each record's vote and held-out prediction, [n]; None: equal weights.
@@ -132,7 +130,7 @@ def fit_soft_neighbours(
     centre = weights @ features / len(features)
     vectors = unit_rows(features - centre)
     votes = np.eye(count)[labels] * weights[:, None]
-    prior = (votes.sum(axis=0) + 1 / count) / (len(labels) + 1)  # one record more, of every class alike
+    prior = (votes.sum(axis=0) + 1 / count) / (len(labels) + 1)  # one more record, spread over the classes
     scores: dict[float, float] = {}
     if len(grid) > 1:
         rows = np.sort(np.random.default_rng(seed).permutation(len(labels))[:MOST_ROWS])

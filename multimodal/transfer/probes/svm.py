@@ -28,8 +28,7 @@ def fit_svm(
     When not to use: where probabilities matter more than accuracy; ``fit_logistic`` fits them directly.
 
     Args:
-        features: [n d].
-        labels: class of each record, int [n].
+        features, labels: [n d], and class of each record, int [n].
         cost: of a record on the wrong side of its margin (C).
         groups: of the records, [n].
         row_weights: factor on each record's cost, [n]: k copies of a record at 1/k count as the record once.

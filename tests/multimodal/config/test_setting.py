@@ -74,7 +74,7 @@ def test_a_table_that_nothing_reads_and_a_method_without_its_table_are_refused(t
 
 
 def test_methods_that_look_at_classes_need_some():
-    with pytest.raises(ConfigError, match="mcc looks at the classes of the answers, and no task is a classification"):
+    with pytest.raises(ConfigError, match="mcc needs predicted classes, and no task is a classification"):
         setting_of(make_job(MCC, tasks={"price": {"type": "regression"}}), {"train", "unlabelled"})
 
 

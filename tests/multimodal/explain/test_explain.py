@@ -219,7 +219,7 @@ def test_a_folder_has_a_json_and_pictures_a_record_and_a_page(tmp_path: Path):
     assert explain_table(
         BOX, records, out, tasks=["color"], rows=9, training=records, number=2, complain=complaints.append
     ) == (2, 4)
-    assert "records, row 2, column front: a picture cannot be a int" in complaints[0]
+    assert "records, row 2, column front: an image cannot be a int" in complaints[0]
     assert "records, row 3: every input is missing (front, back, text, sound); fill in one" in complaints[1]
     content = json.loads((out / "0001.json").read_text())
     assert content["neighbors"][0]["record"] == "records, row 1"
