@@ -59,10 +59,10 @@ def make_task(epochs: int, guard: Literal["auto", "off"] = "off") -> mm.Job:
     )
 
 
-def by_program(job: mm.Job, rows: list[dict], data: Path, cache: Path, say: Callable[[str], None]) -> None:
+def by_program(job: mm.Job, rows: list[dict], data: Path, cache: Path) -> None:
     os.environ["MULTIMODAL_CACHE"] = str(cache)
     with tempfile.TemporaryDirectory() as folder:
-        mm.fit(job, train=rows, root=data, out=Path(folder) / "run", say=say)
+        mm.fit(job, train=rows, root=data, out=Path(folder) / "run")
 
 
 class ByHand:
@@ -128,15 +128,13 @@ def seconds(work: Callable[[], None], times: float = 1.0) -> tuple[float, float]
     return times * (time.perf_counter() - began), times * (time.process_time() - used)
 
 
-def one_repeat(job: mm.Job, rows: list[dict], given: argparse.Namespace, lines: list[str]) -> dict[str, Times]:
+def one_repeat(job: mm.Job, rows: list[dict], given: argparse.Namespace) -> dict[str, Times]:
     records, epochs = read_records(rows, root=given.data), job.train.epochs
     with tempfile.TemporaryDirectory() as cache:
         times = {
-            "first": seconds(lambda: by_program(job, rows, given.data, Path(cache), lines.append)),
-            "second": seconds(lambda: by_program(job, rows, given.data, Path(cache), lines.append)),
-            "guarded": seconds(
-                lambda: by_program(make_task(epochs, "auto"), rows, given.data, Path(cache), lambda line: None)
-            ),
+            "first": seconds(lambda: by_program(job, rows, given.data, Path(cache))),
+            "second": seconds(lambda: by_program(job, rows, given.data, Path(cache))),
+            "guarded": seconds(lambda: by_program(make_task(epochs, "auto"), rows, given.data, Path(cache))),
             "by hand": seconds(lambda: ByHand(job, records).with_cache(epochs)),
         }
     if given.plain_epochs:
@@ -164,14 +162,12 @@ def main() -> None:
     chosen = np.linspace(0, len(table) - 1, given.rows).astype(int)
     rows = [dict(table[int(row)]) for row in chosen]
     warm_up = argparse.Namespace(data=given.data, plain_epochs=0)
-    one_repeat(make_task(1), rows[:64], warm_up, [])
-    repeats, lines = [], list[str]()
+    one_repeat(make_task(1), rows[:64], warm_up)
+    repeats = []
     for repeat in range(given.repeats):
-        lines.clear()
-        repeats.append(one_repeat(make_task(given.epochs), rows, given, lines))
+        repeats.append(one_repeat(make_task(given.epochs), rows, given))
         shown = ", ".join(f"{name} {clock:.2f} s ({used:.2f})" for name, (clock, used) in repeats[-1].items())
         print(f"repeat {repeat + 1}: {shown}", flush=True)
-    print("\n".join(line for line in lines if "frozen" in line or "encoded by" in line))
     best = {name: tuple(min(repeat[name][kind] for repeat in repeats) for kind in (0, 1)) for name in repeats[0]}
     print(f"{given.rows} rows, {given.epochs} epochs, {torch.get_num_threads()} threads, torch {torch.__version__}")
     hand = best["by hand"]

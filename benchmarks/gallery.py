@@ -89,7 +89,7 @@ def train(given: argparse.Namespace) -> None:
     table, folder = table_of(given, "train"), run_of(given)
     new = new_products(table, given.seed)
     valid = rows_of(table_of(given, "val"), new, others=True)
-    run = mm.fit(job, train=rows_of(table, new, others=True), valid=valid, out=folder, resume=True, say=say)
+    run = mm.fit(job, train=rows_of(table, new, others=True), valid=valid, out=folder, resume=True)
     run.export(folder.with_name(f"{folder.name}-bundle"), embedding=given.arm == "classifier")
 
 

@@ -69,7 +69,7 @@ def _source_run(folder: Path, out: Path) -> Path:
         train=mm.Train(epochs=1),
     )
     return mm.fit(
-        job, train=_rows(folder, 600), valid=_rows(folder, 660)[600:], root=folder, out=out, resume=True, say=say
+        job, train=_rows(folder, 600), valid=_rows(folder, 660)[600:], root=folder, out=out, resume=True
     ).folder
 
 

@@ -30,7 +30,7 @@ def single(given: argparse.Namespace) -> None:
         if given.input in job.task_inputs(name)
     }
     job = job.model_copy(update={"inputs": {given.input: job.inputs[given.input]}, "tasks": tasks})
-    show_metrics(mm.fit(job, out=given.out, resume=True, say=say).metrics)
+    show_metrics(mm.fit(job, out=given.out, resume=True).metrics)
 
 
 def scores_of(run: Run, records: Records) -> dict[str, np.ndarray]:

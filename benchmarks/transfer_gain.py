@@ -128,7 +128,7 @@ def accuracies(arm: str, weights: str | None, seed: int, data: Path, out: Path) 
     job, train = ARMS[arm](weights, seed, data)
     suffix = "_hard" if arm == "hard" else ""
     tables = {"valid": data / f"val{suffix}.csv", "test": data / f"test{suffix}.csv"}
-    run = mm.fit(job, train=train, **tables, out=folder, resume=True, say=say)
+    run = mm.fit(job, train=train, **tables, out=folder, resume=True)
     seconds = run.metrics["training"]["seconds"]
     say(f"{folder.name}: {seconds:.0f} s")
     return {name: float(run.metrics["tasks"][name]["accuracy"]["value"]) for name in job.tasks}

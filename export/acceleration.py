@@ -112,7 +112,7 @@ def session_options(acceleration: Acceleration, device: str, buckets: Buckets, b
         )
     if acceleration == "cuda_graph":
         return {"cuda_graph": True}
-    cache = open_cache(logger.warning, "tensorrt", bundle.files[bundle.models["fp32"]].sha256[:16])
+    cache = open_cache("tensorrt", bundle.files[bundle.models["fp32"]].sha256[:16])
     return {"tensorrt": tensorrt_options(buckets, cache)}
 
 

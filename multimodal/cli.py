@@ -19,7 +19,7 @@ from multimodal.commands.predict import predict
 from multimodal.commands.serve import serve
 from multimodal.commands.train import check, demo, evaluate, train
 from multimodal.commands.transfer import rank, transfer_check
-from multimodal.console import complain, open_streams, say
+from multimodal.console import complain, open_streams, progress_shown, say
 from multimodal.records import RecordError
 from multimodal.runtime.threads import set_omp_wait_policy
 
@@ -41,11 +41,12 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Shows the version.")
     ] = False,
 ) -> None:
-    pass
+    context.with_resource(progress_shown(always=True))
 
 
 for command in (

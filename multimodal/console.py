@@ -1,6 +1,7 @@
 """Output of commands: tables and lines for people on a terminal, tab-separated lines for everything else."""
 
 import io
+import logging
 import os
 import re
 import sys
@@ -52,6 +53,51 @@ def _escaping(stream: TextIO) -> TextIO:
     if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
         stream.reconfigure(errors="backslashreplace")
     return stream
+
+
+class ConsoleHandler(logging.Handler):
+    """Progress on stdout as plain lines; warnings and errors on stderr, which begin with their level."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        line = super().format(record)
+        return line if record.levelno < logging.WARNING else f"{record.levelname.lower()}: {line}"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a record at once."""
+        write = say if record.levelno < logging.WARNING else complain
+        write(self.format(record))
+
+
+@contextmanager
+def progress_shown(*, always: bool = False) -> Iterator[None]:
+    """Shows inside the block what our packages log: the progress of ``multimodal``, and the warnings of all.
+
+    For commands, and as a decorator for the public functions that take long.
+
+    Args:
+        always: also where the program has configured logging, or nobody watches; else only on a terminal and in a
+            notebook.
+    """
+    ours = logging.getLogger("multimodal")
+    if not always and (ours.hasHandlers() or not _is_watched()):
+        yield
+        return
+    handler, level = ConsoleHandler(), ours.level
+    loggers = [logging.getLogger(name) for name in ("encoders", "fusion", "multimodal", "export")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.setLevel(level)
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+def _is_watched() -> bool:
+    return "ipykernel" in sys.modules or (sys.stdout is not None and sys.stdout.isatty())
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from multimodal.config import ConfigError, Job
 from multimodal.config.setting import setting_of
+from multimodal.console import progress_shown
 from multimodal.data import RecordDataset
 from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
 from multimodal.evaluation import answer
@@ -28,7 +30,6 @@ from multimodal.records import Records, class_label, is_missing
 from multimodal.run import Run, RunError
 from multimodal.runtime.distributed import processes
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_atomically, write_json
-from multimodal.runtime.progress import Say, log_line, silence
 from multimodal.runtime.torch_state import own_state
 from multimodal.splits.groups import record_groups
 from multimodal.splits.held_out import hold_out
@@ -38,6 +39,8 @@ from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.verdict import corrected_t_interval
+
+logger = logging.getLogger(__name__)
 
 FOLDS_FILE, ANSWERS_FILE = "folds.json", "out_of_fold.csv"
 FOLD = re.compile(r"fold-[1-9]\d*")
@@ -50,6 +53,7 @@ SHARES = (
 
 
 @own_state()
+@progress_shown()
 def cross_validate(
     job: Job | str | Path,
     folds: int,
@@ -61,7 +65,6 @@ def cross_validate(
     resume: bool = False,
     overwrite: bool = False,
     cache: bool = True,
-    say: Say = log_line,
 ) -> dict[str, Any]:
     """Trains a run for each fold of the training table, and returns their scores on the folds held out, as JSON.
 
@@ -72,7 +75,7 @@ def cross_validate(
     When not to use: with little time (K trainings), or to choose among many settings: the best of many flatters.
 
     Args:
-        task, train, root, overrides, cache, say: as ``fit`` takes them.
+        task, train, root, overrides, cache: as ``fit`` takes them.
         folds: at least 2.
         out: takes ``fold-1`` to ``fold-K``, ordinary runs, ``folds.json`` and ``out_of_fold.csv``; left out:
             ``runs/NAME-folds``.
@@ -99,21 +102,20 @@ def cross_validate(
     parts, stratified_by = split_folds(job, whole, folds)
     runs = []
     with processes() as group:
-        say = say if group.is_main else silence
         group.wait()  # nobody removes before everybody has looked at the folder
         if group.is_main and not resume:
-            _remove_other_folds(folder, folds, say)
-        kept = open_cache(say) if cache else None
+            _remove_other_folds(folder, folds)
+        kept = open_cache() if cache else None
         for number in range(folds):
             place = folder / f"fold-{number + 1}"
-            say(f"fold {number + 1} of {folds}: {int((parts == number).sum())} records held out")
+            logger.info(f"fold {number + 1} of {folds}: {int((parts == number).sum())} records held out")
             tables_of_fold = fold_tables(job, tables, hashes, parts == number)
             if is_finished(place, job, resume=not overwrite, overwrite=overwrite):
                 refuse_other_data(place, tables_of_fold.hashes, tables_of_fold.left_out)
-                say(f"{place} is finished; kept")
+                logger.info(f"{place} is finished; kept")
             else:
                 options: dict[str, Any] = {"resume": not overwrite, "overwrite": overwrite}
-                fit_tables(job, tables_of_fold, base, place, group, **options, cache=kept, say=say)
+                fit_tables(job, tables_of_fold, base, place, group, **options, cache=kept)
             runs.append((Run(place), tables_of_fold))
         result = {
             **_summary(runs),
@@ -126,7 +128,7 @@ def cross_validate(
         if group.is_main:
             write_json(folder / FOLDS_FILE, result)
             write_atomically(folder / ANSWERS_FILE, _answers_csv(job, parts, runs))
-            say(f"{folder / FOLDS_FILE}: scores; {folder / ANSWERS_FILE}: answers to every record, out of fold")
+            logger.info(f"{folder / FOLDS_FILE}: scores; {folder / ANSWERS_FILE}: answers to every record, out of fold")
     return result
 
 
@@ -152,13 +154,13 @@ def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
         )
 
 
-def _remove_other_folds(folder: Path, folds: int, say: Say) -> None:
+def _remove_other_folds(folder: Path, folds: int) -> None:
     """Removes what is of earlier folds and no fold will replace."""
     for name in (FOLDS_FILE, ANSWERS_FILE):
         (folder / name).unlink(missing_ok=True)
     for path in folder.glob("fold-*"):
         if int(path.name.removeprefix("fold-")) > folds:
-            remove_run(path, say)
+            remove_run(path)
             (path / LOCK_FILE).unlink(missing_ok=True)
             if not any(path.iterdir()):
                 path.rmdir()

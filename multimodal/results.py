@@ -1,5 +1,6 @@
 """Results that a training leaves beside its weights: temperatures, metrics, and reliability diagrams."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from multimodal.explain.reliability_diagram import draw_reliability
 from multimodal.job import TrainingSetup
 from multimodal.run import METRICS_FILE, RELIABILITY_FOLDER, write_decodings
 from multimodal.runtime.files import write_json
-from multimodal.runtime.progress import Say
 from multimodal.selection.unlabelled_selection import describe_selection, unlabelled_selection
 
+logger = logging.getLogger(__name__)
 
-def write_results(setup: TrainingSetup, folder: Path, summary: Mapping[str, Any], say: Say) -> None:
+
+def write_results(setup: TrainingSetup, folder: Path, summary: Mapping[str, Any]) -> None:
     """Fits the temperatures, scores the test table (without one, the validation table), and writes what came out.
 
     ``metrics.json`` is written last: its presence means that the run is finished.
@@ -30,19 +32,22 @@ def write_results(setup: TrainingSetup, folder: Path, summary: Mapping[str, Any]
     metrics |= {"source": setup.source_choice} if setup.source_choice else {}
     if tables.setting == "transductive":
         metrics["selection"] = unlabelled_selection(setup)
-        for line in describe_selection(metrics["selection"]):
-            say(line)
+        chosen = metrics["selection"]
+        logger.warning(f"{chosen['warning']}; the checkpoint was chosen by {chosen['chosen_by']}")
+        for line in describe_selection(chosen):
+            logger.info(line)
     expert_weights = expert_weights_of(setup.model)
     for task, by_input in expert_weights.items():
-        say(f"{task}: expert weights " + ", ".join(f"{name} {weight:.2f}" for name, weight in by_input.items()))
+        shown = ", ".join(f"{name} {weight:.2f}" for name, weight in by_input.items())
+        logger.info(f"{task}: expert weights {shown}")
     for task, measured in metrics["calibration"].items():
-        say(f"{task}: {_describe(measured)}")
+        logger.info(f"{task}: {_describe(measured)}")
         draw_reliability(measured, f"{task}, {split} records", folder / RELIABILITY_FOLDER / f"{task}.png")
     write_json(folder / METRICS_FILE, metrics | ({"trusts": expert_weights} if expert_weights else {}))
     skipped = {"train": len(summary["skipped_rows"]), split: len(metrics["skipped_rows"])}
     if any(skipped.values()):
         counts = ", ".join(f"{number} in {name}" for name, number in skipped.items())
-        say(f"warning: records that could not be read were skipped ({counts}); {METRICS_FILE} lists them")
+        logger.warning(f"records that could not be read were skipped ({counts}); {METRICS_FILE} lists them")
 
 
 def _describe(measured: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """From a job description to a trained run."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Literal
 from multimodal.check.first_look import look_first
 from multimodal.config import Job
 from multimodal.config.setting import TABLES
+from multimodal.console import progress_shown
 from multimodal.job import TrainingSetup
 from multimodal.job.announce import announce
 from multimodal.job.fitted_maps import fit_source_maps
@@ -30,14 +32,17 @@ from multimodal.run import RANKING_FILE, Run
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes, processes
 from multimodal.runtime.files import open_cache, require_temporary_folder, write_json
-from multimodal.runtime.progress import Say, format_seconds, log_line, silence
+from multimodal.runtime.progress import format_seconds
 from multimodal.runtime.torch_state import own_state
 from multimodal.selection.guard import guard_run
 from multimodal.selection.ranking import run_rankings, with_choices
 from multimodal.splits.tables import Tables, file_hashes, open_job, read_tables
 
+logger = logging.getLogger(__name__)
+
 
 @own_state()
+@progress_shown()
 def fit(
     job: Job | str | Path,
     *,
@@ -54,7 +59,6 @@ def fit(
     resume: bool = False,
     overwrite: bool = False,
     cache: bool = True,
-    say: Say = log_line,
 ) -> Run:
     """Trains a job and returns its run.
 
@@ -69,7 +73,6 @@ def fit(
         resume: goes on with the run in ``out``; where there is none, or one without a checkpoint, one is started.
         overwrite: replaces the run in ``out`` once the new one can begin; files that no run writes are left.
         cache: keeps the tokens of frozen encoders on disk, for later runs; False keeps them for this one only.
-        say: takes lines of progress.
 
     Raises:
         ConfigError: if the job cannot be built.
@@ -88,20 +91,19 @@ def fit(
     folder = Path(out) if out is not None else free_folder(Path("runs") / job.name)
     refuse_overwriting_inputs(folder, job, base)
     with processes() as group:
-        say = say if group.is_main else silence
-        kept, rankings = open_cache(say) if cache else None, None
+        kept, rankings = open_cache() if cache else None, None
         fresh = is_free(folder) or (overwrite and is_run(folder))
         if encoder == "auto" and (resume or fresh):
             begun = None if fresh else folder
-            rankings = run_rankings(begun, job, read_tables(job, **given, root=root), base, group, kept, say)
+            rankings = run_rankings(begun, job, read_tables(job, **given, root=root), base, group, kept)
             job = with_choices(job, base, rankings)
         if is_finished(folder, job, resume=resume, overwrite=overwrite):
             refuse_other_data(folder, file_hashes(job.data.model_dump(include=set(TABLES))))
-            say(f"{folder} holds this run, finished; nothing to do")
+            logger.info(f"{folder} holds this run, finished; nothing to do")
             return Run(folder)
         tables = read_tables(job, **given, root=root)
         options: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
-        fit_tables(job, tables, base, folder, group, rankings=rankings, **options, cache=kept, say=say)
+        fit_tables(job, tables, base, folder, group, rankings=rankings, **options, cache=kept)
     return Run(folder)
 
 
@@ -116,7 +118,6 @@ def fit_tables(
     resume: bool,
     overwrite: bool = False,
     cache: Path | None,
-    say: Say,
 ) -> None:
     """As ``fit``, with tables that are read already, into a folder that is not finished.
 
@@ -133,18 +134,18 @@ def fit_tables(
         refuse_other_data(folder, compared, tables.left_out)
         refuse_other_weights(folder, setup)
         refuse_other_labels(folder, setup)
-    announce(setup, say)
-    look_first(setup, say)
-    setup = fit_source_maps(setup, device, cache=cache, say=say)
-    setup = weight_source_records(setup, base, device, cache=cache, say=say)
+    announce(setup)
+    look_first(setup)
+    setup = fit_source_maps(setup, device, cache=cache)
+    setup = weight_source_records(setup, base, device, cache=cache)
     group.wait()  # nobody writes before everybody has looked at the folder
-    with writing(folder, resume=resume, overwrite=overwrite, say=say) if group.is_main else nullcontext():
+    with writing(folder, resume=resume, overwrite=overwrite) if group.is_main else nullcontext():
         if group.is_main:
             write_description(folder, setup)
             if rankings is not None:
                 write_json(folder / RANKING_FILE, rankings)
-        setup, summary = train_job(setup, folder, device, options, group, resume=resume, cache=cache, say=say)
+        setup, summary = train_job(setup, folder, device, options, group, resume=resume, cache=cache)
         if group.is_main:
-            guard_run(setup, base, folder, cache=cache, say=say)
-            write_results(setup, folder, summary, say)
-            say(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
+            guard_run(setup, base, folder, cache=cache)
+            write_results(setup, folder, summary)
+            logger.info(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")

@@ -1,5 +1,6 @@
 """Quick checks before a training: missing files, first records, labels."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from multimodal.check.problems import Problem, Split, first_of_each
 from multimodal.job import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records, is_missing
 from multimodal.records.media import media_path
-from multimodal.runtime.progress import Say
+
+logger = logging.getLogger(__name__)
 
 FIRST = 16
 """Records of each table that are read, at most a batch."""
@@ -17,7 +19,7 @@ SHOWN = 3
 """Warnings of one kind about one column."""
 
 
-def look_first(setup: TrainingSetup, say: Say) -> None:
+def look_first(setup: TrainingSetup) -> None:
     """Checks that files exist, the first records of every table, and labels.
 
     Raises:
@@ -27,7 +29,7 @@ def look_first(setup: TrainingSetup, say: Say) -> None:
     found = list(label_problems(setup.job, [split for split in splits if split.name != "unlabelled"]))
     errors = {split.name: sorted(_errors(setup, split, found), key=lambda error: error.row) for split in splits}
     for problem in first_of_each([problem for problem in found if problem.severity == "warning"], SHOWN):
-        say(f"warning: {problem.file}: {problem.column}: {problem.message}")
+        logger.warning(f"{problem.file}: {problem.column}: {problem.message}")
     for split in splits:
         rows = len({error.row for error in errors[split.name]})
         if not rows:
@@ -39,7 +41,7 @@ def look_first(setup: TrainingSetup, say: Say) -> None:
             )
             raise RecordError(first.row, first.input, first.reason + more)
         count = f"{rows} record{'s' * (rows != 1)} cannot be used and will be left out"
-        say(f"warning: {split.file}: {count} (data.on_error: skip), first {first.reason}")
+        logger.warning(f"{split.file}: {count} (data.on_error: skip), first {first.reason}")
 
 
 def _splits(setup: TrainingSetup) -> list[Split]:

@@ -19,7 +19,7 @@ def demo(
     """Runs the main job on small data that it writes itself: transfer, evaluation, export, prediction."""
     from multimodal.demo.story import run_demo
 
-    run_demo(out, say=say)
+    run_demo(out)
 
 
 def check(
@@ -79,7 +79,7 @@ def train(
         _cross_validate(config, overrides or (), folds, out, resume=resume, overwrite=overwrite, cache=cache)
         return
     options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "cache": cache}
-    run = fit(config, overrides=overrides or (), out=out, encoder=encoder, **options, say=say)
+    run = fit(config, overrides=overrides or (), out=out, encoder=encoder, **options)
     if run.metrics:
         show_metrics(run.metrics)
 
@@ -87,7 +87,7 @@ def train(
 def _cross_validate(config: Path, overrides: Sequence[str], folds: int, out: Path | None, **options: Any) -> None:
     from multimodal.cross_validation import cross_validate
 
-    show_folds(cross_validate(config, folds, overrides=overrides, out=out, **options, say=say))
+    show_folds(cross_validate(config, folds, overrides=overrides, out=out, **options))
 
 
 def evaluate(

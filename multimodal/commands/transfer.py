@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from multimodal.commands.options import Config, Overrides
-from multimodal.console import say, show_ranking, show_transfer
+from multimodal.console import show_ranking, show_transfer
 
 
 def rank(
@@ -21,9 +21,7 @@ def rank(
     """Ranks candidate encoders for an input by a cross-validated probe, before anything is trained."""
     from multimodal.selection.ranking import rank as rank_encoders
 
-    show_ranking(
-        rank_encoders(config, encoders=encoders or (), input=name, overrides=overrides or (), out=out, say=say)
-    )
+    show_ranking(rank_encoders(config, encoders=encoders or (), input=name, overrides=overrides or (), out=out))
 
 
 def transfer_check(
@@ -39,4 +37,4 @@ def transfer_check(
     """Compares the encoders' weights with raw features, random weights, and each input alone."""
     from multimodal.selection.transfer_gap import transfer_check as check_transfer
 
-    show_transfer(check_transfer(config, overrides=overrides or (), scratch=scratch, out=out, say=say))
+    show_transfer(check_transfer(config, overrides=overrides or (), scratch=scratch, out=out))

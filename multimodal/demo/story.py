@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import multimodal as mm
-from multimodal.console import show_metrics, show_table
+from multimodal.console import say, show_metrics, show_table
 from multimodal.demo.data import DemoData, write_demo_data
 from multimodal.metrics.intervals import Interval, difference_interval
 from multimodal.runtime.files import replacing
-from multimodal.runtime.progress import Say, format_seconds
+from multimodal.runtime.progress import format_seconds
 
 NEW_RECORDS = 5
 """Test records that the torch-free process answers for show."""
@@ -32,12 +32,11 @@ print(json.dumps([{task: [a.label, a.probability] for task, a in answer.items()}
 """
 
 
-def run_demo(folder: Path, *, say: Say) -> None:
+def run_demo(folder: Path) -> None:
     """Source task -> transfer -> evaluation -> export -> prediction; finished runs in ``folder`` are kept.
 
     Args:
         folder: takes ``data/``, the runs ``source/``, ``scratch/`` and ``transfer/``, and ``bundle/``.
-        say: takes lines of progress.
     """
     began = time.monotonic()
     say("1. Data: drawn products, catalogue lines, synthesised spoken quantities")
@@ -45,14 +44,14 @@ def run_demo(folder: Path, *, say: Say) -> None:
     say(f"   {data.folder}; what it looks like: {data.overview}")
 
     say("\n2. Source task: compact/image, which comes with weights from photos, learns drawn things and their patterns")
-    source = mm.fit(source_task(data), out=folder / "source", resume=True, say=_indented(say))
+    source = mm.fit(source_task(data), out=folder / "source", resume=True)
 
     say("\n3. The shop from scratch: every encoder starts at random")
-    scratch = mm.fit(shop_task(data, "scratch"), out=folder / "scratch", resume=True, say=_indented(say))
+    scratch = mm.fit(shop_task(data, "scratch"), out=folder / "scratch", resume=True)
 
     say("\n4. The shop by transfer: the source head is dropped; every encoder has weights, is frozen, then unfrozen")
     job = shop_task(data, "transfer", image_weights=source.folder)
-    transfer = mm.fit(job, out=folder / "transfer", resume=True, say=_indented(say))
+    transfer = mm.fit(job, out=folder / "transfer", resume=True)
 
     say("\n5. What transfer gave for the same number of epochs, on 240 test records and voices never heard")
     show_table(("task", "from scratch", "by transfer", "gain"), _comparison(scratch.metrics, transfer.metrics))
@@ -147,7 +146,3 @@ def _comparison(scratch: dict[str, Any], transfer: dict[str, Any]) -> list[tuple
         gain = (new[0] - old[0], difference_interval(old, new))
         rows.append((task, *(f"{value:.3f} ({low:.3f} to {high:.3f})" for value, (low, high) in (old, new, gain))))
     return rows
-
-
-def _indented(say: Say) -> Say:
-    return lambda line: say(f"   {line}")

@@ -1,5 +1,6 @@
 """Computes the heads of a job that are not trained."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,13 +25,14 @@ from multimodal.model import MultimodalModel
 from multimodal.model.heads import ClassificationHead
 from multimodal.model.modes import evaluating
 from multimodal.records import RecordError
-from multimodal.runtime.progress import Say
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.plan import Phase, parameter_names
 from multimodal.transfer.probes.logistic import LinearClassifier, fit_logistic
 from multimodal.transfer.probes.neighbours import fit_nearest_mean, fit_soft_neighbours
 from multimodal.transfer.probes.svm import fit_svm
+
+logger = logging.getLogger(__name__)
 
 FOLDS = 5
 SVM_COST = 0.1
@@ -61,9 +63,7 @@ class LabelledRows:
         return min(FOLDS, most_folds(self.classes, self.groups)) if len(self.classes) else 0
 
 
-def fit_heads(
-    job: Job, model: MultimodalModel, data: SampleDataset, *, views: int = 1, say: Say
-) -> dict[int, RecordError]:
+def fit_heads(job: Job, model: MultimodalModel, data: SampleDataset, *, views: int = 1) -> dict[int, RecordError]:
     """Computes every head in closed form, and the tokens that stand for missing values of the inputs that they read.
 
     Records without a label, or without any input of the task, do not count for it.
@@ -100,7 +100,7 @@ def fit_heads(
                 chosen = _fit(job, name, model, labelled)
             except ValueError as error:
                 raise ConfigError(f"tasks.{name}.head is {job.tasks[name].head}: {error}") from error
-            say(f"{name}: {job.tasks[name].head} head of {labelled.records} records{chosen}")
+            logger.info(f"{name}: {job.tasks[name].head} head of {labelled.records} records{chosen}")
     return vectors.errors
 
 

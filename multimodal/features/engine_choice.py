@@ -80,10 +80,10 @@ def choose(eager: EagerEngine, batches: Sequence[Batch], *, values: int, cache: 
             engine = build()
             difference = max(_difference(engine(part), expected[sizes]) for sizes, part in parts.items())
         except Exception as error:  # torch and onnxruntime raise what they like; torch eager can do it
-            logger.info("%s cannot run by %s: %s", eager.encoder.name, name, str(error).strip().partition("\n")[0])
+            logger.debug("%s cannot run by %s: %s", eager.encoder.name, name, str(error).strip().partition("\n")[0])
             continue
         gain = seconds / _seconds(engine, first)
-        logger.info("%s by %s: %.2fx of torch eager, max difference %.0e", eager.encoder.name, name, gain, difference)
+        logger.debug("%s by %s: %.2fx of torch eager, max difference %.0e", eager.encoder.name, name, gain, difference)
         if difference <= LARGEST_DIFFERENCE and gain > max(LEAST_GAIN, best.gain):
             best = EngineChoice(engine, gain, difference)
     return best
@@ -142,7 +142,7 @@ def agrees(engine: Engine, eager: Engine, batches: Sequence[Batch]) -> bool:
     try:
         return all(_difference(engine(batch), eager(batch)) <= LARGEST_DIFFERENCE for batch in batches)
     except Exception as error:
-        logger.info("%s cannot run these sizes: %s", engine.name, error)
+        logger.debug("%s cannot run these sizes: %s", engine.name, error)
         return False
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +23,10 @@ from multimodal.features.views import Views
 from multimodal.records import InputReader, Records, is_missing
 from multimodal.records.media import Outside, media_path, quote
 from multimodal.runtime.files import sha256_of
-from multimodal.runtime.progress import Say, format_seconds
+from multimodal.runtime.progress import format_seconds
 from multimodal.runtime.workers import in_brief, read_ahead
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Of what is kept; another number finds nothing of the versions before."""
@@ -144,7 +147,6 @@ def feature_reader(
     pooled: bool,
     cache: Path | None,
     workers: int = 0,
-    say: Say,
     views: Views | None = None,
     training: Sequence[Records] = (),
 ) -> FeatureReader:
@@ -169,14 +171,16 @@ def feature_reader(
         if store.failure is not None and chooser.settle_for_eager():
             store.add(_encode(encoder, chooser, chunk, pooled=pooled))
     if chooser.choice is not None:
-        say(f"{reader.name}: encoded by {chooser.choice}")
+        logger.info(f"{reader.name}: encoded by {chooser.choice}")
     if store.failure is not None:
-        say(f"warning: {reader.name}: tokens are kept in memory alone from here on: {store.failure}")
+        logger.warning(f"{reader.name}: tokens are kept in memory alone from here on: {store.failure}")
     new = len(store) - before
     place = "in memory" if store.folder is None else f"in {store.folder}"
     took = f"{new} new in {format_seconds(time.monotonic() - began)}" if new else "none new"
     kind = "values" if views.count == 1 else f"values and their {views.count} views"
-    say(f"{reader.name}: frozen; tokens of {len(store)} {kind} ({took}), {store.num_bytes / 1e6:.1f} MB {place}")
+    logger.info(
+        f"{reader.name}: frozen; tokens of {len(store)} {kind} ({took}), {store.num_bytes / 1e6:.1f} MB {place}"
+    )
     arrays = TokenPreprocessor(encoder.modality, encoder.embed_dim)
     return FeatureReader(reader.name, reader.column, arrays, reader, store, values.keys, views)
 

@@ -1,19 +1,22 @@
 """The loss between domains of a job: put into its model before training, taken out after."""
 
+import logging
+
 from fusion.names import NamedModules
 from multimodal.data.domains import DomainOrder, check_shares
 from multimodal.job.setup import TrainingSetup
 from multimodal.records.targets import class_readers
 from multimodal.runtime.distributed import Processes
-from multimodal.runtime.progress import Say
 from multimodal.transfer.adaptation.objectives import create_adaptation
+
+logger = logging.getLogger(__name__)
 
 OBJECTIVE = "adapt"
 FEW_RECORDS_A_CLASS = 2
 """MCC: with fewer unlabelled records a class in the batch it drives right answers towards the classes that it lacks."""
 
 
-def add_adaptation(setup: TrainingSetup, group: Processes, say: Say) -> None:
+def add_adaptation(setup: TrainingSetup, group: Processes) -> None:
     """Puts the objective of ``transfer.adapt`` into the model, where there are records to adapt to.
 
     Raises:
@@ -41,8 +44,8 @@ def add_adaptation(setup: TrainingSetup, group: Processes, say: Say) -> None:
     records = setup.job.train.batch_size // (group.world * setup.job.train.accumulate)
     most = max(classes.values(), default=0)
     if adapt.method == "mcc" and records < FEW_RECORDS_A_CLASS * most:
-        say(
-            f"warning: mcc compares {records} records of {most} classes at a time; with fewer than two a class it "
+        logger.warning(
+            f"mcc compares {records} records of {most} classes at a time; with fewer than two a class it "
             "confuses right answers: raise train.batch_size, or take another transfer.adapt.method"
         )
 

@@ -1,26 +1,29 @@
 """What a training says of its job before it begins."""
 
+import logging
+
 from encoders.base import Encoder
 from multimodal.config.setting import DESCRIPTIONS
 from multimodal.job.setup import TrainingSetup
-from multimodal.runtime.progress import Say
+
+logger = logging.getLogger(__name__)
 
 
-def announce(setup: TrainingSetup, say: Say) -> None:
+def announce(setup: TrainingSetup) -> None:
     """Says what was understood: records, weights of every encoder."""
     tables = setup.tables
-    say(f"setting: {tables.setting} ({DESCRIPTIONS[tables.setting]})")
+    logger.info(f"setting: {tables.setting} ({DESCRIPTIONS[tables.setting]})")
     held_out = " (held out of train)" if tables.held_out is not None else ""
     test = 0 if tables.test is None else len(tables.test)
     beside = {"source": tables.source, "unlabelled": tables.unlabelled}
     counts = "".join(f", {len(table)} {name}" for name, table in beside.items() if table is not None)
-    say(f"records: {len(tables.train)} train, {len(tables.valid)} valid{held_out}, {test} test{counts}")
+    logger.info(f"records: {len(tables.train)} train, {len(tables.valid)} valid{held_out}, {test} test{counts}")
     decoders = f"{setup.workers} processes beside training" if setup.workers else "in the training process"
-    say(f"decoding: {decoders} (data.workers: {setup.job.data.workers})")
+    logger.info(f"decoding: {decoders} (data.workers: {setup.job.data.workers})")
     for name, encoder in setup.encoders.items():
         owner = setup.model.encoder_of[name]
         shared = f", shared with {owner}" if owner != name else ""
-        say(f"{name}: {encoder.name}, weights {describe_weights(encoder)}, {count(encoder)} parameters{shared}")
+        logger.info(f"{name}: {encoder.name}, weights {describe_weights(encoder)}, {count(encoder)} parameters{shared}")
 
 
 def describe_weights(encoder: Encoder) -> str:

@@ -1,5 +1,6 @@
 """Whether an average of weights is better than the best weights, on the validation table."""
 
+import logging
 from collections.abc import Collection
 from typing import Any
 
@@ -12,15 +13,14 @@ from multimodal.data.order import StepSampler
 from multimodal.job.setup import TrainingSetup
 from multimodal.model.modes import batch_norms
 from multimodal.runtime.distributed import Processes
-from multimodal.runtime.progress import Say
 from multimodal.trainer.weight_averaging import Ema, WeightAveraging
 from multimodal.transfer.averaging import AveragedState
 from multimodal.transfer.plan import Phase
 
+logger = logging.getLogger(__name__)
 
-def keep_the_better(
-    setup: TrainingSetup, averaging: WeightAveraging, plain: float, say: Say
-) -> tuple[float, dict[str, Any]]:
+
+def keep_the_better(setup: TrainingSetup, averaging: WeightAveraging, plain: float) -> tuple[float, dict[str, Any]]:
     """Leaves the better of the model's weights and their average in the model; of equal ones the former.
 
     Args:
@@ -38,7 +38,9 @@ def keep_the_better(
     else:
         setup.model.load_state_dict(before)
     method, kept = setup.job.transfer.average, found.name if better else "plain"
-    say(f"average: {method} ({found.name}) {found.score:.4g}, without it {plain:.4g} on the validation table: {kept}")
+    logger.info(
+        f"average: {method} ({found.name}) {found.score:.4g}, without it {plain:.4g} on the validation table: {kept}"
+    )
     compared = {"method": method, "best": found.name, "score": found.score, "plain": plain, "tried": found.tried}
     return max(found.score, plain), {**compared, "kept": kept}
 

@@ -1,5 +1,6 @@
 """Fits the maps of a job's tokens, without labels: of the inputs that name one, and of source records."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +15,16 @@ from multimodal.data import RecordDataset
 from multimodal.job.mean_tokens import mean_token_readers
 from multimodal.job.setup import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records
-from multimodal.runtime.progress import Say
 from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.maps.domain import fit_standardise
 from multimodal.transfer.maps.into_target import fit_into_target
 from multimodal.transfer.maps.pca import fit_pca
 from multimodal.transfer.maps.token_map import TokenMap
 
+logger = logging.getLogger(__name__)
 
-def fit_source_maps(setup: TrainingSetup, device: torch.device, *, cache: Path | None, say: Say) -> TrainingSetup:
+
+def fit_source_maps(setup: TrainingSetup, device: torch.device, *, cache: Path | None) -> TrainingSetup:
     """The job with a map of each input's tokens that moves source records to where target records are.
 
     Target records are those of the training table and of the unlabelled one, as far as there are these; where the
@@ -37,7 +39,7 @@ def fit_source_maps(setup: TrainingSetup, device: torch.device, *, cache: Path |
     if settings is None or source is None or settings.map == "none":
         return setup
     target = [table for table in (tables.train, tables.unlabelled) if table is not None and table is not source]
-    readers = mean_token_readers(setup, [source, *target], device, cache=cache, say=say)
+    readers = mean_token_readers(setup, [source, *target], device, cache=cache)
     ours = encoder_vectors(setup, [(readers, source)])
     theirs = encoder_vectors(setup, [(readers, table) for table in target])
     moves: dict[str, AffineMap] = {}
@@ -51,11 +53,13 @@ def fit_source_maps(setup: TrainingSetup, device: torch.device, *, cache: Path |
         moves[name] = maps.source
         if narrows_source(setup.job):
             _fill(setup, name, maps.target)
-        say(f"{name}: {settings.map} moves {len(ours[name])} source values to {len(theirs[name])} of the target")
+        logger.info(
+            f"{name}: {settings.map} moves {len(ours[name])} source values to {len(theirs[name])} of the target"
+        )
     return replace(setup, source_maps={name: moves[owner] for name, owner in setup.model.encoder_of.items()})
 
 
-def fit_input_maps(setup: TrainingSetup, *, say: Say) -> None:
+def fit_input_maps(setup: TrainingSetup) -> None:
     """Fits the map of each input that names one and puts it into the model.
 
     It sees the mean tokens of all training tables (target, source, unlabelled), and no label.
@@ -86,7 +90,7 @@ def fit_input_maps(setup: TrainingSetup, *, say: Say) -> None:
             raise ConfigError(f"inputs.{name}.map: {error}") from error
         _fill(setup, name, fitted)
         width = "" if given.components is None else f" to {given.components} of {found.shape[1]} features"
-        say(f"{name}: {given.method}{width}, of the mean tokens of {len(found)} values")
+        logger.info(f"{name}: {given.method}{width}, of the mean tokens of {len(found)} values")
 
 
 def encoder_vectors(

@@ -12,7 +12,6 @@ from multimodal.features import feature_reader
 from multimodal.features.mapped_tokens import mapped_readers
 from multimodal.job.setup import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records
-from multimodal.runtime.progress import Say
 
 
 def input_vectors(reader: InputReader, records: Records, failed: dict[int, RecordError]) -> np.ndarray:
@@ -34,7 +33,7 @@ def input_vectors(reader: InputReader, records: Records, failed: dict[int, Recor
 
 
 def mean_tokens(
-    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, *, cache: Path | None, say: Say
+    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, *, cache: Path | None
 ) -> list[tuple[np.ndarray, dict[int, RecordError]]]:
     """For each table the features of all inputs side by side, [n d], by the job's encoders as they are now.
 
@@ -43,7 +42,7 @@ def mean_tokens(
     Returns:
         With each table's features the rows that cannot be read, whose features are those of missing values.
     """
-    readers = mean_token_readers(setup, tables, device, cache=cache, say=say)
+    readers = mean_token_readers(setup, tables, device, cache=cache)
     found = []
     for records in tables:
         failed: dict[int, RecordError] = {}
@@ -54,7 +53,7 @@ def mean_tokens(
 
 
 def mean_token_readers(
-    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, *, cache: Path | None, say: Say
+    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, *, cache: Path | None
 ) -> dict[str, InputReader]:
     """What reads the mean token of each input from the tables, encoded now or kept from before."""
     return {
@@ -65,7 +64,6 @@ def mean_token_readers(
             pooled=True,
             cache=None if has_random_weights(encoder) else cache,  # nobody will ask for these tokens again
             workers=num_workers(setup.job.data.workers),
-            say=say,
         )
         for name, encoder in setup.encoders.items()
     }

@@ -3,6 +3,7 @@
 import errno
 import importlib.metadata
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,8 +29,9 @@ from multimodal.run import (
     write_architecture,
 )
 from multimodal.runtime.files import refuse_overwriting, write_atomically
-from multimodal.runtime.progress import Say
 from multimodal.trainer import CHECKPOINTS, HISTORY_FILE
+
+logger = logging.getLogger(__name__)
 
 WRITTEN = (
     *(CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, METRICS_FILE, HISTORY_FILE, GUARD_FILE, RANKING_FILE),
@@ -124,7 +126,7 @@ def _with_followed_links(job: Job) -> Job:
 
 
 @contextmanager
-def writing(folder: Path, *, resume: bool, overwrite: bool, say: Say) -> Iterator[None]:
+def writing(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
     """Makes the folder this process's own inside the block, without the run that it replaces.
 
     Raises:
@@ -136,7 +138,7 @@ def writing(folder: Path, *, resume: bool, overwrite: bool, say: Say) -> Iterato
         if not (resume or overwrite or is_free(folder)):
             raise RunError(f"{folder} was trained in meanwhile; name another folder")
         if not resume:
-            remove_run(folder, say)
+            remove_run(folder)
         yield
 
 
@@ -154,7 +156,7 @@ def _lock(file: IO[bytes], folder: Path) -> None:
         # a file system without locks
 
 
-def remove_run(folder: Path, say: Say) -> None:
+def remove_run(folder: Path) -> None:
     """Removes the files of a run, and no others."""
     for path in run_files(folder):
         path.unlink()
@@ -164,7 +166,7 @@ def remove_run(folder: Path, say: Say) -> None:
     left = sorted(path.name for path in folder.iterdir() if path.name != LOCK_FILE)
     if left:
         listed = ", ".join(left[:SHOWN]) + ", ..." * (len(left) > SHOWN)
-        say(f"warning: {folder} holds what no run writes, which is left as it is: {listed}")
+        logger.warning(f"{folder} holds what no run writes, which is left as it is: {listed}")
 
 
 def refuse_other_data(folder: Path, hashes: Mapping[str, str], left_out: Sequence[int] = ()) -> None:

@@ -51,7 +51,6 @@ from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records
 from multimodal.records.targets import TargetReader
 from multimodal.runtime.device import choose_precision
-from multimodal.runtime.progress import Say
 from multimodal.splits.tables import Tables
 from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer.maps.affine import AffineMap
@@ -123,12 +122,12 @@ class TrainingSetup:
             data = [CachedDataset(part, self.job.transfer.views) for part in data]
         return data[0] if len(data) == 1 else JoinedDataset(data)
 
-    def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None, say: Say) -> "TrainingSetup":
+    def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None) -> "TrainingSetup":
         """The job with tokens in the place of the values of inputs whose encoders never train.
 
         Args:
             trained: names of the parameters that train at some time.
-            cache, say: as ``feature_reader`` takes them.
+            cache: as ``feature_reader`` takes them.
 
         Raises:
             ConfigError: if a contrastive task compares views of such an input, which would be equal, or more views are
@@ -150,7 +149,6 @@ class TrainingSetup:
                     and self.model.encoder_of[name] not in self.model.layers,
                     cache=cache,
                     workers=self.workers,
-                    say=say,
                     views=views[name],
                     training=[records for _, records in self.tables.training()],
                 )

@@ -1,5 +1,6 @@
 """How much each source record counts in a job: among its own, and beside a target record."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,6 @@ from multimodal.job.mean_tokens import mean_tokens
 from multimodal.job.setup import TrainingSetup
 from multimodal.records import Records
 from multimodal.records.targets import ClassTarget, class_readers
-from multimodal.runtime.progress import Say
 from multimodal.splits.tables import Tables
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
@@ -23,6 +23,8 @@ from multimodal.transfer.instances.density_ratio import density_ratio_weights, e
 from multimodal.transfer.instances.kernel_mean_matching import kernel_mean_matching
 from multimodal.transfer.instances.source_weight import GRID, choose_source_weight
 from multimodal.transfer.maps.domain import fit_standardise
+
+logger = logging.getLogger(__name__)
 
 MOST_ROWS = 2000
 """Of each domain, for probes and for kernel mean matching, whose kernel is n x n."""
@@ -50,7 +52,7 @@ class _Domain:
 
 
 def weight_source_records(
-    setup: TrainingSetup, base: Path, device: torch.device, *, cache: Path | None, say: Say
+    setup: TrainingSetup, base: Path, device: torch.device, *, cache: Path | None
 ) -> TrainingSetup:
     """The job with a weight for each source record; as if there were no source, where its weight is zero.
 
@@ -70,23 +72,23 @@ def weight_source_records(
     if weight > 0 and (chosen_here or settings.method != "uniform"):
         target = tables.unlabelled if transductive else tables.train
         assert target is not None
-        own, there = _domains(setup, [source, target], device, cache, say)
+        own, there = _domains(setup, [source, target], device, cache)
         if settings.method != "uniform":
             among[own.rows] = _among_themselves(settings.method, own, there, setup.job.train.seed)
-            choice["effective_size"] = _report_effective_size(among[own.rows], say)
+            choice["effective_size"] = _report_effective_size(among[own.rows])
         if chosen_here:
             weight, scores = _choose(setup, own, there, among[own.rows])
             choice["scores"] = {f"{value:g}": score for value, score in scores.items()}
-            say("source: held-out target accuracy by weight: " + _listed(scores))
+            logger.info("source: held-out target accuracy by weight: " + _listed(scores))
     if transductive:
         return replace(setup, source_weights=among, source_choice=choice)
     choice["weight"] = weight
     if weight == 0:
-        say("source: weight 0, as if there were none")
+        logger.info("source: weight 0, as if there were none")
         alone = TrainingSetup.build(setup.job, _without_source(setup), base)
         alone.model.maps.load_state_dict(setup.model.maps.state_dict())
         return replace(alone, source_choice=choice)
-    say(f"source: each record counts {weight:g} times a target record")
+    logger.info(f"source: each record counts {weight:g} times a target record")
     order = setup.order()
     assert isinstance(order, DomainOrder)
     return replace(setup, source_weights=among * weight * source_factor(order), source_choice=choice)
@@ -104,10 +106,10 @@ def _without_source(setup: TrainingSetup) -> Tables:
 
 
 def _domains(
-    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, cache: Path | None, say: Say
+    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, cache: Path | None
 ) -> list[_Domain]:
     """Features of the readable records of source and target, each column with mean 0 and variance 1 over both."""
-    read = mean_tokens(setup, tables, device, cache=cache, say=say)
+    read = mean_tokens(setup, tables, device, cache=cache)
     for _, failed in read:
         if failed and setup.job.data.on_error == "raise":
             raise failed[min(failed)]
@@ -135,11 +137,11 @@ def _among_themselves(method: str, source: _Domain, target: _Domain, seed: int) 
     return weights / weights.mean()
 
 
-def _report_effective_size(weights: np.ndarray, say: Say) -> float:
+def _report_effective_size(weights: np.ndarray) -> float:
     size = effective_size(weights)
-    say(f"source: {len(weights)} weighted records count like {size:.0f} alike")
+    logger.info(f"source: {len(weights)} weighted records count like {size:.0f} alike")
     if size < FEW * len(weights):
-        say("warning: source: less than a tenth: the domains hardly overlap; set transfer.source.method: uniform")
+        logger.warning("source: less than a tenth: the domains hardly overlap; set transfer.source.method: uniform")
     return size
 
 

@@ -1,5 +1,6 @@
 """Training the model of a job: plan, kept tokens, computed heads, the trainer, averages."""
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -26,13 +27,14 @@ from multimodal.model.objective import reports
 from multimodal.run import WEIGHTS_FILE
 from multimodal.runtime.checkpoint import save_tensors
 from multimodal.runtime.distributed import Processes
-from multimodal.runtime.progress import Say
 from multimodal.trainer import CHECKPOINTS, Trainer
 from multimodal.trainer.gradients import check_shared, conflict_lines, summarise_cosines
 from multimodal.trainer.state import TrainerOptions, TrainerState
 from multimodal.trainer.weight_averaging import WeightAveraging, build_averaging
 from multimodal.trainer.weight_drift import WeightSnapshot
 from multimodal.transfer import Phase, TransferStrategy
+
+logger = logging.getLogger(__name__)
 
 
 def train_job(
@@ -44,7 +46,6 @@ def train_job(
     *,
     resume: bool,
     cache: Path | None,
-    say: Say,
 ) -> tuple[TrainingSetup, dict[str, Any]]:
     """Trains the job's model in place; its weights go into ``folder``.
 
@@ -53,29 +54,28 @@ def train_job(
     """
     began = time.monotonic()
     choice, start = choose_transfer(setup.job, setup.encoders, setup.tables.train), WeightSnapshot(setup.model)
-    say(f"transfer: {choice}")
+    logger.info(f"transfer: {choice}")
     task = setup.job.model_copy(update={"transfer": choice.transfer})
     for line in idle_warnings(task):
-        say(f"warning: {line}")
+        logger.warning(line)
     strategy = build_strategy(task, setup.model)
-    phases = _plan(setup, task, strategy, device, group, say)
+    phases = _plan(setup, task, strategy, device, group)
     if options.project_conflicts:
         check_shared(setup.model, phases)
     averaging = build_averaging(choice.transfer, folder / CHECKPOINTS, len(phases), writes=group.is_main)
     if averaging is not None:
         refuse_unshared_statistics(averaging, setup.model, phases, group)
-    setup = _with_kept_tokens(setup, phases, cache, group, say)
-    state = _train(setup, phases, folder, options, averaging, group, resume=resume, say=say)
+    setup = _with_kept_tokens(setup, phases, cache, group)
+    state = _train(setup, phases, folder, options, averaging, group, resume=resume)
     summary = _summary(state, setup.model)
     for line in conflict_lines(summary.get("gradient_cosine", {})):
-        say(line)
+        logger.info(line)
     if group.is_main and averaging is not None:
         assert state.best_score is not None
-        state.best_score, summary["average"] = keep_the_better(setup, averaging, state.best_score, say)
+        state.best_score, summary["average"] = keep_the_better(setup, averaging, state.best_score)
     remove_objectives(setup)
     strategy.finish(setup.model)
-    for line in start.warnings(setup.model, phases):
-        say(line)
+    start.log_small_drift(setup.model, phases)
     if group.is_main:
         setup.model.eval()
         save_tensors(folder / WEIGHTS_FILE, setup.model.state_dict())
@@ -84,7 +84,7 @@ def train_job(
 
 
 def _plan(
-    setup: TrainingSetup, job: Job, strategy: TransferStrategy, device: torch.device, group: Processes, say: Say
+    setup: TrainingSetup, job: Job, strategy: TransferStrategy, device: torch.device, group: Processes
 ) -> list[Phase]:
     """The phases of the training; puts what joins the loss into the model, which is then on its device.
 
@@ -98,7 +98,7 @@ def _plan(
         raise ValueError(problem)
     setup.model.objectives.update(build_objectives(job, setup.model))
     setup.model.to(device)
-    add_adaptation(setup, group, say)
+    add_adaptation(setup, group)
     return plan_training(job, setup.model, strategy)
 
 
@@ -111,12 +111,11 @@ def _train(
     group: Processes,
     *,
     resume: bool,
-    say: Say,
 ) -> TrainerState:
     """Computes maps and heads that are computed, and has the trainer do the rest."""
-    fit_input_maps(setup, say=say)
+    fit_input_maps(setup)
     data = setup.training_data()
-    unreadable = fit_heads(setup.job, setup.model, data, views=setup.job.transfer.views, say=say)
+    unreadable = fit_heads(setup.job, setup.model, data, views=setup.job.transfer.views)
     left = without_closed_form(setup.job, setup.model, phases)
     trainer = Trainer(
         setup.model,
@@ -127,7 +126,6 @@ def _train(
         options=replace(options, workers=setup.workers),
         evaluate=setup.validate if left or closed_form_tasks(setup.job) else None,  # else nothing is chosen
         weight_tracker=averaging,
-        say=say,
         processes=group,
     )
     state = trainer.fit(left, resume=resume)
@@ -136,15 +134,15 @@ def _train(
 
 
 def _with_kept_tokens(
-    setup: TrainingSetup, phases: Sequence[Phase], cache: Path | None, group: Processes, say: Say
+    setup: TrainingSetup, phases: Sequence[Phase], cache: Path | None, group: Processes
 ) -> TrainingSetup:
     """Encodes what frozen encoders read: in the main process for all where they share a disk, else in each."""
     trained = {name for phase in phases for part in phase.groups for name in part.params}
     first = cache is None or group.is_main
     if first:
-        setup = setup.with_kept_tokens(trained, cache=cache, say=say)
+        setup = setup.with_kept_tokens(trained, cache=cache)
     group.wait()
-    return setup if first else setup.with_kept_tokens(trained, cache=cache, say=say)  # opens what the main process kept
+    return setup if first else setup.with_kept_tokens(trained, cache=cache)  # opens what the main process kept
 
 
 def _summary(state: TrainerState, model: MultimodalModel) -> dict[str, Any]:

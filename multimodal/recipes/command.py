@@ -7,7 +7,7 @@ from pathlib import Path
 
 from multimodal.cli import errors_as_messages
 from multimodal.config import Job
-from multimodal.console import open_streams, say, show_metrics
+from multimodal.console import open_streams, progress_shown, show_metrics
 
 
 def run_recipe(
@@ -35,7 +35,7 @@ def run_recipe(
     open_streams()
     given = parser.parse_args(arguments)
     chosen = {name: getattr(given, name) for name in choices or {}}
-    with errors_as_messages(debug=given.debug):
+    with errors_as_messages(debug=given.debug), progress_shown(always=True):
         _train(build(given.data.absolute(), **chosen), given)
 
 
@@ -48,6 +48,6 @@ def _module_name(build: Callable[..., Job]) -> str:
 def _train(job: Job, given: argparse.Namespace) -> None:
     from multimodal.training import fit
 
-    run = fit(job, overrides=given.set, out=given.out, resume=given.resume, overwrite=given.overwrite, say=say)
+    run = fit(job, overrides=given.set, out=given.out, resume=given.resume, overwrite=given.overwrite)
     if run.metrics:
         show_metrics(run.metrics)

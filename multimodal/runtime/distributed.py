@@ -2,13 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from multimodal.runtime.progress import quiet
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -76,8 +78,11 @@ def processes() -> Iterator[Processes]:
     if not joined_before:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     group = Processes(dist.get_rank(), world, local_rank)
+    # all of them log the same, except of their own decoding processes
+    others_are_quiet = nullcontext() if group.is_main else quiet(but="multimodal.runtime.workers")
     try:
-        yield group
+        with others_are_quiet:
+            yield group
         group.wait()  # one that leaves early takes the connection of the others with it
     finally:
         if not joined_before:

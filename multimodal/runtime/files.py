@@ -2,15 +2,18 @@
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
 from encoders.preprocessing.writing import UnwritableFileError, naming, replacing, write_atomically
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "OverwriteError",
@@ -103,12 +106,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_cache(warn: Callable[[str], None], *parts: str) -> Path | None:
+def open_cache(*parts: str) -> Path | None:
     """The cache folder, or one in it, made and tried; what cannot be kept is a convenience less, and no error.
 
     Returns:
-        None where nothing can be written, of which ``warn`` is told; a folder that can be read alone, and holds
-        something, is still used.
+        None where nothing can be written, which is warned of; a folder that can be read alone, and holds something, is
+        still used.
     """
     folder = None
     try:
@@ -118,8 +121,8 @@ def open_cache(warn: Callable[[str], None], *parts: str) -> Path | None:
             file.write(b"\0")  # an empty file can be made on a disk that is full
     except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
         reason = getattr(error, "strerror", None) or error
-        warn(
-            f"warning: {folder or 'the cache'} cannot be written ({reason}), so nothing is kept for later runs; set "
+        logger.warning(
+            f"{folder or 'the cache'} cannot be written ({reason}), so nothing is kept for later runs; set "
             "MULTIMODAL_CACHE or XDG_CACHE_HOME to a folder that can be"
         )
         return folder if folder is not None and _holds_anything(folder) else None

@@ -2,32 +2,40 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 logger = logging.getLogger(__name__)
 
-Say = Callable[[str], None]
 
+@contextmanager
+def quiet(*, but: str | None = None) -> Iterator[None]:
+    """Has ``multimodal`` log nothing less than errors inside the block.
 
-def log_line(line: str) -> None:
-    """Where progress goes that nobody takes: warnings as such."""
-    logger.log(logging.WARNING if line.startswith("warning") else logging.INFO, line)
-
-
-def silence(line: str) -> None:
-    """Says nothing: of several processes the main one speaks, and what was said before is no news."""
+    Args:
+        but: name of a logger that still warns.
+    """
+    levels = {"multimodal": logging.ERROR} | ({but: logging.WARNING} if but is not None else {})
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 class Progress:
-    """Says how far a stretch of steps is, at most every ``every_seconds``.
+    """Logs how far a stretch of steps is, at most every ``every_seconds``.
 
     Args:
         total: steps of the whole stretch.
         done: steps already made by an earlier process.
     """
 
-    def __init__(self, say: Say, total: int, *, done: int = 0, every_seconds: float = 10.0) -> None:
-        self._say, self._total, self.done, self._every = say, total, done, every_seconds
+    def __init__(self, total: int, *, done: int = 0, every_seconds: float = 10.0) -> None:
+        self._total, self.done, self._every = total, done, every_seconds
         self._begin = self._last = time.monotonic()
         self._first, self._records = done, 0
 
@@ -38,7 +46,7 @@ class Progress:
         now = time.monotonic()
         if now - self._last >= self._every:
             self._last = now
-            self._say(f"{label}, {self.pace()}")
+            logger.info(f"{label}, {self.pace()}")
 
     def pace(self) -> str:
         """Records a second so far, and the time left at that rate."""

@@ -1,14 +1,17 @@
 """Stopping a training by a signal: where its state is whole, and if need be without it."""
 
+import logging
 import os
 import select
 import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+logger = logging.getLogger(__name__)
 
 STEP_SECONDS, EVALUATION_SECONDS = 30.0, 600.0
 """After a signal, until a step or an evaluation is given up; longer where one has taken half as long before."""
@@ -23,13 +26,12 @@ class StopSignals:
 
     Args:
         at_once: whether ``check`` stops; False where other processes have to agree.
-        say: takes what is said before the process ends by force.
     """
 
-    def __init__(self, *, at_once: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, *, at_once: bool) -> None:
         self.asked = False
         """Whether SIGTERM has come."""
-        self._at_once, self._say = at_once, say
+        self._at_once = at_once
         self._stretch: tuple[float, float] | None = None
         """When the stretch that must end began, and the seconds that it has after a signal."""
         self._longest = 0.0
@@ -103,8 +105,10 @@ class StopSignals:
                 began, seconds = self._stretch
                 if time.monotonic() > max(began, since) + seconds:
                     name = signal.Signals(number).name
-                    self._say(
-                        f"ended by {name}: what was under way did not end within {seconds:.0f} seconds; go on from the "
-                        "checkpoint before it with --resume"
-                    )
-                    os._exit(128 + number)
+                    try:
+                        logger.error(
+                            f"ended by {name}: what was under way did not end within {seconds:.0f} seconds; resume "
+                            "from the checkpoint before it with --resume"
+                        )
+                    finally:  # also where nobody reads what is logged
+                        os._exit(128 + number)

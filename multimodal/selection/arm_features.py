@@ -1,5 +1,6 @@
 """One vector a value, as each arm of a transfer check sees it: encoders, the same with random weights, and none."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -16,16 +17,17 @@ from multimodal.job.mean_tokens import input_vectors
 from multimodal.records import InputReader, RecordError, Records, is_missing
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
-from multimodal.runtime.progress import Say
 from multimodal.transfer.guard.arms import PROBE, RANDOM, RAW
 from multimodal.transfer.raw_features import MODALITIES, RawFeatures
+
+logger = logging.getLogger(__name__)
 
 Features = dict[str, np.ndarray]
 """Input -> [n d]."""
 
 
 def arm_features(
-    setup: TrainingSetup, inputs: Sequence[str], records: Records, *, cache: Path | None, say: Say
+    setup: TrainingSetup, inputs: Sequence[str], records: Records, *, cache: Path | None
 ) -> tuple[dict[str, Features], dict[int, RecordError]]:
     """Arm -> features of each input, and the rows that cannot be read, whose features are those of missing values.
 
@@ -35,7 +37,7 @@ def arm_features(
     failed: dict[int, RecordError] = {}
     arms = {
         arm: {name: input_vectors(reader, records, failed) for name, reader in readers.items()}
-        for arm, readers in _readers(setup, inputs, records, cache, say)
+        for arm, readers in _readers(setup, inputs, records, cache)
     }
     if failed and setup.job.data.on_error == "raise":
         raise failed[min(failed)]
@@ -43,10 +45,10 @@ def arm_features(
 
 
 def probe_features(
-    setup: TrainingSetup, inputs: Sequence[str], tables: Sequence[Records], *, cache: Path | None, say: Say
+    setup: TrainingSetup, inputs: Sequence[str], tables: Sequence[Records], *, cache: Path | None
 ) -> list[tuple[Features, dict[int, RecordError]]]:
     """Of each table the features that the job's encoders give, frozen, and the rows that cannot be read."""
-    readers = {name: _mean_tokens(setup, name, setup.encoders[name], tables, cache, say) for name in inputs}
+    readers = {name: _mean_tokens(setup, name, setup.encoders[name], tables, cache) for name in inputs}
     found = []
     for records in tables:
         failed: dict[int, RecordError] = {}
@@ -70,7 +72,7 @@ def random_twins(encoders: Mapping[str, Encoder], seed: int) -> dict[str, Encode
 
 
 def _readers(
-    setup: TrainingSetup, inputs: Sequence[str], records: Records, cache: Path | None, say: Say
+    setup: TrainingSetup, inputs: Sequence[str], records: Records, cache: Path | None
 ) -> Iterator[tuple[str, dict[str, InputReader]]]:
     """Arm -> what reads each input."""
     yield (
@@ -80,18 +82,18 @@ def _readers(
     for arm, encoders in ((RANDOM, random_twins(setup.encoders, setup.job.train.seed)), (PROBE, setup.encoders)):
         readers: dict[str, InputReader] = {}
         for name in inputs:
-            say(f"{arm}: encoding {name} by {encoders[name].name}")
-            readers[name] = _mean_tokens(setup, name, encoders[name], [records], cache, say)
+            logger.info(f"{arm}: encoding {name} by {encoders[name].name}")
+            readers[name] = _mean_tokens(setup, name, encoders[name], [records], cache)
         yield arm, readers
 
 
 def _mean_tokens(
-    setup: TrainingSetup, name: str, encoder: Encoder, tables: Sequence[Records], cache: Path | None, say: Say
+    setup: TrainingSetup, name: str, encoder: Encoder, tables: Sequence[Records], cache: Path | None
 ) -> InputReader:
     device = choose_device(setup.job.train.device, Processes())
     workers = num_workers(setup.job.data.workers)
     reader = setup.readers[name]
-    return feature_reader(reader, encoder.to(device), tables, pooled=True, cache=cache, workers=workers, say=say)
+    return feature_reader(reader, encoder.to(device), tables, pooled=True, cache=cache, workers=workers)
 
 
 def _raw_reader(setup: TrainingSetup, name: str, records: Records) -> InputReader:

@@ -1,5 +1,6 @@
 """One candidate encoder on the records that it is judged by: its features, and what its source says."""
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,12 +20,13 @@ from multimodal.job.mean_tokens import input_vectors
 from multimodal.records import InputReader, RecordError, Records
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
-from multimodal.runtime.progress import Say
 from multimodal.selection.candidates import with_candidate
 from multimodal.selection.source_heads import source_answers, source_records
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.selection.ranking import CandidateScore, LabelledFolds
 from multimodal.transfer.selection.scores import leep, negative_conditional_entropy, proxy_a_distance
+
+logger = logging.getLogger(__name__)
 
 SOURCE_ROWS = 500
 """Records of an earlier run's training table that the A-distance compares with."""
@@ -49,26 +51,26 @@ class ScoredCandidate:
 
 
 def measure(
-    job: Job, name: str, candidate: Candidate, records: Records, base: Path, cache: Path | None, say: Say
+    job: Job, name: str, candidate: Candidate, records: Records, base: Path, cache: Path | None
 ) -> ScoredCandidate:
     """Features of one candidate: a single pass, or none where its tokens are kept."""
     with torch.random.fork_rng():
         torch.manual_seed(job.train.seed)  # random weights are the same in every ranking
         encoder = build_encoder(name, with_candidate(job.inputs[name], candidate), base)
     reader = InputReader(name, job.input_column(name), encoder.preprocessor)
-    say(f"{name}: encoding by {candidate.label}")
+    logger.info(f"{name}: encoding by {candidate.label}")
     began = time.monotonic()
-    features, failed = _encode(job, reader, encoder, records, cache, say)
+    features, failed = _encode(job, reader, encoder, records, cache)
     seconds = time.monotonic() - began
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     return ScoredCandidate(candidate, encoder, reader, features, failed, parameters, seconds, vars(encoder.provenance))
 
 
 def _encode(
-    job: Job, reader: InputReader, encoder: Encoder, records: Records, cache: Path | None, say: Say
+    job: Job, reader: InputReader, encoder: Encoder, records: Records, cache: Path | None
 ) -> tuple[np.ndarray, dict[int, RecordError]]:
     device, workers = choose_device(job.train.device, Processes()), num_workers(job.data.workers)
-    kept = feature_reader(reader, encoder.to(device), [records], pooled=True, cache=cache, workers=workers, say=say)
+    kept = feature_reader(reader, encoder.to(device), [records], pooled=True, cache=cache, workers=workers)
     failed: dict[int, RecordError] = {}
     return input_vectors(kept, records, failed), failed
 
@@ -79,7 +81,6 @@ def add_source_scores(
     records: Records,
     judged: Mapping[str, LabelledFolds],
     cache: Path | None,
-    say: Say,
 ) -> None:
     """LEEP and NCE of an earlier run's best head, and the A-distance to its training records; nothing of others.
 
@@ -91,7 +92,7 @@ def add_source_scores(
     if source is None:
         return
     places = np.unique(np.concatenate([some.rows for some in judged.values()]))
-    answers = source_answers(source, one.reader.column, records.subset(places), cache=cache, say=say)
+    answers = source_answers(source, one.reader.column, records.subset(places), cache=cache)
     for probabilities in answers.values():
         pairs = [(probabilities[np.searchsorted(places, some.rows)], some.labels) for some in judged.values()]
         found = {
@@ -101,18 +102,16 @@ def add_source_scores(
         one.extras |= {key: max(value, one.extras.get(key, value)) for key, value in found.items()}
     there = source_records(source)
     if there is not None and len(places) >= FEWEST_ROWS:
-        features = _source_features(job, one, *there, cache, say)
+        features = _source_features(job, one, *there, cache)
         if len(features) >= FEWEST_ROWS:
             one.extras["a_distance"] = proxy_a_distance(features, one.features[places, :-1])
 
 
-def _source_features(
-    job: Job, one: ScoredCandidate, records: Records, column: str, cache: Path | None, say: Say
-) -> np.ndarray:
+def _source_features(job: Job, one: ScoredCandidate, records: Records, column: str, cache: Path | None) -> np.ndarray:
     """The candidate's features of some records that trained its run, those that have the input."""
     rows = np.random.default_rng(job.train.seed).permutation(len(records))[:SOURCE_ROWS]
     reader = InputReader(one.reader.name, column, one.encoder.preprocessor)
-    features, failed = _encode(job, reader, one.encoder, records.subset(np.sort(rows)), cache, say)
+    features, failed = _encode(job, reader, one.encoder, records.subset(np.sort(rows)), cache)
     good = (features[:, -1] == 0) & ~np.isin(np.arange(len(features)), list(failed))
     return features[good, :-1]
 

@@ -1,5 +1,6 @@
 """The guard at the end of a training: did the weights help, and is what was trained what should be shipped?"""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from multimodal.job import TrainingSetup
 from multimodal.records import Records
 from multimodal.run import GUARD_FILE
 from multimodal.runtime.files import write_json
-from multimodal.runtime.progress import Say, silence
+from multimodal.runtime.progress import quiet
 from multimodal.selection.arm_features import Features, probe_features
 from multimodal.selection.labelled import LabelledRecords, correct_predictions
 from multimodal.selection.task_gaps import compare_tasks, measurable, not_measured, used_inputs
@@ -20,6 +21,8 @@ from multimodal.splits.groups import record_groups
 from multimodal.transfer.guard.arms import PROBE, SINGLE
 from multimodal.transfer.guard.held_out import fit_probe
 from multimodal.transfer.guard.trained import MODEL, compare_trained
+
+logger = logging.getLogger(__name__)
 
 GUARD_ROWS = 300
 """Training records that the arms are cross-validated on: fewer than ``transfer-check`` takes, to be cheap."""
@@ -29,7 +32,7 @@ PROBE_ROWS = 1000
 """Training records that the probes beside the trained model are fitted to, and validation records of both."""
 
 
-def guard_run(setup: TrainingSetup, base: Path, folder: Path, *, cache: Path | None, say: Say) -> dict[str, Any]:
+def guard_run(setup: TrainingSetup, base: Path, folder: Path, *, cache: Path | None) -> dict[str, Any]:
     """Measures the transfer gap of a trained job and writes it to ``transfer.json``; never changes the model.
 
     The arms of ``transfer-check`` on a few hundred training records, with the encoders as they were before the
@@ -47,11 +50,12 @@ def guard_run(setup: TrainingSetup, base: Path, folder: Path, *, cache: Path | N
     else:
         labelled, reasons = measurable(setup)
         tasks = {name: not_measured(reasons[name]) if name in reasons else {} for name in setup.job.tasks}
-        result = {"tasks": tasks | (_measure(setup, labelled, base, cache) if labelled else {})}
+        with quiet():  # all of it was logged before
+            result = {"tasks": tasks | (_measure(setup, labelled, base, cache) if labelled else {})}
     write_json(folder / GUARD_FILE, result)
-    say(f"did the weights help? {GUARD_FILE} has all of this:")
+    logger.info(f"did the weights help? {GUARD_FILE} has all of this:")
     for line in transfer_lines(result):
-        say(line)
+        logger.info(line)
     return result
 
 
@@ -60,7 +64,7 @@ def _measure(
 ) -> dict[str, dict[str, Any]]:
     with torch.random.fork_rng():
         before = TrainingSetup.build(setup.job, setup.tables, base)
-    tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, silence, repeats=GUARD_REPEATS)
+    tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, repeats=GUARD_REPEATS)
     compared = {name: labelled[name] for name, values in tasks.items() if "arms" in values}
     for name, values in _trained(setup, before, compared, tasks, cache).items():
         tasks[name]["trained"] = values
@@ -81,7 +85,7 @@ def _trained(
     chosen = {name: rows.sample(PROBE_ROWS, seed) for name, rows in labelled.items()}
     rows = np.unique(np.concatenate([some.rows for some in chosen.values()]))
     tables = [setup.tables.train.subset(rows), valid]
-    (ours, failed), (theirs, _) = probe_features(before, used_inputs(setup, labelled), tables, cache=cache, say=silence)
+    (ours, failed), (theirs, _) = probe_features(before, used_inputs(setup, labelled), tables, cache=cache)
     column = setup.job.data.group
     groups = record_groups(valid, column if column in valid.columns else None)
     found = {}

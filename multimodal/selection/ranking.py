@@ -1,6 +1,7 @@
 """Which encoder for an input: candidates cross-validated by a probe on the training table, before anything trains."""
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,13 @@ import numpy as np
 
 from multimodal.builders import build_target_reader, task_arguments
 from multimodal.config import Candidate, ConfigError, Job
+from multimodal.console import progress_shown
 from multimodal.job.job_files import encoder_files, job_files
 from multimodal.records import Records
 from multimodal.run import RANKING_FILE
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
-from multimodal.runtime.progress import Say, log_line
 from multimodal.runtime.torch_state import own_state
 from multimodal.selection.candidate_scores import add_source_scores, candidate_json, measure
 from multimodal.selection.candidates import find_candidates, with_candidate
@@ -25,12 +26,15 @@ from multimodal.transfer.folds import most_repeated_folds
 from multimodal.transfer.guard.held_out import L2
 from multimodal.transfer.selection.ranking import LabelledFolds, agreement, choose_candidate, score_candidate
 
+logger = logging.getLogger(__name__)
+
 MOST_ROWS = 1000
 """Training records of each task that candidates are ranked by."""
 FOLDS, REPEATS = 5, 1
 
 
 @own_state()
+@progress_shown()
 def rank(
     job: Job | str | Path,
     *,
@@ -42,7 +46,6 @@ def rank(
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
     cache: bool = True,
-    say: Say = log_line,
 ) -> dict[str, Any]:
     """Candidate encoders for an input, best score first, and the one to take, as JSON.
 
@@ -54,7 +57,7 @@ def rank(
     frozen features is not always that of fine-tuned ones.
 
     Args:
-        task, train, valid, root, overrides, cache, say: as ``fit`` takes them.
+        task, train, valid, root, overrides, cache: as ``fit`` takes them.
         encoders: candidates in short form (see ``Candidate``); none: ``inputs.NAME.candidates``, or what is there.
         input: the input's name; left out: the only one, or the only one with candidates.
         out: takes the answer as JSON.
@@ -73,15 +76,13 @@ def rank(
     records = read_tables(job, train=train, valid=valid, root=root).train
     if out is not None:
         refuse_overwriting("--out", out, read, records.media([job.input_column(name)]))
-    result = rank_candidates(job, name, candidates, records, base, cache=open_cache(say) if cache else None, say=say)
+    result = rank_candidates(job, name, candidates, records, base, cache=open_cache() if cache else None)
     if out is not None:
         write_json(Path(out), result)
     return result
 
 
-def choose_encoders(
-    job: Job, records: Records, base: Path, *, cache: Path | None, say: Say
-) -> dict[str, dict[str, Any]]:
+def choose_encoders(job: Job, records: Records, base: Path, *, cache: Path | None) -> dict[str, dict[str, Any]]:
     """Input -> its ranking, of every input that has candidates.
 
     Raises:
@@ -96,18 +97,18 @@ def choose_encoders(
     rankings = {}
     for name in names:
         candidates = find_candidates(job, name, base)
-        rankings[name] = rank_candidates(job, name, candidates, records, base, cache=cache, say=say)
-        say(f"{name}: --encoder auto takes {rankings[name]['best']}, of {len(candidates)} candidates")
+        rankings[name] = rank_candidates(job, name, candidates, records, base, cache=cache)
+        logger.info(f"{name}: --encoder auto takes {rankings[name]['best']}, of {len(candidates)} candidates")
     return rankings
 
 
 def run_rankings(
-    folder: Path | None, job: Job, tables: Tables, base: Path, group: Processes, cache: Path | None, say: Say
+    folder: Path | None, job: Job, tables: Tables, base: Path, group: Processes, cache: Path | None
 ) -> dict[str, Any]:
     """Of every input that has candidates: as the run in the folder has it, else by the main process for all."""
     if folder is not None and (folder / RANKING_FILE).is_file():
         return dict(json.loads((folder / RANKING_FILE).read_text(encoding="utf-8")))
-    found = choose_encoders(job, tables.train, base, cache=cache, say=say) if group.is_main else {}
+    found = choose_encoders(job, tables.train, base, cache=cache) if group.is_main else {}
     return dict(json.loads(group.gather(json.dumps(found), choose_device(job.train.device, group))[0]))
 
 
@@ -128,7 +129,6 @@ def rank_candidates(
     base: Path,
     *,
     cache: Path | None,
-    say: Say,
 ) -> dict[str, Any]:
     """As ``rank``, for one input and records that are read already."""
     records.require([job.input_column(name)])
@@ -140,7 +140,7 @@ def rank_candidates(
     labelled = {n: some.sample(MOST_ROWS, seed) for n, some in labelled_records(job, records, targets).items()}
     rows = np.unique(np.concatenate([some.rows for some in labelled.values()]))
     chosen = records.subset(rows)
-    measured = [measure(job, name, candidate, chosen, base, cache, say) for candidate in candidates]
+    measured = [measure(job, name, candidate, chosen, base, cache) for candidate in candidates]
     failed = {row: error for one in measured for row, error in one.failed.items()}
     if failed and job.data.on_error == "raise":
         raise failed[min(failed)]
@@ -148,7 +148,7 @@ def rank_candidates(
     judged = _folds(labelled, rows, usable, seed, name)
     scores = {one.candidate.label: score_candidate(one.features[:, :-1], judged) for one in measured}
     for one in measured:
-        add_source_scores(job, one, chosen, judged, cache, say)
+        add_source_scores(job, one, chosen, judged, cache)
     parts = next(iter(judged.values())).parts
     return {
         "candidates": [

@@ -1,5 +1,6 @@
 """The same job with random encoders and the same budget: the dear arm of a transfer check."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,16 +15,15 @@ from multimodal.job.fitted_maps import fit_source_maps
 from multimodal.job.train_job import train_job
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
-from multimodal.runtime.progress import Say
 from multimodal.selection.labelled import correct_predictions
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.guard.gaps import Gaps
 from multimodal.transfer.guard.verdict import paired_bootstrap_interval
 
+logger = logging.getLogger(__name__)
 
-def scratch_gaps(
-    setup: TrainingSetup, tasks: Sequence[str], base: Path, *, cache: Path | None, say: Say
-) -> dict[str, Any]:
+
+def scratch_gaps(setup: TrainingSetup, tasks: Sequence[str], base: Path, *, cache: Path | None) -> dict[str, Any]:
     """Task -> accuracy on the validation table of the job as configured, of the same from scratch, and their gap.
 
     Trains both. The validation table chose the best epoch of both and one training each is compared, so that the
@@ -36,8 +36,8 @@ def scratch_gaps(
         base: folder that relative weights start from.
     """
     configured, scratch = (
-        _right(TrainingSetup.build(job, setup.tables, base), tasks, name, cache, say)
-        for name, job in (("configured", setup.job), ("scratch", from_scratch(setup)))
+        _right(TrainingSetup.build(job, setup.tables, base), tasks, name, cache)
+        for name, job in (("as configured", setup.job), ("from scratch", from_scratch(setup)))
     )
     return {name: _gap(configured[name], scratch[name], setup.job.train.seed) for name in tasks}
 
@@ -69,10 +69,11 @@ def from_scratch(setup: TrainingSetup) -> Job:
     return setup.job.model_copy(update={"inputs": inputs, "transfer": transfer, "tasks": tasks})
 
 
-def _right(setup: TrainingSetup, tasks: Sequence[str], arm: str, cache: Path | None, say: Say) -> dict[str, np.ndarray]:
+def _right(setup: TrainingSetup, tasks: Sequence[str], arm: str, cache: Path | None) -> dict[str, np.ndarray]:
     """Task -> whether the trained job is right, of each labelled validation record that can be read."""
+    logger.info(f"training the job {arm}")
     device = choose_device(setup.job.train.device, Processes())
-    setup = fit_source_maps(setup, device, cache=cache, say=say)
+    setup = fit_source_maps(setup, device, cache=cache)
     with TemporaryDirectory() as folder:
         options = setup.trainer_options(device)
         train_job(
@@ -83,7 +84,6 @@ def _right(setup: TrainingSetup, tasks: Sequence[str], arm: str, cache: Path | N
             Processes(),
             resume=False,
             cache=cache,
-            say=lambda s: say(f"{arm}: {s}"),
         )
     return {name: right for name, (_, right) in correct_predictions(setup, setup.tables.valid, tasks).items()}
 

@@ -12,15 +12,12 @@ from multimodal.evaluation import answer
 from multimodal.features import feature_reader
 from multimodal.records import InputReader, Records
 from multimodal.run import Run
-from multimodal.runtime.progress import Say
 
 NOWHERE = ""
 """A column that no table has: inputs of the run that the records lack."""
 
 
-def source_answers(
-    source: SourceRun, column: str, records: Records, *, cache: Path | None, say: Say
-) -> dict[str, np.ndarray]:
+def source_answers(source: SourceRun, column: str, records: Records, *, cache: Path | None) -> dict[str, np.ndarray]:
     """Classification task of the run -> probabilities [n z] of its classes, from one input alone.
 
     When not to use: where the run's heads need its other inputs, too; without them they answer from the missing tokens.
@@ -40,7 +37,6 @@ def source_answers(
                 pooled=run.model.fusion.uses_mean_token_only,
                 cache=cache,
                 workers=num_workers("auto"),
-                say=say,
             )
     shown = run.model.input_names
     answers = answer(run.model, RecordDataset(records, readers, {}), subsets=[shown])

@@ -1,5 +1,6 @@
 """The arms of a job's tasks, compared on its training records; and why those of other tasks are not."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ import numpy as np
 
 from multimodal.builders import has_random_weights
 from multimodal.job import TrainingSetup
-from multimodal.runtime.progress import Say
 from multimodal.selection.arm_features import Features, arm_features
 from multimodal.selection.labelled import LabelledRecords, labelled_records
 from multimodal.transfer.guard.arms import PROBE, REPEATS, SINGLE, compare_arms
+
+logger = logging.getLogger(__name__)
 
 NO_WEIGHTS = "no encoder comes with weights"
 
@@ -47,7 +49,6 @@ def compare_tasks(
     tasks: Mapping[str, LabelledRecords],
     most: int,
     cache: Path | None,
-    say: Say,
     *,
     repeats: int = REPEATS,
 ) -> dict[str, dict[str, Any]]:
@@ -62,9 +63,9 @@ def compare_tasks(
     seed, train = setup.job.train.seed, setup.tables.train
     chosen = {name: labelled.sample(most, seed) for name, labelled in tasks.items()}
     rows = np.unique(np.concatenate([labelled.rows for labelled in chosen.values()]))
-    arms, failed = arm_features(setup, used_inputs(setup, tasks), train.subset(rows), cache=cache, say=say)
+    arms, failed = arm_features(setup, used_inputs(setup, tasks), train.subset(rows), cache=cache)
     if failed:
-        say(f"warning: {len(failed)} records that cannot be read were left out; --out lists them")
+        logger.warning(f"{len(failed)} records that cannot be read were left out; --out lists them")
     answers = {}
     for name, labelled in chosen.items():
         places = np.searchsorted(rows, labelled.rows)
@@ -75,7 +76,7 @@ def compare_tasks(
             answers[name] = not_measured(readable.reason if good.all() else unread)
             continue
         names, labels, counts = np.unique(readable.classes, return_inverse=True, return_counts=True)
-        say(f"{name}: comparing arms on {len(labels)} of {len(tasks[name])} labelled records")
+        logger.info(f"{name}: comparing arms on {len(labels)} of {len(tasks[name])} labelled records")
         known = setup.heads[name]["labels"]
         features = task_arms(arms, setup.job.task_inputs(name), places[good])
         answers[name] = compare_arms(features, labels, groups=readable.groups, repeats=repeats, seed=seed) | {

@@ -6,11 +6,11 @@ from typing import Any
 
 from multimodal.config import Job
 from multimodal.config.setting import SOURCE, UNLABELLED
+from multimodal.console import progress_shown
 from multimodal.job import TrainingSetup
 from multimodal.job.announce import describe_weights
 from multimodal.job.job_files import job_files
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
-from multimodal.runtime.progress import Say, log_line
 from multimodal.runtime.torch_state import own_state
 from multimodal.selection.scratch import scratch_gaps
 from multimodal.selection.task_gaps import compare_tasks, measurable, not_measured
@@ -21,6 +21,7 @@ MOST_ROWS = 1000
 
 
 @own_state()
+@progress_shown()
 def transfer_check(
     job: Job | str | Path,
     *,
@@ -31,7 +32,6 @@ def transfer_check(
     scratch: bool = False,
     out: str | Path | None = None,
     cache: bool = True,
-    say: Say = log_line,
 ) -> dict[str, Any]:
     """Per classification task: accuracy of each arm, the transfer gap, a verdict and what to do, as JSON.
 
@@ -42,7 +42,7 @@ def transfer_check(
     both sides of a fold, and every arm looks better than it is. ``data.group`` names that column.
 
     Args:
-        task, train, valid, root, overrides, cache, say: as ``fit`` takes them.
+        task, train, valid, root, overrides, cache: as ``fit`` takes them.
         scratch: also trains the job, and the same from random weights, and compares both on the validation table.
         out: takes the answer as JSON.
 
@@ -60,11 +60,11 @@ def transfer_check(
         media = (path for table in tables.all() for path in table.media([*map(job.input_column, job.inputs)]))
         refuse_overwriting("--out", out, read, media)
     setup = TrainingSetup.build(job, tables, base)
-    kept = open_cache(say) if cache else None
+    kept = open_cache() if cache else None
     labelled, reasons = measurable(setup)
     tasks = {name: not_measured(reason) for name, reason in reasons.items()}
-    tasks = {name: tasks.get(name, {}) for name in job.tasks} | compare_tasks(setup, labelled, MOST_ROWS, kept, say)
-    gaps = scratch_gaps(setup, list(labelled), base, cache=kept, say=say) if scratch and labelled else {}
+    tasks = {name: tasks.get(name, {}) for name in job.tasks} | compare_tasks(setup, labelled, MOST_ROWS, kept)
+    gaps = scratch_gaps(setup, list(labelled), base, cache=kept) if scratch and labelled else {}
     for name, gap in gaps.items():
         tasks[name]["scratch"] = gap
     result = {"tasks": tasks, "encoders": {name: describe_weights(entry) for name, entry in setup.encoders.items()}}

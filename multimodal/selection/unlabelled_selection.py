@@ -41,7 +41,6 @@ def unlabelled_selection(setup: TrainingSetup) -> dict[str, Any]:
 
 def describe_selection(found: Mapping[str, Any]) -> Iterator[str]:
     """Lines for people."""
-    yield f"warning: {found['warning']}; the checkpoint was chosen by {found['chosen_by']}"
     for task, scores in found["tasks"].items():
         risk, entropy = scores["importance_weighted_risk"], scores["target_entropy"]["value"]
         shown = "not measured"

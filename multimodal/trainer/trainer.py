@@ -30,7 +30,7 @@ from multimodal.runtime.checkpoint import (
 )
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import write_atomically
-from multimodal.runtime.progress import Progress, Say
+from multimodal.runtime.progress import Progress
 from multimodal.runtime.stopping import EVALUATION_SECONDS, STEP_SECONDS, Stopped, StopSignals
 from multimodal.trainer.gradients import COSINE
 from multimodal.trainer.optimization import build_optimizer, freeze_all_but, learning_rate_factor
@@ -64,7 +64,6 @@ class Trainer:
         evaluate: gives validation metrics as flat numbers, and the score that chooses the best weights
             (higher is better); None keeps the last weights. Called in the main process only.
         weight_tracker: keeps weights on the way; None keeps none.
-        say: takes lines of progress.
     """
 
     def __init__(
@@ -78,21 +77,20 @@ class Trainer:
         options: TrainerOptions,
         evaluate: Callable[[], tuple[dict[str, float], float]] | None = None,
         weight_tracker: WeightTracker | None = None,
-        say: Say = logger.info,
         processes: Processes | None = None,
     ) -> None:
         self.processes = processes if processes is not None else Processes()
         self.data, self.order, self.task_weights = data, order, task_weights
         self.model = self.processes.synchronise(model)
         self.checkpoints, self.history_file = folder / CHECKPOINTS, folder / HISTORY_FILE
-        self.options, self.evaluate, self.say = options, evaluate, say
+        self.options, self.evaluate = options, evaluate
         self.weight_tracker = WeightTracker() if weight_tracker is None else weight_tracker
         self.device = next(model.parameters()).device
         self.state = TrainerState()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
         self.fixed: frozenset[str] = frozenset()
         """Names of tensors that no phase changes, and that checkpoints leave out."""
-        self._stop = StopSignals(at_once=self.processes.world == 1, say=say)
+        self._stop = StopSignals(at_once=self.processes.world == 1)
 
     def fit(self, phases: Sequence[Phase], *, resume: bool = False) -> TrainerState:
         """Trains; with ``resume`` goes on from the newest whole checkpoint, if there is one.
@@ -139,8 +137,8 @@ class Trainer:
         self._warn_of_batch_norms(phase)
         total = phase.epochs * self.order.steps_per_epoch
         groups = ", ".join(f"{group.name} x{group.lr_scale:g}" for group in phase.groups)
-        self.say(f"{phase.name}: at most {phase.epochs} epochs, trains {groups}")
-        progress = Progress(self.say, total, done=self.state.step - self.state.phase_start)
+        logger.info(f"{phase.name}: at most {phase.epochs} epochs, trains {groups}")
+        progress = Progress(total, done=self.state.step - self.state.phase_start)
         self.model.train()
         if self.state.step == self.state.phase_start:
             self.weight_tracker.begin_phase(self.model, self.state.phase)
@@ -176,8 +174,8 @@ class Trainer:
     def _warn_of_batch_norms(self, phase: Phase) -> None:
         names = training_batch_norms(self.model)
         if names and self.processes.world > 1 and self.device.type == "cpu":
-            self.say(
-                f"warning: {phase.name} trains {len(names)} BatchNorm layers ({names[0]}, ...), which see only their "
+            logger.warning(
+                f"{phase.name} trains {len(names)} BatchNorm layers ({names[0]}, ...), which see only their "
                 "own process's records on CPUs; the result differs from that of one process"
             )
 
@@ -212,7 +210,7 @@ class Trainer:
         rows = [row for batch in parts for row in batch.rows]
         state.non_finite.append({"step": state.step, "rows": rows})
         state.non_finite_in_a_row += 1
-        self.say(f"step {state.step}: the loss is not finite; the step is left out (rows {rows})")
+        logger.warning(f"step {state.step}: the loss is not finite; the step is left out (rows {rows})")
         if state.non_finite_in_a_row >= MAX_NON_FINITE:
             raise TrainingError(
                 f"the loss was not finite {MAX_NON_FINITE} steps in a row, up to step {state.step} (rows {rows}); "
@@ -223,7 +221,7 @@ class Trainer:
         """Keeps it in the checkpoint: a resumed run cuts its batches alike, whatever else uses the device then."""
         if part_size != self.state.part_size:
             self.state.part_size = part_size
-            self.say(
+            logger.warning(
                 f"step {self.state.step}: out of memory; from now on at most {part_size} records at a time, in batches "
                 "of the same size"
             )
@@ -255,7 +253,7 @@ class Trainer:
             write_atomically(self.history_file, _as_csv(state.history))
         told = {key: value for key, value in entry.items() if isinstance(value, float) and not key.startswith(COSINE)}
         shown = ", ".join(f"{key} {value:.4g}" for key, value in told.items())
-        self.say(f"{phase.name}: epoch {entry['epoch']}, {shown}, {progress.pace()}")
+        logger.info(f"{phase.name}: epoch {entry['epoch']}, {shown}, {progress.pace()}")
         patience = self.options.patience if phase.patience is None else phase.patience
         return patience is not None and state.bad_epochs >= patience
 
@@ -303,7 +301,7 @@ class Trainer:
 
     def _leave(self, optimizer: torch.optim.Optimizer) -> NoReturn:
         self._save_checkpoint(pack_optimizer(optimizer, parameter_names(self.model)))
-        self.say(f"stopped by SIGTERM after step {self.state.step}; go on with --resume")
+        logger.info(f"stopped by SIGTERM after step {self.state.step}; resume with --resume")
         raise SystemExit(128 + signal.SIGTERM)
 
     def _save_checkpoint(self, optimizer: dict[str, torch.Tensor]) -> None:
@@ -326,7 +324,7 @@ class Trainer:
         self._load(_part(checkpoint, "model"))
         kept = {name: tensor.to(self.device) for name, tensor in _part(checkpoint, "onlooker").items()}
         self.weight_tracker.restore(checkpoint.state["onlooker"], kept)
-        self.say(f"resuming after step {self.state.step}")
+        logger.info(f"resuming after step {self.state.step}")
 
     def _changing(self) -> dict[str, torch.Tensor]:
         return {name: tensor for name, tensor in self.model.state_dict().items() if name not in self.fixed}

@@ -1,12 +1,15 @@
 """How far training moved the encoders' weights from where they started."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import logging
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
 
 from multimodal.model import MultimodalModel
 from multimodal.transfer.plan import Phase, parameter_names
+
+logger = logging.getLogger(__name__)
 
 MIN_RELATIVE_DRIFT = 0.005
 """Relative move below which fine-tuning is said to have done next to nothing: SGD at 1e-4 on digits moves .27 % and
@@ -38,8 +41,8 @@ class WeightSnapshot:
             name: [self._relative_move(now, group) for group in depth] for name, depth in self.depths.items() if depth
         }
 
-    def warnings(self, model: MultimodalModel, phases: Iterable[Phase]) -> Iterator[str]:
-        """One line for each encoder that was to be fine-tuned and hardly moved."""
+    def log_small_drift(self, model: MultimodalModel, phases: Iterable[Phase]) -> None:
+        """Logs every encoder that was to be fine-tuned and hardly moved."""
         phases = list(phases)
         trained = _changed_names(phases)
         now = dict(model.named_parameters())
@@ -47,13 +50,13 @@ class WeightSnapshot:
             listed = [parameter for group in depth for parameter in group if parameter in trained]
             move = self._relative_move(now, listed) if listed else None
             if move == 0:
-                yield (
+                logger.info(
                     f"{name}: the weights that were kept are those from before its encoder was fine-tuned, which were "
                     "the best on the validation table"
                 )
             elif move is not None and move < MIN_RELATIVE_DRIFT:
-                yield (
-                    f"warning: {name}: fine-tuning moved the weights by {move:.2%} of their size, next to nothing; "
+                logger.warning(
+                    f"{name}: fine-tuning moved the weights by {move:.2%} of their size, next to nothing; "
                     f"raise {_what_to_raise(phases)}, or save the time with transfer.strategy linear_probe"
                 )
 

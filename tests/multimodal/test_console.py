@@ -7,7 +7,7 @@ from typing import TextIO
 
 import pytest
 
-from multimodal.console import complain, open_streams, progress_bar, say, show_metrics, show_table
+from multimodal.console import complain, open_streams, progress_bar, progress_shown, say, show_metrics, show_table
 
 LONG = "word " * 100 + "end"
 
@@ -16,6 +16,56 @@ def test_lines_go_to_stdout_and_complaints_to_stderr_as_they_are(capsys):
     say("[bold]50%[/bold] größe")
     complain("error: [red]")
     assert capsys.readouterr() == ("[bold]50%[/bold] größe\n", "error: [red]\n")
+
+
+def forget_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logging that nobody has configured, as in a new process; pytest's own handlers come before a test begins."""
+    monkeypatch.setattr(logging.root, "handlers", [])
+
+
+@progress_shown()
+def log_lines() -> None:
+    logger = logging.getLogger("multimodal.any")
+    logger.debug("detail")
+    logger.info("[bold]50%[/bold] größe")
+    logger.warning("slow")
+    logging.getLogger("encoders.any").error("broken")
+
+
+def test_commands_show_progress_on_stdout_and_warnings_with_their_level_on_stderr(capsys):
+    with progress_shown(always=True):
+        log_lines()
+    assert capsys.readouterr() == ("[bold]50%[/bold] größe\n", "warning: slow\nerror: broken\n")
+    log_lines()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_progress_is_shown_by_itself(capsys, monkeypatch):
+    forget_handlers(monkeypatch)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    log_lines()
+    assert capsys.readouterr() == ("[bold]50%[/bold] größe\n", "warning: slow\nerror: broken\n")
+    assert logging.getLogger("multimodal").level == logging.NOTSET
+
+
+def test_in_a_notebook_progress_is_shown_by_itself(capsys, monkeypatch):
+    forget_handlers(monkeypatch)
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    log_lines()
+    assert capsys.readouterr().out == "[bold]50%[/bold] größe\n"
+
+
+def test_where_nobody_watches_warnings_alone_are_shown(capsys, monkeypatch):
+    forget_handlers(monkeypatch)
+    log_lines()
+    assert capsys.readouterr() == ("", "slow\nbroken\n")
+
+
+def test_where_the_program_has_configured_logging_nothing_is_added(capsys, monkeypatch, caplog):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    log_lines()
+    assert capsys.readouterr() == ("", "")
+    assert "slow" in caplog.messages
 
 
 def test_where_stdout_is_no_terminal_a_table_is_a_tab_separated_line_a_row(capsys):
@@ -153,6 +203,7 @@ WRITES: dict[str, Callable[[], None]] = {
     "a table": lambda: show_table(("a",), [("b",)]),
     "metrics": lambda: show_metrics(metrics()),
     "a complaint": lambda: complain("a"),
+    "progress": progress_shown(always=True)(lambda: logging.getLogger("multimodal.any").info("a")),
     "more than a buffer": lambda: say("a" * 1_000_000),
 }
 

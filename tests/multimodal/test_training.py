@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 from support.assertions import WITHOUT_TORCH
+from support.logs import shown
 from support.text_checkpoints import write_two_towers
 from support.tiny_models import make_rows
 
@@ -224,33 +225,31 @@ def test_an_encoder_of_another_modality_is_refused(media, tmp_path):
         fit(small_task(inputs=inputs), train=media / "train.csv", out=tmp_path / "run")
 
 
-def test_labels_that_training_lacked_are_said_counted_and_wrong(media, tmp_path):
+def test_labels_that_training_lacked_are_said_counted_and_wrong(media, tmp_path, caplog):
     rows = pd.read_csv(media / "train.csv")
     test = rows.head(4).assign(color=["blue", "green", "violet", "violet"])
-    lines: list[str] = []
-    run = fit(small_task(), train=rows, test=test, root=media, out=tmp_path / "run", say=lines.append)
+    run = fit(small_task(), train=rows, test=test, root=media, out=tmp_path / "run")
     said = "color: 2 records have the label 'violet', which no record of DataFrame has; it is counted as wrong"
-    assert f"warning: DataFrame (test): {said}" in lines
+    assert f"warning: DataFrame (test): {said}" in shown(caplog)
     assert run.metrics["tasks"]["color"]["unknown"] == {"violet": 2}
     assert run.metrics["tasks"]["color"]["accuracy"]["value"] <= 0.5
 
 
-def test_every_encoder_says_where_its_weights_come_from(media, tmp_path):
-    lines: list[str] = []
+def test_every_encoder_says_where_its_weights_come_from(media, tmp_path, caplog):
     image = {"encoder": "compact/image", "weights": None, "options": {"image_size": 32}}
     job = small_task(inputs={"image": image, "text": {"encoder": "compact/text"}})
-    fit(job, train=media / "train.csv", out=tmp_path / "run", say=lines.append)
-    assert any(line.startswith("image: compact/image, weights random") for line in lines)
+    fit(job, train=media / "train.csv", out=tmp_path / "run")
+    assert any(line.startswith("image: compact/image, weights random") for line in caplog.messages)
     shipped = r"text: compact/text, weights pretrained \(sha256 [0-9a-f]{12}, licence Apache-2.0\)"
-    assert any(re.match(shipped, line) for line in lines)
+    assert any(re.match(shipped, line) for line in caplog.messages)
 
 
-def test_skipped_records_are_counted_and_listed(media, tmp_path):
-    rows, lines = pd.read_csv(media / "train.csv"), []
+def test_skipped_records_are_counted_and_listed(media, tmp_path, caplog):
+    rows = pd.read_csv(media / "train.csv")
     rows.loc[3, "image"] = "absent.png"
     job = small_task(data={"workers": 0, "on_error": "skip"})
-    run = fit(job, train=rows, test=rows.head(2), root=media, out=tmp_path / "run", say=lines.append)
-    assert [line for line in lines if line.startswith("warning")] == [
+    run = fit(job, train=rows, test=rows.head(2), root=media, out=tmp_path / "run")
+    assert [line for line in shown(caplog) if line.startswith("warning")] == [
         "warning: DataFrame: 1 record cannot be used and will be left out (data.on_error: skip), first DataFrame, row "
         "4, column image: 'absent.png' does not exist, seen from the manifest's folder",
         "warning: records that could not be read were skipped (1 in train, 0 in test); metrics.json lists them",
@@ -512,13 +511,12 @@ def test_a_shadowed_package_is_named(tmp_path):
     assert f"`import fusion` finds {tmp_path / 'fusion.py'}" in done.stderr
 
 
-def test_a_label_written_in_another_way_gets_a_hint(media, tmp_path):
+def test_a_label_written_in_another_way_gets_a_hint(media, tmp_path, caplog):
     rows = [{"text": word, "size": size} for word, size in [("red", "1"), ("blue", "2")] * 4]
-    lines: list[str] = []
     job = small_task(inputs={"text": {"encoder": "compact/text"}}, tasks={"size": {}}, train={"epochs": 1})
-    fit(job, train=rows, valid=[{"text": "red", "size": "1.0"}], out=tmp_path / "run", say=lines.append)
+    fit(job, train=rows, valid=[{"text": "red", "size": "1.0"}], out=tmp_path / "run")
     said = "1 record has the label '1.0', which no record of records has; it is counted as wrong, or did you mean '1'?"
-    assert f"warning: records (valid): size: {said}" in lines
+    assert f"warning: records (valid): size: {said}" in shown(caplog)
 
 
 @pytest.mark.parametrize("strategy", ["gradual_unfreezing", "layerwise_lr_decay", "norm_and_bias", "lora"])

@@ -94,11 +94,10 @@ def test_the_line_names_strategy_depth_and_rule():
     )
 
 
-def test_a_run_says_the_rule_keeps_it_and_resumes(shop, tmp_path):
-    lines = []
+def test_a_run_says_the_rule_keeps_it_and_resumes(shop, tmp_path, caplog):
     task = shop_task(shop, **{"transfer.strategy": "auto", "train.epochs": 1})
-    run = fit(task, out=tmp_path / "run", say=lines.append)
-    assert [line for line in lines if line.startswith("transfer: ")] == [
+    run = fit(task, out=tmp_path / "run")
+    assert [line for line in caplog.messages if line.startswith("transfer: ")] == [
         "transfer: probe_then_finetune from the last depth group "
         "(rule: at most 20 records per class; half of the classes of color have at most 5)"
     ]

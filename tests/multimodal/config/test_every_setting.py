@@ -274,7 +274,7 @@ def seen(values: dict[str, Any], folder: Path) -> dict[str, str]:
         setup = TrainingSetup.build(job, tables, base)
         found |= built(setup) | planned(setup)
         if not any(task.type == "classification" for task in job.tasks.values()):  # else it would measure
-            found["guard"] = guard_run(setup, folder, folder, cache=None, say=lambda line: None)
+            found["guard"] = guard_run(setup, folder, folder, cache=None)
     return {name: str(value) for name, value in found.items()}
 
 
@@ -307,7 +307,7 @@ def planned(setup: TrainingSetup) -> dict[str, Any]:
     strategy = build_strategy(task, setup.model)
     setup.model.objectives.update(build_objectives(task, setup.model))
     with processes() as group:
-        add_adaptation(setup, group, lambda line: None)
+        add_adaptation(setup, group)
     # low-rank parts need an extra
     phases = [] if task.transfer.strategy == "lora" else plan_training(task, setup.model, strategy)
     averaging = build_averaging(choice.transfer, Path("unused"), len(phases), writes=False)

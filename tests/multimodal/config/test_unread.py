@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from support.assertions import changed
+from support.logs import shown
 from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
 
 import multimodal as mm
@@ -218,8 +219,7 @@ def test_what_auto_chose_not_to_read_is_warned_of():
     )
 
 
-def test_a_training_says_its_warnings(tmp_path):
-    lines: list[str] = []
+def test_a_training_says_its_warnings(tmp_path, caplog):
     rows = [{"text": f"{word} thing", "color": word} for word in ("red", "blue")] * 4
     inputs = {"text": {"encoder": "compact/text", "frozen": True}}
     tasks = {"color": {"head": "class_mean"}}
@@ -231,8 +231,8 @@ def test_a_training_says_its_warnings(tmp_path):
         "data": {"workers": 0},
     }
     job = parse_job(values | {"transfer": {"guard": "off"}})
-    mm.fit(job, train=rows, valid=rows, out=tmp_path / "run", cache=False, say=lines.append)
-    assert "warning: train.epochs has no effect: nothing is trained; leave it out" in lines
+    mm.fit(job, train=rows, valid=rows, out=tmp_path / "run", cache=False)
+    assert "warning: train.epochs has no effect: nothing is trained; leave it out" in shown(caplog)
 
 
 # --- by modality, by class, by encoder ---------------------------------------------------------------------------

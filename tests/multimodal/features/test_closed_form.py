@@ -62,14 +62,13 @@ def kept(job: mm.Job, media: Path, train: Any = None) -> TrainingSetup:
     train = media / "train.csv" if train is None else train
     found = read_tables(job, train=train, valid=media / "valid.csv", root=media)
     built = TrainingSetup.build(job, found, Path())
-    return built.with_kept_tokens(set(), cache=None, say=lambda line: None)
+    return built.with_kept_tokens(set(), cache=None)
 
 
 @pytest.mark.parametrize("head", KINDS)
-def test_a_computed_head_goes_the_whole_way_to_a_served_answer(head, media, tmp_path):
-    said: list[str] = []
-    run = fit(make_job(head), **tables(media), out=tmp_path / "run", say=said.append)
-    assert any(line.startswith(f"color: {head} head of 20 records") for line in said)
+def test_a_computed_head_goes_the_whole_way_to_a_served_answer(head, media, tmp_path, caplog):
+    run = fit(make_job(head), **tables(media), out=tmp_path / "run")
+    assert any(line.startswith(f"color: {head} head of 20 records") for line in caplog.messages)
     assert run.metrics["tasks"]["color"]["accuracy"]["value"] > 0.8
     assert run.metrics["training"]["steps"] == 0
     again = Run(run.folder)
@@ -91,7 +90,7 @@ def test_the_head_is_the_probe_that_was_fitted_scaling_and_all(media):
     job = make_job("softmax")
     built = kept(job, media)
     data = built.training_data()
-    fit_heads(job, built.model, data, say=lambda line: None)
+    fit_heads(job, built.model, data)
     vectors = read_vectors(data, ["image", "text"])
     fused = fused_vectors(built.model.eval(), vectors, ["image", "text"])
     cells = [data.targets["color"].read(data.records[int(row)]) for row in vectors.rows]
@@ -107,7 +106,7 @@ def test_a_missing_input_stands_at_the_training_mean(media):
     job = make_job()
     built = kept(job, media)
     data = built.training_data()
-    fit_heads(job, built.model, data, say=lambda line: None)
+    fit_heads(job, built.model, data)
     vectors = read_vectors(data, ["image", "text"])
     fused = fused_vectors(built.model.eval(), vectors, ["image", "text"])
     width = built.model.fusion.in_dims["image"]
@@ -119,15 +118,15 @@ def test_a_missing_input_stands_at_the_training_mean(media):
 def test_inputs_that_a_task_does_not_read_have_no_weight(media):
     job = make_job(tasks={"color": {"head": "softmax", "inputs": ["text"]}, "price": {"type": "regression"}})
     built = kept(job, media)
-    fit_heads(job, built.model, built.training_data(), say=lambda line: None)
+    fit_heads(job, built.model, built.training_data())
     width = built.model.fusion.in_dims["image"]
     weight = built.model.head("color").linear.weight
     assert weight[:, :width].abs().max() == 0
     assert weight[:, width:].abs().max() > 0
 
 
-def labelled_by(built: TrainingSetup, said: list[str]) -> TrainingSetup:
-    fit_heads(built.job, built.model, built.training_data(), say=said.append)
+def labelled_by(built: TrainingSetup) -> TrainingSetup:
+    fit_heads(built.job, built.model, built.training_data())
     return built
 
 
@@ -136,30 +135,29 @@ def test_row_weights_reach_the_head(media):
     rows = make_rows(media, 24)
     wrong = [{**row, "color": "blue"} for row in rows[1:10:3]]
     job = make_job("class_mean")
-    clean = labelled_by(kept(job, media, train=pd.DataFrame(rows)), [])
+    clean = labelled_by(kept(job, media, train=pd.DataFrame(rows)))
     built = kept(job, media, train=pd.DataFrame([*rows, *wrong]))
     data = built.training_data()
     data.weights = np.repeat([1.0, 0.0], [len(rows), len(wrong)])
-    fit_heads(job, built.model, data, say=lambda line: None)
+    fit_heads(job, built.model, data)
     weighed = built.model.head("color").linear.weight
     # the mean that stands for missing values is that of all records, and these lack none
     assert_close(weighed, clean.model.head("color").linear.weight, "float32")
 
 
-def test_records_without_a_label_or_any_input_do_not_count(media):
+def test_records_without_a_label_or_any_input_do_not_count(media, caplog):
     rows = make_rows(media, 12)
     rows[0]["color"] = None
     rows[1] |= {"image": None, "text": None}
-    said: list[str] = []
-    labelled_by(kept(make_job(), media, train=pd.DataFrame(rows)), said)
-    assert said[0].startswith("color: softmax head of 10 records: l2 ")
-    assert " by 4 folds, held-out log likelihood -" in said[0]
+    labelled_by(kept(make_job(), media, train=pd.DataFrame(rows)))
+    assert caplog.messages[-1].startswith("color: softmax head of 10 records: l2 ")
+    assert " by 4 folds, held-out log likelihood -" in caplog.messages[-1]
 
 
 def test_a_computed_head_beside_a_trained_one(media, tmp_path):
     """The trained task trains its own head and nothing that the computed one rests on."""
     mixed = make_job(tasks={"color": {"head": "softmax"}, "price": {"type": "regression"}})
-    built = labelled_by(kept(mixed, media), [])
+    built = labelled_by(kept(mixed, media))
     run = fit(mixed, **tables(media), out=tmp_path / "run")
     assert run.metrics["training"]["steps"] > 0
     for name, value in run.model.state_dict().items():
@@ -253,11 +251,11 @@ def test_an_input_that_the_task_does_not_read_may_train():
 def test_too_few_records_are_named(media):
     rows = [{**row, "color": f"shade {index}"} for index, row in enumerate(make_rows(media, 4))]
     with pytest.raises(ConfigError, match="no class has two records that can be used"):
-        labelled_by(kept(make_job(), media, train=pd.DataFrame(rows)), [])
+        labelled_by(kept(make_job(), media, train=pd.DataFrame(rows)))
 
 
 def test_a_class_without_a_readable_record_has_no_mean(media):
     rows = make_rows(media, 12)
     rows[0] |= {"color": "pink", "image": None, "text": None}
     with pytest.raises(ConfigError, match=r"tasks.color.head is class_mean: classes \[2\] have no record"):
-        labelled_by(kept(make_job("class_mean"), media, train=pd.DataFrame(rows)), [])
+        labelled_by(kept(make_job("class_mean"), media, train=pd.DataFrame(rows)))

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from support.assertions import assert_close, full_disk
+from support.logs import shown
 from support.tiny_models import TinyImage, TinyText, make_rows
 from torch import Tensor
 
@@ -23,7 +24,6 @@ from multimodal.records import InputReader, Records, read_records
 from multimodal.runtime.files import UnwritableFileError
 from multimodal.training import fit
 
-SAID: list[str] = []
 ENGINES: list[str] = []
 
 
@@ -53,7 +53,7 @@ def read(reader: InputReader, records: Records, row: int) -> tuple[Mapping[str, 
 
 def keep(encoder: Encoder, records: Records, cache: Path | None = None, **kwargs: Any) -> InputReader:
     reader = text_reader(encoder)
-    return feature_reader(reader, encoder, [records], cache=cache, say=SAID.append, **{"pooled": False, **kwargs})
+    return feature_reader(reader, encoder, [records], cache=cache, **{"pooled": False, **kwargs})
 
 
 def test_tokens_are_those_of_the_encoder_alone_with_each_value():
@@ -81,7 +81,7 @@ def test_a_fusion_that_needs_no_more_gets_the_mean_token():
     assert_close(mean["tokens"], masked_mean(tokens[None], mask[None]).numpy())
 
 
-def test_each_content_is_encoded_once_wherever_it_stands(tmp_path):
+def test_each_content_is_encoded_once_wherever_it_stands(tmp_path, caplog):
     encoder = Counting()
     keep(encoder, table("red", "blue", "red", None, "red"), tmp_path)
     assert encoder.encoded == 2
@@ -89,7 +89,7 @@ def test_each_content_is_encoded_once_wherever_it_stands(tmp_path):
     assert encoder.encoded == 3
     keep(encoder, table("blue", "green", "red"), tmp_path)
     assert encoder.encoded == 3
-    assert "frozen; tokens of 3 values (none new)" in SAID[-1]
+    assert "frozen; tokens of 3 values (none new)" in caplog.messages[-1]
 
 
 def test_tokens_of_other_weights_are_not_taken(tmp_path):
@@ -141,7 +141,7 @@ def test_a_value_that_cannot_be_read_is_named_when_its_record_is_used(tmp_path):
     encoder = TinyImage()
     records = read_records([{"image": "0.png"}, {"image": "1.png"}, {"image": "2.png"}], root=tmp_path)
     reader = InputReader("image", "image", encoder.preprocessor)
-    kept = feature_reader(reader, encoder, [records], pooled=False, cache=None, say=SAID.append)
+    kept = feature_reader(reader, encoder, [records], pooled=False, cache=None)
     assert read(kept, records, 0)[1]
     with pytest.raises(UnreadableValueError, match=r"'1.png': is not a readable JPEG"):
         read(kept, records, 1)
@@ -168,22 +168,19 @@ class SettlingChooser(EngineChooser):
         return chosen
 
 
-def test_where_the_disk_becomes_full_tokens_stay_in_memory_by_torch_with_one_warning(tmp_path, monkeypatch):
+def test_where_the_disk_becomes_full_tokens_stay_in_memory_by_torch_with_one_warning(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("multimodal.features.readers.EngineChooser", SettlingChooser)
     monkeypatch.setattr("multimodal.features.readers.CHUNK", 2)
     monkeypatch.setattr("multimodal.features.readers.BATCH_SIZE", 2)
-    lines: list[str] = []
     encoder, records = TinyText(), table("red", "blue", "green", "a round thing", "more")
     ENGINES.clear()
     with full_disk():
-        reader = feature_reader(
-            text_reader(encoder), encoder, [records], pooled=False, cache=tmp_path, workers=0, say=lines.append
-        )
+        reader = feature_reader(text_reader(encoder), encoder, [records], pooled=False, cache=tmp_path, workers=0)
     assert ENGINES == ["faster", "torch eager", "torch eager", "torch eager"]
-    assert [line for line in lines if line.startswith("warning")] == [lines[1]]
-    assert lines[1].startswith("warning: text: tokens are kept in memory alone from here on: ")
-    assert "frozen; tokens of 5 values" in lines[2]
-    assert lines[2].endswith("MB in memory")
+    assert [line for line in shown(caplog) if line.startswith("warning")] == [shown(caplog)[1]]
+    assert shown(caplog)[1].startswith("warning: text: tokens are kept in memory alone from here on: ")
+    assert "frozen; tokens of 5 values" in caplog.messages[2]
+    assert caplog.messages[2].endswith("MB in memory")
     plain = keep(encoder, records)
     for row in range(len(records)):
         assert_close(read(reader, records, row)[0]["tokens"], read(plain, records, row)[0]["tokens"])
@@ -216,41 +213,40 @@ def media(tmp_path_factory) -> Path:
     return folder
 
 
-def test_training_on_kept_tokens_is_training_on_values(media, tmp_path, monkeypatch):
+def test_training_on_kept_tokens_is_training_on_values(media, tmp_path, monkeypatch, caplog):
     """A frozen encoder that is not augmented gives the same tokens each time."""
-    lines: list[str] = []
-    kept = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / "kept", say=lines.append)
-    assert any(line.startswith("text: frozen; tokens of ") for line in lines)
-    assert not any(line.startswith("image: frozen") for line in lines)
+    kept = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / "kept")
+    assert any(line.startswith("text: frozen; tokens of ") for line in caplog.messages)
+    assert not any(line.startswith("image: frozen") for line in caplog.messages)
     monkeypatch.setattr(TrainingSetup, "with_kept_tokens", lambda self, *_, **__: self)
     plain = fit(make_job(frozen=True, augment={"enabled": False}), train=media / "train.csv", out=tmp_path / "plain")
     for name, value in plain.model.state_dict().items():
         assert_close(kept.model.state_dict()[name], value, "float32")
 
 
-def test_a_second_run_encodes_nothing_and_ends_the_same(media, tmp_path):
+def test_a_second_run_encodes_nothing_and_ends_the_same(media, tmp_path, caplog):
     files, said = [], []
     for name, cache in (("a", True), ("b", True), ("c", False)):
-        lines: list[str] = []
-        run = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / name, cache=cache, say=lines.append)
+        caplog.clear()
+        run = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / name, cache=cache)
         files.append((run.folder / "model.safetensors").read_bytes())
-        said.append(next(line for line in lines if "frozen" in line))
+        said.append(next(line for line in caplog.messages if "frozen" in line))
     assert " new in " in said[0]
     assert "(none new)" in said[1]
     assert "MB in memory" in said[2]
     assert files[0] == files[1] == files[2]
 
 
-def test_a_run_without_a_place_for_its_cache_ends_the_same_with_one_warning(media, tmp_path, monkeypatch):
+def test_a_run_without_a_place_for_its_cache_ends_the_same_with_one_warning(media, tmp_path, monkeypatch, caplog):
     files = []
     for name, cache in (("a", True), ("b", False)):
         (tmp_path / "file").write_text("no folder")
         monkeypatch.setenv("MULTIMODAL_CACHE", str(tmp_path / "file"))
-        lines: list[str] = []
-        run = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / name, cache=cache, say=lines.append)
+        caplog.clear()
+        run = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / name, cache=cache)
         files.append((run.folder / "model.safetensors").read_bytes())
-        assert sum(line.startswith("warning: ") for line in lines) == cache
-        assert any(line.endswith("MB in memory") for line in lines)
+        assert sum(line.startswith("warning: ") for line in shown(caplog)) == cache
+        assert any(line.endswith("MB in memory") for line in caplog.messages)
     assert files[0] == files[1]
 
 

@@ -74,9 +74,7 @@ def test_kept_views_are_the_tokens_of_the_augmented_values(media):
     encoder, records = TinyImage().eval(), read_records([{"image": "0.png"}], root=media)
     plain = InputReader("image", "image", encoder.preprocessor)
     made = views(2)
-    reader = feature_reader(
-        plain, encoder, [records], pooled=False, cache=None, say=lambda line: None, views=made, training=[records]
-    )
+    reader = feature_reader(plain, encoder, [records], pooled=False, cache=None, views=made, training=[records])
     content = reader.keys[(media, "0.png")]
     arrays, _ = plain.read(records[0], media, augment=made.change(content, 1))
     with torch.no_grad():
@@ -87,11 +85,10 @@ def test_kept_views_are_the_tokens_of_the_augmented_values(media):
     assert np.abs(kept["tokens"] - whole["tokens"]).max() > 1e-3
 
 
-def test_a_second_run_finds_its_views(media, tmp_path):
-    said: list[str] = []
+def test_a_second_run_finds_its_views(media, tmp_path, caplog):
     for name in ("a", "b"):
-        fit(make_job(views=3), train=media / "train.csv", out=tmp_path / name, say=said.append)
-    lines = [line for line in said if line.startswith("image: frozen")]
+        fit(make_job(views=3), train=media / "train.csv", out=tmp_path / name)
+    lines = [line for line in caplog.messages if line.startswith("image: frozen")]
     assert "values and their 3 views" in lines[0]
     assert " new in " in lines[0]
     assert "(none new)" in lines[1]
@@ -125,8 +122,8 @@ def labelled(job: mm.Job, media: Path, monkeypatch: pytest.MonkeyPatch) -> close
         lambda *args: found.append(original(*args)) or found[-1],  # type: ignore[func-returns-value]
     )
     tables = read_tables(job, train=media / "train.csv")
-    built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), cache=None, say=lambda line: None)
-    fit_heads(job, built.model, built.training_data(), views=job.transfer.views, say=lambda line: None)
+    built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), cache=None)
+    fit_heads(job, built.model, built.training_data(), views=job.transfer.views)
     return found[0]
 
 
@@ -140,13 +137,12 @@ def test_views_of_a_record_share_a_group_and_its_weight_and_no_fold_splits_them(
 
 
 @pytest.mark.parametrize("head", ["softmax", "knn"])
-def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch):
+def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch, caplog):
     """Labels by chance: held out, they cannot be foreseen, but by who saw another view of the same record."""
     job = make_job(4, head)
     rows = pd.read_csv(media / "train.csv")
     rng = np.random.default_rng(0)
     rows["color"] = rng.permutation(rows["color"].to_numpy())
-    said: list[str] = []
     tables = read_tables(job, train=rows, root=media)
     original = closed_form_fit._labelled
 
@@ -156,9 +152,9 @@ def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch):
 
     for made_by in (original, scattered):
         monkeypatch.setattr(closed_form_fit, "_labelled", made_by)
-        built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), cache=None, say=lambda line: None)
-        fit_heads(job, built.model, built.training_data(), views=4, say=said.append)
-    honest, leaking = (float(line.rpartition(" ")[2]) for line in said)
+        built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), cache=None)
+        fit_heads(job, built.model, built.training_data(), views=4)
+    honest, leaking = (float(line.rpartition(" ")[2]) for line in caplog.messages if "held-out" in line)
     assert honest < np.log(0.45)
     assert leaking > honest + 0.2
 

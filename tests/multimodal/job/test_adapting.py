@@ -11,6 +11,7 @@ import torch
 import yaml
 from support.assertions import assert_close
 from support.interruption import KilledError, kill_at
+from support.logs import logged, shown
 from support.tiny_models import make_rows
 
 import multimodal as mm
@@ -56,8 +57,8 @@ def tables(rows, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def run(tables, tmp_path_factory) -> tuple[Run, list[str]]:
-    said: list[str] = []
-    return fit(make_job(DANN), **tables, out=tmp_path_factory.mktemp("runs") / "dann", say=said.append), said
+    with logged() as said:
+        return fit(make_job(DANN), **tables, out=tmp_path_factory.mktemp("runs") / "dann"), said
 
 
 def test_a_transductive_run_says_so_and_warns_of_its_choice(run):
@@ -146,26 +147,24 @@ def test_every_method_trains_a_job(rows, tmp_path, method):
     assert trained.metrics["split"] == "valid"
 
 
-def test_target_labels_with_target_inputs_are_inductive(rows, tmp_path):
-    said: list[str] = []
+def test_target_labels_with_target_inputs_are_inductive(rows, tmp_path, caplog):
     job = make_job({"adapt": {"method": "entropy"}}, train={"epochs": 1, "batch_size": 6})
-    trained = fit(job, train=rows[:12], unlabelled=rows, out=tmp_path / "run", say=said.append)
-    assert said[0] == "setting: inductive (target labels)"
+    trained = fit(job, train=rows[:12], unlabelled=rows, out=tmp_path / "run")
+    assert caplog.messages[0] == "setting: inductive (target labels)"
     assert "selection" not in trained.metrics
 
 
-def test_frozen_encoders_read_target_inputs_once(rows, tmp_path):
-    said: list[str] = []
+def test_frozen_encoders_read_target_inputs_once(rows, tmp_path, caplog):
     job = make_job({**DANN, "strategy": "linear_probe"})
-    fit(job, source=rows[:6], unlabelled=rows, out=tmp_path / "run", say=said.append, cache=False)
-    assert any(line.startswith("text: frozen; tokens of 6 values") for line in said)
+    fit(job, source=rows[:6], unlabelled=rows, out=tmp_path / "run", cache=False)
+    assert any(line.startswith("text: frozen; tokens of 6 values") for line in caplog.messages)
 
 
-def test_a_small_batch_for_many_classes_is_warned_of(rows):
-    job, said = make_job({"adapt": {"method": "mcc"}}, train={"batch_size": 5}), []
+def test_a_small_batch_for_many_classes_is_warned_of(rows, caplog):
+    job = make_job({"adapt": {"method": "mcc"}}, train={"batch_size": 5})
     built = TrainingSetup.build(job, read_tables(job, source=rows, unlabelled=rows), Path.cwd())
-    add_adaptation(built, Processes(), said.append)
-    assert said == [
+    add_adaptation(built, Processes())
+    assert shown(caplog) == [
         "warning: mcc compares 5 records of 3 classes at a time; with fewer than two a class it confuses right "
         "answers: raise train.batch_size, or take another transfer.adapt.method"
     ]
@@ -175,7 +174,7 @@ def test_a_batch_that_cannot_give_every_process_every_domain_is_refused(rows):
     job = make_job(DANN, train={"batch_size": 3, "accumulate": 2})
     built = TrainingSetup.build(job, read_tables(job, source=rows, unlabelled=rows), Path.cwd())
     with pytest.raises(ConfigError, match="a step has 3 records of a table, for 2 processes with 2 parts of the batch"):
-        add_adaptation(built, Processes(0, 2, 0), lambda line: None)
+        add_adaptation(built, Processes(0, 2, 0))
 
 
 def test_labels_are_those_of_source_and_target_together(rows):

@@ -84,10 +84,6 @@ def make_job(**changes: Any) -> mm.Job:
     return parse_job(changed(values, changes))
 
 
-def silent(line: str) -> None:
-    pass
-
-
 # --- of one input ------------------------------------------------------------------------------------------------
 
 
@@ -103,7 +99,6 @@ def test_the_exported_job_is_its_head_folded_through_the_map(head, tmp_path):
         valid=tmp_path / "records.csv",
         out=tmp_path / "run",
         cache=False,
-        say=silent,
     )
     again = Run(run.folder).model
     assert again.fusion.in_dims == {"text": 4}
@@ -128,8 +123,8 @@ def test_it_sees_all_training_tables_and_each_of_attention_s_tokens_is_mapped():
     changes = {"inputs.text.map": {"method": "standardise"}, "fusion": {"name": "attention", "dim": 8}}
     chosen = make_job(**changes, **{"transfer.source": {"weight": 1.0}})
     setup = TrainingSetup.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    setup = setup.with_kept_tokens([], cache=None, say=silent)
-    fit_input_maps(setup, say=silent)
+    setup = setup.with_kept_tokens([], cache=None)
+    fit_input_maps(setup)
     both = np.concatenate([VECTORS, VECTORS * STRETCH + SHIFT])
     mapped = setup.model.maps["text"](torch.from_numpy(both).float()[:, None])[:, 0]
     assert_close(mapped, (both - both.mean(axis=0)) / both.std(axis=0), "onnx")
@@ -176,7 +171,7 @@ def test_too_few_records_or_features_are_refused(tmp_path):
     few = [*rows("a")[:4], {"text": "a5", "kind": LABELS[5]}]
     chosen = make_job(**{"inputs.text.map": {"method": "pca", "components": 5}})
     with pytest.raises(ConfigError, match=r"inputs.text.map: components is 5; \[5, 6\] features have 1 to 4"):
-        fit(chosen, train=few, valid=few, out=tmp_path / "few", cache=False, say=silent)
+        fit(chosen, train=few, valid=few, out=tmp_path / "few", cache=False)
     with pytest.raises(ConfigError, match=r"inputs.text.map: components is 7, but tokens are 6 wide; give at most 6"):
         fit(
             make_job(**{"inputs.text.map": {"method": "pca", "components": 7}}),
@@ -187,7 +182,7 @@ def test_too_few_records_or_features_are_refused(tmp_path):
         )
     unread = [*rows("a"), {"text": 3, "kind": "yes"}]
     with pytest.raises(RecordError, match="row 41, column text: a text cannot be a int"):
-        fit(chosen, train=unread, valid=few, out=tmp_path / "unread", cache=False, say=silent)
+        fit(chosen, train=unread, valid=few, out=tmp_path / "unread", cache=False)
 
 
 # --- of source records -------------------------------------------------------------------------------------------
@@ -198,7 +193,7 @@ def transductive(folder, source_map: str, *, flipped: bool = False, **changes: A
     source = rows("b", flipped=flipped)
     tables = {"source": source, "source_valid": source, "unlabelled": rows("a"), "test": rows("a")}
     chosen = make_job(**{"transfer.source": settings}, **changes)
-    return fit(chosen, **tables, out=folder / f"{source_map}{flipped}", cache=False, say=silent)
+    return fit(chosen, **tables, out=folder / f"{source_map}{flipped}", cache=False)
 
 
 def accuracy(run: Run) -> float:
@@ -208,7 +203,7 @@ def accuracy(run: Run) -> float:
 def test_a_map_repairs_another_dialect_and_not_other_labels(tmp_path):
     def trained_on(kind: str) -> float:
         tables = {"train": rows(kind), "valid": rows(kind), "test": rows("a")}
-        return accuracy(fit(make_job(), **tables, out=tmp_path / f"on_{kind}", cache=False, say=silent))
+        return accuracy(fit(make_job(), **tables, out=tmp_path / f"on_{kind}", cache=False))
 
     unmoved, target = trained_on("b"), trained_on("a")
     assert unmoved < target - 0.3
@@ -225,12 +220,12 @@ def test_a_killed_run_with_both_kinds_of_maps_resumes_to_the_same_bytes(tmp_path
     tables = {"source": source, "source_valid": valid, "unlabelled": rows("a")}
     changes = {"transfer.source": {"map": "coral"}, "inputs.text.map": {"method": "pca", "components": 4}}
     chosen = make_job(**changes, **{"train.epochs": 2, "train.checkpoint_steps": 1})
-    whole = fit(chosen, **tables, out=tmp_path / "whole", cache=False, say=silent)
+    whole = fit(chosen, **tables, out=tmp_path / "whole", cache=False)
     with monkeypatch.context() as patched:
         kill_at(patched, 3)
         with pytest.raises(KilledError):
-            fit(chosen, **tables, out=tmp_path / "killed", cache=False, say=silent)
-    again = fit(chosen, **tables, out=tmp_path / "killed", cache=False, resume=True, say=silent)
+            fit(chosen, **tables, out=tmp_path / "killed", cache=False)
+    again = fit(chosen, **tables, out=tmp_path / "killed", cache=False, resume=True)
     weights = [(run.folder / "model.safetensors").read_bytes() for run in (whole, again)]
     assert weights[0] == weights[1]
 
@@ -243,7 +238,6 @@ def test_a_weight_of_zero_leaves_the_target_s_components(tmp_path):
         **tables,
         out=tmp_path / "run",
         cache=False,
-        say=silent,
     )
     expected = fit_into_target(VECTORS, VECTORS, "subspace_alignment", components=3).target
     assert_close(run.model.maps["text"].matrix, expected.matrix, "onnx")
@@ -253,8 +247,8 @@ def inductive(source: list[dict[str, str]], source_map: str) -> TrainingSetup:
     chosen = make_job(**{"transfer.source": {"map": source_map, "weight": "auto"}})
     tables = {"train": rows("a")[:20], "valid": rows("a")[20:], "source": source}
     setup = TrainingSetup.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    setup = fit_source_maps(setup, CPU, cache=None, say=silent)
-    return weight_source_records(setup, Path.cwd(), CPU, cache=None, say=silent)
+    setup = fit_source_maps(setup, CPU, cache=None)
+    return weight_source_records(setup, Path.cwd(), CPU, cache=None)
 
 
 def test_the_choice_of_the_weight_sees_the_source_moved():
@@ -264,7 +258,7 @@ def test_the_choice_of_the_weight_sees_the_source_moved():
 
 def test_beside_target_labels_the_source_trains_moved_and_target_records_stay():
     setup = inductive(rows("b"), "standardise")
-    data = setup.with_kept_tokens([], cache=None, say=silent).training_data()
+    data = setup.with_kept_tokens([], cache=None).training_data()
     target, source = (data[0, row].inputs["text"][0]["tokens"][0] for row in (0, 20))
     assert_close(target, VECTORS[0].astype(np.float32))
     there, here = VECTORS * STRETCH + SHIFT, VECTORS[:20]

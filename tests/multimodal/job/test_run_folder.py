@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.logs import shown
 from typer.testing import CliRunner
 
 import multimodal as mm
@@ -35,10 +36,6 @@ def begun(folder: Path, **files: str) -> Path:
 
 def names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
-def silent(line: str) -> None:
-    pass
 
 
 # --- free, begun, or somebody else's ---
@@ -135,24 +132,24 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
         ".answers.csv.partial",
     ],
 )
-def test_removing_a_run_leaves_what_no_run_writes_and_says_so(tmp_path, stranger):
+def test_removing_a_run_leaves_what_no_run_writes_and_says_so(tmp_path, stranger, caplog):
     folder = begun(tmp_path / "run", **{stranger: "mine", "checkpoints/best.safetensors": "", "metrics.json": "{}"})
     (folder / "empty").mkdir()
-    said: list[str] = []
-    remove_run(folder, said.append)
+    remove_run(folder)
     assert names(folder) == {stranger}
     assert (folder / "empty").is_dir()
-    assert said == [
+    assert shown(caplog) == [
         f"warning: {folder} holds what no run writes, which is left as it is: "
         + ", ".join(sorted({stranger.partition("/")[0], "empty"}))
     ]
 
 
-def test_removing_a_run_leaves_an_empty_folder_and_says_nothing(tmp_path):
+def test_removing_a_run_leaves_an_empty_folder_and_says_nothing(tmp_path, caplog):
     folder = begun(tmp_path / "run", **{"checkpoints/.best.safetensors.partial": ""})
     assert {path.name for path in run_files(folder)} >= {"tokenizer.json", ".best.safetensors.partial"}
-    remove_run(folder, pytest.fail)
+    remove_run(folder)
     assert list(folder.iterdir()) == []
+    assert caplog.messages == []
 
 
 def test_a_link_to_another_disk_is_not_followed_out_of_the_run(tmp_path):
@@ -161,7 +158,7 @@ def test_a_link_to_another_disk_is_not_followed_out_of_the_run(tmp_path):
     (elsewhere / "keep.txt").write_text("mine")
     folder = begun(tmp_path / "run")
     (folder / "data").symlink_to(elsewhere)
-    remove_run(folder, silent)
+    remove_run(folder)
     assert names(elsewhere) == {"keep.txt"}
 
 
@@ -172,7 +169,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from multimodal.job.run_folder import writing
-with writing(Path(sys.argv[1]), resume=False, overwrite=False, say=print):
+with writing(Path(sys.argv[1]), resume=False, overwrite=False):
     print("mine", flush=True)
     sys.stdin.read()
 """
@@ -187,12 +184,12 @@ def test_a_folder_in_which_another_process_trains_is_refused_until_that_ends(tmp
     for options in ({"resume": False, "overwrite": False}, {"resume": True, "overwrite": False}):
         with (
             pytest.raises(RunError, match=r"another process trains in .*; wait until it ends, or name another"),
-            writing(folder, **options, say=silent),
+            writing(folder, **options),
         ):
             pass
     other.kill()
     other.communicate()
-    with writing(folder, resume=False, overwrite=False, say=silent):
+    with writing(folder, resume=False, overwrite=False):
         assert names(folder) == {".lock"}
 
 
@@ -200,7 +197,7 @@ def test_a_folder_that_was_trained_in_since_it_was_looked_at_is_refused(tmp_path
     folder = begun(tmp_path / "run", **{"metrics.json": "{}"})
     with (
         pytest.raises(RunError, match="was trained in meanwhile; name another folder"),
-        writing(folder, resume=False, overwrite=False, say=silent),
+        writing(folder, resume=False, overwrite=False),
     ):
         pass
     assert "metrics.json" in names(folder)

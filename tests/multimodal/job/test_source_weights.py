@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from support.assertions import assert_close
+from support.logs import logged
 
 import multimodal as mm
 from multimodal.config import ConfigError
@@ -45,10 +46,10 @@ def make_job(source: dict[str, Any], **changes: Any) -> mm.Job:
 
 
 def weigh(source: dict[str, Any], tables: dict[str, Any], **changes: Any) -> tuple[TrainingSetup, list[str]]:
-    said: list[str] = []
     chosen = make_job(source, **changes)
     setup = TrainingSetup.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    return weight_source_records(setup, Path.cwd(), torch.device("cpu"), cache=None, say=said.append), said
+    with logged() as said:
+        return weight_source_records(setup, Path.cwd(), torch.device("cpu"), cache=None), said
 
 
 def test_a_source_with_the_same_labels_counts_and_one_with_other_labels_does_not():

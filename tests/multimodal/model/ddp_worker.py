@@ -70,7 +70,6 @@ def supcon(folder: Path, media: Path) -> None:
                 accumulate=1 if group.world > 1 else 2,
                 gradient_cosine=True,
             ),
-            say=print if group.is_main else lambda line: None,
             processes=group,
         )
         state = trainer.fit(Finetune().plan(model, 3))

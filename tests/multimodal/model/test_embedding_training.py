@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from support.assertions import changed
+from support.logs import logged
 from support.synthetic_products import CONFIG, NEW, OLD, UNKNOWN, make_photos, write_table
 from typer.testing import CliRunner
 
@@ -24,9 +25,9 @@ from multimodal.training import fit
 
 
 def run_job(shop: Path, out: Path, **changes) -> Run:
-    lines: list[str] = []
     job = parse_job(changed(CONFIG, changes))
-    run = fit(job, train=shop / "train.csv", valid=shop / "valid.csv", out=out, say=lines.append)
+    with logged() as lines:
+        run = fit(job, train=shop / "train.csv", valid=shop / "valid.csv", out=out)
     assert not [line for line in lines if "counted as wrong" in line]
     return run
 

@@ -36,7 +36,7 @@ def train(folder: Path, objective: Objective | None, *, parts: int = 1, epochs: 
     data = make_dataset(make_rows(folder / "media", 12), folder / "media", model)
     options = TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2), accumulate=parts)
     weights = {"color": 1.0, "price": 1.0}
-    trainer = Trainer(model, data, Order(12, 4, seed=0), weights, folder, options=options, say=lambda line: None)
+    trainer = Trainer(model, data, Order(12, 4, seed=0), weights, folder, options=options)
     trainer.fit(Finetune().plan(model, epochs))
     return model
 

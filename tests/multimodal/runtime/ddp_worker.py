@@ -7,6 +7,7 @@ same rows without labels.
 """
 
 import json
+import logging
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from multimodal.transfer.adaptation.objectives import create_adaptation
 
 def main(folder: Path, media: Path, options: list[str]) -> None:
     torch.set_num_threads(1)
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
     rows, corrupt = make_rows(media, 13), "corrupt" in options
     weights = {"color": 1.0, "price": 1.0}
     for index, row in enumerate(rows):
@@ -57,7 +59,6 @@ def main(folder: Path, media: Path, options: list[str]) -> None:
                 project_conflicts="pcgrad" in options,
                 gradient_cosine=True,
             ),
-            say=print if group.is_main else lambda line: None,
             processes=group,
         )
         state = trainer.fit(Finetune().plan(model, 1 if corrupt else 3))

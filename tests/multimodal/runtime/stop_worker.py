@@ -57,13 +57,10 @@ def main(folder: Path, number: int, place: str) -> None:
         stick_in_a_call(number)
         raise AssertionError("it is stuck")
 
-    def say(line: str) -> None:
-        print(line, flush=True)
-
     model.heads["color"].register_forward_hook(hook)
     options, weights = TrainerOptions(checkpoint_steps=2, workers=1), {"color": 1.0, "price": 1.0}
     judged = evaluate if place == "evaluation" else None
-    training = Trainer(model, data, Order(20, 5, seed=0), weights, folder, options=options, evaluate=judged, say=say)
+    training = Trainer(model, data, Order(20, 5, seed=0), weights, folder, options=options, evaluate=judged)
     training.fit(Finetune().plan(model, 2))
 
 

@@ -45,7 +45,7 @@ def make_trainer(folder: Path, model: MultimodalModel, *, workers: int = 0, step
     if step is not None:
         data.key = (step // STEPS, int(order.blocks(step // STEPS)[step % STEPS][0][0]))
     options, weights = TrainerOptions(workers=workers), {"color": 1.0, "price": 0.5}
-    return Trainer(model, data, order, weights, folder, options=options, say=lambda line: None)
+    return Trainer(model, data, order, weights, folder, options=options)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_ctrl_c_while_a_batch_is_waited_for_ends_the_training(tmp_path):
 
 
 def test_of_several_processes_none_leaves_alone():
-    signals = StopSignals(at_once=False, say=print)
+    signals = StopSignals(at_once=False)
     with signals.heard():
         os.kill(os.getpid(), signal.SIGTERM)
         signals.check()
@@ -89,7 +89,7 @@ def test_of_several_processes_none_leaves_alone():
 
 
 def test_who_waits_learns_of_the_signal():
-    signals = StopSignals(at_once=True, say=print)
+    signals = StopSignals(at_once=True)
     with signals.heard():
         signals.check()
         os.kill(os.getpid(), signal.SIGTERM)
@@ -99,7 +99,7 @@ def test_who_waits_learns_of_the_signal():
 
 def test_another_thread_leaves_signals_as_they_are():
     def hear() -> None:
-        with StopSignals(at_once=True, say=print).heard():
+        with StopSignals(at_once=True).heard():
             seen.append(signal.getsignal(signal.SIGTERM))
 
     seen: list[object] = []
@@ -116,7 +116,7 @@ def test_who_listened_to_signals_before_goes_on_hearing_of_them(number):
     before = signal.set_wakeup_fd(told)
     handler = signal.signal(signal.SIGUSR1, lambda number, frame: None)
     try:
-        with StopSignals(at_once=True, say=print).heard():
+        with StopSignals(at_once=True).heard():
             os.kill(os.getpid(), number)
             assert os.read(heard, 1) == bytes([number])
         assert signal.set_wakeup_fd(told) == told
@@ -138,7 +138,7 @@ def test_a_step_that_never_ends_is_given_up(tmp_path, name, place):
     command = [sys.executable, str(WORKER), str(tmp_path), name, place]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 128 + signal.Signals[name], done.stderr
-    assert f"ended by {name}: what was under way did not end within" in done.stdout
+    assert f"ended by {name}: what was under way did not end within" in done.stderr
     checkpoint = load_newest_checkpoint(tmp_path / "checkpoints")
     assert checkpoint is not None
     assert checkpoint.step == 2

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from support.known_transfer import color_rows, plant
+from support.logs import logged
 
 import multimodal as mm
 from multimodal.run import GUARD_FILE
@@ -26,9 +27,9 @@ def trained(tmp_path, encoder: str, **changes: Any) -> tuple[mm.Run, dict[str, A
         "train": {"epochs": 1, "batch_size": 8},
         "data": {"workers": 0},
     }
-    lines: list[str] = []
     task = mm.Job.model_validate({**values, **changes})
-    run = mm.fit(task, train=color_rows(36), valid=color_rows(12), out=tmp_path / "run", cache=False, say=lines.append)
+    with logged() as lines:
+        run = mm.fit(task, train=color_rows(36), valid=color_rows(12), out=tmp_path / "run", cache=False)
     return run, json.loads((run.folder / GUARD_FILE).read_text())["tasks"]["color"], lines
 
 

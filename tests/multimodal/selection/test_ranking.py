@@ -65,13 +65,12 @@ def test_the_order_of_the_candidates_changes_nothing():
     assert again == plain
 
 
-def test_a_second_ranking_reads_no_value_again(tmp_path, monkeypatch):
+def test_a_second_ranking_reads_no_value_again(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("MULTIMODAL_CACHE", str(tmp_path))
-    lines: list[str] = []
     for _ in range(2):
-        mm.rank(make_job(), train=color_rows(30), valid=color_rows(6), encoders=["planted/plain"], say=lines.append)
-    assert sum("(3 new in " in line for line in lines) == 1
-    assert sum("(none new)" in line for line in lines) == 1
+        mm.rank(make_job(), train=color_rows(30), valid=color_rows(6), encoders=["planted/plain"])
+    assert sum("(3 new in " in line for line in caplog.messages) == 1
+    assert sum("(none new)" in line for line in caplog.messages) == 1
 
 
 def test_without_candidates_those_with_weights_on_this_machine_are_compared(monkeypatch):
@@ -178,17 +177,16 @@ def test_short_forms_of_candidates():
 # --- train --encoder auto ---
 
 
-def test_auto_trains_the_winner_keeps_the_ranking_and_goes_on_with_the_same(tmp_path):
-    lines: list[str] = []
+def test_auto_trains_the_winner_keeps_the_ranking_and_goes_on_with_the_same(tmp_path, caplog):
     options = {"train": color_rows(45), "valid": color_rows(9), "cache": False}
-    run = mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto", say=lines.append)
+    run = mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto")
     ranking = json.loads((run.folder / "ranking.json").read_text())["text"]
-    assert f"text: --encoder auto takes {ranking['best']}, of 4 candidates" in lines
+    assert f"text: --encoder auto takes {ranking['best']}, of 4 candidates" in caplog.messages
     assert run.job.inputs["text"].encoder == "planted/plain"
     (run.folder / "metrics.json").unlink()  # as if it had been killed before its end
-    lines.clear()
-    again = mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto", resume=True, say=lines.append)
-    assert not any("encoding by" in line for line in lines)
+    caplog.clear()
+    again = mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto", resume=True)
+    assert not any("encoding by" in line for line in caplog.messages)
     assert again.job == run.job
     with pytest.raises(RunError, match="is not empty; add --resume"):
         mm.fit(make_job(), **options, out=tmp_path / "run", encoder="auto")

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from support.known_transfer import Scrambled
+from support.logs import shown
 from support.tiny_models import TinyText, make_rows
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -97,8 +98,7 @@ def test_weights_that_scramble_the_input_are_negative():
 
 
 def test_the_answer_is_the_json_that_was_promised_and_is_the_same_again(media, tmp_path):
-    lines: list[str] = []
-    found = mm.transfer_check(shop(media), out=tmp_path / "gap.json", say=lines.append)
+    found = mm.transfer_check(shop(media), out=tmp_path / "gap.json")
     assert json.loads((tmp_path / "gap.json").read_text()) == found
     assert list(found["tasks"]) == ["color", "price"]
     color = found["tasks"]["color"]
@@ -109,13 +109,13 @@ def test_the_answer_is_the_json_that_was_promised_and_is_the_same_again(media, t
     assert color["verdict"] in ("positive", "negative", "inconclusive")
     assert (color["folds"], color["repeats"], color["seed"], color["records"]) == (5, 3, 0, 25)
     assert color["inputs"]["against"] in ("image", "text")
-    assert mm.transfer_check(shop(media), say=lines.append) == found
-    assert mm.transfer_check(shop(media), cache=False, say=lines.append) == found
+    assert mm.transfer_check(shop(media)) == found
+    assert mm.transfer_check(shop(media), cache=False) == found
 
 
 def test_a_missing_input_is_zeros_and_a_column_that_says_so(media):
     setup = built(shop(media))
-    arms, failed = arm_features(setup, ["image", "text"], setup.tables.train, cache=None, say=str)
+    arms, failed = arm_features(setup, ["image", "text"], setup.tables.train, cache=None)
     assert not failed
     missing = np.array([not row["image"] for row in setup.tables.train.rows])
     assert missing.any()
@@ -150,18 +150,17 @@ def test_a_task_is_checked_on_its_own_inputs(media):
     assert found["shade"]["reason"] == "no encoder comes with weights"  # the picture's is random
 
 
-def test_a_record_that_cannot_be_read_stops_or_is_left_out_and_listed(media):
+def test_a_record_that_cannot_be_read_stops_or_is_left_out_and_listed(media, caplog):
     rows = pd.read_csv(media / "train.csv")
     rows.loc[0, "image"] = "absent.png"
     options = {"train": rows, "valid": rows.tail(5), "root": media}
     with pytest.raises(RecordError, match=r"row 1, column image: 'absent.png' does not exist"):
         mm.transfer_check(shop(media), **options)
-    lines: list[str] = []
     job = shop(media, data={"workers": 0, "on_error": "skip"})
-    found = mm.transfer_check(job, **options, say=lines.append)["tasks"]["color"]
+    found = mm.transfer_check(job, **options)["tasks"]["color"]
     assert list(found["skipped_rows"]) == ["0"]
     assert (found["records"], found["labelled_records"]) == (24, 25)
-    assert "warning: 1 records that cannot be read were left out; --out lists them" in lines
+    assert "warning: 1 records that cannot be read were left out; --out lists them" in shown(caplog)
 
 
 def test_a_table_that_cannot_be_read_at_all_is_not_measured():
@@ -183,14 +182,13 @@ def test_random_twins_have_the_architecture_and_other_weights(media):
     assert torch.equal(other.project.weight, twins["text"].project.weight)
 
 
-def test_only_so_many_records_are_checked_in_the_same_shares_and_it_is_said(monkeypatch):
+def test_only_so_many_records_are_checked_in_the_same_shares_and_it_is_said(monkeypatch, caplog):
     monkeypatch.setattr("multimodal.selection.transfer_gap.MOST_ROWS", 12)
     rows = [{"text": word, "color": word} for word in ("blue", "green", "red", "red") * 6]
-    lines: list[str] = []
-    found = mm.transfer_check(words("planted/scrambled"), train=rows, valid=rows, say=lines.append)["tasks"]["color"]
+    found = mm.transfer_check(words("planted/scrambled"), train=rows, valid=rows)["tasks"]["color"]
     assert found["labels"] == {"blue": 3, "green": 3, "red": 6}
     assert (found["records"], found["labelled_records"]) == (12, 24)
-    assert "color: comparing arms on 12 of 24 labelled records" in lines
+    assert "color: comparing arms on 12 of 24 labelled records" in caplog.messages
 
 
 def test_the_job_from_scratch_trains_every_encoder_from_random_weights(media):

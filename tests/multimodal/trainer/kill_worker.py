@@ -65,7 +65,6 @@ def main(folder: Path, media: Path, moment: str | None) -> None:
         {"color": 1.0, "price": 0.5},
         folder,
         options=options,
-        say=lambda line: None,
     )
     trainer.fit(ProbeThenFinetune(probe_epochs=1).plan(model, 3), resume=True)
     save_tensors(folder / "model.safetensors", model.state_dict())

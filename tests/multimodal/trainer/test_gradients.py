@@ -139,7 +139,7 @@ def train(folder: Path, *, epochs: int = 3, fusion: str = "concat", **options) -
     model = make_model(norm="batch", fusion=fusion, dropout=0.2)
     data = make_dataset(make_rows(folder / "media", 13, gaps=True), folder / "media", model)
     settings = TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2), accumulate=2, **options)
-    trainer = Trainer(model, data, Order(13, 4, seed=0), WEIGHTS, folder, options=settings, say=lambda line: None)
+    trainer = Trainer(model, data, Order(13, 4, seed=0), WEIGHTS, folder, options=settings)
     trainer.fit(Finetune().plan(model, epochs))
     return model
 

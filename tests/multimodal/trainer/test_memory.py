@@ -124,8 +124,7 @@ def test_processes_that_train_together_are_told_to_accumulate(tmp_path, monkeypa
         step([one_batch(tmp_path, model)], 1e-2, 7)
 
 
-def test_the_part_size_outlives_the_process(tmp_path):
-    lines: list[str] = []
+def test_the_part_size_outlives_the_process(tmp_path, caplog):
 
     def trainer(records: int) -> Trainer:
         model = make_model(dropout=0.2)
@@ -133,12 +132,12 @@ def test_the_part_size_outlives_the_process(tmp_path):
         data = make_dataset(make_rows(tmp_path / "media", 10), tmp_path / "media", model)
         order = Order(10, batch_size=5, seed=3)
         weights = {"color": 1.0, "price": 0.5}
-        return Trainer(model, data, order, weights, tmp_path, options=TrainerOptions(), say=lines.append)
+        return Trainer(model, data, order, weights, tmp_path, options=TrainerOptions())
 
     first = trainer(3)
     first.fit(Finetune().plan(first.model, 2))
     assert first.state.part_size == 3
-    assert sum("out of memory; from now on at most 3 records at a time" in line for line in lines) == 1
+    assert sum("out of memory; from now on at most 3 records at a time" in line for line in caplog.messages) == 1
     checkpoint = load_newest_checkpoint(tmp_path / "checkpoints")
     assert checkpoint is not None
     assert checkpoint.state["trainer"]["part_size"] == 3

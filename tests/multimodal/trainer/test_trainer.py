@@ -46,7 +46,6 @@ def make_trainer(folder: Path, model: MultimodalModel, *, n: int = 22, gaps: boo
         folder,
         options=TrainerOptions(**{**defaults, **options}),
         evaluate=evaluate,
-        say=lambda line: None,
     )
 
 
@@ -187,9 +186,7 @@ def test_the_second_phase_begins_with_the_loss_at_which_the_first_ended(tmp_path
         return {}, len(losses) / 10  # each epoch is the best so far
 
     options = TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2))
-    trainer = Trainer(
-        model, data, Order(8, 8, seed=0), WEIGHTS, tmp_path, options=options, evaluate=evaluate, say=lambda line: None
-    )
+    trainer = Trainer(model, data, Order(8, 8, seed=0), WEIGHTS, tmp_path, options=options, evaluate=evaluate)
     history = trainer.fit(TwoPhase(probe_epochs=4).plan(model, 6)).history
     assert [entry["phase"] for entry in history] == ["probe"] * 4 + ["finetune"] * 2
     assert history[4]["loss"] == pytest.approx(losses[3], abs=1e-6)

@@ -31,11 +31,11 @@ def make_job(shop, method: str, **changes):
 
 
 @pytest.mark.parametrize("method", ["wise_ft", "soup", "ema"])
-def test_a_run_says_what_it_kept_and_resumes_to_the_same_bytes(shop, tmp_path, monkeypatch, method):
-    job, lines = make_job(shop, method, **{"train.checkpoint_steps": 1}), []
-    whole = fit(job, out=tmp_path / "whole", say=lines.append)
+def test_a_run_says_what_it_kept_and_resumes_to_the_same_bytes(shop, tmp_path, monkeypatch, caplog, method):
+    job = make_job(shop, method, **{"train.checkpoint_steps": 1})
+    whole = fit(job, out=tmp_path / "whole")
     told = whole.metrics["training"]["average"]
-    assert any(line.startswith(f"average: {method} ({told['best']}) ") for line in lines)
+    assert any(line.startswith(f"average: {method} ({told['best']}) ") for line in caplog.messages)
     assert told["kept"] in ("plain", told["best"])
     assert whole.metrics["training"]["best_score"] == max(told["score"], told["plain"])
     with monkeypatch.context() as patched:
@@ -111,16 +111,17 @@ class Planned(WeightAveraging):
     ("average", "plain", "kept"), [(0.7, 0.6, "planned"), (0.6, 0.6, "plain"), (0.5, 0.6, "plain")]
 )
 def test_the_better_on_the_validation_table_is_kept_and_of_equal_ones_the_plain(
-    shop, monkeypatch, average, plain, kept
+    shop, monkeypatch, caplog, average, plain, kept
 ):
-    job, lines = shop_job(shop, **{"transfer.average": "ema"}), []
+    job = shop_job(shop, **{"transfer.average": "ema"})
     monkeypatch.setattr(TrainingSetup, "validate", lambda self: ({}, average))
     before = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
     other = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in before.items()}
-    score, told = keep_the_better(job, Planned(AveragedState(other, ())), plain, lines.append)
+    score, told = keep_the_better(job, Planned(AveragedState(other, ())), plain)
     assert score == max(average, plain)
     assert told["kept"] == kept
-    assert lines == [f"average: ema (planned) {average:g}, without it {plain:g} on the validation table: {kept}"]
+    (line,) = caplog.messages
+    assert line == f"average: ema (planned) {average:g}, without it {plain:g} on the validation table: {kept}"
     expected = other if kept == "planned" else before
     assert all(torch.equal(tensor, expected[name]) for name, tensor in job.model.state_dict().items())
 

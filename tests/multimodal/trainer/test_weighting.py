@@ -76,7 +76,7 @@ def make_trainer(folder: Path, *, parts: int = 1) -> tuple[MultimodalModel, Trai
         optimizer=OptimizerSpec(learning_rate=1e-2, weight_decay=0.5), accumulate=parts, checkpoint_steps=2
     )
     order = Order(13, 4, seed=0)
-    return model, Trainer(model, data, order, WEIGHTS, folder, options=options, say=lambda line: None)
+    return model, Trainer(model, data, order, WEIGHTS, folder, options=options)
 
 
 def test_they_learn_without_weight_decay_and_stand_in_the_history(tmp_path):
@@ -140,28 +140,27 @@ def make_job(**train: Any) -> dict[str, Any]:
     }
 
 
-def run(folder: Path, **train: Any) -> tuple[Run, list[str]]:
-    lines: list[str] = []
+def run(folder: Path, **train: Any) -> Run:
     rows = make_rows(folder / "media", 18)
     job = parse_job(make_job(**train))
-    return fit(job, train=rows, valid=rows[:6], root=folder / "media", out=folder / "run", say=lines.append), lines
+    return fit(job, train=rows, valid=rows[:6], root=folder / "media", out=folder / "run")
 
 
 def test_learned_weights_are_told_and_leave_with_the_training(tmp_path):
-    trained, _ = run(tmp_path, task_weighting="uncertainty")
+    trained = run(tmp_path, task_weighting="uncertainty")
     assert trained.metrics["training"]["objectives"][TASK_WEIGHT].keys() == {"color", "price"}
     assert not any("objectives" in name for name in trained.model.state_dict())
 
 
 def test_pcgrad_and_the_cosine_of_the_gradients_are_told(tmp_path):
-    trained, _ = run(tmp_path, task_weighting="pcgrad")
+    trained = run(tmp_path, task_weighting="pcgrad")
     (found,) = trained.metrics["training"]["gradient_cosine"].values()
     assert found["epochs"] == 3
     assert -1 <= found["mean"] <= 1
 
 
 def test_cosines_are_not_measured_where_they_are_turned_off(tmp_path):
-    trained, _ = run(tmp_path, gradient_cosine=False)
+    trained = run(tmp_path, gradient_cosine=False)
     assert "gradient_cosine" not in trained.metrics["training"]
     assert "gradient_cosine" not in (trained.folder / "history.csv").read_text()
 
