@@ -15,8 +15,7 @@ from multimodal.data import Batch
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.model.objective import StepContext
 from multimodal.transfer.adaptation.objectives import create_adaptation
-from multimodal.transfer.instances.density_ratio import density_ratio_weights, effective_size
-from multimodal.transfer.instances.kernel_mean_matching import kernel_mean_matching
+from multimodal.transfer.instances.domain_weights import density_ratio_weights, effective_size, kernel_mean_matching
 from multimodal.transfer.maps.affine import DomainMaps, identity
 from multimodal.transfer.maps.domain import fit_coral, fit_standardise, fit_subspace_alignment
 from multimodal.transfer.probes.logistic import fit_softmax

@@ -16,8 +16,7 @@ from multimodal.job.mean_tokens import mean_token_readers
 from multimodal.job.setup import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records
 from multimodal.transfer.maps.affine import AffineMap
-from multimodal.transfer.maps.domain import fit_standardise
-from multimodal.transfer.maps.into_target import fit_into_target
+from multimodal.transfer.maps.domain import fit_into_target, fit_standardise
 from multimodal.transfer.maps.pca import fit_pca
 from multimodal.transfer.maps.token_map import TokenMap
 

@@ -19,8 +19,7 @@ from multimodal.records.targets import ClassTarget, class_readers
 from multimodal.splits.tables import Tables
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
-from multimodal.transfer.instances.density_ratio import density_ratio_weights, effective_size
-from multimodal.transfer.instances.kernel_mean_matching import kernel_mean_matching
+from multimodal.transfer.instances.domain_weights import density_ratio_weights, effective_size, kernel_mean_matching
 from multimodal.transfer.instances.source_weight import GRID, choose_source_weight
 from multimodal.transfer.maps.domain import fit_standardise
 

@@ -12,7 +12,7 @@ from multimodal.job import TrainingSetup
 from multimodal.job.source_weights import few_components
 from multimodal.records import Records
 from multimodal.records.targets import class_readers, read_truth
-from multimodal.transfer.instances.density_ratio import density_ratio_weights
+from multimodal.transfer.instances.domain_weights import density_ratio_weights
 from multimodal.transfer.probes.logistic import log_softmax
 from multimodal.transfer.selection.validators import WARNING, importance_weighted_risk, target_entropy
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from multimodal.transfer.checks import check_features, check_labels
-from multimodal.transfer.instances.density_ratio import DOMAIN_L2, domain_log_odds
+from multimodal.transfer.instances.domain_weights import DOMAIN_L2, domain_log_odds
 
 
 def negative_conditional_entropy(source_labels: np.ndarray, labels: np.ndarray) -> float:

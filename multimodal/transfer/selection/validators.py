@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multimodal.transfer.checks import check_features, check_row_weights
-from multimodal.transfer.instances.density_ratio import effective_size
+from multimodal.transfer.instances.domain_weights import effective_size
 
 WARNING = "no target labels: selection unreliable"
 

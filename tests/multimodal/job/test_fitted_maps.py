@@ -29,7 +29,7 @@ from multimodal.run import Run
 from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.maps.affine import AffineMap
-from multimodal.transfer.maps.into_target import fit_into_target
+from multimodal.transfer.maps.domain import fit_into_target
 from multimodal.transfer.maps.pca import fit_pca
 
 WIDTH, CPU = 6, torch.device("cpu")

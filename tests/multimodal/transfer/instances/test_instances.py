@@ -6,8 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from support.assertions import assert_close
 from support.digits import digits, few, halves
 
-from multimodal.transfer.instances.density_ratio import density_ratio_weights, domain_log_odds
-from multimodal.transfer.instances.kernel_mean_matching import kernel_mean_matching
+from multimodal.transfer.instances.domain_weights import density_ratio_weights, domain_log_odds, kernel_mean_matching
 from multimodal.transfer.instances.source_weight import choose_source_weight, fit_with_source
 from multimodal.transfer.probes.logistic import fit_softmax
 

@@ -5,8 +5,7 @@ from support.assertions import assert_close
 from support.digits import digits, halves
 
 from multimodal.transfer.maps.affine import AffineMap, identity
-from multimodal.transfer.maps.domain import fit_standardise
-from multimodal.transfer.maps.into_target import fit_into_target
+from multimodal.transfer.maps.domain import fit_into_target, fit_standardise
 from multimodal.transfer.probes.logistic import fit_softmax
 
 PIXELS, LABELS = digits()

@@ -9,8 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from support.assertions import assert_close
 
-from multimodal.transfer.maps.domain import fit_standardise, fit_subspace_alignment
-from multimodal.transfer.maps.into_target import fit_into_target, pseudo_inverse
+from multimodal.transfer.maps.domain import fit_into_target, fit_standardise, fit_subspace_alignment, pseudo_inverse
 
 RNG = np.random.default_rng(0)
 TARGET = RNG.normal(size=(200, 5)) @ RNG.normal(size=(5, 5)) + 3.0

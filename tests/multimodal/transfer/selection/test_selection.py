@@ -5,7 +5,7 @@ from sklearn.metrics import mutual_info_score
 from support.assertions import assert_close
 from support.digits import digits, few, halves, random_features
 
-from multimodal.transfer.instances.density_ratio import effective_size
+from multimodal.transfer.instances.domain_weights import effective_size
 from multimodal.transfer.selection.scores import Spectrum, leep, logme, negative_conditional_entropy, proxy_a_distance
 from multimodal.transfer.selection.validators import importance_weighted_risk, target_entropy
 
