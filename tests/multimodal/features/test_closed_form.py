@@ -26,6 +26,7 @@ from multimodal.training import fit
 from multimodal.transfer.probes.logistic import fit_logistic
 from multimodal.transfer.probes.neighbours import fit_soft_neighbours
 
+pytestmark = pytest.mark.usefixtures("planted_encoders")
 KINDS = ("softmax", "svm", "class_mean", "knn")
 
 
@@ -33,8 +34,8 @@ def make_job(head: str = "softmax", **changes: Any) -> mm.Job:
     values: dict[str, Any] = {
         "data": {"workers": 0},
         "inputs": {
-            "image": {"encoder": "compact/image", "options": {"image_size": 32}},
-            "text": {"encoder": "compact/text"},
+            "image": {"encoder": "planted/picture"},
+            "text": {"encoder": "planted/words"},
         },
         "fusion": {"name": "concat"},
         "tasks": {"color": {"head": head}},
@@ -243,7 +244,7 @@ def test_a_job_whose_heads_cannot_be_computed_is_refused(changes, message):
 
 
 def test_an_input_that_the_task_does_not_read_may_train():
-    inputs = {"image": {"encoder": "compact/image"}, "text": {"encoder": "compact/text", "frozen": True}}
+    inputs = {"image": {"encoder": "planted/picture"}, "text": {"encoder": "planted/words", "frozen": True}}
     job = make_job(inputs=inputs, transfer={}, tasks={"color": {"head": "softmax", "inputs": ["text"]}})
     assert job.tasks["color"].head == "softmax"
 
