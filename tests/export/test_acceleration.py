@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+from support.assertions import assert_close
 from support.bundles import RATE
 
 from export import Bundle, DeviceError, Predictor, session
@@ -35,7 +36,7 @@ def test_padding_changes_no_answer(bundle: Bundle, buckets: Buckets) -> None:
     opened = open_session(bundle.path("model.onnx"), device="cpu")
     expected, actual = run_session(opened, feed), run_session(opened, padded)
     for name, values in expected.items():
-        np.testing.assert_allclose(actual[name][:3], values, atol=1e-5)
+        assert_close(actual[name][:3], values, "batches")
     run = accelerated_run("tensorrt", opened, buckets, "cuda")
     assert run is not None
     assert {name: len(array) for name, array in run(feed).items()} == dict.fromkeys(expected, 3)
@@ -125,4 +126,4 @@ def test_an_accelerated_predictor_answers_as_the_cpu_does(bundle: Bundle, accele
     for records in (4, 3, 4, 1):
         answers = predictor.run({name: array[:records] for name, array in feed.items()})
         for name, values in expected.items():
-            np.testing.assert_allclose(answers[name], values[:records], atol=1e-3)
+            assert_close(answers[name], values[:records], "cuda")

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from support.assertions import assert_close
 
 from export import Bundle
 from export.golden import read_golden
@@ -40,7 +41,7 @@ def test_products_become_half_and_the_ends_stay_single():
     assert types_of(half)["a"] == TensorProto.FLOAT16
     assert types_of(half)["y"] == TensorProto.FLOAT
     assert [entry.data_type for entry in half.graph.initializer] == [TensorProto.FLOAT16]
-    np.testing.assert_allclose(answers(half, x), answers(model, x), rtol=2e-3, atol=1e-4)
+    assert_close(answers(half, x), answers(model, x), "float16")
     assert model.graph.initializer[0].data_type == TensorProto.FLOAT  # the given graph is left alone
 
 
@@ -60,7 +61,7 @@ def test_softmax_and_what_hangs_between_sums_stay_single():
     types = types_of(half)
     assert {name for name in types if types[name] == TensorProto.FLOAT16 and "." not in name} == {"a", "centred", "b"}
     x = np.array([[1, 2, 3, 4], [0.5, 0.25, 0, 1]], np.float32)
-    np.testing.assert_allclose(answers(half, x), answers(graph_of(nodes, w=np.eye(4), eps=1e-5), x), atol=2e-3)
+    assert_close(answers(half, x), answers(graph_of(nodes, w=np.eye(4), eps=1e-5), x), "float16 values")
 
 
 def test_what_a_logarithm_reads_stays_single():
@@ -70,14 +71,14 @@ def test_what_a_logarithm_reads_stays_single():
     half = to_half(model)
     assert types_of(half)["power"] == TensorProto.FLOAT
     x = np.ones((2, 4), np.float32)
-    np.testing.assert_allclose(answers(half, x), answers(model, x), rtol=2e-3)
+    assert_close(answers(half, x), answers(model, x), "float16")
 
 
 def test_biases_that_hide_tokens_are_cut_to_the_range():
     model = graph_of([node("MatMul", "x w", "a"), node("Add", "a bias", "b"), node("Softmax", "b", "y")], w=np.eye(4),
                      bias=[0.0, 0.0, -3e38, -3e38])  # fmt: skip
     given = answers(to_half(model), np.ones((2, 4), np.float32))
-    np.testing.assert_allclose(given, [[0.5, 0.5, 0.0, 0.0]] * 2, atol=1e-3)
+    assert_close(given, [[0.5, 0.5, 0.0, 0.0]] * 2, "float16 values")
 
 
 def test_a_branch_is_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from support.assertions import assert_close
 
 from export import Bundle
 from export.golden import read_golden
@@ -97,7 +98,7 @@ def test_each_channel_of_a_convolution_has_its_own_scale(feed: dict[str, np.ndar
     (scale,) = [numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "second_scale"]
     weights = {t.name: numpy_helper.to_array(t) for t in given.graph.initializer}
     assert scale.shape == (8,)
-    np.testing.assert_allclose(scale * 127, np.abs(weights["second"]).max(axis=(1, 2, 3)), rtol=0.05)
+    assert_close(scale * 127, np.abs(weights["second"]).max(axis=(1, 2, 3)), "5 %")
 
 
 def test_a_graph_of_small_matrices_has_no_recipe() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from support.assertions import assert_close, full_disk
+from support.assertions import TOLERANCES, assert_close, full_disk
 
 from export import Bundle, Predictor, prediction_files, predictions, write_predictions
 from export.prediction_files import ResumeError
@@ -77,11 +77,11 @@ def test_a_killed_job_goes_on_and_ends_as_if_nothing_had_happened(
     assert complaints == []  # the bad record was named by the first process
     left, right = READERS[suffix](out), READERS[suffix](whole)
     assert len(left) == 30
-    pd.testing.assert_frame_equal(left, right, atol=1e-4)
+    pd.testing.assert_frame_equal(left, right, atol=TOLERANCES["onnx"][1])
     assert left["error"].notna().tolist() == [row == 13 for row in range(30)]
     vectors = np.load(tmp_path / "out.npy")
     assert vectors.shape == (30, 8)
-    np.testing.assert_allclose(vectors, np.load(tmp_path / "whole.npy"), atol=1e-4)
+    assert_close(vectors, np.load(tmp_path / "whole.npy"), "onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [f"whole{suffix}", f"out{suffix}", "whole.npy", "out.npy"]
     )

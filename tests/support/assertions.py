@@ -18,6 +18,20 @@ TOLERANCES = {  # relative, absolute
     "a tenth": (0.1, 0.1),  # of a random estimate, or of a search that stops early
     "a fifth": (0.2, 0.2),
     "rotated": (1e-5, 1e-5),  # positions as angles: the same differences of other angles round otherwise
+    "sums": (1e-9, 0.0),  # of many float64
+    "batches": (0.0, 1e-5),  # the same float32 model, records in other batches
+    "steps": (1e-4, 1e-5),  # of training, in float32, whose sums have another order
+    "float16": (2e-3, 1e-4),
+    "float16 values": (0.0, 2e-3),  # that float16 has added up
+    "cuda": (0.0, 1e-3),  # kernels of another device
+    "four digits": (0.0, 1e-4),  # as printed, or of an iteration that stops there
+    "six digits": (0.0, 1e-6),
+    "a hundredth": (0.0, 0.01),  # of probabilities and other estimates on a scale of 1, from many draws
+    "a fiftieth": (0.0, 0.02),
+    "a twentieth": (0.0, 0.05),
+    "three twentieths": (0.0, 0.15),
+    "5 %": (0.05, 0.0),  # of random estimates on any scale
+    "10 %": (0.1, 0.0),
 }
 
 WITHOUT_TORCH = """
@@ -38,6 +52,12 @@ def assert_close(actual: Any, expected: Any, tolerance: str = "float32") -> None
     """Fails unless both have one shape and agree within the named tolerance; takes arrays, tensors and numbers."""
     rtol, atol = TOLERANCES[tolerance]
     np.testing.assert_allclose(_array(actual), _array(expected), rtol=rtol, atol=atol, strict=True)
+
+
+def near(expected: Any, tolerance: str = "float32") -> Any:
+    """What ``==`` finds equal to every number, list or mapping of numbers within the named tolerance."""
+    rtol, atol = TOLERANCES[tolerance]
+    return pytest.approx(expected, rel=rtol, abs=atol)
 
 
 def _array(values: Any) -> np.ndarray:

@@ -3,7 +3,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from support.assertions import assert_close
+from support.assertions import assert_close, near
 
 from multimodal.demo import speech
 from multimodal.demo.speech import SAMPLE_RATE, Voice, say_digit
@@ -41,7 +41,7 @@ def test_a_voice_has_its_pitch(pitch):
     likeness = np.correlate(middle, middle, "full")[len(middle) - 1 :]
     shortest, longest = (int(SAMPLE_RATE / frequency) for frequency in (300.0, 70.0))
     period = shortest + likeness[shortest:longest].argmax()
-    assert SAMPLE_RATE / period == pytest.approx(pitch, rel=0.2)  # it falls through the word
+    assert SAMPLE_RATE / period == near(pitch, "a fifth")  # it falls through the word
 
 
 def test_the_vocal_tract_is_a_chain_of_resonators():

@@ -19,7 +19,7 @@ WORKER = Path(__file__).with_name("ddp_worker.py")
 def assert_same_weights(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
     assert left.keys() == right.keys()
     for name, value in left.items():
-        torch.testing.assert_close(value, right[name], rtol=1e-4, atol=1e-5, msg=name)
+        assert_close(value, right[name], "steps")
 
 
 @pytest.mark.slow

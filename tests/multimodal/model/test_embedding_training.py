@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from support.assertions import changed
+from support.assertions import assert_close, changed, near
 from support.logs import logged
 from support.synthetic_products import CONFIG, NEW, OLD, UNKNOWN, make_photos, write_table
 from typer.testing import CliRunner
@@ -82,7 +82,7 @@ def test_predictions_hold_the_vector_and_the_table_has_no_column(bundle, shop, t
     predictor = mm.Predictor.load(bundle)
     answer = predictor.predict([{"image": str(shop / "red-0-0.png")}])[0]["product"]
     assert answer.embedding.shape == (16,)
-    assert np.linalg.norm(answer.embedding) == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(answer.embedding) == near(1, "batches")
     out, vectors = tmp_path / "preds.csv", tmp_path / "vectors.npy"
     command = ["predict", str(bundle), "--data", str(shop / "valid.csv"), "--out", str(out)]
     done = CliRunner().invoke(app, [*command, "--embeddings", str(vectors)])
@@ -116,7 +116,7 @@ def test_a_killed_job_goes_on_with_the_same_vectors_alone(bundle, shop, tmp_path
     assert write("product", True) == (0, 18)
     assert out.read_text().splitlines() == ['{"error": null}'] * 18
     answers = predictor.predict(shop / "valid.csv")
-    np.testing.assert_allclose(np.load(vectors), [row["product"].embedding for row in answers], atol=1e-5)
+    assert_close(np.load(vectors), [row["product"].embedding for row in answers], "batches")
 
 
 def test_a_smaller_precision_is_judged_by_how_well_photos_are_found(run, tmp_path):

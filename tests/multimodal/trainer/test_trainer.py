@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.assertions import assert_close, near
 from support.interruption import KilledError, kill_at
 from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor
@@ -140,7 +141,7 @@ def test_accumulation_gives_the_same_step(tmp_path):
 
     whole, parts = plain(tmp_path / "1", 1).state_dict(), plain(tmp_path / "3", 3).state_dict()
     for name, value in whole.items():
-        torch.testing.assert_close(value, parts[name], rtol=1e-4, atol=1e-6, msg=name)
+        assert_close(value, parts[name], "steps")
 
 
 def test_the_best_weights_are_kept(tmp_path):
@@ -170,7 +171,7 @@ def test_the_second_phase_begins_where_the_best_probe_was(tmp_path):
     probe, finetune = ProbeThenFinetune(probe_epochs=2).plan(model, 3)
     finetune = Phase(finetune.name, 1, finetune.groups, tiny_steps)
     make_trainer(tmp_path, model, evaluate=evaluate).fit([probe, finetune])
-    torch.testing.assert_close(snapshots[2], snapshots[0], rtol=0, atol=1e-6)
+    assert_close(snapshots[2], snapshots[0], "six digits")
 
 
 def test_the_second_phase_begins_with_the_loss_at_which_the_first_ended(tmp_path):
@@ -189,7 +190,7 @@ def test_the_second_phase_begins_with_the_loss_at_which_the_first_ended(tmp_path
     trainer = Trainer(model, data, Order(8, 8, seed=0), WEIGHTS, tmp_path, options=options, evaluate=evaluate)
     history = trainer.fit(TwoPhase(probe_epochs=4).plan(model, 6)).history
     assert [entry["phase"] for entry in history] == ["probe"] * 4 + ["finetune"] * 2
-    assert history[4]["loss"] == pytest.approx(losses[3], abs=1e-6)
+    assert history[4]["loss"] == near(losses[3], "six digits")
     assert history[3]["loss"] > losses[3]  # the probe learned something
 
 

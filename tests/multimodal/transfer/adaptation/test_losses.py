@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import entropy
-from support.assertions import assert_close
+from support.assertions import assert_close, near
 from support.digits import digits, halves
 from torch import nn
 
@@ -49,10 +49,10 @@ BIAS = 2 * (1 - 1 / 3) / 1000
 def test_mmd_of_two_normals_is_the_closed_form():
     """2 (s^2 / (s^2 + 2 sigma^2))^(d/2) (1 - exp(-|shift|^2 / 2 (s^2 + 2 sigma^2))) = 0.3244."""
     expected = 2 * (1 / 3) * (1 - np.exp(-4 / 6))
-    assert expected == pytest.approx(0.3244, abs=1e-4)
+    assert expected == near(0.3244, "four digits")
     target = normal(1000, 2, seed=1) + torch.tensor([2.0, 0.0])
     found = float(mmd_loss(normal(1000, 2), target, bandwidth=1.0, factors=(1.0,)))
-    assert found - BIAS == pytest.approx(expected, abs=0.03)
+    assert found - BIAS == near(expected, "a twentieth")
 
 
 def test_records_of_one_domain_have_none_but_for_the_bias_of_v():
@@ -86,7 +86,7 @@ def test_the_bandwidth_has_no_gradient_and_is_the_median():
     assert not width.requires_grad
     rows = torch.cat([source, target]).detach().numpy()
     distances = np.linalg.norm(rows[:, None] - rows[None], axis=-1)[np.triu_indices(11, 1)]
-    assert float(width) == pytest.approx(np.median(distances), rel=1e-5)
+    assert float(width) == near(np.median(distances), "float32")
 
 
 # --- class confusion and entropy ---------------------------------------------------------------------------------
