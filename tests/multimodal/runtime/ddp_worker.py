@@ -1,4 +1,4 @@
-"""Trains the tiny model in as many processes as torchrun started; run by test_distributed.py.
+"""Trains the tiny model, once per kind, in as many processes as torchrun started; run by test_distributed.py.
 
 One label of ``price`` and one picture in the whole table: most steps have no label of a task, and no record with an
 input, in at least one process. "batch" has a BatchNorm. "uncertainty" and "pcgrad" weigh the tasks. With "corrupt" the
@@ -18,7 +18,7 @@ from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data import RecordDataset, SampleDataset
 from multimodal.data.domains import JoinedDataset, domain_order
 from multimodal.data.order import Order, StepOrder
-from multimodal.runtime.distributed import processes
+from multimodal.runtime.distributed import Processes, processes
 from multimodal.trainer import Trainer
 from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights
@@ -26,45 +26,41 @@ from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.adaptation.objectives import create_adaptation
 
 
-def main(folder: Path, media: Path, options: list[str]) -> None:
+def main(folder: Path, media: Path, kinds: list[str]) -> None:
     torch.set_num_threads(1)
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
-    rows, corrupt = make_rows(media, 13), "corrupt" in options
+    with processes() as group:
+        for kind in kinds:
+            train(folder / kind, media, kind, group)
+
+
+def train(folder: Path, media: Path, kind: str, group: Processes) -> None:
+    folder.mkdir(exist_ok=True)
+    rows, corrupt = make_rows(media, 13), kind == "corrupt"
     weights = {"color": 1.0, "price": 1.0}
     for index, row in enumerate(rows):
         row |= {} if index == 4 else {"price": None, "image": "no.png" if corrupt else None}
-    with processes() as group:
-        model = make_model(norm="batch" if "batch" in options else "group")
-        data: SampleDataset = make_dataset(rows, media, model)
-        order: StepOrder = Order(13, batch_size=4, seed=1)
-        if "dann" in options:
-            data, order = (
-                domains(make_dataset(rows, media, model)),
-                domain_order([(13, None)], 13, batch_size=4, seed=1),
-            )
-            model.objectives["adapt"] = create_adaptation("dann", {None: 8, "text": 8}, {}, weight=1.0)
-        if "uncertainty" in options:
-            model.objectives[TASK_WEIGHT] = LearnedTaskWeights(weights)
-        trainer = Trainer(
-            model,
-            data,
-            order,
-            weights,
-            folder,
-            options=TrainerOptions(
-                optimizer=OptimizerSpec(learning_rate=1e-2),
-                seed=1,
-                accumulate=2,
-                on_error="skip",
-                project_conflicts="pcgrad" in options,
-                gradient_cosine=True,
-            ),
-            processes=group,
-        )
-        state = trainer.fit(Finetune().plan(model, 1 if corrupt else 3))
-        if group.is_main:
-            (folder / "losses.json").write_text(json.dumps([entry["loss"] for entry in state.history]))
-            (folder / "skipped.json").write_text(json.dumps(sorted(map(int, state.skipped_rows))))
+    model = make_model(norm="batch" if kind == "batch" else "group")
+    data: SampleDataset = make_dataset(rows, media, model)
+    order: StepOrder = Order(13, batch_size=4, seed=1)
+    if kind == "dann":
+        data, order = domains(make_dataset(rows, media, model)), domain_order([(13, None)], 13, batch_size=4, seed=1)
+        model.objectives["adapt"] = create_adaptation("dann", {None: 8, "text": 8}, {}, weight=1.0)
+    if kind == "uncertainty":
+        model.objectives[TASK_WEIGHT] = LearnedTaskWeights(weights)
+    options = TrainerOptions(
+        optimizer=OptimizerSpec(learning_rate=1e-2),
+        seed=1,
+        accumulate=2,
+        on_error="skip",
+        project_conflicts=kind == "pcgrad",
+        gradient_cosine=True,
+    )
+    trainer = Trainer(model, data, order, weights, folder, options=options, processes=group)
+    state = trainer.fit(Finetune().plan(model, 1 if corrupt else 3))
+    if group.is_main:
+        (folder / "losses.json").write_text(json.dumps([entry["loss"] for entry in state.history]))
+        (folder / "skipped.json").write_text(json.dumps(sorted(map(int, state.skipped_rows))))
 
 
 def domains(labelled: RecordDataset) -> JoinedDataset:
