@@ -22,7 +22,7 @@ from export.gallery.contents import Contents
 from export.gallery.embedded import embed
 from export.gallery.refusal import choose_refusal
 from export.gallery.source import Source
-from multimodal.console import say, show_table
+from multimodal.console import print_line, show_table
 from multimodal.records import Records, read_records
 
 HELD_OUT, PHOTOS = 16, 5
@@ -182,7 +182,7 @@ def speed(given: argparse.Namespace) -> None:
                 began = time.perf_counter()
                 gallery.search_vectors(queries, k=5)
                 times.append(1000 * (time.perf_counter() - began) / size)
-            say(f"{name}: {np.median(times):.3f} ms a query in batches of {size} (opened in {opened:.2f} s)")
+            print_line(f"{name}: {np.median(times):.3f} ms a query in batches of {size} (opened in {opened:.2f} s)")
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 import multimodal as mm
 from benchmarks.transfer_gain import interval
-from multimodal.console import say, show_table
+from multimodal.console import print_line, show_table
 
 CLASSES, MOST, SIDE = 12, 40, 96
 """Categories, photos of each and table, and pixels of a side."""
@@ -99,7 +99,7 @@ def accuracy(data: Path, out: Path, shift: str, method: str, seed: int) -> float
             given = {"train": tables["target" if method == "oracle" else "source"]}
         mm.fit(make_job(method, seed), **given, test=tables["test"], root=media, out=folder, resume=True)
     value = json.loads(metrics.read_text())["tasks"]["label"]["accuracy"]["value"]
-    say(f"{shift}, {method}, seed {seed}: {value:.3f}")
+    print_line(f"{shift}, {method}, seed {seed}: {value:.3f}")
     return float(value)
 
 

@@ -27,7 +27,7 @@ from export.loading import int8_instructions
 from export.parity import ParityError
 from export.predictor import flat_feed
 from export.session import open_session, planned_device
-from multimodal.console import say, show_table
+from multimodal.console import print_line, show_table
 from multimodal.evaluation import run_torch
 from multimodal.records import read_records
 from multimodal.run import Run
@@ -70,7 +70,7 @@ def interleaved(contenders: Contenders, repeats: int, calls: int) -> Times:
 def report(title: str, times: Times) -> dict[str, Any]:
     """Prints medians and ratios; gives them, JSON."""
     medians = {name: 1e3 * statistics.median(values) for name, values in times.items()}
-    say(f"\n{title}")
+    print_line(f"\n{title}")
     show_table(("contender", "ms"), [(name, f"{value:.2f}") for name, value in medians.items()])
     ratios = {
         f"{name} / {over}": statistics.median(a / b for a, b in zip(times[name], times[over], strict=True))
@@ -124,7 +124,7 @@ def export_retail(run: Run, judged_on: Path, folder: Path) -> None:
     try:
         export_bundle(run, folder, records=judged_on, precision=("fp32", "fp16", "int8"))
     except ParityError as error:
-        say(f"{error}\nfloat32 alone is measured")
+        print_line(f"{error}\nfloat32 alone is measured")
         export_bundle(run, folder, records=judged_on)
 
 
@@ -145,7 +145,7 @@ def main() -> None:
         export_retail(run, given.data / "test.csv", bundle)
     cores = available_cores()
     torch.set_num_threads(cores)
-    say(f"{cores} cores; 8-bit instructions: {', '.join(int8_instructions()) or 'none'}")
+    print_line(f"{cores} cores; 8-bit instructions: {', '.join(int8_instructions()) or 'none'}")
     found: dict[str, Any] = {"cores": cores, "int8": int8_instructions()}
     for batch, calls in CALLS.items():
         contenders = on_cpu(run, bundle, whole_records(run, manifest, batch))

@@ -14,7 +14,7 @@ from inference_model import prepared
 
 from export import Predictor
 from export.predictor import flat_feed
-from multimodal.console import say, show_table
+from multimodal.console import print_line, show_table
 
 _MEMORY = """
 line = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
@@ -59,7 +59,7 @@ def cold_processes(bundle: Path, record: dict[str, str], repeats: int) -> dict[s
                 _, measured = (_until_answer(code + _MEMORY, json.dumps(argument)) for _ in range(2))
                 found[name].append(measured)
     medians = {name: [statistics.median(values) for values in zip(*rows, strict=True)] for name, rows in found.items()}
-    say("\na new process until its first answer")
+    print_line("\na new process until its first answer")
     show_table(("process", "s", "MB"), [(name, f"{s:.3f}", f"{mb:.0f}") for name, (s, mb) in medians.items()])
     return {name: {"s": seconds, "resident_mb": mb} for name, (seconds, mb) in medians.items()}
 

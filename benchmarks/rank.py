@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 import multimodal as mm
-from multimodal.console import say, show_ranking
+from multimodal.console import print_line, show_ranking
 
 SMALL = ("squeezenet1_1", "mobilenet_v3_small", "resnet18")
 IMAGE_SIZE = 96
@@ -46,13 +46,13 @@ def main() -> None:
         began, busy = time.perf_counter(), time.process_time()
         found[name] = mm.rank(_task(source), train=some, valid=some[:1], root=arguments.data)
         took, cpu = time.perf_counter() - began, time.process_time() - busy
-        say(f"\n{name}: {len(some)} records, {took:.1f} s, {cpu:.1f} s of processor")
+        print_line(f"\n{name}: {len(some)} records, {took:.1f} s, {cpu:.1f} s of processor")
         show_ranking(found[name])
     scores = [
         {one["encoder"]: one["score"]["value"] for one in found[name]["candidates"]} for name in ("first", "others")
     ]
     tau = kendalltau(list(scores[0].values()), [scores[1][name] for name in scores[0]]).statistic
-    say(f"\nKendall's tau between the two sets of records: {tau:.2f}")
+    print_line(f"\nKendall's tau between the two sets of records: {tau:.2f}")
 
 
 def _rows(folder: Path, count: int) -> list[dict[str, Any]]:

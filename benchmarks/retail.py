@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import multimodal as mm
-from multimodal.console import say, show_metrics
+from multimodal.console import print_line, show_metrics
 from multimodal.data import RecordDataset
 from multimodal.evaluation import answer
 from multimodal.recipes.retail import retail
@@ -54,7 +54,7 @@ def agreement(given: argparse.Namespace) -> None:
         same = np.array(
             [row[task] == labels[index] for row, index in zip(predictions, probabilities.argmax(axis=1), strict=True)]
         )
-        say(
+        print_line(
             f"{task}: {int((same & clear).sum())} of {int(clear.sum())} clear answers agree; {int((~clear).sum())} ties"
         )
 
@@ -69,7 +69,7 @@ def without(given: argparse.Namespace) -> None:
         for task in ("product", "category"):
             truth = read_truth(run.targets[task], lacking, range(len(lacking)))
             right = scores[task].argmax(axis=1) == truth.targets
-            say(f"{folder}: {task} {right.mean():.4f} on {len(lacking)} records without {given.input}")
+            print_line(f"{folder}: {task} {right.mean():.4f} on {len(lacking)} records without {given.input}")
 
 
 def main() -> None:

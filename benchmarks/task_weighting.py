@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 import multimodal as mm
-from multimodal.console import say, show_table
+from multimodal.console import print_line, show_table
 
 TASKS = ("product", "category", "quantity")
 ARMS: dict[str, dict[str, Any]] = {
@@ -72,7 +72,7 @@ def main() -> None:
     for arm in given.arms:
         runs = [run(arm, seed, given.data, given.out) for seed in given.seeds]
         pairs = {pair: float(np.mean([cosines[pair] for _, cosines in runs])) for pair in runs[0][1]}
-        say(f"{arm}: mean gradient cosines { ({pair: round(mean, 3) for pair, mean in pairs.items()}) }")
+        print_line(f"{arm}: mean gradient cosines { ({pair: round(mean, 3) for pair, mean in pairs.items()}) }")
         rows.append([arm, *(interval([scores[name] for scores, _ in runs]) for name in TASKS)])
     show_table(["arm", *TASKS], rows)
 

@@ -17,7 +17,7 @@ from benchmarks.experiments.probes import e3, e7, e8, e10, e11, e12
 from benchmarks.experiments.shifts import e1, e2, e4, e5
 from benchmarks.experiments.sources import e6
 from benchmarks.experiments.strategies import e15
-from multimodal.console import say
+from multimodal.console import print_line
 
 EXPERIMENTS: dict[str, Callable[[], list[Finding]]] = {
     experiment.__name__.upper(): experiment
@@ -39,15 +39,15 @@ def main() -> None:
     for name in dict.fromkeys(chosen):
         start = time.perf_counter()
         findings = EXPERIMENTS[name]()
-        say(f"\n## {name}\n\n{(EXPERIMENTS[name].__doc__ or '').strip()}\n")
-        say("| what | expected | measured | verdict |\n|---|---|---|---|")
+        print_line(f"\n## {name}\n\n{(EXPERIMENTS[name].__doc__ or '').strip()}\n")
+        print_line("| what | expected | measured | verdict |\n|---|---|---|---|")
         for finding in findings:
             bound = {"about": "", "at least": ">= ", "at most": "<= "}[finding.relation]
             expected = "-" if finding.expected is None else f"{bound}{finding.expected:.4g}"
-            say(f"| {finding.what} | {expected} | {finding.measured:.4g} | {finding.verdict} |")
+            print_line(f"| {finding.what} | {expected} | {finding.measured:.4g} | {finding.verdict} |")
         differing += sum(finding.verdict == "differs" for finding in findings)
-        say(f"\n{time.perf_counter() - start:.0f} s")
-    say(f"\n{differing} figures differ")
+        print_line(f"\n{time.perf_counter() - start:.0f} s")
+    print_line(f"\n{differing} figures differ")
 
 
 if __name__ == "__main__":

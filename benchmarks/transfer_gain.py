@@ -16,7 +16,7 @@ import numpy as np
 from scipy import stats
 
 import multimodal as mm
-from multimodal.console import say, show_table
+from multimodal.console import print_line, show_table
 from multimodal.recipes.retail import retail
 from multimodal.records import Records, read_records
 
@@ -130,7 +130,7 @@ def accuracies(arm: str, weights: str | None, seed: int, data: Path, out: Path) 
     tables = {"valid": data / f"val{suffix}.csv", "test": data / f"test{suffix}.csv"}
     run = mm.fit(job, train=train, **tables, out=folder, resume=True)
     seconds = run.metrics["training"]["seconds"]
-    say(f"{folder.name}: {seconds:.0f} s")
+    print_line(f"{folder.name}: {seconds:.0f} s")
     return {name: float(run.metrics["tasks"][name]["accuracy"]["value"]) for name in job.tasks}
 
 

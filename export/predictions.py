@@ -36,7 +36,7 @@ def write_predictions(
     embeddings: str | Path | None = None,
     task: str | None = None,
     batch_size: int = 32,
-    complain: Callable[[str], None] | None = None,
+    on_failure: Callable[[str], None] | None = None,
     root: str | Path | None = None,
     allow_outside: bool = False,
     resume: bool = False,
@@ -54,7 +54,7 @@ def write_predictions(
         keep: columns of the table that come before the answers, as text; an identifier, say.
         embeddings: takes vectors of length 1 as float32 ``[n d]`` (.npy), NaN where a record was not answered.
         task: whose vectors, as ``vector_output`` chooses them.
-        complain: is told of each record that was not answered: where, and why.
+        on_failure: is told of each record that was not answered: where, and why.
         root, allow_outside: of the media, as ``read_records`` takes them.
         resume: goes on where a killed process stopped, and keeps what there is if this one fails; starts where
             there is nothing to go on with.
@@ -92,7 +92,7 @@ def write_predictions(
         rest = table.subset(range(progress.rows, len(table))) if progress.rows else table
         batches = predictor.predict_batches(rest, batch_size=batch_size, on_error="return", look_ahead=LOOK_AHEAD)
         for batch in batches:
-            writer.write(batch, rest, complain)
+            writer.write(batch, rest, on_failure)
             if advance is not None:
                 advance(progress.rows, len(table))
         writer.close()
@@ -130,7 +130,7 @@ class _Writer:
             for file in self.vectors:
                 _append(file, npy_header(0, self.width))
 
-    def write(self, batch: Sequence[RecordResult], table: Records, complain: Callable[[str], None] | None) -> None:
+    def write(self, batch: Sequence[RecordResult], table: Records, on_failure: Callable[[str], None] | None) -> None:
         """One batch; ``table`` holds the records from the first one that this process answers."""
         first = self.progress.rows - self.begin
         for row, answer in enumerate(batch, first):
@@ -142,9 +142,9 @@ class _Writer:
         for row, answer in enumerate(batch, first):
             if isinstance(answer, RecordError):
                 failed += 1
-                if complain is not None:
+                if on_failure is not None:
                     column = None if answer.input is None else self.columns[answer.input]
-                    complain(f"{table.place(row, column)}: {answer.reason}")
+                    on_failure(f"{table.place(row, column)}: {answer.reason}")
         self.progress.note(len(batch), failed, self.files)
 
     def _line(self, kept: Sequence[str | None], answer: RecordResult) -> bytes:

@@ -19,7 +19,7 @@ from multimodal.commands.predict import predict
 from multimodal.commands.serve import serve
 from multimodal.commands.train import check, demo, evaluate, train
 from multimodal.commands.transfer import rank, transfer_check
-from multimodal.console import complain, open_streams, progress_shown, say
+from multimodal.console import open_streams, print_error, print_line, progress_shown
 from multimodal.records import RecordError
 from multimodal.runtime.threads import set_omp_wait_policy
 
@@ -35,7 +35,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        say(f"multimodal-transfer {version_of('multimodal-transfer')}")
+        print_line(f"multimodal-transfer {version_of('multimodal-transfer')}")
         raise typer.Exit
 
 
@@ -102,7 +102,7 @@ def errors_as_messages(*, debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        complain(f"error: {describe(error)}")
+        print_error(f"error: {describe(error)}")
         sys.exit(EXIT_NOTHING_DONE)
 
 

@@ -22,12 +22,12 @@ def open_streams() -> None:
         _escaping(getattr(sys, name))
 
 
-def say(line: str = "") -> None:
+def print_line(line: str = "") -> None:
     """Prints a line on stdout, as it is."""
     _write(sys.stdout, line)
 
 
-def complain(line: str) -> None:
+def print_error(line: str) -> None:
     """Prints a line on stderr."""
     _write(sys.stderr, line)
 
@@ -65,7 +65,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Writes a record at once."""
-        write = say if record.levelno < logging.WARNING else complain
+        write = print_line if record.levelno < logging.WARNING else print_error
         write(self.format(record))
 
 
@@ -104,7 +104,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: 
     """A table on a terminal; elsewhere, and on one too narrow, one tab-separated line per row, never truncated."""
     if not sys.stdout.isatty() or not _draw_table(columns, rows, title):
         for row in (columns, *rows):
-            say("\t".join(_on_one_line(str(cell)) for cell in row))
+            print_line("\t".join(_on_one_line(str(cell)) for cell in row))
 
 
 def _draw_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str) -> bool:
@@ -141,7 +141,7 @@ def progress_bar(label: str, *, every_seconds: float = 10.0) -> Iterator[Callabl
         nonlocal last
         if time.monotonic() - last >= every_seconds:
             last = time.monotonic()
-            complain(f"{label}: {done} of {total}")
+            print_error(f"{label}: {done} of {total}")
 
     yield advance
 
@@ -162,11 +162,11 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     show_table(("task", "metric", "value", "95% interval", "records"), rows, title="Metrics")
     tasks = list(metrics["tasks"])
     table = [(inputs, *(_headline(values[task]) for task in tasks)) for inputs, values in metrics["modalities"].items()]
-    say()
+    print_line()
     show_table(("inputs shown", *tasks), table, title="What each input contributes")
     calibration = [_calibration(task, values) for task, values in metrics.get("calibration", {}).items()]
     if calibration:
-        say()
+        print_line()
         columns = ("task", "temperature", "calibration error", "log loss", "records")
         show_table(columns, calibration, title="How far its probabilities can be believed")
 
@@ -182,7 +182,7 @@ def show_folds(result: Mapping[str, Any]) -> None:
     show_table(("task", "metric", "mean", "95% interval", *numbers), rows, title="Metrics on the fold held out")
     for task, absent in result["absent"].items():
         for number, labels in absent.items():
-            say(f"{task}: fold {number} has no record of {', '.join(labels)}, so no AUC")
+            print_line(f"{task}: fold {number} has no record of {', '.join(labels)}, so no AUC")
 
 
 def show_ranking(result: Mapping[str, Any]) -> None:
@@ -202,9 +202,9 @@ def show_ranking(result: Mapping[str, Any]) -> None:
     ]
     columns = ("encoder", "accuracy", "95% interval", "LogME", "LEEP", "NCE", "A-distance", "seconds", "parameters")
     show_table(columns, rows, title=f"Candidates for {result['input']}, by a probe on the same folds")
-    say(f"best: {result['best']} ({result['rule']})")
+    print_line(f"best: {result['best']} ({result['rule']})")
     if result["tau"] is not None:
-        say(f"Kendall's tau between LogME and the probe: {result['tau']:.2f}")
+        print_line(f"Kendall's tau between LogME and the probe: {result['tau']:.2f}")
 
 
 def show_transfer(result: Mapping[str, Any]) -> None:
@@ -215,9 +215,9 @@ def show_transfer(result: Mapping[str, Any]) -> None:
     ]
     if rows:
         show_table(("task", "arm", "accuracy", "95% interval"), rows, title="Arms, on the same folds")
-        say()
+        print_line()
     for line in transfer_lines(result):
-        say(line)
+        print_line(line)
 
 
 def transfer_lines(result: Mapping[str, Any]) -> Iterator[str]:

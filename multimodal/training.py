@@ -11,7 +11,6 @@ from multimodal.config import Job
 from multimodal.config.setting import TABLES
 from multimodal.console import progress_shown
 from multimodal.job import TrainingSetup
-from multimodal.job.announce import announce
 from multimodal.job.fitted_maps import fit_source_maps
 from multimodal.job.run_folder import (
     free_folder,
@@ -26,6 +25,7 @@ from multimodal.job.run_folder import (
     writing,
 )
 from multimodal.job.source_weights import weight_source_records
+from multimodal.job.summary import log_summary
 from multimodal.job.train_job import train_job
 from multimodal.results import write_results
 from multimodal.run import RANKING_FILE, Run
@@ -134,7 +134,7 @@ def fit_tables(
         refuse_other_data(folder, compared, tables.left_out)
         refuse_other_weights(folder, setup)
         refuse_other_labels(folder, setup)
-    announce(setup)
+    log_summary(setup)
     look_first(setup)
     setup = fit_source_maps(setup, device, cache=cache)
     setup = weight_source_records(setup, base, device, cache=cache)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from multimodal.console import say, show_table
+from multimodal.console import print_line, show_table
 
 
 def encoders(
@@ -26,7 +26,7 @@ def encoders(
         (info.name, info.modality, info.embed_dim or "", info.parameters or "", info.source, info.licence, info.paper)
         for info in found
     ]
-    show_table(("name", "modality", "width", "parameters", "source", "licence", "paper"), rows)
+    show_table(("name", "modality", "dim", "parameters", "source", "licence", "paper"), rows)
 
 
 def _download(names: list[str], options: dict[str, str]) -> None:
@@ -37,7 +37,7 @@ def _download(names: list[str], options: dict[str, str]) -> None:
         raise typer.BadParameter("name the encoders to fetch, for example torchvision/resnet18", param_hint="NAME")
     for name in names:
         encoder = create_encoder(name, weights="pretrained", **options)
-        say(f"{name}: on this machine; sha256 {encoder.provenance.sha256}, licence {encoder.provenance.licence}")
+        print_line(f"{name}: on this machine; sha256 {encoder.provenance.sha256}, licence {encoder.provenance.licence}")
 
 
 def doctor() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, Table
-from multimodal.console import complain, say
+from multimodal.console import print_error, print_line
 from multimodal.records.media import Outside
 from multimodal.runtime.files import refuse_overwriting
 
@@ -45,7 +45,7 @@ def explain(
     records = read_records(data, allow_outside=outside)
     check_manifest(records, {name: reader.column for name, reader in box.readers.items()})
     if training is not None and neighbors:
-        say(f"encoding {len(training)} records of {training.source} to find neighbours (--neighbors 0: none)")
+        print_line(f"encoding {len(training)} records of {training.source} to find neighbours (--neighbors 0: none)")
     failed, total = explain_table(
         box,
         records,
@@ -54,8 +54,8 @@ def explain(
         rows=rows,
         training=training if neighbors else None,
         number=neighbors,
-        complain=complain,
+        on_failure=print_error,
     )
-    say(f"{out}: {total - failed} of {total} records explained; open {out / 'index.html'}")
+    print_line(f"{out}: {total - failed} of {total} records explained; open {out / 'index.html'}")
     if failed:
         raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)

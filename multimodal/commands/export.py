@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, BundleFolder, Precision, RunFolder
-from multimodal.console import complain, say, show_table
+from multimodal.console import print_error, print_line, show_table
 from multimodal.runtime.files import refuse_overwriting, write_json
 
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -88,13 +88,13 @@ def export(
     for name, file in bundle.models.items():
         if name != "fp32":
             for line in report_lines(reports[file]):
-                say(line)
-    say(f"{out}: parity with torch checked, bundle written")
+                print_line(line)
+    print_line(f"{out}: parity with torch checked, bundle written")
     if triton is not None:
         from export.triton import write_triton_repository
 
         names = write_triton_repository(out, triton, precision=triton_precision)
-        say(f"{triton}: Triton model repository written; clients call {names['ensemble']!r}")
+        print_line(f"{triton}: Triton model repository written; clients call {names['ensemble']!r}")
 
 
 def verify(bundle: BundleFolder) -> None:
@@ -103,10 +103,10 @@ def verify(bundle: BundleFolder) -> None:
 
     problems = verify_bundle(bundle)
     for problem in problems:
-        complain(problem)
+        print_error(problem)
     if problems:
         raise typer.Exit(EXIT_NOTHING_DONE)
-    say(f"{bundle}: whole; hashes, golden samples and parity report agree")
+    print_line(f"{bundle}: whole; hashes, golden samples and parity report agree")
 
 
 def bench(
@@ -128,7 +128,7 @@ def bench(
     with TemporaryDirectory(prefix="multimodal.bench.") as folder:
         result = measure(predictor, device=device, seconds=seconds, folder=Path(folder))
     flags = ", ".join(result["int8_instructions"]) or "none"
-    say(f"{predictor.precision} on {predictor.device}, {result['cores']} cores, 8-bit instructions: {flags}")
+    print_line(f"{predictor.precision} on {predictor.device}, {result['cores']} cores, 8-bit instructions: {flags}")
     show_table(("measured", "value", "unit"), bench_rows(result), title=predictor.bundle.name)
     if out is not None:
         write_json(out, result)

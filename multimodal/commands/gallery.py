@@ -20,7 +20,7 @@ from multimodal.commands.options import (
     TextValue,
 )
 from multimodal.commands.predict import check_source, one_record
-from multimodal.console import complain, say, show_table
+from multimodal.console import print_error, print_line, show_table
 from multimodal.metrics.intervals import wilson_interval
 from multimodal.records import RecordError, Records
 from multimodal.runtime.files import refuse_overwriting
@@ -50,13 +50,13 @@ def add(
     """Enrols the records of a table; makes the gallery where there is none."""
     opened, table = _open(folder, bundle, device, task=task, create=True), _read(data, allow_outside)
     done = opened.add(table, label, batch_size=batch_size, on_error="return")
-    _complain_of(done.errors, table, opened)
-    say(
+    _print_errors(done.errors, table, opened)
+    print_line(
         f"{folder}: {done.added} vectors added, {done.repeated} were there already; {len(done.products)} new products, "
         f"{len(opened.products)} in all"
     )
     if opened.refusal is None and done.added:
-        say("no threshold: every record gets an answer; set one with `multimodal gallery calibrate`")
+        print_line("no threshold: every record gets an answer; set one with `multimodal gallery calibrate`")
     _exit_for(len(done.errors), len(table))
 
 
@@ -76,8 +76,8 @@ def remove(
     for label in labels:
         if label not in before:
             near = difflib.get_close_matches(label, before, n=1)
-            complain(f"{label!r} is not enrolled" + (f"; did you mean {near[0]!r}?" if near else ""))
-    say(f"{folder}: {count} products removed, {len(opened.products)} in all")
+            print_error(f"{label!r} is not enrolled" + (f"; did you mean {near[0]!r}?" if near else ""))
+    print_line(f"{folder}: {count} products removed, {len(opened.products)} in all")
 
 
 @gallery.command()
@@ -110,18 +110,18 @@ def search(
     if data is None:
         found = opened.search([one_record(opened.predictor, inputs or [], single)], k=top)[0]
         show_table(("product", "similarity"), [(match.label, f"{match.similarity:.4f}") for match in found.matches])
-        say(f"answer: {'(unknown product)' if found.label is None else found.label}")
+        print_line(f"answer: {'(unknown product)' if found.label is None else found.label}")
         return
     assert out is not None
     table = _read(data, allow_outside)
     read = [("the table", data), ("the bundle", bundle), *own_files(folder)]
     refuse_overwriting("--out", out, read, table.media([entry.column for entry in opened.predictor.inputs.values()]))
-    answers = opened.search(table, k=top, batch_size=batch_size, on_error="return")
-    write_search_results(out, answers, top)
-    errors = [answer for answer in answers if isinstance(answer, RecordError)]
-    _complain_of(errors, table, opened)
-    refused = sum(not isinstance(answer, RecordError) and not answer.is_known for answer in answers)
-    say(f"{out}: {len(answers) - len(errors)} of {len(answers)} records answered, {refused} of them as unknown")
+    results = opened.search(table, k=top, batch_size=batch_size, on_error="return")
+    write_search_results(out, results, top)
+    errors = [result for result in results if isinstance(result, RecordError)]
+    _print_errors(errors, table, opened)
+    refused = sum(not isinstance(result, RecordError) and not result.is_known for result in results)
+    print_line(f"{out}: {len(results) - len(errors)} of {len(results)} records answered, {refused} of them as unknown")
     _exit_for(len(errors), len(table))
 
 
@@ -144,9 +144,9 @@ def calibrate(
     table = None if data is None else _read(data, allow_outside)
     done = opened.calibrate(table, label, accept=accept, on_error="return")
     if table is not None:
-        _complain_of(done.errors, table, opened)
+        _print_errors(done.errors, table, opened)
     if done.left_out:
-        say(f"{done.left_out} records left out: they are enrolled themselves")
+        print_line(f"{done.left_out} records left out: they are enrolled themselves")
     _show(opened)
     if table is not None:
         _exit_for(len(done.errors), len(table))
@@ -158,20 +158,20 @@ def info(bundle: BundleFolder, folder: Folder, device: Device = "auto") -> None:
     opened = _open(folder, bundle, device)
     show_table(("product", "vectors"), list(opened.products.items()))
     source = opened.contents.source
-    say(f"{len(opened.products)} products, {len(opened.contents.vectors)} vectors of {source.width} numbers")
-    say(f"vectors: {source.output!r} of {source.bundle} (sha256 {source.sha256[:12]})")
+    print_line(f"{len(opened.products)} products, {len(opened.contents.vectors)} vectors of {source.width} numbers")
+    print_line(f"vectors: {source.output!r} of {source.bundle} (sha256 {source.sha256[:12]})")
     _show(opened)
 
 
 def _show(opened: Any) -> None:
     refusal = opened.refusal
     if refusal is None:
-        say("no threshold: every record gets an answer; set one with `multimodal gallery calibrate`")
+        print_line("no threshold: every record gets an answer; set one with `multimodal gallery calibrate`")
         return
     unknown = "records of other products" if refusal.unknowns == "records" else "records with their product left out"
     accepted, false = _share(refusal.accepted, refusal.known), _share(refusal.false_accepted, refusal.unknown)
-    say(f"threshold: {refusal.threshold:.4f}, accepts {accepted} of {refusal.known} known records")
-    say(f"unknown: accepts {false} of {refusal.unknown} {unknown}; AUROC {refusal.auroc:.4f}")
+    print_line(f"threshold: {refusal.threshold:.4f}, accepts {accepted} of {refusal.known} known records")
+    print_line(f"unknown: accepts {false} of {refusal.unknown} {unknown}; AUROC {refusal.auroc:.4f}")
 
 
 def _share(value: float, n: int) -> str:
@@ -192,11 +192,11 @@ def _read(data: Path, allow_outside: bool) -> Records:
     return read_records(data, allow_outside=allow_outside)
 
 
-def _complain_of(errors: Iterable[RecordError], table: Records, opened: Any) -> None:
+def _print_errors(errors: Iterable[RecordError], table: Records, opened: Any) -> None:
     columns = {name: entry.column for name, entry in opened.predictor.inputs.items()}
     for error in errors:
         column = None if error.input is None else columns[error.input]
-        complain(f"{table.place(error.row, column)}: {error.reason}")
+        print_error(f"{table.place(error.row, column)}: {error.reason}")
 
 
 def _exit_for(failed: int, total: int) -> None:

@@ -18,7 +18,7 @@ from multimodal.commands.options import (
     Precision,
     TextValue,
 )
-from multimodal.console import complain, progress_bar, say, show_table
+from multimodal.console import print_error, print_line, progress_bar, show_table
 from multimodal.records import RecordError
 
 
@@ -55,7 +55,7 @@ def predict(
     single = {"image": image, "text": text, "audio": audio}
     check_source(data, out, inputs, single, example="preds.csv")
     predictor = Predictor.load(bundle, device=device, precision=precision)
-    complain(f"answering in {predictor.precision} on {predictor.device}")
+    print_error(f"answering in {predictor.precision} on {predictor.device}")
     if data is None:
         _predict_one(predictor, one_record(predictor, inputs or [], single))
     else:
@@ -71,12 +71,12 @@ def predict(
                 embeddings=embeddings,
                 task=task,
                 batch_size=batch_size,
-                complain=complain,
+                on_failure=print_error,
                 allow_outside=allow_outside,
                 resume=resume,
                 advance=advance,
             )
-        say(f"{out}: {total - failed} of {total} records answered")
+        print_line(f"{out}: {total - failed} of {total} records answered")
         if failed:
             raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)
 
@@ -114,12 +114,13 @@ def one_record(predictor: Any, inputs: list[str], single: dict[str, str | None])
 
 
 def _predict_one(predictor: Any, record: dict[str, str]) -> None:
-    answers = predictor.predict([record], on_error="return")[0]
-    if isinstance(answers, RecordError):  # the only record: its number says nothing
-        raise ValueError(answers.reason if answers.input is None else f"{answers.input}: {answers.reason}")
+    predictions = predictor.predict([record], on_error="return")[0]
+    if isinstance(predictions, RecordError):  # the only record: its number says nothing
+        name = predictions.input
+        raise ValueError(predictions.reason if name is None else f"{name}: {predictions.reason}")
     rows = []
     for task in predictor.tasks:  # the embedding, which is no task, has no line
-        prediction = answers[task]
+        prediction = predictions[task]
         if prediction.embedding is not None:
             rows.append((task, f"(a vector of {len(prediction.embedding)} numbers: --data, --embeddings)", ""))
         elif prediction.value is not None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from multimodal.commands.options import BundleFolder, Device, Precision
-from multimodal.console import complain, say
+from multimodal.console import print_error, print_line
 
 TOKEN_VARIABLE = "MULTIMODAL_TOKEN"
 
@@ -56,10 +56,10 @@ def serve(
         name=name,
     )
     if settings.token is None and host not in LOOPBACK:
-        complain(f"anybody who reaches {host} may ask; set {TOKEN_VARIABLE} to a token that requests must carry")
+        print_error(f"anybody who reaches {host} may ask; set {TOKEN_VARIABLE} to a token that requests must carry")
     run_server(
         bundle,
         settings,
         load=loader(device=device, precision=precision, threads=threads, allow_plugins=()),
-        listening=lambda address: say(f"{address} (ready when the bundle has been checked)"),
+        listening=lambda address: print_line(f"{address} (ready when the bundle has been checked)"),
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from multimodal.commands.options import EXIT_NOTHING_DONE, Config, Overrides, RunFolder, Table
-from multimodal.console import say, show_folds, show_metrics, show_table
+from multimodal.console import print_line, show_folds, show_metrics, show_table
 
 SHOWN = 3
 """Problems of one column of one table that `check` shows."""
@@ -42,7 +42,7 @@ def check(
         shown = [(p.severity, p.file, p.row or "", p.column or "", p.message) for p in listed]
         show_table(columns, shown)
     errors = sum(problem.severity == "error" for problem in problems)
-    say(f"{config}: {errors} errors, {len(problems) - errors} warnings")
+    print_line(f"{config}: {errors} errors, {len(problems) - errors} warnings")
     if errors:
         raise typer.Exit(EXIT_NOTHING_DONE)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import multimodal as mm
-from multimodal.console import say, show_metrics, show_table
+from multimodal.console import print_line, show_metrics, show_table
 from multimodal.demo.data import DemoData, write_demo_data
 from multimodal.metrics.intervals import Interval, difference_interval
 from multimodal.runtime.files import replacing
@@ -39,38 +39,42 @@ def run_demo(folder: Path) -> None:
         folder: takes ``data/``, the runs ``source/``, ``scratch/`` and ``transfer/``, and ``bundle/``.
     """
     began = time.monotonic()
-    say("1. Data: drawn products, catalogue lines, synthesised spoken quantities")
+    print_line("1. Data: drawn products, catalogue lines, synthesised spoken quantities")
     data = write_demo_data(folder / "data")
-    say(f"   {data.folder}; what it looks like: {data.overview}")
+    print_line(f"   {data.folder}; what it looks like: {data.overview}")
 
-    say("\n2. Source task: compact/image, which comes with weights from photos, learns drawn things and their patterns")
+    print_line(
+        "\n2. Source task: compact/image, which comes with weights from photos, learns drawn things and their patterns"
+    )
     source = mm.fit(source_task(data), out=folder / "source", resume=True)
 
-    say("\n3. The shop from scratch: every encoder starts at random")
+    print_line("\n3. The shop from scratch: every encoder starts at random")
     scratch = mm.fit(shop_task(data, "scratch"), out=folder / "scratch", resume=True)
 
-    say("\n4. The shop by transfer: the source head is dropped; every encoder has weights, is frozen, then unfrozen")
+    print_line(
+        "\n4. The shop by transfer: the source head is dropped; every encoder has weights, is frozen, then unfrozen"
+    )
     job = shop_task(data, "transfer", image_weights=source.folder)
     transfer = mm.fit(job, out=folder / "transfer", resume=True)
 
-    say("\n5. What transfer gave for the same number of epochs, on 240 test records and voices never heard")
+    print_line("\n5. What transfer gave for the same number of epochs, on 240 test records and voices never heard")
     show_table(("task", "from scratch", "by transfer", "gain"), _comparison(scratch.metrics, transfer.metrics))
-    say("")
+    print_line("")
     show_metrics(transfer.metrics)
 
-    say("\n6. Export: one ONNX file, compared with torch under every combination of inputs")
+    print_line("\n6. Export: one ONNX file, compared with torch under every combination of inputs")
     bundle = folder / "bundle"
     if not (bundle / "bundle.json").is_file():
         transfer.export(bundle)
     problems = mm.verify_bundle(bundle)
-    say(f"   {bundle}: {'verified' if not problems else '; '.join(problems)}")
+    print_line(f"   {bundle}: {'verified' if not problems else '; '.join(problems)}")
 
-    say("\n7. New records, answered by a process that cannot import torch")
+    print_line("\n7. New records, answered by a process that cannot import torch")
     show_table(("product", "quantity", "answered product", "answered quantity"), answer_without_torch(data, bundle))
 
-    say(f"\nDone in {format_seconds(time.monotonic() - began)}. Look at:")
+    print_line(f"\nDone in {format_seconds(time.monotonic() - began)}. Look at:")
     for path in (data.overview, transfer.folder / "metrics.json", bundle / "README.md", bundle / "model.onnx"):
-        say(f"   {path}")
+        print_line(f"   {path}")
 
 
 def source_task(data: DemoData) -> mm.Job:

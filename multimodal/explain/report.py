@@ -33,7 +33,7 @@ def explain_table(
     rows: int = 5,
     training: Records | None = None,
     number: int = 3,
-    complain: Callable[[str], None] | None = None,
+    on_failure: Callable[[str], None] | None = None,
 ) -> tuple[int, int]:
     """Explains the first rows of a table.
 
@@ -42,7 +42,7 @@ def explain_table(
         tasks: names; none given: all.
         training: table to search for neighbours; None: no neighbours.
         number: of neighbours.
-        complain: is told of each record that was not explained: where, and why.
+        on_failure: is told of each record that was not explained: where, and why.
 
     Returns:
         How many records were not explained, and how many were asked for.
@@ -67,8 +67,8 @@ def explain_table(
             )
         except RecordError as error:
             failed += 1
-            if complain is not None:
-                complain(error.reason)
+            if on_failure is not None:
+                on_failure(error.reason)
             continue
         sections.append(_section(explained, _write(explained, folder, f"{row + 1:04d}")))
     write_atomically(folder / PAGE, (_HEAD + "".join(sections) + "</body></html>\n").encode())

@@ -28,7 +28,7 @@ from encoders.compact.text import CompactText
 from encoders.preprocessing.text import TextPreprocessor
 from fusion.base import masked_mean
 from multimodal.builders.encoders import encoder_path
-from multimodal.console import say
+from multimodal.console import print_line
 from multimodal.runtime.files import refuse_overwriting, write_atomically
 from multimodal.trainer.optimization import learning_rate_factor
 
@@ -106,7 +106,7 @@ def distil(student: Encoder, texts: list[str], targets: Float[Tensor, "n d"], *,
             loss.backward()
             optimizer.step()
             total, done = total + loss.item(), done + 1
-        say(f"epoch {epoch + 1} of {epochs}: mean cosine {1 - total / steps:.4f}")
+        print_line(f"epoch {epoch + 1} of {epochs}: mean cosine {1 - total / steps:.4f}")
     student.eval()
 
 
@@ -128,10 +128,10 @@ def main() -> None:
     words = sorted(word for word in vocabulary_of(teacher) if re.fullmatch(r"[a-z]{3,}", word))
     rng = np.random.default_rng(given.seed)
     texts = sentences(corpus(), given.texts) + random_texts(words, given.texts, rng)
-    say(f"{len(texts)} texts; the teacher reads them")
+    print_line(f"{len(texts)} texts; the teacher reads them")
     distil(student, texts, embed_all(teacher, texts), epochs=given.epochs, seed=given.seed)
     write_atomically(given.out, save({name: tensor.contiguous() for name, tensor in student.state_dict().items()}))
-    say(f"{given.out}: weights for compact/text")
+    print_line(f"{given.out}: weights for compact/text")
 
 
 if __name__ == "__main__":

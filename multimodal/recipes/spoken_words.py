@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from multimodal.console import complain, say
+from multimodal.console import print_error, print_line
 from multimodal.runtime.files import replacing
 
 WORDS = re.findall(
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=60, help="of each word")
     given = parser.parse_args()
     if shutil.which("espeak-ng") is None:
-        complain("error: espeak-ng is not installed; on Debian run: apt-get install espeak-ng")
+        print_error("error: espeak-ng is not installed; on Debian run: apt-get install espeak-ng")
         raise SystemExit(1)
     clips = plan(given.clips)
     (given.out / "audio").mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def main() -> None:
         table = given.out / f"{name}.csv"
         with replacing(table) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("audio", "label"), *((clip.path, clip.word) for clip in rows)])
-        say(f"{table}: {len(rows)} clips of {len(WORDS)} words")
+        print_line(f"{table}: {len(rows)} clips of {len(WORDS)} words")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from multimodal.config import Job
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.console import progress_shown
 from multimodal.job import TrainingSetup
-from multimodal.job.announce import describe_weights
 from multimodal.job.job_files import job_files
+from multimodal.job.summary import describe_weights
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
 from multimodal.runtime.torch_state import own_state
 from multimodal.selection.scratch import scratch_gaps

@@ -25,7 +25,7 @@ def test_one_line_a_record_with_its_labels_probabilities_and_error(
     (media / "three.csv").write_text("image,text,sound,id\n0.png,red,,7\nno.png,red,,8\n,,,9\n,blue,0.wav,10\n")
     complaints: list[str] = []
     result = write_predictions(
-        predictor, media / "three.csv", tmp_path / "out.csv", batch_size=3, complain=complaints.append
+        predictor, media / "three.csv", tmp_path / "out.csv", batch_size=3, on_failure=complaints.append
     )
     assert result == (2, 4)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
@@ -79,7 +79,7 @@ def test_a_failure_leaves_no_file_and_keeps_the_old_one(predictor: Predictor, me
 
     records = read_records([{"image": "no.png"}], root=media)
     with pytest.raises(RuntimeError, match="on purpose"):
-        write_predictions(predictor, records, tmp_path / "out.csv", embeddings=tmp_path / "e.npy", complain=fail)
+        write_predictions(predictor, records, tmp_path / "out.csv", embeddings=tmp_path / "e.npy", on_failure=fail)
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
     assert (tmp_path / "out.csv").read_text() == "old"
 

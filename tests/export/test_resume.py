@@ -70,7 +70,7 @@ def test_a_killed_job_goes_on_and_ends_as_if_nothing_had_happened(
     complaints: list[str] = []
     counts = write_predictions(
         predictor, thirty, out, embeddings=tmp_path / "out.npy", batch_size=4, resume=True,
-        advance=lambda done, total: seen.append((done, total)), complain=complaints.append,
+        advance=lambda done, total: seen.append((done, total)), on_failure=complaints.append,
     )  # fmt: skip
     assert counts == (1, 30)
     assert seen == [(24, 30), (28, 30), (30, 30)]  # from record 20 on
@@ -153,7 +153,7 @@ def test_a_failure_keeps_what_there_is_only_where_it_may_be_resumed(
 
     for resume, left in ((False, []), (True, [".o.csv.partial", ".o.csv.progress.json"])):
         with pytest.raises(RuntimeError, match="on purpose"):
-            write_predictions(predictor, thirty, tmp_path / "o.csv", batch_size=4, complain=fail, resume=resume)
+            write_predictions(predictor, thirty, tmp_path / "o.csv", batch_size=4, on_failure=fail, resume=resume)
         assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 

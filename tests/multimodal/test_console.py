@@ -7,14 +7,22 @@ from typing import TextIO
 
 import pytest
 
-from multimodal.console import complain, open_streams, progress_bar, progress_shown, say, show_metrics, show_table
+from multimodal.console import (
+    open_streams,
+    print_error,
+    print_line,
+    progress_bar,
+    progress_shown,
+    show_metrics,
+    show_table,
+)
 
 LONG = "word " * 100 + "end"
 
 
 def test_lines_go_to_stdout_and_complaints_to_stderr_as_they_are(capsys):
-    say("[bold]50%[/bold] größe")
-    complain("error: [red]")
+    print_line("[bold]50%[/bold] größe")
+    print_error("error: [red]")
     assert capsys.readouterr() == ("[bold]50%[/bold] größe\n", "error: [red]\n")
 
 
@@ -136,7 +144,7 @@ def shown(text: str, encoding: str) -> str:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("text", TEXTS)
 def test_what_the_encoding_lacks_is_escaped_and_the_rest_is_as_it_is(monkeypatch, encoding, text):
-    for name, write in {"stdout": say, "stderr": complain}.items():
+    for name, write in {"stdout": print_line, "stderr": print_error}.items():
         stream = narrow(encoding)
         monkeypatch.setattr(sys, name, stream)
         write(f"{text}, 0.5")
@@ -183,8 +191,8 @@ def test_logs_and_other_people_s_lines_are_escaped_too_once_the_streams_are_open
 def test_a_process_without_a_stream_says_its_lines_to_nobody(monkeypatch, closed):
     monkeypatch.setattr(sys, closed, None)
     open_streams()
-    say("a")
-    complain("b")
+    print_line("a")
+    print_error("b")
     show_table(("c",), [("d",)])
     getattr(sys, closed).close()
 
@@ -199,12 +207,12 @@ def broken_pipe() -> Iterator[TextIO]:
 
 
 WRITES: dict[str, Callable[[], None]] = {
-    "a line": lambda: say("a"),
+    "a line": lambda: print_line("a"),
     "a table": lambda: show_table(("a",), [("b",)]),
     "metrics": lambda: show_metrics(metrics()),
-    "a complaint": lambda: complain("a"),
+    "a complaint": lambda: print_error("a"),
     "progress": progress_shown(always=True)(lambda: logging.getLogger("multimodal.any").info("a")),
-    "more than a buffer": lambda: say("a" * 1_000_000),
+    "more than a buffer": lambda: print_line("a" * 1_000_000),
 }
 
 
@@ -223,7 +231,7 @@ def test_a_stream_that_cannot_be_written_is_named(monkeypatch):
     with open("/dev/full", "wb", buffering=0) as full:
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(full, write_through=True))
         with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
-            say("a")
+            print_line("a")
 
 
 def metrics() -> dict:

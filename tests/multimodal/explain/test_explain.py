@@ -217,7 +217,7 @@ def test_a_folder_has_a_json_and_pictures_a_record_and_a_page(tmp_path: Path):
     records = read_records(rows)
     out = tmp_path / "why"
     assert explain_table(
-        BOX, records, out, tasks=["color"], rows=9, training=records, number=2, complain=complaints.append
+        BOX, records, out, tasks=["color"], rows=9, training=records, number=2, on_failure=complaints.append
     ) == (2, 4)
     assert "records, row 2, column front: an image cannot be a int" in complaints[0]
     assert "records, row 3: every input is missing (front, back, text, sound); fill in one" in complaints[1]

@@ -1,4 +1,4 @@
-"""What a training says of its job before it begins."""
+"""Summary of a job, logged before its training begins."""
 
 import logging
 
@@ -9,8 +9,8 @@ from multimodal.job.setup import TrainingSetup
 logger = logging.getLogger(__name__)
 
 
-def announce(setup: TrainingSetup) -> None:
-    """Says what was understood: records, weights of every encoder."""
+def log_summary(setup: TrainingSetup) -> None:
+    """Logs the numbers of records and the weights of every encoder."""
     tables = setup.tables
     logger.info(f"setting: {tables.setting} ({DESCRIPTIONS[tables.setting]})")
     held_out = " (held out of train)" if tables.held_out is not None else ""
@@ -27,7 +27,7 @@ def announce(setup: TrainingSetup) -> None:
 
 
 def describe_weights(encoder: Encoder) -> str:
-    """Where an encoder's weights come from, for people."""
+    """Origin of an encoder's weights, for people."""
     provenance = encoder.provenance
     digest = f" (sha256 {provenance.sha256[:12]}, licence {provenance.licence})" if provenance.sha256 else ""
     return provenance.weights + digest
