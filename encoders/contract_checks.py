@@ -1,19 +1,15 @@
 """Checks of an encoder's attributes, its preprocessor's JSON and its list of parameters."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from encoders.base import Encoder
+from encoders.contract import contract_step, require, some
 from encoders.preprocessing import Arrays, Preprocessor, TensorSpec, preprocessor_from_config
-
-
-class ContractError(AssertionError):
-    """An encoder breaks a promise of ``encoders.base.Encoder``; the message names it and what to do."""
 
 
 def check_attributes(encoder: Encoder) -> None:
@@ -49,17 +45,16 @@ def check_attributes(encoder: Encoder) -> None:
     )
 
 
-def check_preprocessor(encoder: Encoder, raws: Sequence[Any]) -> list[Arrays]:
+def preprocess(preprocessor: Preprocessor, raws: Sequence[Any], *, owner: Any, kind: str) -> list[Arrays]:
     """Raw values become the declared arrays, the same after a trip through JSON; returns them, one dict a value."""
-    preprocessor = encoder.preprocessor
-    with contract_step(encoder, "preprocesses raw values"):
+    with contract_step(owner, "preprocesses raw values", kind):
         records = [preprocessor(raw) for raw in raws]
         batch = preprocessor.stack(records)
-    with contract_step(encoder, "has a blank that stands in for a missing value"):
+    with contract_step(owner, "has a blank that stands in for a missing value", kind):
         blank = preprocessor.stack([preprocessor.blank()])
     for arrays in (batch, blank):
-        _check_declared(encoder, preprocessor.tensors, arrays)
-    with contract_step(encoder, "has a preprocessor that JSON rebuilds"):
+        _check_declared(preprocessor.tensors, arrays, owner, kind)
+    with contract_step(owner, "preprocesses alike once rebuilt from JSON", kind):
         config = json.loads(json.dumps(preprocessor.to_config()))
         assets: dict[str, str] = getattr(preprocessor, "assets", dict)()
         rebuilt = preprocessor_from_config(config, assets)
@@ -71,15 +66,15 @@ def check_preprocessor(encoder: Encoder, raws: Sequence[Any]) -> list[Arrays]:
         and all(np.array_equal(blank_again[name], blank[name]) for name in blank)
     )
     fix = "another array came out; put every setting into to_config, and keep preprocessing free of chance"
-    require(same, encoder, "has a preprocessor that JSON rebuilds", fix)
+    require(same, owner, "preprocesses alike once rebuilt from JSON", fix, kind)
     return records
 
 
-def _check_declared(encoder: Encoder, specs: Sequence[TensorSpec], batch: Arrays) -> None:
+def _check_declared(specs: Sequence[TensorSpec], batch: Arrays, owner: Any, kind: str) -> None:
     """Every array is what its spec says, and axes of one name have one size."""
     promise = "gives the tensors that preprocessor.tensors declares"
     declared = [spec.name for spec in specs]
-    require(sorted(batch) == sorted(declared), encoder, promise, f"{sorted(batch)}, declared {declared}")
+    require(sorted(batch) == sorted(declared), owner, promise, f"{sorted(batch)}, declared {declared}", kind)
     sizes: dict[str, int] = {}
     for spec in specs:
         array = batch[spec.name]
@@ -88,7 +83,7 @@ def _check_declared(encoder: Encoder, specs: Sequence[TensorSpec], batch: Arrays
             for axis, size in zip(spec.axes, array.shape, strict=True)
         )
         what = f"{spec.name} is {array.dtype} {list(array.shape)}, declared as {spec.dtype} {list(spec.axes)}"
-        require(fits and array.dtype == spec.dtype, encoder, promise, f"{what}; a varying axis needs a name")
+        require(fits and array.dtype == spec.dtype, owner, promise, f"{what}; a varying axis needs a name", kind)
 
 
 def check_parameters(encoder: Encoder) -> None:
@@ -123,32 +118,3 @@ def _parameters_in(value: Any) -> Iterator[nn.Parameter]:
         yield from (found for entry in value.values() for found in _parameters_in(entry))
     elif isinstance(value, list | tuple | set):
         yield from (found for entry in value for found in _parameters_in(entry))
-
-
-def require(kept: bool, encoder: Any, promise: str, what: str) -> None:
-    """Raises a ContractError unless ``kept``; ``promise`` continues the words "an encoder"."""
-    if not kept:
-        raise ContractError(f"{_called(encoder)} breaks the promise that an encoder {promise}: {what}")
-
-
-@contextmanager
-def contract_step(encoder: Any, promise: str) -> Iterator[None]:
-    """Turns whatever is raised inside into a ContractError."""
-    try:
-        yield
-    except ContractError:
-        raise
-    except Exception as error:  # third-party code may raise anything
-        lines = str(error).strip().splitlines() or [""]
-        what = f"{type(error).__name__}: {lines[0][:300]}"
-        raise ContractError(f"{_called(encoder)} breaks the promise that an encoder {promise}: {what}") from error
-
-
-def _called(encoder: Any) -> str:
-    return getattr(encoder, "name", "") or type(encoder).__name__
-
-
-def some(names: Collection[str]) -> str:
-    """The first names of a list, and how many more there are."""
-    shown = ", ".join(list(names)[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown

@@ -3,7 +3,7 @@
 import copy
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,19 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from encoders.base import Encoder
-from encoders.contract_checks import (
-    ContractError,
-    check_attributes,
-    check_parameters,
-    check_preprocessor,
-    contract_step,
-    require,
-    some,
-)
-from encoders.preprocessing import Arrays
+from encoders.contract import ContractError, contract_step, require, some
+from encoders.contract_checks import check_attributes, check_parameters, preprocess
+from encoders.preprocessing import Arrays, Preprocessor
 from encoders.registry import create_encoder
 
-__all__ = ["ContractError", "check_encoder", "default_samples", "export_onnx"]
+__all__ = ["ContractError", "check_encoder", "check_preprocessor", "default_samples", "export_onnx"]
 
 # (relative, absolute for tokens of scale 1): a row computed in another batch takes other kernels, and a deep encoder
 # adds up their rounding
@@ -55,9 +48,9 @@ def check_encoder(encoder: Encoder, *, samples: Sequence[Any] | None = None, exp
     raws = list(default_samples(encoder.modality) if samples is None else samples)
     if len(raws) < 3:
         raise ValueError(f"the check needs at least 3 samples, {len(raws)} were given; give raw values that differ")
-    records = check_preprocessor(encoder, raws)
+    records = preprocess(encoder.preprocessor, raws, owner=encoder, kind="an encoder")
     check_parameters(encoder)
-    with _evaluating(encoder), torch.random.fork_rng(devices=[]):
+    with evaluating(encoder), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         _check_tokens(encoder, records)
         _check_rows(encoder, records)
@@ -66,6 +59,29 @@ def check_encoder(encoder: Encoder, *, samples: Sequence[Any] | None = None, exp
         _check_saving(encoder, records)
         if export:
             _check_export(encoder, records)
+
+
+def check_preprocessor(preprocessor: Preprocessor, *, samples: Sequence[Any] | None = None) -> None:
+    """Checks a preprocessor by itself, which ``check_encoder`` checks, too; returns nothing if all promises are kept.
+
+    Args:
+        samples: raw values that differ; None takes noise of the modality, which is known for image, text and audio.
+
+    Raises:
+        ContractError: for the first promise that is broken.
+        ValueError: if samples are needed and not given.
+    """
+    kind = "a preprocessor"
+    has_methods = isinstance(preprocessor, Preprocessor)
+    require(has_methods, preprocessor, "has the methods of encoders.preprocessing.Preprocessor", "add them", kind)
+    raws = default_samples(preprocessor.modality) if samples is None else samples
+    records = preprocess(preprocessor, raws, owner=preprocessor, kind=kind)
+    for raw, record in zip(raws, records, strict=True):
+        with contract_step(preprocessor, "preprocesses raw values", kind):
+            again = preprocessor(raw)
+        same = all(np.array_equal(again[name], record[name]) for name in record)
+        fix = "the same value gave other arrays; augmentation happens before preprocessing"
+        require(same, preprocessor, "is deterministic", fix, kind)
 
 
 def default_samples(modality: str) -> list[Any]:
@@ -186,7 +202,7 @@ def _check_saving(encoder: Encoder, records: Sequence[Arrays]) -> None:
                 for parameter in other.parameters():
                     parameter.add_(torch.randn_like(parameter))
         other.load_state_dict(state)
-        with _evaluating(other):
+        with evaluating(other):
             loaded = _encode(other.to(next(iter(state.values())).device if state else "cpu"), batch)
     fix = "something the tokens depend on is not in the state_dict; make it a parameter or a buffer"
     _compare(encoder, promise, _encode(encoder, batch), loaded, "float32", fix)
@@ -196,30 +212,43 @@ def _check_saving(encoder: Encoder, records: Sequence[Arrays]) -> None:
 
 
 class _Flat(nn.Module):
-    """An encoder that takes its tensors one by one, in the order of its specs: what torch.onnx.export wants."""
+    """A module that takes its tensors one by one, in a given order: what torch.onnx.export wants."""
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
         super().__init__()
-        self.encoder = encoder
+        self.module, self.names = module, names
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor]:
-        names = (spec.name for spec in self.encoder.preprocessor.tensors)
-        return self.encoder(dict(zip(names, tensors, strict=True)))
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.module(dict(zip(self.names, tensors, strict=True)))
 
 
 def export_onnx(encoder: Encoder, batch: Arrays) -> bytes:
     """The encoder as one ONNX file, the axes that its preprocessor names dynamic; ``batch`` is an example of two."""
-    specs = encoder.preprocessor.tensors
-    axes = {axis: torch.export.Dim(axis) for spec in specs for axis in spec.axes if isinstance(axis, str)}
-    dynamic = tuple({i: axes[a] for i, a in enumerate(spec.axes) if isinstance(a, str)} for spec in specs)
-    tensors = _tensors(encoder, batch)
+    axes = {spec.name: spec.axes for spec in encoder.preprocessor.tensors}
+    return export_graph(encoder, _tensors(encoder, batch), axes, ["tokens", "mask"])
+
+
+def export_graph(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    axes: Mapping[str, tuple[int | str, ...]],
+    outputs: list[str],
+) -> bytes:
+    """A module over a dict of tensors as one ONNX file; axes with a name are dynamic.
+
+    Args:
+        tensors: an example.
+        axes: tensor -> its axes, in the order of the graph's inputs.
+    """
+    dims = {axis: torch.export.Dim(axis) for named in axes.values() for axis in named if isinstance(axis, str)}
+    dynamic = tuple({i: dims[a] for i, a in enumerate(named) if isinstance(a, str)} for named in axes.values())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own: deprecations inside torch and onnxscript
         program = torch.onnx.export(
-            _Flat(encoder).eval(),
-            tuple(tensors[spec.name] for spec in specs),
-            input_names=[spec.name for spec in specs],
-            output_names=["tokens", "mask"],
+            _Flat(module, list(axes)).eval(),
+            tuple(tensors[name] for name in axes),
+            input_names=list(axes),
+            output_names=outputs,
             dynamic_shapes=(dynamic,),
             opset_version=OPSET,
             dynamo=True,
@@ -293,7 +322,8 @@ def _compare(encoder: Encoder, promise: str, expected: Encoded, actual: Encoded,
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode inside the block; afterwards every module is in the mode that it had."""
     modes = {child: child.training for child in module.modules()}
     module.eval()
     try:

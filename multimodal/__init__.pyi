@@ -45,6 +45,9 @@ from encoders.registry import (
     register_encoder as register_encoder,
 )
 from encoders.testing import check_encoder as check_encoder
+from encoders.testing import check_preprocessor as check_preprocessor
+from fusion.testing import check_fusion as check_fusion
+from multimodal.transfer.testing import check_strategy as check_strategy
 from encoders.preprocessing.image import ImagePreprocessor as ImagePreprocessor
 from encoders.preprocessing.text import TextPreprocessor as TextPreprocessor
 from encoders.preprocessing.audio import AudioPreprocessor as AudioPreprocessor
@@ -89,6 +92,6 @@ from export.parity import ParityError as ParityError
 from export.to_onnx import OnnxError as OnnxError
 from export.prediction_files import ResumeError as ResumeError
 from export.gallery import GalleryError as GalleryError
-from encoders.contract_checks import ContractError as ContractError
+from encoders.contract import ContractError as ContractError
 
 __version__: str

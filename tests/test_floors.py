@@ -17,8 +17,8 @@ PACKAGES = ("encoders", "fusion", "multimodal", "export")
 
 # --- the table ---------------------------------------------------------------------------------------------------
 
-REGISTRIES = ("encoders.plugins", "encoders.lazy")
-"""What every floor may import, to have registries and names that are loaded late."""
+REGISTRIES = ("encoders.plugins", "encoders.lazy", "encoders.contract")
+"""What every floor may import: registries, names that are loaded late, errors of contracts."""
 REGISTRY = (
     *("encoders", "encoders.info", *REGISTRIES, "encoders.registry"),
     *("encoders.catalogue", "encoders.catalogue.*"),
@@ -86,6 +86,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         lazy_outside=("torchvision", "torchaudio", "transformers", "timm", "peft", "huggingface_hub"),
     ),
     Floor(("fusion", "fusion.registry"), ("fusion", "fusion.registry", *REGISTRIES), torch_free=True),
+    Floor(("fusion.testing",), (*FUSION, *ENCODERS), ("torch",), lazy_outside=("onnxruntime",)),
     Floor(FUSION, FUSION, ("torch", "jaxtyping")),
     Floor(("multimodal",), (*RECORDS, *REGISTRIES), torch_free=True),
     Floor(

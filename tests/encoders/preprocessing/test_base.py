@@ -22,6 +22,7 @@ from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.preprocessing.base import config_arguments
 from encoders.preprocessing.image import ImagePreprocessor
 from encoders.preprocessing.text import TextPreprocessor
+from encoders.testing import ContractError, check_preprocessor
 
 IDS = TensorSpec("ids", "int64", ("batch", "tokens"))
 
@@ -55,6 +56,28 @@ def test_every_preprocessor_keeps_the_contract(preprocessor):
         alone = preprocessor.stack([sample])[spec.name][0]
         np.testing.assert_array_equal(alone, sample[spec.name])
         np.testing.assert_array_equal(stacked[spec.name][0], stacked[spec.name][2])
+
+
+@each
+def test_every_preprocessor_keeps_its_promises(preprocessor):
+    check_preprocessor(preprocessor)
+
+
+class Noisy(ImagePreprocessor):
+    def __call__(self, raw):
+        (pixels,) = super().__call__(raw).values()
+        return {"pixels": pixels + np.uint8(1)}
+
+
+def test_a_broken_promise_of_a_preprocessor_is_named():
+    with pytest.raises(ContractError, match="int breaks the promise that a preprocessor has the methods of encoders"):
+        check_preprocessor(3)
+    with pytest.raises(ContractError, match="Noisy breaks the promise that a preprocessor preprocesses alike once"):
+        check_preprocessor(Noisy(8))
+    broken = ImagePreprocessor(8)
+    broken.tensors = (*broken.tensors, IDS)
+    with pytest.raises(ContractError, match=r"a preprocessor preprocesses raw values: .*no array 'ids'"):
+        check_preprocessor(broken)
 
 
 @each
