@@ -20,7 +20,7 @@ import torch.nn.functional as F
 import multimodal as mm
 from multimodal.data import training_batches
 from multimodal.data.order import StepSampler
-from multimodal.demo.data import write_demo_data
+from multimodal.demo.data import unpack_demo_data
 from multimodal.job import TrainingSetup
 from multimodal.splits.tables import read_tables
 from multimodal.trainer import Trainer
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 def make_job(folder: Path, workers: int) -> TrainingSetup:
-    data = write_demo_data(folder)
+    data = unpack_demo_data(folder)
     job = mm.Job(
         data=mm.Data(train=str(data.source), valid=str(data.source_valid), workers=workers),
         inputs={"image": mm.Input(encoder="compact/image", weights=None, options={"image_size": 32})},

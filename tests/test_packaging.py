@@ -53,6 +53,7 @@ def test_the_wheel_holds_what_is_no_code(wheel):
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert "encoders/compact/tokenizer.json" in names
     assert wheel.getinfo("encoders/compact/tokenizer.json").file_size <= 1_000_000
+    assert wheel.getinfo("multimodal/demo/data.zip").file_size <= 1_500_000
 
 
 def test_the_wheel_needs_no_torch_without_an_extra_and_has_the_command(wheel):

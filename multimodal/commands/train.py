@@ -16,7 +16,7 @@ SHOWN = 3
 def demo(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for data, runs and bundle.")] = Path("demo"),
 ) -> None:
-    """Runs the main job on small data that it writes itself: transfer, evaluation, export, prediction."""
+    """Runs the main job on its own small data: source task, transfer, evaluation, export, prediction."""
     from multimodal.demo.story import run_demo
 
     run_demo(out)

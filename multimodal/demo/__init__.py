@@ -1,1 +1,1 @@
-"""The demo: ``multimodal demo``, and the data that it draws and speaks."""
+"""The demo: ``multimodal demo``, and its data."""

@@ -1,4 +1,4 @@
-"""The main job from nothing to answers, on data that it makes itself, with a figure for each step."""
+"""The main job from its data to predictions, with a figure for each step."""
 
 import csv
 import json
@@ -10,7 +10,7 @@ from typing import Any
 
 import multimodal as mm
 from multimodal.console import print_line, show_metrics, show_table
-from multimodal.demo.data import DemoData, write_demo_data
+from multimodal.demo.data import DemoData, unpack_demo_data
 from multimodal.metrics.intervals import Interval, difference_interval
 from multimodal.runtime.files import replacing
 from multimodal.runtime.progress import format_seconds
@@ -40,7 +40,7 @@ def run_demo(folder: Path) -> None:
     """
     began = time.monotonic()
     print_line("1. Data: drawn products, catalogue lines, synthesised spoken quantities")
-    data = write_demo_data(folder / "data")
+    data = unpack_demo_data(folder / "data")
     print_line(f"   {data.folder}; what it looks like: {data.overview}")
 
     print_line(
@@ -91,7 +91,7 @@ def source_task(data: DemoData) -> mm.Job:
 
 
 def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -> mm.Job:
-    """Product and category from picture and text, quantity from speech; all encoders with weights, or none."""
+    """Product and category from image and text, quantity from speech; all encoders with weights, or none."""
     image, others, transfer = None, None, mm.Transfer(strategy="finetune")
     if image_weights is not None:
         image, others = str(image_weights.absolute()), "pretrained"

@@ -16,7 +16,7 @@ Pattern = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Paint:
-    """What a surface looks like before light falls on it."""
+    """Colours of a surface before light falls on it."""
 
     color: np.ndarray
     """[3], 0..1."""
@@ -63,7 +63,7 @@ class Round:
     """How far from above it is seen: bands curve down in the middle by this share of the radius."""
 
     def shade(self, u: np.ndarray, v: np.ndarray, paint: Paint, side: float) -> np.ndarray:
-        """As ``Flat.shade``."""
+        """Colours ``[n 3]``, like ``Flat.shade``."""
         radius = np.interp(v, self.heights, self.radii).astype(np.float32) + np.float32(1e-3)
         slope = np.interp(v, self.heights, np.gradient(self.radii, self.heights)).astype(np.float32)
         n = np.clip((u - self.center) / radius, -1.0, 1.0)
@@ -89,7 +89,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where and how an object stands: all in canvas pixels and radians."""
+    """Place, scale and turn of an object, in canvas pixels and radians."""
 
     x: float
     y: float
@@ -108,7 +108,7 @@ class Pose:
 
 
 class Canvas:
-    """Colours ``[h w 3]``, float32 in 0..1, larger than the finished picture by ``SUPERSAMPLING``."""
+    """Colours ``[h w 3]``, float32 in 0..1, larger than the finished image by ``SUPERSAMPLING``."""
 
     def __init__(self, size: int) -> None:
         self.size = size * SUPERSAMPLING
@@ -142,7 +142,7 @@ class Canvas:
         self.pixels[top:bottom, left:right] *= 1.0 - strength * soft[:, :, None]
 
     def finish(self, gain: np.ndarray, noise: np.ndarray) -> Image.Image:
-        """The picture: averaged down, times ``gain`` [3], plus ``noise`` broadcastable to [h w 3]."""
+        """The image: averaged down, times ``gain`` [3], plus ``noise`` broadcastable to [h w 3]."""
         offsets = range(SUPERSAMPLING)
         cells = [self.pixels[y::SUPERSAMPLING, x::SUPERSAMPLING] for y in offsets for x in offsets]
         small = np.add.reduce(cells) * (gain / len(cells)) + noise

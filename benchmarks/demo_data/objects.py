@@ -1,11 +1,11 @@
-"""What can be drawn: packages and household things, with varying proportions."""
+"""Packages and household things that can be drawn, with varying proportions."""
 
 from collections.abc import Callable
 
 import numpy as np
 
-from multimodal.demo.canvas import Part
-from multimodal.demo.outlines import Block, ellipse, polygon, revolve, ring
+from benchmarks.demo_data.canvas import Part
+from benchmarks.demo_data.outlines import Block, ellipse, polygon, revolve, ring
 
 Object = list[Part]
 """Back to front."""

@@ -1,4 +1,4 @@
-"""Drawn pictures of packages and household things, in disorder: turned, lit, cluttered, partly covered."""
+"""Drawn images of packages and household things, in disorder: turned, lit, cluttered, partly covered."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from multimodal.demo.canvas import Canvas, Paint, Part, Pattern, Pose
-from multimodal.demo.objects import PACKAGES, THINGS
-from multimodal.demo.outlines import ellipse, polygon
+from benchmarks.demo_data.canvas import Canvas, Paint, Part, Pattern, Pose
+from benchmarks.demo_data.objects import PACKAGES, THINGS
+from benchmarks.demo_data.outlines import ellipse, polygon
 
-PICTURE_SIZE = 96
+DRAWN_SIZE = 96
 """Pixels along each side."""
 
 _PALETTE = np.array(
@@ -79,12 +79,12 @@ PATTERNS: dict[str, Callable[[float, float, float], Pattern]] = {
 """What is printed on things, by the word for it."""
 
 
-def draw_picture(thing: str, pattern: str, rng: np.random.Generator) -> Image.Image:
-    """A picture of ``thing`` (a key of PACKAGES or THINGS) with ``pattern`` (a key of PATTERNS) on it.
+def draw_image(thing: str, pattern: str, rng: np.random.Generator) -> Image.Image:
+    """An image of ``thing`` (a key of PACKAGES or THINGS) with ``pattern`` (a key of PATTERNS) on it.
 
     Colours, proportions, place, turn, light, background, clutter and cover are drawn from ``rng``.
 
-    >>> draw_picture("jar", "dotted", np.random.default_rng(0)).size
+    >>> draw_image("jar", "dotted", np.random.default_rng(0)).size
     (96, 96)
 
     Raises:
@@ -94,7 +94,7 @@ def draw_picture(thing: str, pattern: str, rng: np.random.Generator) -> Image.Im
     for word, known in ((thing, drawn), (pattern, PATTERNS)):
         if word not in known:
             raise LookupError(f"nobody has drawn {word!r} yet; there are {', '.join(known)}")
-    canvas = Canvas(PICTURE_SIZE)
+    canvas = Canvas(DRAWN_SIZE)
     side = float(rng.choice([-1.0, 1.0]))
     pixels = canvas.size
     horizon = _background(canvas, rng)
@@ -114,7 +114,7 @@ def draw_picture(thing: str, pattern: str, rng: np.random.Generator) -> Image.Im
     if rng.random() < 0.3:
         _cover(canvas, rng, pose, side)
     gain = rng.uniform(0.72, 1.12) * (1.0 + rng.normal(size=3) * 0.05)
-    noise = rng.standard_normal((PICTURE_SIZE, PICTURE_SIZE, 1), np.float32) * np.float32(rng.uniform(0.004, 0.02))
+    noise = rng.standard_normal((DRAWN_SIZE, DRAWN_SIZE, 1), np.float32) * np.float32(rng.uniform(0.004, 0.02))
     return canvas.finish(gain.astype(np.float32), noise)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from multimodal.demo.canvas import Flat, Part, Round
+from benchmarks.demo_data.canvas import Flat, Part, Round
 
 Vector = tuple[float, float]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multimodal.demo.phonemes import DIGITS, Sound
+from benchmarks.demo_data.phonemes import DIGITS, Phone
 
 SAMPLE_RATE = 16_000
 """Hz."""
@@ -24,7 +24,7 @@ _SHAPE = np.hanning(_WINDOW + 1)[:-1].astype(np.float32)
 
 @dataclass(frozen=True)
 class Voice:
-    """Who speaks.
+    """Speaker of a clip.
 
     >>> Voice.draw(np.random.default_rng(0)) == Voice.draw(np.random.default_rng(0))
     True
@@ -39,9 +39,9 @@ class Voice:
     jitter: float
     """Relative irregularity of the pitch."""
     breath: float
-    """Noise that accompanies every voiced sound."""
+    """Noise that accompanies every voiced phone."""
     accent: tuple[float, float, float]
-    """Factors on the three formants of every sound."""
+    """Factors on the three formants of every phone."""
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Voice":
@@ -89,19 +89,19 @@ def say_digit(digit: int, voice: Voice, rng: np.random.Generator) -> np.ndarray:
 class _Tracks:
     """Targets that change smoothly, one value every ``_HOP`` samples."""
 
-    def __init__(self, sounds: tuple[Sound, ...], voice: Voice, rng: np.random.Generator) -> None:
+    def __init__(self, phones: tuple[Phone, ...], voice: Voice, rng: np.random.Generator) -> None:
         tempo = voice.tempo * np.exp(rng.normal() * 0.07)
-        lengths = [sound.milliseconds * np.exp(rng.normal() * 0.12) / tempo for sound in sounds]
+        lengths = [phone.milliseconds * np.exp(rng.normal() * 0.12) / tempo for phone in phones]
         counts = np.maximum(2, np.round(np.array(lengths) * SAMPLE_RATE / 1000 / _HOP)).astype(int)
-        slip = np.exp(rng.normal(size=(len(sounds), 3)) * 0.04)  # nobody hits a target twice
-        formants = np.array([sound.formants for sound in sounds]) * slip * voice.accent * voice.formant_scale
+        slip = np.exp(rng.normal(size=(len(phones), 3)) * 0.04)  # nobody hits a target twice
+        formants = np.array([phone.formants for phone in phones]) * slip * voice.accent * voice.formant_scale
         self.formants = _smooth(np.repeat(formants, counts, axis=0), 13)
         high = np.broadcast_to(np.array(_HIGH_FORMANTS) * voice.formant_scale, (len(self.formants), 2))
         self.formants = np.concatenate([self.formants, high], axis=1).astype(np.float32)
-        levels = np.array([(s.voiced, s.breath, s.hiss) for s in sounds]) * np.exp(rng.normal(size=3) * 0.15)
+        levels = np.array([(s.voiced, s.breath, s.hiss) for s in phones]) * np.exp(rng.normal(size=3) * 0.15)
         levels[:, 1] += levels[:, 0] * voice.breath
         self.voiced, self.breath, self.hiss = _smooth(np.repeat(levels, counts, axis=0), 5).astype(np.float32).T
-        self.hiss_band = np.repeat(np.array([s.hiss_band for s in sounds], np.float32), counts, axis=0)
+        self.hiss_band = np.repeat(np.array([s.hiss_band for s in phones], np.float32), counts, axis=0)
         self.hiss_band *= np.float32(voice.formant_scale**0.5)
 
     def teeth_filter(self) -> np.ndarray:
@@ -161,9 +161,9 @@ def _record(word: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The word in a room: silence around it, a level, a tilt of the microphone, background noise."""
     word = word / (np.abs(word).max() + 1e-6) * rng.uniform(0.2, 0.8)
     before, after = (int(rng.uniform(0.03, 0.15) * SAMPLE_RATE) for _ in range(2))
-    sound = np.pad(word, (before, after)).astype(np.float32)
-    sound[1:] += np.float32(rng.uniform(-0.4, 0.2)) * sound[:-1]
-    hum = rng.standard_normal(len(sound), np.float32)
+    clip = np.pad(word, (before, after)).astype(np.float32)
+    clip[1:] += np.float32(rng.uniform(-0.4, 0.2)) * clip[:-1]
+    hum = rng.standard_normal(len(clip), np.float32)
     hum[1:] += 0.9 * hum[:-1]
     level = 10 ** rng.uniform(-3.0, -2.0)  # 40 to 60 dB below full scale
-    return np.clip(sound + np.float32(level) * hum, -1.0, 1.0)
+    return np.clip(clip + np.float32(level) * hum, -1.0, 1.0)
