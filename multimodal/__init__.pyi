@@ -82,7 +82,7 @@ from encoders.preprocessing.writing import UnwritableFileError as UnwritableFile
 from multimodal.runtime.files import OverwriteError as OverwriteError
 from multimodal.runtime.workers import WorkerError as WorkerError
 from multimodal.runtime.checkpoint import CheckpointError as CheckpointError
-from multimodal.trainer.trainer import TrainingError as TrainingError
+from multimodal.trainer.state import TrainingError as TrainingError
 from multimodal.trainer.memory import OutOfMemoryError as OutOfMemoryError
 from multimodal.run import RunError as RunError
 from multimodal.transfer.folds import EmptyFoldError as EmptyFoldError

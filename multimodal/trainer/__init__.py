@@ -1,13 +1,18 @@
 """The training loop."""
 
-from multimodal.trainer.trainer import (
-    BEST_FILE,
-    CHECKPOINTS,
-    HISTORY_FILE,
-    MAX_NON_FINITE,
-    Trainer,
-    TrainingError,
-    fixed_tensors,
-)
+from multimodal.trainer.checkpointer import BEST_FILE, CHECKPOINTS, fixed_tensors
+from multimodal.trainer.history import HISTORY_FILE, RunHistory, TrainingObserver
+from multimodal.trainer.state import MAX_NON_FINITE, TrainingError
+from multimodal.trainer.trainer import Trainer
 
-__all__ = ["BEST_FILE", "CHECKPOINTS", "HISTORY_FILE", "MAX_NON_FINITE", "Trainer", "TrainingError", "fixed_tensors"]
+__all__ = [
+    "BEST_FILE",
+    "CHECKPOINTS",
+    "HISTORY_FILE",
+    "MAX_NON_FINITE",
+    "RunHistory",
+    "Trainer",
+    "TrainingError",
+    "TrainingObserver",
+    "fixed_tensors",
+]

@@ -1,10 +1,22 @@
-"""What the trainer is told, and where it stands: data, without the loop."""
+"""Options and state of the trainer: data, without the loop."""
 
+import logging
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from multimodal.runtime.device import Precision
 from multimodal.transfer.plan import OptimizerSpec
+
+logger = logging.getLogger(__name__)
+
+MAX_NON_FINITE = 3
+"""Steps in a row with a non-finite loss until training stops."""
+
+
+class TrainingError(RuntimeError):
+    """Training that cannot continue; the message says what was seen and what to try."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +38,14 @@ class TrainerOptions:
     """Decoding processes."""
     on_error: Literal["raise", "skip"] = "raise"
     project_conflicts: bool = False
-    """Whether each task's gradient on what is shared loses what works against another task."""
+    """Removes from each task's gradient on shared parameters what works against another task."""
     gradient_cosine: bool = False
-    """Whether the cosines of the tasks' gradients are measured in the last step of each epoch."""
+    """Measures the cosines of the tasks' gradients in the last step of each epoch."""
 
 
 @dataclass
 class TrainerState:
-    """Where training stands; JSON, saved with every checkpoint."""
+    """State of a training; JSON, saved with every checkpoint."""
 
     step: int = 0
     """Optimizer steps made, over all phases."""
@@ -54,4 +66,29 @@ class TrainerState:
     part_size: int | None = None
     """Records at a time that the device's memory was seen to hold; None where every part has fitted."""
     history: list[dict[str, Any]] = field(default_factory=list)
-    """One entry an epoch."""
+    """One entry per epoch."""
+
+    def count_step(self, loss: float, rows: Sequence[int]) -> None:
+        """Counts a step of these rows.
+
+        Raises:
+            TrainingError: if the loss was not finite three times in a row.
+        """
+        self.step += 1
+        if math.isfinite(loss):
+            self.loss_sum, self.loss_steps, self.non_finite_in_a_row = self.loss_sum + loss, self.loss_steps + 1, 0
+            return
+        self.non_finite.append({"step": self.step, "rows": list(rows)})
+        self.non_finite_in_a_row += 1
+        logger.warning(f"step {self.step}: the loss is not finite; the step is left out (rows {rows})")
+        if self.non_finite_in_a_row >= MAX_NON_FINITE:
+            raise TrainingError(
+                f"the loss was not finite {MAX_NON_FINITE} steps in a row, up to step {self.step} (rows {rows}); "
+                "lower train.learning_rate, set train.precision to fp32, or look at these records"
+            )
+
+    def take_mean_loss(self) -> float:
+        """Mean loss of the steps of this epoch, which are then forgotten."""
+        mean = self.loss_sum / self.loss_steps if self.loss_steps else math.nan
+        self.loss_sum, self.loss_steps = 0.0, 0
+        return mean

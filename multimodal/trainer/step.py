@@ -12,12 +12,12 @@ from multimodal.data import Batch
 from multimodal.model import MultimodalModel
 from multimodal.model.modes import batch_norms
 from multimodal.model.objective import StepContext, objective_loss, reports
-from multimodal.runtime.device import Precision
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer.gradients import COSINE, TaskGradients, shared_parameters
 from multimodal.trainer.losses import combined_loss, loss_normalizers, loss_terms, task_losses, weighted_losses
 from multimodal.trainer.memory import OutOfMemoryError, retry_with_smaller_micro_batches
 from multimodal.trainer.optimization import set_learning_rate
+from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.weighting import loss_weights
 
 
@@ -26,9 +26,8 @@ class Step:
 
     Args:
         task_weights: task -> weight of its loss, for every head.
-        clip_norm: largest norm of the whole gradient; None does not clip.
+        options: of which ``clip_norm``, ``precision`` and ``project_conflicts`` count here.
         scaler: scales the loss in fp16, and skips steps whose scaled gradient overflows.
-        project_conflicts: takes out of each task's gradient on what is shared what works against another task.
     """
 
     def __init__(
@@ -37,16 +36,13 @@ class Step:
         optimizer: torch.optim.Optimizer,
         task_weights: dict[str, float],
         *,
-        clip_norm: float | None,
-        precision: Precision,
+        options: TrainerOptions,
         scaler: torch.amp.GradScaler,
         processes: Processes,
-        project_conflicts: bool = False,
     ) -> None:
         self.model, self.optimizer, self.task_weights = model, optimizer, task_weights
-        self.clip_norm, self.precision, self.scaler, self.processes = clip_norm, precision, scaler, processes
+        self.options, self.scaler, self.processes = options, scaler, processes
         self.device = next(model.parameters()).device
-        self.project_conflicts = project_conflicts
         self.shared = shared_parameters(model)
         self.cosines: dict[str, float] = {}
         """"TASK.TASK" -> cosine of their gradients in the last step that measured them."""
@@ -90,7 +86,7 @@ class Step:
         total = self._with_memory(attempt, parts, undo)
         loss = float(self.processes.sum(total))
         self.scaler.unscale_(self.optimizer)
-        clip_norm = math.inf if self.clip_norm is None else self.clip_norm
+        clip_norm = math.inf if self.options.clip_norm is None else self.options.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.trained, clip_norm)
         if math.isfinite(loss) and (self.scaler.is_enabled() or bool(norm.isfinite())):
             self.scaler.step(self.optimizer)
@@ -107,7 +103,7 @@ class Step:
         return found | {f"{name}.{key}": value for name, numbers in said.items() for key, value in numbers.items()}
 
     def _needs_gradients(self, measure: bool) -> bool:
-        return bool(self.shared) and len(self.task_weights) > 1 and (measure or self.project_conflicts)
+        return bool(self.shared) and len(self.task_weights) > 1 and (measure or self.options.project_conflicts)
 
     def _with_memory(
         self, attempt: Callable[[list[Batch]], Tensor], parts: Sequence[Batch], undo: Callable[[], None]
@@ -136,7 +132,7 @@ class Step:
         if gradients is not None:
             gradients.gather(self.processes)
             self.cosines = gradients.cosines() if measure else self.cosines
-            if self.project_conflicts:
+            if self.options.project_conflicts:
                 gradients.take_out_conflicts(seed)
         return total
 
@@ -161,9 +157,9 @@ class Step:
         return loss.detach()
 
     def _autocast(self) -> AbstractContextManager:
-        if self.precision == "fp32":
+        if self.options.precision == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+        return torch.autocast(self.device.type, torch.bfloat16 if self.options.precision == "bf16" else torch.float16)
 
     def _synchronised(self, last: bool) -> AbstractContextManager:
         if isinstance(self.wrapped, DistributedDataParallel) and not last:

@@ -1,38 +1,26 @@
 """The one training loop: carries out a plan of phases, and can be killed and resumed at any step."""
 
-import csv
-import io
-import json
 import logging
-import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from torch import Tensor
 
 from multimodal.data import Batch, SampleDataset, training_batches
 from multimodal.data.order import StepOrder, StepSampler
 from multimodal.model import MultimodalModel
 from multimodal.model.modes import training_batch_norms
 from multimodal.model.objective import monitored
-from multimodal.runtime.checkpoint import (
-    Checkpoint,
-    load_newest_checkpoint,
-    load_tensors,
-    pack_optimizer,
-    save_checkpoint,
-    save_tensors,
-    unpack_optimizer,
-)
+from multimodal.runtime.checkpoint import pack_optimizer, unpack_optimizer
 from multimodal.runtime.distributed import Processes
-from multimodal.runtime.files import write_atomically
 from multimodal.runtime.progress import Progress
 from multimodal.runtime.stopping import EVALUATION_SECONDS, STEP_SECONDS, Stopped, StopSignals
-from multimodal.trainer.gradients import COSINE
+from multimodal.trainer.checkpointer import CHECKPOINTS, Checkpointer, fixed_tensors
+from multimodal.trainer.history import HISTORY_FILE, RunHistory, describe_entry
 from multimodal.trainer.optimization import build_optimizer, freeze_all_but, learning_rate_factor
 from multimodal.trainer.state import TrainerOptions, TrainerState
 from multimodal.trainer.step import Step
@@ -41,16 +29,6 @@ from multimodal.transfer.plan import Phase, check_plan, parameter_names
 
 logger = logging.getLogger(__name__)
 
-MAX_NON_FINITE = 3
-"""Steps in a row with a non-finite loss until training stops."""
-CHECKPOINTS = "checkpoints"
-"""Folder of a run."""
-BEST_FILE, HISTORY_FILE = "best.safetensors", "history.csv"
-
-
-class TrainingError(RuntimeError):
-    """Training that cannot go on; the message says what was seen and what to try."""
-
 
 class Trainer:
     """Carries out phases of training and ends with the best weights.
@@ -58,7 +36,7 @@ class Trainer:
     Args:
         model: on its device already.
         data: the training records.
-        order: which rows each step sees.
+        order: rows of each step.
         task_weights: task -> weight of its loss, for every head.
         folder: takes ``checkpoints/`` and ``history.csv``.
         evaluate: gives validation metrics as flat numbers, and the score that chooses the best weights
@@ -82,18 +60,19 @@ class Trainer:
         self.processes = processes if processes is not None else Processes()
         self.data, self.order, self.task_weights = data, order, task_weights
         self.model = self.processes.synchronise(model)
-        self.checkpoints, self.history_file = folder / CHECKPOINTS, folder / HISTORY_FILE
         self.options, self.evaluate = options, evaluate
         self.weight_tracker = WeightTracker() if weight_tracker is None else weight_tracker
         self.device = next(model.parameters()).device
         self.state = TrainerState()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
-        self.fixed: frozenset[str] = frozenset()
-        """Names of tensors that no phase changes, and that checkpoints leave out."""
+        self.history = RunHistory(folder / HISTORY_FILE, is_main=self.processes.is_main)
+        self.checkpointer = Checkpointer(
+            folder / CHECKPOINTS, self.model, self.weight_tracker, self.scaler, self.processes
+        )
         self._stop = StopSignals(at_once=self.processes.world == 1)
 
     def fit(self, phases: Sequence[Phase], *, resume: bool = False) -> TrainerState:
-        """Trains; with ``resume`` goes on from the newest whole checkpoint, if there is one.
+        """Trains; with ``resume`` from the newest whole checkpoint, if there is one.
 
         Without a phase there is nothing to train: the model is only evaluated.
 
@@ -103,35 +82,42 @@ class Trainer:
             SystemExit: with code 143 after SIGTERM, a checkpoint being written. A step that does not end then ends the
                 process without one.
         """
+        if phases:
+            check_plan(self.model, phases, sum(phase.epochs for phase in phases))
+        self.checkpointer.fixed = fixed_tensors(self.model, phases)
+        optimizer = self._resume() if resume and phases else None
+        self.history.start(self.state)
         if not phases:
             self._evaluate_only()
-            return self.state
-        check_plan(self.model, phases, sum(phase.epochs for phase in phases))
-        self.fixed = fixed_tensors(self.model, phases)
-        checkpoint = load_newest_checkpoint(self.checkpoints) if resume else None
-        if checkpoint is not None:
-            self._restore(checkpoint)
         with self._stop.heard():
             while self.state.phase < len(phases):
-                self._run_phase(phases[self.state.phase], checkpoint)
-                checkpoint = None
+                self._run_phase(phases[self.state.phase], optimizer)
+                optimizer = None
+        self.history.end(self.state)
         return self.state
 
-    def _run_phase(self, phase: Phase, checkpoint: Checkpoint | None) -> None:
+    def _resume(self) -> dict[str, Tensor] | None:
+        """The state of the optimizer, where there is a checkpoint to resume from."""
+        found = self.checkpointer.restore()
+        if found is None:
+            return None
+        self.state, optimizer = found
+        logger.info(f"resuming after step {self.state.step}")
+        return optimizer
+
+    def _run_phase(self, phase: Phase, saved: dict[str, Tensor] | None) -> None:
         freeze_all_but(self.model, phase)
         spec = phase.optimizer or self.options.optimizer
         optimizer = build_optimizer(self.model, phase, spec)
-        if checkpoint is not None:
-            unpack_optimizer(optimizer, _part(checkpoint, "optimizer"), self.model)
+        if saved is not None:
+            unpack_optimizer(optimizer, saved, self.model)
         step = Step(
             self.model,
             optimizer,
             self.task_weights,
-            clip_norm=self.options.clip_norm,
-            precision=self.options.precision,
+            options=self.options,
             scaler=self.scaler,
             processes=self.processes,
-            project_conflicts=self.options.project_conflicts,
         )
         step.part_size = self.state.part_size
         self._warn_of_batch_norms(phase)
@@ -196,26 +182,12 @@ class Trainer:
         return (self.options.seed * 1_000_003 + self.state.step) * 4_099  # distinct primes; ``Step`` adds the rank
 
     def _record(self, loss: float, parts: Sequence[Batch]) -> None:
-        """Counts the step; names unreadable records and non-finite losses."""
-        state = self.state
+        """Counts the step; names unreadable records."""
         for error in (error for batch in parts for error in batch.errors):
             if self.options.on_error == "raise":
                 raise error
-            if str(error.row) not in state.skipped_rows:
-                state.skipped_rows[str(error.row)] = error.reason
-        state.step += 1
-        if math.isfinite(loss):
-            state.loss_sum, state.loss_steps, state.non_finite_in_a_row = state.loss_sum + loss, state.loss_steps + 1, 0
-            return
-        rows = [row for batch in parts for row in batch.rows]
-        state.non_finite.append({"step": state.step, "rows": rows})
-        state.non_finite_in_a_row += 1
-        logger.warning(f"step {state.step}: the loss is not finite; the step is left out (rows {rows})")
-        if state.non_finite_in_a_row >= MAX_NON_FINITE:
-            raise TrainingError(
-                f"the loss was not finite {MAX_NON_FINITE} steps in a row, up to step {state.step} (rows {rows}); "
-                "lower train.learning_rate, set train.precision to fp32, or look at these records"
-            )
+            self.state.skipped_rows.setdefault(str(error.row), error.reason)
+        self.state.count_step(loss, [row for batch in parts for row in batch.rows])
 
     def _note_part_size(self, part_size: int | None) -> None:
         """Keeps it in the checkpoint: a resumed run cuts its batches alike, whatever else uses the device then."""
@@ -227,43 +199,35 @@ class Trainer:
             )
 
     def _end_epoch(self, phase: Phase, learning_rate: float, progress: Progress, report: dict[str, float]) -> bool:
-        """Evaluates, keeps the best weights, writes history; True where patience is at its end."""
+        """Evaluates, keeps the best weights, adds to the history; True where patience is at its end."""
         state = self.state
         entry: dict[str, Any] = {
             "epoch": state.step // self.order.steps_per_epoch,
             "phase": phase.name,
             "step": state.step,
-            "loss": state.loss_sum / state.loss_steps if state.loss_steps else math.nan,
+            "loss": state.take_mean_loss(),
             "learning_rate": learning_rate,
         }
         entry |= monitored(self.model)
         entry |= report
-        state.loss_sum, state.loss_steps = 0.0, 0
         metrics, score = self._evaluate()
         if score is not None:
             better = state.best_score is None or score > state.best_score
             state.bad_epochs = 0 if better else state.bad_epochs + 1
             if better:
                 state.best_score = score
-                self._keep_best()
+                self.checkpointer.keep_best()
             self.weight_tracker.end_epoch(self.model, entry["epoch"], score)
             entry |= {**metrics, "score": score}
-        state.history.append(entry)
-        if self.processes.is_main:
-            write_atomically(self.history_file, _as_csv(state.history))
-        told = {key: value for key, value in entry.items() if isinstance(value, float) and not key.startswith(COSINE)}
-        shown = ", ".join(f"{key} {value:.4g}" for key, value in told.items())
-        logger.info(f"{phase.name}: epoch {entry['epoch']}, {shown}, {progress.pace()}")
+        self.history.add(state, entry)
+        logger.info(f"{describe_entry(entry)}, {progress.pace()}")
         patience = self.options.patience if phase.patience is None else phase.patience
         return patience is not None and state.bad_epochs >= patience
 
     def _evaluate_only(self) -> None:
         metrics, self.state.best_score = self._evaluate()
-        self.state.history.append(
-            {"epoch": 0, "phase": "computed", "step": 0, **metrics, "score": self.state.best_score}
-        )
-        if self.processes.is_main:
-            write_atomically(self.history_file, _as_csv(self.state.history))
+        entry = {"epoch": 0, "phase": "computed", "step": 0, **metrics, "score": self.state.best_score}
+        self.history.add(self.state, entry)
 
     def _evaluate(self) -> tuple[dict[str, float], float | None]:
         if self.evaluate is None:
@@ -276,84 +240,25 @@ class Trainer:
         return metrics, float(total)
 
     def _end_phase(self) -> None:
-        """Goes back to the best weights; the next phase starts from them."""
+        """Loads the best weights, from which the next phase starts."""
         self.weight_tracker.end_phase(self.model)
         if self.state.best_score is not None:
-            self.processes.wait()
-            self._load(load_tensors(self.checkpoints / BEST_FILE)[0])
+            self.checkpointer.load_best()
         self.state.phase += 1
         self.state.phase_start, self.state.bad_epochs = self.state.step, 0
-        self._save_checkpoint({})
-
-    # --- what outlives the process ---
-
-    def _keep_best(self) -> None:
-        if self.processes.is_main:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            save_tensors(self.checkpoints / BEST_FILE, self._changing())
+        self.checkpointer.save(self.state, {})
 
     def _checkpoint_if_due(self, optimizer: torch.optim.Optimizer, epoch_ends: bool) -> None:
         every = self.options.checkpoint_steps
         if self.processes.any(self._stop.asked, self.device):
             raise Stopped
         if epoch_ends or (every is not None and self.state.step % every == 0):
-            self._save_checkpoint(pack_optimizer(optimizer, parameter_names(self.model)))
+            self._save(optimizer)
 
     def _leave(self, optimizer: torch.optim.Optimizer) -> NoReturn:
-        self._save_checkpoint(pack_optimizer(optimizer, parameter_names(self.model)))
+        self._save(optimizer)
         logger.info(f"stopped by SIGTERM after step {self.state.step}; resume with --resume")
         raise SystemExit(128 + signal.SIGTERM)
 
-    def _save_checkpoint(self, optimizer: dict[str, torch.Tensor]) -> None:
-        for skipped in self.processes.gather(json.dumps(self.state.skipped_rows), self.device):
-            self.state.skipped_rows |= json.loads(skipped)
-        if self.processes.is_main:
-            tensors = {f"model.{name}": tensor for name, tensor in self._changing().items()}
-            tensors |= {f"optimizer.{name}": tensor for name, tensor in optimizer.items()}
-            tensors |= {f"onlooker.{name}": tensor for name, tensor in self.weight_tracker.tensors().items()}
-            state = {
-                "trainer": asdict(self.state),
-                "scaler": self.scaler.state_dict(),
-                "onlooker": self.weight_tracker.state(),
-            }
-            save_checkpoint(self.checkpoints, Checkpoint(self.state.step, tensors, state))
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        self.state = TrainerState(**checkpoint.state["trainer"])
-        self.scaler.load_state_dict(checkpoint.state["scaler"])
-        self._load(_part(checkpoint, "model"))
-        kept = {name: tensor.to(self.device) for name, tensor in _part(checkpoint, "onlooker").items()}
-        self.weight_tracker.restore(checkpoint.state["onlooker"], kept)
-        logger.info(f"resuming after step {self.state.step}")
-
-    def _changing(self) -> dict[str, torch.Tensor]:
-        return {name: tensor for name, tensor in self.model.state_dict().items() if name not in self.fixed}
-
-    def _load(self, tensors: dict[str, torch.Tensor]) -> None:
-        kept = {name: tensor for name, tensor in self.model.state_dict().items() if name in self.fixed}
-        self.model.load_state_dict(kept | tensors)
-
-
-def fixed_tensors(model: MultimodalModel, phases: Sequence[Phase]) -> frozenset[str]:
-    """Names of the tensors of encoders that no phase trains."""
-    trained = {name for phase in phases for group in phase.groups for name in group.params}
-    names, fixed = parameter_names(model), set[int]()
-    for entry in model.encoders:
-        encoder = model.encoder(entry)
-        if not any(names[id(parameter)] in trained for parameter in encoder.parameters()):
-            fixed |= {id(tensor) for tensor in encoder.state_dict(keep_vars=True).values()}
-    return frozenset(name for name, tensor in model.state_dict(keep_vars=True).items() if id(tensor) in fixed)
-
-
-def _part(checkpoint: Checkpoint, name: str) -> dict[str, torch.Tensor]:
-    prefix = f"{name}."
-    return {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
-
-
-def _as_csv(history: Sequence[dict[str, Any]]) -> bytes:
-    columns = list(dict.fromkeys(key for entry in history for key in entry))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return text.getvalue().encode()
+    def _save(self, optimizer: torch.optim.Optimizer) -> None:
+        self.checkpointer.save(self.state, pack_optimizer(optimizer, parameter_names(self.model)))

@@ -45,10 +45,11 @@ def one_by_one(model: MultimodalModel, batch: Batch) -> torch.Tensor:
     return torch.stack(rows)
 
 
-def make_step(model: MultimodalModel, **options) -> Step:
+def make_step(model: MultimodalModel, *, scaler: torch.amp.GradScaler | None = None, **options) -> Step:
     optimizer = torch.optim.SGD([{"params": list(model.parameters()), "lr_scale": 1.0}], lr=1.0)
-    given = {"clip_norm": None, "precision": "fp32", "scaler": torch.amp.GradScaler("cpu", enabled=False)}
-    return Step(model, optimizer, WEIGHTS, processes=Processes(), **{**given, **options})
+    settings = TrainerOptions(clip_norm=None, **options)
+    scaler = torch.amp.GradScaler("cpu", enabled=False) if scaler is None else scaler
+    return Step(model, optimizer, WEIGHTS, options=settings, scaler=scaler, processes=Processes())
 
 
 @pytest.mark.parametrize("cuts", [1, 3])

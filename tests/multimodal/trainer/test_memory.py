@@ -39,10 +39,10 @@ def hold_at_most(model: MultimodalModel, records: int) -> list[int]:
 
 def make_step(model: MultimodalModel, **changes) -> Step:
     (phase,) = Finetune().plan(model, 1)
-    options = {"clip_norm": None, "precision": "fp32", "processes": Processes(), **changes}
+    given = {"options": TrainerOptions(clip_norm=None), "processes": Processes(), **changes}
     optimizer = build_optimizer(model, phase, OptimizerSpec())
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return Step(model, optimizer, {"color": 1.0, "price": 0.5}, scaler=scaler, **options)
+    return Step(model, optimizer, {"color": 1.0, "price": 0.5}, scaler=scaler, **given)
 
 
 def one_batch(folder: Path, model: MultimodalModel, size: int = 10) -> Batch:

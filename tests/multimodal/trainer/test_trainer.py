@@ -307,7 +307,7 @@ def test_history_is_a_table_with_a_line_an_epoch(tmp_path):
 
 def test_a_plan_that_names_no_such_parameter_is_refused(tmp_path):
     model = make_model()
-    with pytest.raises(ValueError, match=r"the model lacks .'nothing.weight'."):
+    with pytest.raises(ValueError, match=r"of which the model has no .'nothing.weight'."):
         make_trainer(tmp_path, model).fit([Phase("odd", 1, (ParamGroup("odd", ("nothing.weight",)),))])
 
 
