@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_models import make_rows
+from support.tiny_pretrained import plant, shop_task, write_shop
 
 import multimodal as mm
 from multimodal.run import Run
@@ -114,9 +115,19 @@ def plain(rows: tuple[list[dict[str, Any]], Path], tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="module")
-def graph(plain: Run, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A run whose export takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch)
+        yield mm.fit(
+            shop_task(write_shop(tmp_path_factory.mktemp("shop"))), out=tmp_path_factory.mktemp("tiny") / "run"
+        )
+
+
+@pytest.fixture(scope="module")
+def graph(tiny: Run, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     folder = tmp_path_factory.mktemp("bundles") / "plain"
-    mm.export_bundle(Run(plain.folder), folder)
+    mm.export_bundle(Run(tiny.folder), folder)
     return (folder / "model.onnx").read_bytes()
 
 
@@ -141,10 +152,10 @@ def test_no_state_of_the_caller_changes_the_weights_or_the_metrics(rows, plain, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STATES)
-def test_no_state_of_the_caller_changes_the_bundle(plain, graph, tmp_path, name):
+def test_no_state_of_the_caller_changes_the_bundle(tiny, graph, tmp_path, name):
     with STATES[name]():
         before = state()
-        mm.export_bundle(Run(plain.folder), tmp_path / "bundle")
+        mm.export_bundle(Run(tiny.folder), tmp_path / "bundle")
         assert state() == before
     assert (tmp_path / "bundle/model.onnx").read_bytes() == graph
 
