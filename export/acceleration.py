@@ -1,6 +1,6 @@
-"""Opt-in ways to run faster on CUDA: graphs that are replayed, and TensorRT. Never imports torch.
+"""Opt-in acceleration on CUDA: replayed graphs, and TensorRT. Never imports torch.
 
-Both want few shapes: batches and lengths are rounded up to buckets, by records that repeat the first one and are
+Both need few shapes: batches and lengths are rounded up to buckets, by records that repeat the first one and are
 dropped again, and by padding that every mask hides.
 """
 
@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 Acceleration = Literal["none", "cuda_graph", "tensorrt"]
 ACCELERATIONS: tuple[Acceleration, ...] = ("none", "cuda_graph", "tensorrt")
 MOST_RECORDS = 32
-"""Of a batch that TensorRT builds its engine for."""
+"""Largest batch of a TensorRT engine."""
 _SIZES = 4
-"""Lengths an octave: each shape keeps memory, and padding is computed, too."""
+"""Lengths per octave: each shape keeps memory, and padding is computed, too."""
 _LONGEST = {"text": 512, "audio": 160_000}
 _OTHER_LONGEST = 1024
 
@@ -43,7 +43,7 @@ class Buckets:
 
     @classmethod
     def of(cls, bundle: Bundle, preprocessors: Mapping[str, Preprocessor]) -> "Buckets":
-        """Those of a bundle; the largest sizes are what its preprocessors cut values to."""
+        """Buckets of a bundle; the largest sizes are those that its preprocessors cut values to."""
         axes: dict[str, tuple[int | str, ...]] = {}
         longest = {"batch": MOST_RECORDS}
         for name, entry in bundle.inputs.items():
@@ -56,11 +56,11 @@ class Buckets:
         return cls(axes, longest)
 
     def pad(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The feed in the shapes of its bucket."""
+        """Feed in the shapes of its bucket."""
         return {name: self._padded(array, self.axes[name]) for name, array in feed.items()}
 
     def profile(self, records: int, share: float) -> str:
-        """Shapes as TensorRT takes them, of so many records at a share of the largest sizes.
+        """Shapes in TensorRT's notation, for a number of records at a share of the largest sizes.
 
         >>> Buckets({"t.ids": ("batch", "t.tokens")}, {"batch": 32, "t.tokens": 128}).profile(8, 0.25)
         't.ids:8x32'
@@ -78,17 +78,17 @@ class Buckets:
         for position, axis in enumerate(axes[1:], 1):
             if isinstance(axis, str):
                 size = rounded_length(array.shape[position], self.longest[axis], sizes=_SIZES)
-                widths = [(0, size - array.shape[position] if p == position else 0) for p in range(array.ndim)]
-                array = np.pad(array, widths)
+                padding = [(0, size - array.shape[position] if p == position else 0) for p in range(array.ndim)]
+                array = np.pad(array, padding)
         rows = 1 << (len(array) - 1).bit_length()
         return np.concatenate([array, np.repeat(array[:1], rows - len(array), axis=0)])
 
 
 def tensorrt_options(buckets: Buckets, cache: Path | None) -> dict[str, str]:
-    """What TensorRT's provider is told: an engine for every shape up to the largest, kept where there is a cache."""
-    kept = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache), "trt_timing_cache_enable": "1"}
+    """Options of TensorRT: one engine for all shapes up to the largest, cached if a cache folder is given."""
+    caching = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(cache), "trt_timing_cache_enable": "1"}
     return {
-        **({} if cache is None else kept),
+        **({} if cache is None else caching),
         "trt_profile_min_shapes": buckets.profile(1, 0.0),
         "trt_profile_opt_shapes": buckets.profile(8, 0.25),
         "trt_profile_max_shapes": buckets.profile(MOST_RECORDS, 1.0),
@@ -96,7 +96,7 @@ def tensorrt_options(buckets: Buckets, cache: Path | None) -> dict[str, str]:
 
 
 def session_options(acceleration: Acceleration, device: str, buckets: Buckets, bundle: Bundle) -> dict[str, Any]:
-    """What ``open_session`` is told beside the device.
+    """Arguments of ``open_session`` that an acceleration needs.
 
     Raises:
         ValueError: if there is no such acceleration.
@@ -119,7 +119,7 @@ def session_options(acceleration: Acceleration, device: str, buckets: Buckets, b
 def accelerated_run(
     acceleration: Acceleration, session: ort.InferenceSession, buckets: Buckets, device: str
 ) -> Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None:
-    """How a session that was opened with these options is run; None runs it plainly."""
+    """Function that runs a session opened with ``session_options``; None for the plain run."""
     if acceleration == "none":
         return None
     if acceleration == "cuda_graph":
@@ -132,7 +132,7 @@ def _first_rows(outputs: Mapping[str, np.ndarray], rows: int) -> dict[str, np.nd
 
 
 class CudaGraphs:
-    """Runs a session by replaying one recorded graph a bucket; what it has recorded stays in the device's memory.
+    """Runs a session by replaying one recorded graph per bucket; recordings stay in the device's memory.
 
     Args:
         session: opened with ``enable_cuda_graph``.
@@ -145,7 +145,7 @@ class CudaGraphs:
         self._lock = threading.Lock()  # the inputs' memory belongs to one caller at a time
 
     def __call__(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Every output by name, of the records that were given."""
+        """Every output by name, without the padding records."""
         rows = len(next(iter(feed.values())))
         padded = self._buckets.pad(feed)
         shape = tuple(array.shape for array in padded.values())

@@ -1,4 +1,4 @@
-"""Reading records ahead, and putting those of like length into one batch. Never imports torch."""
+"""Batches of records of similar length, read ahead. Never imports torch."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence, Sized
@@ -14,31 +14,32 @@ from multimodal.records import RecordError
 from multimodal.runtime.threads import available_cores
 
 RecordResult = dict[str, Prediction] | RecordError
-"""Task -> prediction; or why the record has none."""
+"""Task -> prediction; or the reason why the record has none."""
+Predict = Callable[[list[Sample]], Sequence[dict[str, Prediction]]]
 OnError = Literal["raise", "return"]
 LOOK_AHEAD = 3
-"""Batches that are read ahead where all of a table is answered."""
+"""Batches that are read ahead when a whole table is predicted."""
 _MOST_READERS = 8
 
 
 def predicted_batches(
     source: RecordSource,
-    answer: Callable[[list[Sample]], Sequence[dict[str, Prediction]]],
+    predict: Predict,
     *,
     batch_size: int,
     on_error: OnError,
     look_ahead: int,
 ) -> Iterator[list[RecordResult]]:
-    """Answers in the source's order, ``batch_size`` at a time; one bad record costs no other its answer.
+    """Predictions in the source's order, ``batch_size`` at a time; a bad record spoils no other.
 
     Args:
-        answer: records that were read -> their answers; one batch.
+        predict: samples of one batch -> their predictions.
         look_ahead: batches read beyond one. They and it make a window: its records are sorted by length, so that
-            little is padded, and while it is answered the next one is read. At most two windows are in memory.
+            little is padded, and the next one is read meanwhile. At most two windows are in memory.
 
     Raises:
         RecordError: for the first bad record of a window, if ``on_error`` is "raise".
-        Exception: of ``answer``, where it answers none of a batch of several: that is no record's fault.
+        Exception: of ``predict``, if it fails for every record of a batch of several: that is no record's fault.
     """
     size = batch_size * (look_ahead + 1)
     if isinstance(source.rows, Sized):
@@ -48,20 +49,20 @@ def predicted_batches(
         for window in _windows(source, size, pool, ahead=look_ahead > 0):
             if on_error == "raise":
                 _raise_first(window)
-            answers = _answer_window(window, answer, batch_size, first)
+            results = _predict_window(window, predict, batch_size, first)
             if on_error == "raise":
-                _raise_first(answers)
-            for start in range(0, len(answers), batch_size):
-                yield answers[start : start + batch_size]
+                _raise_first(results)
+            for start in range(0, len(results), batch_size):
+                yield results[start : start + batch_size]
             first += len(window)
 
 
 def rounded_length(length: int, longest: int, *, sizes: int, shortest: int = 1) -> int:
-    """The next of a few lengths an octave, at least ``shortest`` and at most ``longest``.
+    """Next of a few lengths per octave, at least ``shortest`` and at most ``longest``.
 
     Args:
-        length: in tokens or samples; what is above ``longest`` stays as it is.
-        sizes: an octave, a power of two: with 2 at most half is added, with 4 at most a quarter.
+        length: in tokens or samples; above ``longest`` it stays as it is.
+        sizes: lengths per octave, a power of two: with 2 at most half is added, with 4 at most a quarter.
 
     >>> [rounded_length(length, 20_000, sizes=4) for length in (1, 9, 17, 100, 16_000)]
     [1, 10, 20, 112, 16384]
@@ -74,7 +75,7 @@ def rounded_length(length: int, longest: int, *, sizes: int, shortest: int = 1) 
 
 
 def length_key(sample: Sample) -> tuple[int, ...]:
-    """What records of one batch should have in common: the magnitude of each input's length, then the lengths."""
+    """Sort key that brings similar records together: the magnitude of each input's length, then the lengths."""
     sizes = [sum(array.size for array in arrays.values()) for arrays, _ in sample.values()]
     return (*(size.bit_length() for size in sizes), *sizes)
 
@@ -85,36 +86,34 @@ def _raise_first(found: Sequence[object]) -> None:
             raise entry
 
 
-def _answer_window(
+def _predict_window(
     window: Sequence[Sample | RecordError],
-    answer: Callable[[list[Sample]], Sequence[dict[str, Prediction]]],
+    predict: Predict,
     batch_size: int,
     first: int,
 ) -> list[RecordResult]:
-    answers: list[Any] = list(window)  # errors stay where they are
+    results: list[Any] = list(window)  # errors stay where they are
     good = [(row, sample) for row, sample in enumerate(window) if not isinstance(sample, RecordError)]
     if len(good) > batch_size:
         good.sort(key=lambda entry: length_key(entry[1]))
     for start in range(0, len(good), batch_size):
         batch = good[start : start + batch_size]
         numbered = [(first + row, sample) for row, sample in batch]
-        for (row, _), given in zip(batch, _answer_batch(numbered, answer), strict=True):
-            answers[row] = given
-    return answers
+        for (row, _), given in zip(batch, _predict_batch(numbered, predict), strict=True):
+            results[row] = given
+    return results
 
 
-def _answer_batch(
-    batch: Sequence[tuple[int, Sample]], answer: Callable[[list[Sample]], Sequence[dict[str, Prediction]]]
-) -> list[RecordResult]:
-    """Answers of records by their numbers; where the model fails, of each by itself, so that one spoils no other's."""
+def _predict_batch(batch: Sequence[tuple[int, Sample]], predict: Predict) -> list[RecordResult]:
+    """Predictions of numbered records; one by one where the model fails, so that one spoils no other."""
     try:
-        return list(answer([sample for _, sample in batch]))
+        return list(predict([sample for _, sample in batch]))
     except Exception as error:  # onnxruntime's own have no base class in common
         if len(batch) == 1:
-            problem = RecordError(batch[0][0], None, f"cannot be answered: {reason_of(error)}")
+            problem = RecordError(batch[0][0], None, f"cannot be predicted: {reason_of(error)}")
             problem.__cause__ = error
             return [problem]
-        alone = [_answer_batch([entry], answer)[0] for entry in batch]
+        alone = [_predict_batch([entry], predict)[0] for entry in batch]
         if all(isinstance(found, RecordError) for found in alone):
             raise
         return alone
@@ -142,7 +141,7 @@ def _windows(
 
 @contextmanager
 def _readers(size: int) -> Iterator[Executor | None]:
-    """A thread a core; none for one record, which would only wait for it."""
+    """One thread per core; none for a single record, which would only wait for it."""
     if size == 1:
         yield None
         return

@@ -1,4 +1,4 @@
-"""How fast a bundle answers here: latency, throughput, each stage, cold start, memory. Never imports torch."""
+"""Speed of a bundle on this machine: latency, throughput, stages, cold start, memory. Never imports torch."""
 
 import json
 import statistics
@@ -23,7 +23,7 @@ from multimodal.runtime.threads import available_cores
 
 BATCHES = (8, 32, 128)
 _DECODERS: dict[str, Callable[[Any], Any]] = {"image": decode_image, "audio": decode_audio}
-_PICTURE_SIDE, _SECONDS, _RATE, _WORDS = 160, 1.0, 16_000, 30
+_IMAGE_SIDE, _SECONDS, _RATE, _WORDS = 160, 1.0, 16_000, 30
 _COLD = """
 import json, sys, time
 begin = time.perf_counter()
@@ -40,23 +40,23 @@ print(json.dumps([imported - begin, loaded - imported, answered - loaded, reside
 
 
 def bench(predictor: Predictor, *, device: str = "auto", seconds: float = 2.0, folder: Path) -> dict[str, Any]:
-    """Measures a loaded bundle with invented records: a JPEG of 160 pixels, 30 words, one second of sound.
+    """Measures a loaded bundle with a synthetic record: a JPEG of 160 pixels, 30 words, one second of audio.
 
     Args:
         device: that the predictor was loaded for; a cold process loads it again.
         seconds: of each measurement; the machine should do nothing else meanwhile.
-        folder: takes the records' files.
+        folder: takes the record's files.
 
     Returns:
         JSON: ``latency_ms`` at batch 1, ``records_per_second`` by batch, ``stages_ms`` of one record, ``cold_start``.
     """
-    record = invented_record(predictor, folder)
+    record = synthetic_record(predictor, folder)
     one = repeat(lambda: predictor.predict([record]), seconds)
     rates = {}
     for batch in BATCHES:
         records = [record] * batch
-        answer = partial(predictor.predict, records, batch_size=batch)
-        rates[str(batch)] = batch / statistics.median(repeat(answer, seconds))
+        predict = partial(predictor.predict, records, batch_size=batch)
+        rates[str(batch)] = batch / statistics.median(repeat(predict, seconds))
     return {
         "bundle": predictor.bundle.name,
         "precision": predictor.precision,
@@ -71,7 +71,7 @@ def bench(predictor: Predictor, *, device: str = "auto", seconds: float = 2.0, f
 
 
 def stages(predictor: Predictor, record: dict[str, Any], seconds: float) -> dict[str, float]:
-    """Milliseconds of each stage of one record, medians: decode and preprocess (by input), run, answers."""
+    """Milliseconds of each stage of one record, medians: decode and preprocess (by input), run, decode."""
     box = predictor.black_box()
     found: dict[str, float] = {}
     samples = {}
@@ -93,7 +93,7 @@ def stages(predictor: Predictor, record: dict[str, Any], seconds: float) -> dict
 
 
 def cold_start(predictor: Predictor, device: str, record: dict[str, Any]) -> dict[str, float]:
-    """Seconds of a new process until its first answer, by part, the best of three; and its memory then."""
+    """Seconds of a new process until its first prediction, by part, the best of three; and its memory then."""
     argument = json.dumps([str(predictor.bundle.folder.resolve()), predictor.precision, device, record])
     home = str(Path(__file__).resolve().parent.parent)
     found = []
@@ -106,15 +106,15 @@ def cold_start(predictor: Predictor, device: str, record: dict[str, Any]) -> dic
     return dict(zip(names, min(found), strict=True))
 
 
-def invented_record(predictor: Predictor, folder: Path) -> dict[str, Any]:
-    """One value for every input of a known modality; files lie in ``folder``."""
+def synthetic_record(predictor: Predictor, folder: Path) -> dict[str, Any]:
+    """Record with a value for every input of a known modality; files lie in ``folder``."""
     rng = np.random.default_rng(0)
     record: dict[str, Any] = {}
     for name, modality in predictor.modalities.items():
         if modality == "image":
             record[name] = str(folder / f"{name}.jpg")
             blocks = rng.integers(0, 256, (10, 10, 3), dtype=np.uint8).repeat(16, axis=0).repeat(16, axis=1)
-            Image.fromarray(blocks[:_PICTURE_SIDE, :_PICTURE_SIDE]).save(record[name], quality=90)
+            Image.fromarray(blocks[:_IMAGE_SIDE, :_IMAGE_SIDE]).save(record[name], quality=90)
         elif modality == "audio":
             record[name] = str(folder / f"{name}.wav")
             soundfile.write(record[name], rng.normal(0, 0.1, int(_SECONDS * _RATE)), _RATE)
@@ -122,14 +122,14 @@ def invented_record(predictor: Predictor, folder: Path) -> dict[str, Any]:
             record[name] = " ".join(rng.choice(["a", "box", "of", "small", "red", "apples"], _WORDS))
     if not record:
         raise ValueError(
-            f"the inputs of this bundle are of the kinds {', '.join(set(predictor.modalities.values()))}, of which "
-            "nothing can be invented; measure it with a program of your own around Predictor.predict"
+            f"the inputs of this bundle are of other modalities ({', '.join(set(predictor.modalities.values()))}) than "
+            "image, text and audio; measure it with a program of your own around Predictor.predict"
         )
     return record
 
 
 def repeat(call: Callable[[], object], seconds: float, *, least: int = 3) -> list[float]:
-    """Seconds of each call, for that long and so many at least, after two that do not count."""
+    """Seconds of each call, for at least this long and this often, after two that do not count."""
     call(), call()
     found: list[float] = []
     end = time.perf_counter() + seconds
@@ -141,12 +141,12 @@ def repeat(call: Callable[[], object], seconds: float, *, least: int = 3) -> lis
 
 
 def median_ms(call: Callable[[], object], seconds: float) -> float:
-    """Milliseconds of a call."""
+    """Median milliseconds of a call."""
     return 1e3 * statistics.median(repeat(call, seconds))
 
 
 def resident_mb() -> float | None:
-    """Memory of this process that is in use, in MB; None where the system does not say (it is Linux that does)."""
+    """Resident memory of this process in MB; None where it is not known (outside Linux)."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -155,7 +155,7 @@ def resident_mb() -> float | None:
 
 
 def bench_rows(result: dict[str, Any]) -> Sequence[tuple[str, str, str]]:
-    """The figures as lines of a table: what, value, unit."""
+    """Figures as rows of a table: name, value, unit."""
     rows = [(f"latency {name}, batch 1", f"{value:.2f}", "ms") for name, value in result["latency_ms"].items()]
     rows += [(f"throughput, batch {n}", f"{rate:.0f}", "records/s") for n, rate in result["records_per_second"].items()]
     rows += [(f"stage: {name}", f"{value:.3f}", "ms") for name, value in result["stages_ms"].items()]

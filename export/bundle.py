@@ -1,4 +1,4 @@
-"""What a bundle is, as data: what ``bundle.json`` says, and what it may say. Never imports torch."""
+"""Description of a bundle: the content of ``bundle.json``, and its limits. Never imports torch."""
 
 import hashlib
 import json
@@ -21,12 +21,12 @@ _MAX_JSON_BYTES = 16_000_000  # a real one has some kB
 
 
 class BundleError(ValueError):
-    """A folder that is no bundle, or is not as it was written."""
+    """Folder that is no bundle, or not as it was written."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What a file must be."""
+    """Size and hash of a file."""
 
     size: int
     sha256: str
@@ -40,12 +40,12 @@ class BundleInput:
     """Column of manifests that holds its values."""
     modality: str
     tensors: tuple[TensorSpec, ...]
-    """The graph's inputs ``<input>.<tensor>``; ``<input>.present``, bool [b], comes beside them."""
+    """Inputs ``<input>.<tensor>`` of the graph, beside ``<input>.present``, bool [b]."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What ``bundle.json`` says."""
+    """Content of ``bundle.json``."""
 
     folder: Path
     name: str
@@ -59,12 +59,12 @@ class Bundle:
     libraries: dict[str, str]
     """Versions that wrote it."""
     embedding: bool = False
-    """Whether the graph has the output ``embedding``."""
+    """True if the graph has the output ``embedding``."""
     files: dict[str, FileEntry] = field(default_factory=dict)
     """Every file but ``bundle.json`` and ``SHA256SUMS``; names have forward slashes."""
 
     def path(self, name: str) -> Path:
-        """A file of the bundle.
+        """Path of one of the bundle's files.
 
         Raises:
             BundleError: if the bundle does not list it.
@@ -74,7 +74,7 @@ class Bundle:
         return self.folder / name
 
     def at(self, folder: Path) -> "Bundle":
-        """The same bundle in another place."""
+        """Same bundle in another folder."""
         return replace(self, folder=folder)
 
     @property
@@ -112,12 +112,12 @@ class Bundle:
         return hashlib.sha256(lines.encode()).hexdigest()
 
     def read_json(self, name: str) -> Any:
-        """The content of one of its JSON files."""
+        """Content of one of its JSON files."""
         return parse_json(self.path(name))
 
 
 def parse_json(path: Path) -> Any:
-    """The content of one of a bundle's JSON files.
+    """Content of one of a bundle's JSON files.
 
     Raises:
         BundleError: if it is none, or larger than any that an export writes.
@@ -131,17 +131,17 @@ def parse_json(path: Path) -> Any:
 
 
 def bundle_to_json(bundle: Bundle) -> bytes:
-    """What ``bundle.json`` holds."""
+    """Bundle as ``bundle.json``."""
     content = {"schema": SCHEMA, **asdict(bundle)}
     del content["folder"]
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def bundle_from_json(content: Any, folder: Path) -> Bundle:
-    """The bundle that ``bundle.json`` describes.
+    """Bundle from the content of ``bundle.json``.
 
     Raises:
-        BundleError: if it has another schema, or says what no export says.
+        BundleError: if it has another schema, or content that no export writes.
     """
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
@@ -186,7 +186,7 @@ def _input(entry: Mapping[str, Any]) -> BundleInput:
 
 
 def _safe(name: str) -> str:
-    """A file name that stays inside the folder, on any operating system."""
+    """Checks that a file name stays inside the folder, on any operating system."""
     path = PurePosixPath(name)
     inside = name and not path.is_absolute() and not {"..", "."} & set(name.split("/"))
     if not inside or str(path) != name or "\\" in name or ":" in name or "\0" in name:

@@ -1,8 +1,8 @@
-"""The bundle on disk: a folder of JSON, ONNX and tokenizer.json, whole or refused. Never imports torch.
+"""Bundle on disk: a folder of JSON, ONNX and tokenizer.json, complete or rejected. Never imports torch.
 
-``bundle.json`` lists every other file with its size and sha256 and is written last: where it is, the bundle is
-whole. ``SHA256SUMS`` lists the same files and ``bundle.json``, for ``sha256sum --check``. Hashes find damage, not a
-forger, who would write them anew.
+``bundle.json`` lists every other file with its size and sha256 and is written last: if it is there, the bundle is
+complete. ``SHA256SUMS`` lists the same files and ``bundle.json``, for ``sha256sum --check``. Hashes reveal damage,
+not forgery, which would write new ones.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from multimodal.runtime.files import naming, sha256_of, write_atomically
 
 @contextmanager
 def new_bundle(folder: Path) -> Iterator[Path]:
-    """A folder beside ``folder`` to write into; takes its name when the block ends well, and vanishes otherwise.
+    """Temporary folder beside ``folder``; takes its name if the block succeeds, and is removed otherwise.
 
     Raises:
         BundleError: if ``folder`` exists and is not an empty folder.
@@ -51,7 +51,7 @@ def new_bundle(folder: Path) -> Iterator[Path]:
 
 
 def seal_bundle(bundle: Bundle) -> Bundle:
-    """Lists and hashes what is in the bundle's folder, and writes ``SHA256SUMS`` and, last, ``bundle.json``."""
+    """Lists and hashes the files of a bundle, and writes ``SHA256SUMS`` and, last, ``bundle.json``."""
     files = {name: FileEntry(size, sha256_of(bundle.folder / name)) for name, size in _listing(bundle.folder).items()}
     bundle = replace(bundle, files=files)
     content = bundle_to_json(bundle)
@@ -119,7 +119,7 @@ def _check_files(bundle: Bundle, found: Mapping[str, int]) -> None:
 
 
 def _listing(folder: Path) -> dict[str, int]:
-    """Size of every file but the two that list the others; refuses whatever is neither file nor folder."""
+    """Size of every file but the two that list the others; rejects anything but files and folders."""
     found: dict[str, int] = {}
     pending = [folder]
     while pending:

@@ -1,4 +1,4 @@
-"""The model card of a bundle, Markdown. Never imports torch."""
+"""Model card of a bundle, in Markdown. Never imports torch."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,24 +10,24 @@ _LOAD = """```python
 import multimodal as mm
 
 predictor = mm.Predictor.load("{folder}")
-answers = predictor.predict([{{{record}}}])
+predictions = predictor.predict([{{{record}}}])
 ```"""
-_EXAMPLES = {"image": '"photo.jpg"', "text": '"a few words"', "audio": '"sound.wav"'}
+_EXAMPLES = {"image": '"photo.jpg"', "text": '"a few words"', "audio": '"audio.wav"'}
 
 
 def model_card(bundle: Bundle, metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
-    """What the bundle does, how well, from which weights, and how it is loaded."""
+    """Card with inputs, tasks, metrics, licences and the code that loads the bundle."""
     record = ", ".join(f'"{name}": {_EXAMPLES.get(entry.modality, "...")}' for name, entry in bundle.inputs.items())
     parts = [
         f"# {bundle.name}",
-        "An ONNX bundle: it answers through onnxruntime, without torch. Inputs may be missing in any combination, "
+        "An ONNX bundle: it runs in onnxruntime, without torch. Inputs may be missing in any combination, "
         "but not all at once.",
         *_warnings(bundle, provenance),
         "## How to load",
         "Install with `pip install multimodal-transfer` (on a GPU: `pip install 'multimodal-transfer[cuda]'`).",
         _LOAD.format(folder="path/to/this/folder", record=record),
-        "`multimodal predict BUNDLE --data table.csv --out preds.csv` answers a table; `multimodal verify BUNDLE` "
-        "checks that this folder is whole and answers as it should.",
+        "`multimodal predict BUNDLE --data table.csv --out preds.csv` predicts a table; `multimodal verify BUNDLE` "
+        "checks that this folder is complete and gives the predictions that it should.",
         "## Inputs",
         _table(("input", "modality", "column", "encoder weights", "licence"), _input_rows(bundle, provenance)),
         "## Tasks",
@@ -35,13 +35,13 @@ def model_card(bundle: Bundle, metrics: Mapping[str, Any], provenance: Mapping[s
         "## Metrics",
         _table(("task", "metric", "value", "95 % interval"), _metric_rows(bundle, metrics)),
         "Measured on the records and with the settings in `metrics.json` and `provenance.json`. Licences of encoder "
-        "weights are as their publishers state them; `unknown` means that nobody has said.",
+        "weights are as their publishers state them; `unknown` means that none is stated.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def is_non_commercial(licence: str) -> bool:
-    """Whether a licence's name says "NC", as those of Creative Commons do.
+    """True if a licence's name contains "NC", as those of Creative Commons do.
 
     >>> is_non_commercial("CC-BY-NC-4.0"), is_non_commercial("cc-by-nc-sa-4.0"), is_non_commercial("CC-BY-4.0")
     (True, True, False)
@@ -54,7 +54,7 @@ def _warnings(bundle: Bundle, provenance: Mapping[str, Any]) -> Iterator[str]:
         if is_non_commercial(licence):
             yield (
                 f"**Not for commercial use:** the encoder of input `{name}` began with weights ({weights}) under "
-                f"{licence}, a licence that does not allow it; it covers what this bundle made of them, too."
+                f"{licence}, a licence that does not allow it and covers derived weights, too."
             )
 
 

@@ -33,11 +33,11 @@ class GateLimits:
     points: float
     """Share of records by which a task's metric may fall."""
     rows: int
-    """Records by which it may fall, where that is more."""
+    """Records by which it may fall, if that is more."""
     value: float
-    """Regression: how far a value may move, in standard deviations of the training values, and count as the same."""
+    """Regression: largest difference of equal values, in standard deviations of the training values."""
     cosine: float
-    """Embeddings: the smallest cosine that counts as the same."""
+    """Embeddings: smallest cosine of equal vectors."""
 
 
 LIMITS = {
@@ -106,7 +106,7 @@ class PrecisionGate:
     def _metric(self, task: str, actual: np.ndarray, limits: GateLimits) -> dict[str, Any]:
         truth = read_truth(self.targets[task], self.rows.records, self.places)
         if not len(truth.rows):
-            return {"rows": 0, "reason": "no record has a known answer", "passed": False}
+            return {"rows": 0, "reason": "no record has a known value", "passed": False}
         at = np.searchsorted(self.places, truth.rows)
         if not np.isfinite(actual[at]).all():
             return {"rows": len(at), "reason": "an output is not finite", "passed": False}
@@ -150,7 +150,7 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
     left_out = f" ({rows['unreadable']} could not be read)" if rows["unreadable"] else ""
     yield f"{precision}: compared with fp32 on {rows['count']} records of {rows['source']}{left_out}"
     if rows["count"] < FEW_ROWS:
-        yield f"{precision}: fewer than {FEW_ROWS} records show little; give more with known answers by --data FILE"
+        yield f"{precision}: fewer than {FEW_ROWS} records show little; give more with known values by --data FILE"
     for name, part in report["agreement"].items():
         yield (
             f"{precision}: {name}: {part['differing']} of {part['rows']} predictions differ, {part['allowed']} may: "
@@ -160,7 +160,7 @@ def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
         if "metric" in part:
             yield (
                 f"{precision}: {name}: {part['metric']} {part['fp32']:.4f} in fp32, {part['value']:.4f} now, "
-                f"{part['allowed']:.4f} may be lost, on {part['rows']} known answers: {_word(part)}"
+                f"{part['allowed']:.4f} may be lost, on {part['rows']} known values: {_word(part)}"
             )
         else:
             yield f"{precision}: {name}: {part['reason']}: {_word(part)}"

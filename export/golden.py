@@ -1,4 +1,4 @@
-"""Golden records: preprocessed arrays, the model's outputs for them and what they mean. Never imports torch."""
+"""Golden records: preprocessed arrays, their outputs and predictions. Never imports torch."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -13,7 +13,7 @@ from export.bundle import Bundle, BundleError
 from multimodal.decoding import Decoding, Prediction
 from multimodal.runtime.files import replacing, write_json
 
-INPUTS, OUTPUTS, ANSWERS_FILE = "inputs", "outputs", "answers.json"
+INPUTS, OUTPUTS, PREDICTIONS_FILE = "inputs", "outputs", "answers.json"
 
 
 def write_golden(
@@ -29,26 +29,26 @@ def write_golden(
 
     Args:
         outputs: raw, as torch gave them.
-        rows: of the table that the records come from, from 0; None where they were invented.
-        source: "validation" records of the run, records "given" to the export, or "invented" ones.
+        rows: of the table that the records come from, from 0; None for synthetic ones.
+        source: "validation" for records of the run, "given" to the export, or "invented" for synthetic ones.
     """
     for name, arrays in batch.items():
         for key, array in arrays.items():
             _save(folder / INPUTS / f"{name}.{key}.npy", array)
     for name, array in outputs.items():
         _save(folder / OUTPUTS / f"{name}.npy", array)
-    answers = {task: golden_predictions(decoding, outputs[task]) for task, decoding in decodings.items()}
-    write_json(folder / ANSWERS_FILE, {"source": source, "rows": rows, "answers": answers})
+    predictions = {task: golden_predictions(decoding, outputs[task]) for task, decoding in decodings.items()}
+    write_json(folder / PREDICTIONS_FILE, {"source": source, "rows": rows, "answers": predictions})
 
 
 def write_golden_outputs(folder: Path, precision: str, outputs: Mapping[str, np.ndarray]) -> None:
-    """Writes ``<precision>/<output>.npy``: what the graph in a smaller precision gave for the same records."""
+    """Writes ``<precision>/<output>.npy``: the outputs of a smaller precision for the same records."""
     for name, array in outputs.items():
         _save(folder / precision / f"{name}.npy", array)
 
 
 def read_golden_outputs(bundle: Bundle, precision: str) -> dict[str, np.ndarray]:
-    """The raw outputs in a smaller precision.
+    """Raw outputs of a smaller precision.
 
     Raises:
         BundleError: if the bundle has none, or one is no array of numbers.
@@ -59,12 +59,12 @@ def read_golden_outputs(bundle: Bundle, precision: str) -> dict[str, np.ndarray]
         if file != name and file.endswith(".npy"):
             found[file.removesuffix(".npy")] = _load(bundle.path(name))
     if not found:
-        raise BundleError(f"{bundle.folder} has no golden answers in {precision}; export it again")
+        raise BundleError(f"{bundle.folder} has no golden outputs in {precision}; export it again")
     return found
 
 
 def read_golden(bundle: Bundle) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, list[Any]]]:
-    """The feed ``<input>.<tensor>``, the raw outputs, and the answers of each task.
+    """Feed ``<input>.<tensor>``, raw outputs, and the predictions of each task as JSON.
 
     Raises:
         BundleError: if the bundle has none, or one is no array of numbers.
@@ -75,16 +75,16 @@ def read_golden(bundle: Bundle) -> tuple[dict[str, np.ndarray], dict[str, np.nda
         if name.startswith("golden/") and kind in found and file.endswith(".npy"):
             found[kind][file.removesuffix(".npy")] = _load(bundle.path(name))
     if not found[INPUTS] or not found[OUTPUTS]:
-        raise BundleError(f"{bundle.folder} has no golden records, so nothing shows that it answers; export it again")
-    content = bundle.read_json(f"golden/{ANSWERS_FILE}")
-    answers = content.get("answers") if isinstance(content, dict) else None
-    if not isinstance(answers, dict):
-        raise BundleError(f"{bundle.folder}: golden/{ANSWERS_FILE} holds no answers; export it again")
-    return found[INPUTS], found[OUTPUTS], answers
+        raise BundleError(f"{bundle.folder} has no golden records, so nothing shows that it works; export it again")
+    content = bundle.read_json(f"golden/{PREDICTIONS_FILE}")
+    predictions = content.get("answers") if isinstance(content, dict) else None
+    if not isinstance(predictions, dict):
+        raise BundleError(f"{bundle.folder}: golden/{PREDICTIONS_FILE} holds no predictions; export it again")
+    return found[INPUTS], found[OUTPUTS], predictions
 
 
 def golden_predictions(decoding: Decoding, outputs: np.ndarray) -> list[dict[str, Any]]:
-    """What the outputs mean, JSON, one entry a record."""
+    """Predictions as JSON, one entry per record."""
     return [_to_json(prediction) for prediction in decoding.predictions(outputs)]
 
 
@@ -99,7 +99,7 @@ def _to_json(prediction: Prediction) -> dict[str, Any]:
 
 
 def _load(path: Path) -> np.ndarray:
-    """An array of numbers; its header is not believed before it agrees with the file's size."""
+    """Reads an array of numbers; its header must agree with the file's size before it is believed."""
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)

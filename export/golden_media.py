@@ -1,6 +1,6 @@
-"""Raw values of the golden records, for who wants to see that preprocessing is the same here. Never imports torch.
+"""Raw values of the golden records, to check preprocessing on another machine. Never imports torch.
 
-They are in a bundle only where its maker asked for them: photos, voices and texts can be private.
+A bundle has them only on request: photos, voices and texts can be private.
 """
 
 import re
@@ -56,10 +56,10 @@ def _raw(value: Any, reader: InputReader, records: Records, row: int) -> tuple[b
 def media_problems(
     bundle: Bundle, feed: Mapping[str, np.ndarray], preprocessors: Mapping[str, Preprocessor]
 ) -> Iterator[str]:
-    """Values of which this machine's preprocessing makes other arrays than the golden ones, one line each.
+    """Values that this machine preprocesses to other arrays than the golden ones, one line each.
 
     Args:
-        feed: the golden records; the graph takes it.
+        feed: arrays of the golden records.
         preprocessors: of the inputs that are checked.
     """
     for file in bundle.files:
@@ -83,11 +83,11 @@ def media_problems(
 
 
 def _close(array: np.ndarray, golden: np.ndarray, number: int) -> bool:
-    """Whether the array is the golden batch's row, which is padded at its end."""
+    """True if the array is the golden batch's row, which is padded at its end."""
     if number >= len(golden) or array.ndim != golden.ndim - 1:
         return False
     row = golden[number]
-    if any(mine > padded for mine, padded in zip(array.shape, row.shape, strict=True)):
+    if any(size > padded for size, padded in zip(array.shape, row.shape, strict=True)):
         return False
     row = row[tuple(slice(length) for length in array.shape)]
     limit = _GREY_LEVELS if array.dtype == np.uint8 else _TOLERANCE if array.dtype.kind == "f" else 0

@@ -15,7 +15,7 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def value_names(graph: onnx.GraphProto) -> set[str]:
-    """Names of everything that the graph computes or holds."""
+    """Names of all values that the graph computes or holds."""
     computed = {name for inner in _graphs(graph) for node in inner.node for name in node.output}
     return computed | {tensor.name for inner in _graphs(graph) for tensor in inner.initializer}
 
@@ -31,9 +31,9 @@ def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def strip(model: onnx.ModelProto) -> None:
-    """Removes what the exporter leaves for debugging, stack traces with this machine's paths above all.
+    """Removes the exporter's debugging notes, above all stack traces with this machine's paths.
 
-    Shapes of inner values go too: they are inferred again by whoever needs them, and stop quantisation.
+    Shapes of inner values go too: they can be inferred again, and prevent quantisation.
     """
     model.doc_string = ""
     model.producer_version = model.producer_version.partition("+")[0]  # without the build: +cu130, +cpu
@@ -72,7 +72,7 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def ancestors_of(graph: onnx.GraphProto, op_type: str) -> set[str]:
-    """Names of the nodes that operators of this type read from, however far up, and of those themselves."""
+    """Names of all nodes above operators of this type, and of those themselves."""
     maker = {name: node for node in graph.node for name in node.output}
     found: set[str] = set()
     pending = [node for node in graph.node if node.op_type == op_type]

@@ -1,4 +1,7 @@
-"""A graph in half precision, for CUDA: float16 where it is safe, float32 where ranges are wide."""
+"""Graph in half precision, for CUDA: float16 where it is safe, float32 where ranges are wide.
+
+Not by onnxruntime's own converter, which rounds to float16 between float32 operators (docs/experiments.md).
+"""
 
 from collections.abc import Iterable
 
@@ -14,7 +17,7 @@ WIDE = {
     "Log", "LogSoftmax", "LpNormalization", "Pow", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSumExp",
     "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Resize", "Softmax", "Sqrt",
 }
-"""Operators that stay in float32: they add many values up, or leave the range of float16."""
+"""Operators that stay in float32: they sum many values, or leave the range of float16."""
 _ELEMENTWISE = {
     "Abs", "Add", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Neg", "Reshape", "Squeeze", "Sub", "Transpose",
     "Unsqueeze",
@@ -24,15 +27,15 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 
 class HalfError(ValueError):
-    """A graph that has no half precision."""
+    """Graph that cannot be converted to half precision."""
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph in float16; its inputs and outputs, and what needs a wide range, stay in float32.
+    """Graph in float16; its inputs and outputs, and operators with a wide range, stay in float32.
 
     In float32 stay: normalisations, softmax and sums, with the elementwise operators between them, and everything
-    that a logarithm reads (the power spectra of sounds). Weights beyond the range of float16 are cut to its ends,
-    which leaves the large negative biases that hide tokens what they are.
+    above a logarithm (the power spectra of audio). Weights beyond the range of float16 are clipped, which keeps the
+    effect of large negative biases that hide tokens.
 
     Raises:
         HalfError: if the graph has branches or loops.
@@ -49,7 +52,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Halving:
-    """Walks the nodes in order and gives each the type of its numbers."""
+    """Walks the nodes in order and chooses the type of each."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.graph = model.graph
@@ -98,7 +101,7 @@ class _Halving:
                 attribute.i = wanted
 
     def _as(self, name: str, wanted: int) -> str:
-        """The value's name in the wanted type; casts it, or a weight once and for all, where it has another."""
+        """Name of the value in the wanted type; adds a cast, or converts a weight, where it has another."""
         if self.types.get(name, TensorProto.FLOAT) == wanted:
             return name
         key = (name, wanted)
@@ -114,7 +117,7 @@ class _Halving:
         return self.cast[key]
 
     def _restore(self, name: str) -> None:
-        """Gives an output of the graph its float32 back."""
+        """Casts an output of the graph back to float32."""
         inner = f"{name}.half"
         for node in self.nodes:
             node.input[:] = [inner if value == name else value for value in node.input]
@@ -131,7 +134,7 @@ def _is_square(node: NodeProto) -> bool:
 
 
 def _float_values(model: onnx.ModelProto) -> set[str]:
-    """Names of every value in float32."""
+    """Names of all values in float32."""
     graph = shape_inference.infer_shapes(model, strict_mode=True).graph
     values: Iterable[onnx.ValueInfoProto] = (*graph.input, *graph.output, *graph.value_info)
     named = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}

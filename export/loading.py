@@ -1,4 +1,4 @@
-"""A bundle's parts, opened and checked: preprocessors, decodings, sessions. Never imports torch."""
+"""Parts of a bundle, opened and checked: preprocessors, decodings, sessions. Never imports torch."""
 
 import platform
 from collections.abc import Collection
@@ -22,7 +22,7 @@ INT8_FLAGS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp",
 
 
 def load_input(bundle: Bundle, name: str, allow_plugins: Collection[str]) -> Preprocessor:
-    """What prepares an input's values.
+    """Preprocessor of an input.
 
     Args:
         allow_plugins: preprocessors of other distributions that may be loaded.
@@ -42,11 +42,11 @@ def load_input(bundle: Bundle, name: str, allow_plugins: Collection[str]) -> Pre
     return preprocessor
 
 
-def load_decoding(bundle: Bundle, task: str, width: int) -> Decoding:
-    """What turns the task's raw outputs into answers.
+def load_decoding(bundle: Bundle, task: str, dim: int) -> Decoding:
+    """Decoding of a task's raw outputs.
 
     Args:
-        width: of the outputs.
+        dim: of the outputs.
 
     Raises:
         BundleError: if its description cannot be used, or is one of other outputs.
@@ -54,14 +54,14 @@ def load_decoding(bundle: Bundle, task: str, width: int) -> Decoding:
     content = bundle.read_json(f"tasks/{task}.json")
     try:
         decoding = decoding_from_config(content["decoding"])
-        decoding.predictions(np.zeros((1, width), np.float32))
+        decoding.predictions(np.zeros((1, dim), np.float32))
         return decoding
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise BundleError(f"{bundle.folder}: tasks/{task}.json cannot be used ({error}); export it again") from error
 
 
 def open_model(bundle: Bundle, precision: str, *, device: str, **options: Any) -> tuple[ort.InferenceSession, str]:
-    """A session of the precision that suits the device, and which one that is; its model's hash is checked here.
+    """Session of the precision that suits the device, and the precision's name; checks the model's hash.
 
     Args:
         options: of ``open_session``.
@@ -74,12 +74,12 @@ def open_model(bundle: Bundle, precision: str, *, device: str, **options: Any) -
     suitable = choose_model_precision(bundle, precision, session_device(session))
     if suitable == chosen:
         return session, chosen
-    # CUDA could not be had after all, which "auto" takes
+    # "auto" fell back to the CPU
     return _load_checked(bundle, suitable, device="cpu", **options), suitable
 
 
 def _load_checked(bundle: Bundle, precision: str, **options: Any) -> ort.InferenceSession:
-    """Hashes the model while onnxruntime reads it, which halves the time; where both fail, damage is the reason."""
+    """Hashes the model while onnxruntime reads it, which halves the time; if both fail, damage is the reason."""
     file = bundle.models[precision]
     with ThreadPoolExecutor(max_workers=1) as pool:
         hashed = pool.submit(check_hashes, bundle, [file])
@@ -90,7 +90,7 @@ def _load_checked(bundle: Bundle, precision: str, **options: Any) -> ort.Inferen
 
 
 def choose_model_precision(bundle: Bundle, precision: str, device: str) -> str:
-    """The precision that is meant: the given one, or of "auto" the one that suits the device.
+    """Given precision, or for "auto" the one that suits the device.
 
     Raises:
         ValueError: if the bundle has none of that name.
@@ -106,7 +106,7 @@ def choose_model_precision(bundle: Bundle, precision: str, device: str) -> str:
 
 
 def int8_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
-    """Those of ``INT8_FLAGS`` that this CPU has; none where the system does not say.
+    """Members of ``INT8_FLAGS`` that this CPU has; none where the system does not tell.
 
     Without them 8-bit products of unsigned and signed numbers may saturate, and are hardly faster than float32.
     """
@@ -121,13 +121,13 @@ def int8_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
 
 
 def load_session(bundle: Bundle, model: Path, **options: Any) -> ort.InferenceSession:
-    """A session of one of the bundle's models, after looking at what is in its file.
+    """Session of one of the bundle's models, whose file is inspected first.
 
     Args:
         options: of ``open_session``.
 
     Raises:
-        BundleError: if the model wants what no bundle has, onnxruntime refuses it, or it is not what is declared.
+        BundleError: if the model needs more than a bundle has, onnxruntime rejects it, or it is not as declared.
         DeviceError, ValueError: as ``open_session``.
     """
     check_onnx_file(model)
@@ -136,7 +136,7 @@ def load_session(bundle: Bundle, model: Path, **options: Any) -> ort.InferenceSe
     except (DeviceError, ValueError):
         raise
     except Exception as error:  # onnxruntime's own have no base class in common
-        raise BundleError(f"{model}: onnxruntime refuses it ({reason_of(error)}); export it again") from error
+        raise BundleError(f"{model}: onnxruntime rejects it ({reason_of(error)}); export it again") from error
     check_signature(bundle, session)
     return session
 

@@ -1,6 +1,6 @@
-"""What an ONNX file holds, read without the onnx package and without running anything. Never imports torch.
+"""Inspection of an ONNX file, without the onnx package and without running anything. Never imports torch.
 
-Only what a check before loading needs: where weights lie, how large they say they are, and whose operators there are.
+Reads only what a check before loading needs: location and size of weights, and domains of operators.
 The format is protobuf: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3.
 """
 
@@ -14,16 +14,16 @@ from export.bundle import BundleError
 MAX_DEPTH = 16
 """Graphs inside graphs (If, Loop); each is three messages deep."""
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
-"""Of operators that onnxruntime brings itself."""
+"""Domains of the operators that onnxruntime brings itself."""
 _COMPILED = b"EPContext"
-"""Of com.microsoft: holds, or names a file with, what a device's library compiled; it would run unseen."""
+"""Operator of com.microsoft: code compiled for a device, which would run unseen."""
 _MAX_AXES = 64
 """Of a tensor; real ones have a handful, and the product of a million takes minutes."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _EXTERNAL = 1  # TensorProto.DataLocation
 # bytes of a value by TensorProto.DataType: float 1, uint8 2, int8 3, uint16 4, int16 5, int32 6, int64 7, bool 9,
 # float16 10, double 11, uint32 12, uint64 13, bfloat16 16; others have at least half a byte
-_WIDTHS = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
+_ITEM_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
 
 _TENSOR_DIMS, _TENSOR_TYPE, _TENSOR_RAW, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 9, 13, 14
 _INNER = {  # message -> field -> message inside
@@ -36,39 +36,39 @@ _INNER = {  # message -> field -> message inside
 
 
 def check_onnx_file(path: Path) -> None:
-    """Refuses a model that reads other files, says that it is larger than it is, or wants operators of others.
+    """Rejects a model that reads other files, declares a false size, or needs operators of others.
 
     Raises:
-        BundleError: with what it wants.
+        BundleError: with the reason.
     """
     try:
         for kind, message in _messages(_mapped(path), "model", 0):
             if kind == "tensor":
                 _check_tensor(message)
             elif kind == "sparse":
-                raise _RefusedError("it has sparse weights, which no export writes")
+                raise _RejectedError("it has sparse weights, which no export writes")
             elif kind in ("node", "opset"):
                 _check_domain(message, 7 if kind == "node" else 1)
             if kind == "node" and any(field == 4 and value == _COMPILED for field, _, value in _fields(message)):
-                raise _RefusedError("it holds what was compiled for one device (EPContext), which no export writes")
-    except (_RefusedError, IndexError, ValueError) as error:
-        raise BundleError(f"{path} is refused: {error}; export it again") from error
+                raise _RejectedError("it holds code compiled for one device (EPContext), which no export writes")
+    except (_RejectedError, IndexError, ValueError) as error:
+        raise BundleError(f"{path} is rejected: {error}; export it again") from error
 
 
 def _mapped(path: Path) -> memoryview:
-    """The file's bytes, of which only those that are looked at are read."""
+    """Bytes of a file, read on access."""
     with path.open("rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # an empty file is a ValueError
 
 
-class _RefusedError(Exception):
-    """Why a model is not loaded."""
+class _RejectedError(Exception):
+    """Reason why a model is not loaded."""
 
 
 def _messages(data: memoryview, kind: str, depth: int) -> Iterator[tuple[str, memoryview]]:
     """Every message that may hold one of interest, the outer before the inner."""
     if depth > 3 * MAX_DEPTH:
-        raise _RefusedError(f"its graphs are nested more than {MAX_DEPTH} deep")
+        raise _RejectedError(f"its graphs are nested more than {MAX_DEPTH} deep")
     yield kind, data
     inner = _INNER.get(kind, {})
     if inner:
@@ -92,7 +92,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
         if wire == _BYTES:
             size, at = _varint(data, at)
         if size is None or at + size > len(data):
-            raise _RefusedError("it is no ONNX file, or ends too early")
+            raise _RejectedError("it is no ONNX file, or ends too early")
         yield key >> 3, wire, data[at : at + size]
         at += size
 
@@ -106,7 +106,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         if shift > 63:
-            raise _RefusedError("it is no ONNX file: a number has more than 64 bits")
+            raise _RejectedError("it is no ONNX file: a number has more than 64 bits")
 
 
 def _check_tensor(data: memoryview) -> None:
@@ -114,17 +114,17 @@ def _check_tensor(data: memoryview) -> None:
     kind, has_raw = 0, False
     for field, _, value in _fields(data):
         if field == _TENSOR_EXTERNAL or (field == _TENSOR_LOCATION and value == _EXTERNAL):
-            raise _RefusedError("its weights lie in other files (external data), which no bundle has")
+            raise _RejectedError("its weights lie in other files (external data), which no bundle has")
         if field == _TENSOR_DIMS:
             dims += [value] if isinstance(value, int) else _packed(value)
         if field == _TENSOR_TYPE and isinstance(value, int):
             kind = value
         has_raw |= field == _TENSOR_RAW
     if len(dims) > _MAX_AXES:
-        raise _RefusedError(f"a tensor says that it has {len(dims)} axes")
-    least = prod(dims) * (_WIDTHS.get(kind, 0.5) if has_raw else 0.5)  # two values of four bits share a byte
+        raise _RejectedError(f"a tensor declares {len(dims)} axes")
+    least = prod(dims) * (_ITEM_BYTES.get(kind, 0.5) if has_raw else 0.5)  # two values of four bits share a byte
     if least > len(data) + 1:
-        raise _RefusedError(f"a tensor says that its shape is {dims[:8]}, and {len(data)} bytes of it are there")
+        raise _RejectedError(f"a tensor declares the shape {dims[:8]}, and has {len(data)} bytes")
 
 
 def _packed(data: memoryview) -> list[int]:
@@ -140,4 +140,4 @@ def _check_domain(data: memoryview, field_of_domain: int) -> None:
         if field == field_of_domain and isinstance(value, memoryview):
             domain = bytes(value).decode("utf-8", "replace")
             if domain not in _DOMAINS:
-                raise _RefusedError(f"it wants operators of {domain!r}, and only those of onnxruntime are run")
+                raise _RejectedError(f"it needs operators of {domain!r}, and only those of onnxruntime are run")

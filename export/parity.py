@@ -22,9 +22,9 @@ _OWN_OUTPUTS = {"fp16": 0.01, "int8": 0.05}
 
 BATCH_SIZES = (1, 2, 5, 32)
 ALL_SUBSETS_UP_TO = 4
-"""Inputs of which every combination is tried; of more: each alone, pairs, all but one, all."""
+"""Number of inputs up to which every combination is tried; else each alone, pairs, all but one, all."""
 LEAST_STD = 1e-6
-"""Over records, of at least one value of each output; below it the comparison would prove nothing."""
+"""Over records, of at least one value per output; below it the comparison would prove nothing."""
 
 Batch = dict[str, Arrays]
 """Input -> its arrays and ``present``, as ``stack_inputs`` gives them."""
@@ -40,12 +40,12 @@ class ParityError(RuntimeError):
 
 @dataclass(frozen=True)
 class Case:
-    """One batch to compare on."""
+    """Batch to compare on."""
 
     name: str
     batch: Batch
     varied: bool = False
-    """Whether its records differ enough that every output must vary over them."""
+    """True if its records differ enough that every output must vary over them."""
 
 
 def check_parity(
@@ -69,7 +69,7 @@ def check_parity(
 
     Raises:
         ParityError: if an output differs by more than ``fp32_limit``, or is the same for all records, so that
-            nothing was shown.
+            the comparison proves nothing.
     """
     cases = list(parity_cases(preprocessors))
     if records is not None:
@@ -136,7 +136,7 @@ def largest_difference(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def fp32_limit(expected: np.ndarray) -> float:
-    """Largest difference to ``expected`` that passes.
+    """Largest difference from ``expected`` that passes.
 
     >>> fp32_limit(np.array([3.0])), fp32_limit(np.array([-50.0]))
     (0.0001, 0.0005)

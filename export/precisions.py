@@ -1,4 +1,4 @@
-"""The smaller precisions of a bundle: made from the graph in float32, kept only if the gate lets them through."""
+"""Smaller precisions of a bundle, made from the graph in float32 and kept only if they pass the gate."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,11 +23,11 @@ from multimodal.records.targets import TargetReader
 from multimodal.runtime.files import write_atomically
 
 CALIBRATION_ROWS = 128
-"""Records that give int8 the ranges of its activations, spread over their table."""
+"""Number of records, spread over their table, that give int8 the ranges of its activations."""
 
 
 def wanted_precisions(precision: str | Iterable[str]) -> list[str]:
-    """float32, which is always there, then the others that are asked for, each once.
+    """Precisions of a bundle: float32, then the others that are asked for, each once.
 
     >>> wanted_precisions("int8"), wanted_precisions(["fp16", "fp32", "fp16"])
     (['fp32', 'int8'], ['fp32', 'fp16'])
@@ -47,9 +47,9 @@ class PrecisionMaker:
 
     Args:
         folder: of the bundle, with the graph in float32 and its golden records.
-        judging: what every precision is judged on.
-        calibrating: what gives int8 its ranges.
-        targets: task -> what reads its known answers.
+        targets: task -> reader of its known values.
+        evaluation_records: judge every precision.
+        calibrating: give int8 its ranges.
 
     Raises:
         ValueError: if there are no records to judge on.
@@ -68,17 +68,17 @@ class PrecisionMaker:
         if evaluation_records is None or not len(evaluation_records):
             raise ValueError(
                 "a smaller precision is judged on validation records, and the run has no validation table that is "
-                "still as it was; give records with known answers (records=, --data FILE), or export fp32 alone"
+                "still as it was; give records with known values (records=, --data FILE), or export fp32 alone"
             )
         self.folder = folder
         self.graph = onnx.load(folder / MODEL_FILES["fp32"])
         self.calibrating = calibrating
         self.readers = readers
         rows = spread_rows(readers, evaluation_records, GATE_ROWS)
-        self.judge = PrecisionGate.open(folder / MODEL_FILES["fp32"], rows, decodings, targets)
+        self.gate = PrecisionGate.open(folder / MODEL_FILES["fp32"], rows, decodings, targets)
 
     def add(self, precision: str) -> dict[str, Any]:
-        """Writes the graph in that precision and its golden answers; gives the gate's report.
+        """Writes the graph in that precision and its golden outputs; returns the gate's report.
 
         Raises:
             ParityError: if no way to make it passes the gate.
@@ -86,7 +86,7 @@ class PrecisionMaker:
         """
         attempts: list[dict[str, Any]] = []
         for recipe, content, calibration in self._candidates(precision):
-            report = {"recipe": recipe, **calibration, **self.judge.report(precision, content)}
+            report = {"recipe": recipe, **calibration, **self.gate.report(precision, content)}
             if report["passed"]:
                 self._write(precision, content)
                 digest = hashlib.sha256(content).hexdigest()
@@ -100,7 +100,7 @@ class PrecisionMaker:
         )
 
     def _candidates(self, precision: str) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-        """Recipe, graph, and what it was calibrated on, for its report."""
+        """Recipe, graph, and the report of its calibration."""
         if precision == "fp16":
             yield "all but wide ranges", to_half(self.graph).SerializeToString(deterministic=True), {}
             return
@@ -123,7 +123,7 @@ class PrecisionMaker:
 
 
 class _Feeds:
-    """What gives int8 its ranges, batch by batch; graphs without convolutions ask for none."""
+    """Calibration feeds of int8, batch by batch; graphs without convolutions ask for none."""
 
     def __init__(self, readers: Mapping[str, InputReader], records: Records | None) -> None:
         self.readers, self.records, self.count = readers, records, 0
@@ -131,8 +131,8 @@ class _Feeds:
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         if self.records is None:
             raise ValueError(
-                "int8 takes the ranges of its activations from training records, and the run's training table is not "
-                "as it was, or never was a file; give ordinary records (calibration=, --calibration FILE), or export "
+                "int8 takes the ranges of its activations from training records, and the run's training table has "
+                "changed, or never was a file; give ordinary records (calibration=, --calibration FILE), or export "
                 "fp32 or fp16"
             )
         self.count = 0
@@ -146,7 +146,7 @@ class _Feeds:
             )
 
     def report(self) -> dict[str, Any]:
-        """How many records there were, where any were asked for."""
+        """Source and number of the records, if any were asked for."""
         if self.records is None or not self.count:
             return {}
         return {"calibration": {"source": self.records.source, "count": self.count}}

@@ -1,4 +1,4 @@
-"""Files that grow answer by answer, and that a killed process leaves behind to go on with. Never imports torch."""
+"""Files that grow batch by batch, and that a killed process leaves behind to be resumed. Never imports torch."""
 
 import csv
 import io
@@ -14,18 +14,18 @@ import numpy as np
 from multimodal.runtime.files import naming, replacing
 
 FORMATS = (".csv", ".jsonl", ".parquet")
-_ROWS_A_GROUP = 10_000  # of a Parquet file
+_ROWS_PER_GROUP = 10_000  # of a Parquet file
 
 
 class ResumeError(ValueError):
-    """Answers that were begun for another job."""
+    """Partial files of another bundle, table or setting."""
 
 
 class WritingProgress:
-    """How far a file of answers is: ``.<name>.progress.json`` beside it, written after each batch.
+    """Progress of a file of predictions: ``.<name>.progress.json`` beside it, written after each batch.
 
     Args:
-        job: what must be the same for a later process to go on: bundle, data, precision, outputs.
+        job: what must be the same for a later process to resume: bundle, data, precision, outputs.
     """
 
     def __init__(self, out: Path, job: Mapping[str, Any]) -> None:
@@ -35,10 +35,10 @@ class WritingProgress:
         """File -> bytes of it that hold whole batches."""
 
     def restore(self) -> None:
-        """Takes up what an earlier process has noted, if there is anything.
+        """Reads the progress of an earlier process, if there is any.
 
         Raises:
-            ResumeError: if that was another job, or cannot be read.
+            ResumeError: if it was another job, or cannot be read.
         """
         if not self.path.is_file():
             return
@@ -54,29 +54,29 @@ class WritingProgress:
         for name, size in self.sizes.items():
             part = self.path.with_name(name)
             if not part.is_file() or part.stat().st_size < size:
-                raise ResumeError(f"{part} lacks answers that {self.path} counts; run without resuming, from the start")
+                raise ResumeError(f"{part} misses lines that {self.path} counts; run without resuming, from the start")
 
     def note(self, rows: int, failed: int, files: Sequence[BinaryIO]) -> None:
-        """Another batch is written."""
+        """Counts another batch that is written."""
         self.rows, self.failed = self.rows + rows, self.failed + failed
         for file in files:
             with naming(Path(file.name)):
                 file.flush()
         sizes = {Path(file.name).name: file.tell() for file in files}
         content = {"job": self.job, "rows": self.rows, "failed": self.failed, "sizes": sizes}
-        with replacing(self.path) as beside:  # not written through to the disk: once a batch, that would take long
+        with replacing(self.path) as beside:  # without fsync, which per batch would take long
             beside.write_text(json.dumps(content), encoding="utf-8")
 
     def forget(self) -> None:
-        """The job is done, or given up."""
+        """Removes the file of progress."""
         self.path.unlink(missing_ok=True)
 
 
 @contextmanager
 def growing_file(path: Path, progress: WritingProgress, *, keep: bool) -> Iterator[BinaryIO]:
-    """A file beside ``path``, ``.<name>.partial``, at the end of what ``progress`` knows; makes its folder.
+    """File ``.<name>.partial`` beside ``path``, at the end of what ``progress`` counts; makes its folder.
 
-    It stays where the process is killed or interrupted; after an error only with ``keep``.
+    It stays if the process is killed or interrupted; after an error only with ``keep``.
     """
     partial = partial_path(path)
     size = progress.sizes.get(partial.name, 0)
@@ -99,12 +99,12 @@ def growing_file(path: Path, progress: WritingProgress, *, keep: bool) -> Iterat
 
 
 def partial_path(path: Path) -> Path:
-    """The file that grows until ``path`` is complete."""
+    """File that grows until ``path`` is complete."""
     return path.with_name(f".{path.name}.partial")
 
 
 def finish(path: Path, columns: Mapping[str, str]) -> None:
-    """Gives the complete file its name; Parquet is made of the lines now.
+    """Gives the complete file its name, converted to Parquet where that is asked for.
 
     Args:
         columns: name -> "string" or "double".
@@ -121,7 +121,7 @@ def finish(path: Path, columns: Mapping[str, str]) -> None:
             table.replace(path)
     finally:
         table.unlink(missing_ok=True)
-    partial.unlink()  # not before: where the disk is full, the answers stay, to be gone on with
+    partial.unlink()  # last: on a full disk the lines stay, to be resumed
 
 
 def check_format(path: Path) -> None:
@@ -133,7 +133,7 @@ def check_format(path: Path) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise ValueError(f"answers cannot be written to {path.name}; give a name that ends in {', '.join(FORMATS)}")
+        raise ValueError(f"predictions cannot be written to {path.name}; give a name that ends in {', '.join(FORMATS)}")
     if suffix == ".parquet":
         try:
             import pyarrow.parquet  # noqa: F401
@@ -142,10 +142,10 @@ def check_format(path: Path) -> None:
             raise ModuleNotFoundError(line, name="pyarrow") from error
 
 
-def npy_header(rows: int, width: int) -> bytes:
-    """Header of a float32 array ``[rows width]``; of one length for every number of rows."""
+def npy_header(rows: int, dim: int) -> bytes:
+    """Header of a float32 array ``[rows dim]``; equally long for every number of rows."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (rows, width)})
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (rows, dim)})
     return header.getvalue()
 
 
@@ -157,7 +157,7 @@ def csv_line(cells: Sequence[str]) -> bytes:
 
 
 def json_line(columns: Sequence[str], cells: Sequence[Any]) -> bytes:
-    """One line of JSON Lines; also what Parquet is made of in the end."""
+    """One line of JSON Lines, which Parquet is converted from."""
     row = dict(zip(columns, cells, strict=True))
     return (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
 
@@ -169,5 +169,5 @@ def _to_parquet(lines: Path, out: Path, columns: Mapping[str, str]) -> None:
     kinds = {"string": pyarrow.string(), "double": pyarrow.float64()}
     schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()])
     with lines.open(encoding="utf-8") as file, pyarrow.parquet.ParquetWriter(out, schema) as to:
-        while group := [json.loads(line) for line in islice(file, _ROWS_A_GROUP)]:
+        while group := [json.loads(line) for line in islice(file, _ROWS_PER_GROUP)]:
             to.write_table(pyarrow.Table.from_pylist(group, schema))

@@ -1,7 +1,8 @@
-"""Answers as files: one line of CSV, JSON or Parquet a record, and embeddings as one array. Never imports torch."""
+"""Predictions as files: one line of CSV, JSON or Parquet per record, embeddings as one array. Never imports torch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,6 +28,24 @@ if TYPE_CHECKING:
     from export.predictor import Predictor
 
 
+@dataclass(frozen=True)
+class _Target:
+    """Files that are written, and their content beside predictions."""
+
+    table: Path
+    """CSV, JSON Lines or Parquet."""
+    vectors: Path | None
+    """NumPy array."""
+    output: str | None
+    """Of the graph, that the vectors come from."""
+    keep: tuple[str, ...]
+    """Columns of the input table that are copied."""
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.table] if self.vectors is None else [self.table, self.vectors]
+
+
 def write_predictions(
     predictor: "Predictor",
     data: Any,
@@ -42,53 +61,50 @@ def write_predictions(
     resume: bool = False,
     advance: Callable[[int, int], None] | None = None,
 ) -> tuple[int, int]:
-    """Answers a table into a file with one line a record, in the table's order; arrays never pile up.
+    """Writes the predictions of a table to a file, one line per record in the table's order, in constant memory.
 
     Columns: ``<task>`` and ``<task>_probability`` (regression: ``<task>`` alone; multilabel: labels joined by
-    ``;`` and the smallest of their probabilities; embedding: none), and ``error``, empty where the record was
-    answered. The file appears when it is complete; until then its answers are in ``.<name>.partial``.
+    ``;`` and the smallest of their probabilities; embedding: none), and ``error``, empty where there are predictions.
+    The file appears when it is complete; until then its lines are in ``.<name>.partial``.
 
     Args:
         data: a manifest's path, ``Records`` or a DataFrame.
         out: ``.csv``, ``.jsonl`` or ``.parquet``.
-        keep: columns of the table that come before the answers, as text; an identifier, say.
-        embeddings: takes vectors of length 1 as float32 ``[n d]`` (.npy), NaN where a record was not answered.
-        task: whose vectors, as ``vector_output`` chooses them.
-        on_failure: is told of each record that was not answered: where, and why.
+        keep: columns of the table that precede the predictions, as text; an identifier, for example.
+        embeddings: takes vectors of length 1 as float32 ``[n d]`` (.npy), NaN for a record without predictions.
+        task: whose vectors, as ``Bundle.vector_output`` chooses them.
+        on_failure: is called with place and reason of each record without predictions.
         root, allow_outside: of the media, as ``read_records`` takes them.
-        resume: goes on where a killed process stopped, and keeps what there is if this one fails; starts where
-            there is nothing to go on with.
-        advance: is told after each batch how many records are done, and how many there are.
+        resume: continues where a killed process stopped, and keeps the partial files if this one fails; starts anew
+            where there are none.
+        advance: is called after each batch with the numbers of records that are done, and of all.
 
     Returns:
-        How many records were not answered, and how many there are.
+        Number of records without predictions, and of all.
 
     Raises:
         ManifestError: if the table cannot be read.
-        OverwriteError: if a file of answers is the table, one of its media or the other one, or lies in the bundle.
-        ResumeError: if the answers were begun with another bundle, table, precision, embeddings or task.
-        LookupError, ValueError: if embeddings are asked of a bundle without them, as ``vector_output`` raises them.
-        ValueError: if the file has another suffix, a table that is no file shall be resumed, or a column to keep is
-            not in the table or called like one of the answers.
+        OverwriteError: if a file to write is the table, one of its media or the other one, or lies in the bundle.
+        ResumeError: if the partial files are of another bundle, table, precision, embeddings or task.
+        LookupError, ValueError: if the bundle has no such embeddings, as ``Bundle.vector_output`` raises them.
+        ValueError: if the file has another suffix, a table that is no file should be resumed, or a column to keep is
+            not in the table or named like one of the predictions.
     """
-    out, vectors = Path(out), None if embeddings is None else Path(embeddings)
-    check_format(out)
+    vectors = None if embeddings is None else Path(embeddings)
+    check_format(Path(out))
     output = None if vectors is None else predictor.bundle.vector_output(task)
+    target = _Target(Path(out), vectors, output, tuple(keep))
     if resume and not isinstance(data, str | Path):
-        raise ValueError("only the answers to a manifest can be resumed; give the path of one, or leave resume out")
+        raise ValueError("only the predictions of a manifest can be resumed; give its path, or leave resume out")
     table = read_records(data, root=root, allow_outside=allow_outside)
-    _check_kept(keep, table, prediction_columns(predictor.tasks))
-    _check_outputs(predictor, data, table, out, vectors)
-    progress = WritingProgress(out, {**_job(predictor, data, vectors, output), "keep": list(keep)})
+    _check_kept(target.keep, table, prediction_columns(predictor.tasks))
+    _check_paths(target, predictor, data, table)
+    progress = WritingProgress(target.table, _fingerprint(target, predictor, data))
     if resume:
         progress.restore()
     with ExitStack() as stack:
-        files = [
-            stack.enter_context(growing_file(path, progress, keep=resume))
-            for path in (out, vectors)
-            if path is not None
-        ]
-        writer = _Writer(predictor, out, files, progress, output, keep)
+        files = [stack.enter_context(growing_file(path, progress, keep=resume)) for path in target.paths]
+        writer = _Writer(predictor, target, files, progress)
         rest = table.subset(range(progress.rows, len(table))) if progress.rows else table
         batches = predictor.predict_batches(rest, batch_size=batch_size, on_error="return", look_ahead=LOOK_AHEAD)
         for batch in batches:
@@ -99,64 +115,57 @@ def write_predictions(
     if vectors is not None:
         with naming(vectors):
             partial_path(vectors).replace(vectors)
-    finish(out, {**dict.fromkeys(keep, "string"), **_column_types(predictor.tasks)})
+    finish(target.table, {**dict.fromkeys(keep, "string"), **_column_types(predictor.tasks)})
     progress.forget()
     return progress.failed, progress.rows
 
 
 class _Writer:
-    """Appends batches of answers to the file of lines and, where there is one, that of vectors."""
+    """Appends batches of predictions to the file of lines and to that of vectors."""
 
     def __init__(
-        self,
-        predictor: "Predictor",
-        out: Path,
-        files: Sequence[BinaryIO],
-        progress: WritingProgress,
-        output: str | None,
-        kept: Sequence[str],
+        self, predictor: "Predictor", target: _Target, files: Sequence[BinaryIO], progress: WritingProgress
     ) -> None:
-        self.tasks, self.progress, self.output = predictor.tasks, progress, output
-        self.width = 0 if output is None else predictor.output_dim(output)
+        self.tasks, self.target, self.progress = predictor.tasks, target, progress
+        self.dim = 0 if target.output is None else predictor.output_dim(target.output)
         self.columns = {name: entry.column for name, entry in predictor.inputs.items()}
-        self.kept, self.names = kept, [*kept, *prediction_columns(self.tasks)]
-        self.is_csv = out.suffix.lower() == ".csv"
-        self.lines, self.vectors = files[0], files[1:]
-        self.files = files
+        self.names = [*target.keep, *prediction_columns(self.tasks)]
+        self.is_csv = target.table.suffix.lower() == ".csv"
+        self.files, self.lines, self.vectors = files, files[0], files[1:]
         self.begin = progress.rows
         if progress.rows == 0:
             if self.is_csv:
                 _append(self.lines, csv_line(self.names))
             for file in self.vectors:
-                _append(file, npy_header(0, self.width))
+                _append(file, npy_header(0, self.dim))
 
-    def write(self, batch: Sequence[RecordResult], table: Records, on_failure: Callable[[str], None] | None) -> None:
-        """One batch; ``table`` holds the records from the first one that this process answers."""
-        first = self.progress.rows - self.begin
-        for row, answer in enumerate(batch, first):
-            _append(self.lines, self._line([_text(table[row].get(name)) for name in self.kept], answer))
-        for file in self.vectors:
-            vectors = [_vector(answer, self.output, self.width) for answer in batch]
-            _append(file, np.stack(vectors).astype("<f4").tobytes())
-        failed = 0
-        for row, answer in enumerate(batch, first):
-            if isinstance(answer, RecordError):
+    def write(
+        self, batch: Sequence[RecordResult], table: Records, on_failure: Callable[[str], None] | None = None
+    ) -> None:
+        """Appends one batch; ``table`` begins with the first record that this process predicts."""
+        first, failed = self.progress.rows - self.begin, 0
+        for row, result in enumerate(batch, first):
+            _append(self.lines, self._line([_text(table[row].get(name)) for name in self.target.keep], result))
+            if isinstance(result, RecordError):
                 failed += 1
                 if on_failure is not None:
-                    column = None if answer.input is None else self.columns[answer.input]
-                    on_failure(f"{table.place(row, column)}: {answer.reason}")
+                    column = None if result.input is None else self.columns[result.input]
+                    on_failure(f"{table.place(row, column)}: {result.reason}")
+        for file in self.vectors:
+            vectors = [_vector(result, self.target.output, self.dim) for result in batch]
+            _append(file, np.stack(vectors).astype("<f4").tobytes())
         self.progress.note(len(batch), failed, self.files)
 
-    def _line(self, kept: Sequence[str | None], answer: RecordResult) -> bytes:
+    def _line(self, kept: Sequence[str | None], result: RecordResult) -> bytes:
         if self.is_csv:
-            return csv_line([*(cell or "" for cell in kept), *prediction_cells(self.tasks, answer)])
-        return json_line(self.names, [*kept, *prediction_values(self.tasks, answer)])
+            return csv_line([*(cell or "" for cell in kept), *prediction_cells(self.tasks, result)])
+        return json_line(self.names, [*kept, *prediction_values(self.tasks, result)])
 
     def close(self) -> None:
-        """Says in the array's header how many rows there are; every header has the same length."""
+        """Writes the final number of rows into the array's header; every header has the same length."""
         for file in self.vectors:
             file.seek(0)
-            _append(file, npy_header(self.progress.rows, self.width))
+            _append(file, npy_header(self.progress.rows, self.dim))
 
 
 def _append(file: BinaryIO, content: bytes) -> None:
@@ -173,26 +182,26 @@ def prediction_columns(tasks: Mapping[str, str]) -> list[str]:
     return list(_column_types(tasks))
 
 
-def prediction_cells(tasks: Mapping[str, str], answer: RecordResult) -> list[str]:
-    """One line of the predictions file, as text.
+def prediction_cells(tasks: Mapping[str, str], result: RecordResult) -> list[str]:
+    """Cells of one line of the predictions file.
 
     >>> from multimodal.decoding import Prediction
     >>> prediction_cells({"price": "regression"}, {"price": Prediction(value=2.5)})
     ['2.5', '']
     """
-    values = prediction_values(tasks, answer)
+    values = prediction_values(tasks, result)
     return ["" if value is None else value if isinstance(value, str) else repr(value) for value in values]
 
 
-def prediction_values(tasks: Mapping[str, str], answer: RecordResult) -> list[str | float | None]:
-    """The same as values; None where there is nothing to say."""
+def prediction_values(tasks: Mapping[str, str], result: RecordResult) -> list[str | float | None]:
+    """Values of one line of the predictions file; None for an empty cell."""
     values: list[str | float | None] = []
-    if isinstance(answer, RecordError):
-        reason = answer.reason if answer.input is None else f"{answer.input}: {answer.reason}"
+    if isinstance(result, RecordError):
+        reason = result.reason if result.input is None else f"{result.input}: {result.reason}"
         values += [None] * (len(prediction_columns(tasks)) - 1)
         return [*values, reason]
     for task, kind in tasks.items():
-        prediction = answer[task]
+        prediction = result[task]
         if kind == "regression":
             values.append(prediction.value)
         elif kind != "embedding":
@@ -209,22 +218,22 @@ def label_text(prediction: Prediction) -> str:
     return ";".join(prediction.labels) if prediction.label is None else prediction.label
 
 
-def _check_outputs(predictor: "Predictor", data: Any, table: Records, out: Path, vectors: Path | None) -> None:
+def _check_paths(target: _Target, predictor: "Predictor", data: Any, table: Records) -> None:
     read: list[tuple[str, str | Path]] = [("the bundle", predictor.bundle.folder)]
     read += [("the table", data)] if isinstance(data, str | Path) else []
-    columns = [entry.column for entry in predictor.inputs.values()]
-    refuse_overwriting("--out", out, read, table.media(columns))
-    if vectors is not None:
-        refuse_overwriting("--embeddings", vectors, read, table.media(columns))
-        refuse_overwriting("--embeddings", vectors, [("--out", out)])
+    media = table.media([entry.column for entry in predictor.inputs.values()])
+    for option, path in zip(("--out", "--embeddings"), target.paths, strict=False):
+        refuse_overwriting(option, path, read, media)
+    if target.vectors is not None:
+        refuse_overwriting("--embeddings", target.vectors, [("--out", target.table)])
 
 
-def _check_kept(keep: Sequence[str], table: Records, answers: Sequence[str]) -> None:
+def _check_kept(keep: Sequence[str], table: Records, columns: Sequence[str]) -> None:
     for name in keep:
         if name not in table.columns:
             raise ValueError(f"{name!r} cannot be kept: {table.source} has the columns {', '.join(table.columns)}")
-        if name in answers or list(keep).count(name) > 1:
-            raise ValueError(f"{name!r} cannot be kept: a column of that name is there already; rename it in the table")
+        if name in columns or list(keep).count(name) > 1:
+            raise ValueError(f"{name!r} cannot be kept: a column of that name exists already; rename it in the table")
 
 
 def _text(cell: Any) -> str | None:
@@ -239,18 +248,19 @@ def _column_types(tasks: Mapping[str, str]) -> dict[str, str]:
     return {**types, "error": "string"}
 
 
-def _job(predictor: "Predictor", data: Any, vectors: Path | None, output: str | None) -> dict[str, Any]:
-    """What another process must have in common to go on."""
+def _fingerprint(target: _Target, predictor: "Predictor", data: Any) -> dict[str, Any]:
+    """Everything that a process which resumes must have in common with the first one."""
     is_file = isinstance(data, str | Path) and Path(data).is_file()
     return {
         "bundle": sha256_of(predictor.bundle.folder / BUNDLE_FILE),
         "table": sha256_of(Path(data)) if is_file else None,
         "precision": predictor.precision,
-        "embeddings": None if vectors is None else vectors.name,
-        "task": output,
+        "embeddings": None if target.vectors is None else target.vectors.name,
+        "task": target.output,
+        "keep": list(target.keep),
     }
 
 
-def _vector(answer: RecordResult, output: str | None, width: int) -> np.ndarray:
-    vector = None if output is None or isinstance(answer, RecordError) else answer[output].embedding
-    return np.full(width, np.nan, np.float32) if vector is None else vector
+def _vector(result: RecordResult, output: str | None, dim: int) -> np.ndarray:
+    vector = None if output is None or isinstance(result, RecordError) else result[output].embedding
+    return np.full(dim, np.nan, np.float32) if vector is None else vector

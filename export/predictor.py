@@ -1,4 +1,4 @@
-"""Answers from a bundle, in any process: onnxruntime and the preprocessing of training. Never imports torch."""
+"""Predictions of a bundle: onnxruntime and the preprocessing of training. Never imports torch."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -25,16 +25,16 @@ __all__ = ["Predictor", "RecordResult"]
 
 
 class Predictor:
-    """A bundle, loaded. ``Predictor.load`` makes one; it may be used from several threads.
+    """Loaded bundle, as ``Predictor.load`` returns it; may be used from several threads.
 
-    A copy of one that was loaded, and one that another process gets pickled, loads its folder again.
+    Copies and unpickled ones load its folder again.
 
     Args:
         bundle: as read, its files checked.
         session: of one of its models.
-        preprocessors: input -> what prepares its values.
+        preprocessors: input -> preprocessor.
         precision: of the session's model.
-        run: how the session is run; None runs it plainly.
+        run: runs the session; None for the plain run.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class Predictor:
         self.bundle = bundle
         self.session = session
         self.precision = precision
-        """ "fp32", "fp16" or "int8": of the model that answers."""
+        """ "fp32", "fp16" or "int8"."""
         self.device = session_device(session)
-        """ "cpu" or "cuda": where the model really runs."""
+        """ "cpu" or "cuda": where the model actually runs."""
         self.decodings: dict[str, Decoding] = {
             task: load_decoding(bundle, task, self.output_dim(task)) for task in bundle.tasks
         }
@@ -80,8 +80,8 @@ class Predictor:
         Args:
             device: "cpu", "cuda", "cuda:1", or "auto": CUDA where it works, else the CPU.
             precision: "fp32" or another one that the bundle holds; "auto" takes, of those that the bundle holds,
-                fp16 on CUDA, int8 on a CPU that has instructions for it (``export.loading``), and else fp32.
-            strict: on CUDA, refuse a model of which any node would run on the CPU.
+                fp16 on CUDA, int8 on a CPU that has instructions for it (``int8_instructions``), else fp32.
+            strict: on CUDA, reject a model of which any node would run on the CPU.
             threads: of one operator on the CPU; None takes every core that this process may use.
             allow_plugins: preprocessors of other distributions that may be loaded, which runs their code.
             acceleration: on CUDA alone, "cuda_graph" replays a recorded graph for each shape (rounded up to few), and
@@ -89,8 +89,8 @@ class Predictor:
 
         Raises:
             BundleError: if the folder is no bundle, or not as it was written.
-            DeviceError: if "cuda" or an acceleration was asked for and cannot be had.
-            LookupError: if the bundle wants a preprocessor that is not allowed or not installed.
+            DeviceError: if "cuda" or an acceleration was asked for and is not available.
+            LookupError: if the bundle needs a preprocessor that is not allowed or not installed.
             ValueError: if an argument is out of range.
         """
         bundle = read_bundle(folder, hash_models=False)
@@ -172,7 +172,7 @@ class Predictor:
     def predict(self, records: Any, *, batch_size: int = ..., on_error: OnError) -> list[RecordResult]: ...
 
     def predict(self, records: Any, *, batch_size: int = 32, on_error: OnError = "raise") -> list[Any]:
-        """One answer a record, in order: task -> Prediction (and ``embedding``, where the bundle has it).
+        """Predictions of each record, in order: task -> Prediction (and ``embedding``, where the bundle has it).
 
         Args:
             records: a list of dicts with input names as keys; or a manifest (its path, ``Records`` or a
@@ -183,20 +183,20 @@ class Predictor:
 
         Raises:
             RecordError: for a value that is given but cannot be used, for a record of which every input is
-                missing, for a key that is no input, and for a record that the model cannot answer with finite numbers.
+                missing, for a key that is no input, and for a record whose outputs are not finite.
             ManifestError: if a manifest has none of the inputs' columns, or misspells one.
         """
         batches = self.predict_batches(records, batch_size=batch_size, on_error=on_error, look_ahead=LOOK_AHEAD)
-        return [answer for batch in batches for answer in batch]
+        return [result for batch in batches for result in batch]
 
     def predict_batches(
         self, records: Any, *, batch_size: int = 32, on_error: OnError = "raise", look_ahead: int = 0
     ) -> Iterator[list[RecordResult]]:
-        """The same batch by batch, so that memory does not grow with the table; ``records`` may be a generator.
+        """Predictions batch by batch, in constant memory; ``records`` may be a generator.
 
         Args:
-            look_ahead: batches read beyond the one that is answered next: records of like length then share a
-                batch, and reading overlaps with answering. 0 reads no record before its batch is wanted.
+            look_ahead: batches read beyond the next one: records of similar length then share a batch, and reading
+                overlaps with the model. 0 reads no record before its batch is wanted.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give at least 1")
@@ -205,11 +205,11 @@ class Predictor:
         if look_ahead < 0:
             raise ValueError(f"look_ahead is {look_ahead}; give 0 or more batches")
         source = open_source(records, self.bundle.inputs, self._preprocessors)
-        answer = partial(self._answer, source=source)
-        return predicted_batches(source, answer, batch_size=batch_size, on_error=on_error, look_ahead=look_ahead)
+        predict = partial(self._predict, source=source)
+        return predicted_batches(source, predict, batch_size=batch_size, on_error=on_error, look_ahead=look_ahead)
 
     def read(self, record: Mapping[str, Any], row: int = 0) -> Sample:
-        """The arrays of one record, a dict with input names as keys; ``answer`` takes them.
+        """Arrays of one record, a dict with input names as keys; ``outputs`` takes them.
 
         Args:
             row: of the record, for the error.
@@ -223,11 +223,11 @@ class Predictor:
         return sample
 
     def outputs(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-        """Raw outputs ``[b c]`` of what ``read`` gave, as one batch."""
+        """Raw outputs ``[b c]`` of samples, as ``read`` returns them, in one batch."""
         return self.run(flat_feed(stack_inputs(self._readers, samples)))
 
     def decode(self, samples: Sequence[Sample], outputs: Mapping[str, np.ndarray]) -> list[dict[str, Prediction]]:
-        """What the outputs say of each sample: task -> Prediction."""
+        """Predictions of each sample from raw outputs: task -> Prediction."""
         by_task = {task: decoding.predictions(outputs[task]) for task, decoding in self.decodings.items()}
         if self.bundle.embedding:
             by_task[EMBEDDING] = [Prediction(embedding=vector) for vector in outputs[EMBEDDING]]
@@ -239,11 +239,11 @@ class Predictor:
 
     @property
     def preprocessors(self) -> dict[str, Preprocessor]:
-        """Input -> what prepares its values."""
+        """Input -> preprocessor."""
         return dict(self._preprocessors)
 
     def black_box(self) -> BlackBox:
-        """What explains its answers."""
+        """The bundle as explanations see it."""
         return BlackBox(
             dict(self._readers),
             self.decodings,
@@ -251,10 +251,10 @@ class Predictor:
             has_embedding=self.bundle.embedding,
         )
 
-    def _answer(self, samples: list[Sample], source: RecordSource) -> list[dict[str, Prediction]]:
+    def _predict(self, samples: list[Sample], source: RecordSource) -> list[dict[str, Prediction]]:
         outputs = self.run(flat_feed(stack_inputs(source.readers, samples)))
         if not all_finite(outputs):
-            raise FloatingPointError("no finite answer; its values are beyond what the model can take")
+            raise FloatingPointError("its outputs are not finite; its values are beyond the range of the model")
         return self.decode(samples, outputs)
 
 
@@ -262,17 +262,17 @@ def _loaded_again(load: Callable[[], Predictor], files: Mapping[str, FileEntry])
     predictor = load()
     if predictor.bundle.files != files:
         raise BundleError(
-            f"{predictor.bundle.folder} holds another bundle than where this Predictor comes from; put that one there, "
-            "or load the folder with Predictor.load"
+            f"{predictor.bundle.folder} holds another bundle than the one of this Predictor; put that one there, or "
+            "load the folder with Predictor.load"
         )
     return predictor
 
 
 def all_finite(outputs: Mapping[str, np.ndarray]) -> bool:
-    """Whether every number of every output is one."""
+    """True if every number of every output is finite."""
     return all(bool(np.isfinite(values).all()) for values in outputs.values())
 
 
 def flat_feed(stacked: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
-    """The graph's inputs: ``<input>.<tensor>``."""
+    """Inputs of the graph: ``<input>.<tensor>``."""
     return {f"{name}.{key}": array for name, arrays in stacked.items() for key, array in arrays.items()}

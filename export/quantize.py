@@ -1,4 +1,4 @@
-"""A graph with 8-bit weights, for CPUs: static for convolutions, dynamic for matrix products."""
+"""Graph with 8-bit weights, for CPUs: static for convolutions, dynamic for matrix products."""
 
 import logging
 import tempfile
@@ -28,12 +28,12 @@ _LEAST_SIZE = 64  # rows and columns of a matrix; of smaller ones the conversion
 
 @dataclass(frozen=True)
 class Recipe:
-    """What of a graph becomes 8-bit. Mel spectra and the last product before each answer never do."""
+    """Operators that become 8-bit. Mel spectra and the last product before each output never do."""
 
     name: str
     convolutions: bool = True
     first_convolutions: bool = True
-    """Those that see an input's own values, which are the most sensitive ones."""
+    """Convolutions of an input's own values, which are the most sensitive ones."""
     products: bool = True
 
 
@@ -47,7 +47,7 @@ RECIPES = (
 
 
 def applicable_recipes(model: onnx.ModelProto) -> list[Recipe]:
-    """Those that change something, without those that change the same as an earlier one."""
+    """Recipes that change the graph, each in another way."""
     found: dict[tuple[tuple[str, ...], tuple[str, ...]], Recipe] = {}
     for recipe in RECIPES:
         chosen = (tuple(_convolutions(model.graph, recipe)), tuple(_products(model.graph, recipe)))
@@ -57,7 +57,7 @@ def applicable_recipes(model: onnx.ModelProto) -> list[Recipe]:
 
 
 def to_int8(model: onnx.ModelProto, recipe: Recipe, calibration: Iterable[Mapping[str, np.ndarray]]) -> bytes:
-    """The graph with 8-bit convolutions (static, per channel) and matrix products (dynamic, per channel).
+    """Graph with 8-bit convolutions (static, per channel) and matrix products (dynamic, per channel).
 
     Activations are unsigned and weights signed: on a CPU without VNNI or the like such products may saturate.
 
@@ -100,18 +100,18 @@ class _Feeds(CalibrationDataReader):
         self._feeds = iter(feeds)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next feed; None after the last."""
+        """Next feed; None after the last."""
         feed = next(self._feeds, None)
         return None if feed is None else dict(feed)
 
 
 def _convolutions(graph: onnx.GraphProto, recipe: Recipe) -> list[str]:
-    """Names of the convolutions that become 8-bit, and of what stands between them."""
+    """Names of the convolutions that become 8-bit, and of the operators between them."""
     if not recipe.convolutions:
         return []
     weights = {tensor.name for tensor in graph.initializer}
     mel = ancestors_of(graph, "Log")
-    made_by: dict[str, bool] = {}  # value -> whether a convolution's answer reaches it
+    made_by: dict[str, bool] = {}  # value -> True if a convolution's output reaches it
     inside: dict[str, None] = {}
     values: set[str] = set()
     for node in graph.node:
@@ -130,7 +130,7 @@ def _convolutions(graph: onnx.GraphProto, recipe: Recipe) -> list[str]:
 
 
 def _products(graph: onnx.GraphProto, recipe: Recipe) -> list[str]:
-    """Names of the products with a large matrix of weights, but for the last ones before the answers."""
+    """Names of the products with a large matrix of weights, except the last ones before the outputs."""
     if not recipe.products:
         return []
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
@@ -163,8 +163,8 @@ def _last_products(graph: onnx.GraphProto) -> set[str]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without advice that does not apply, which the root logger would print: to infer shapes first, and that the
-    graph is quantized already, which its convolutions are on purpose."""
+    """Drops two warnings of the root logger that do not apply: to infer shapes first, and that the graph is quantized
+    already, which its convolutions are on purpose."""
 
     def advice(record: logging.LogRecord) -> bool:
         message = record.getMessage()

@@ -1,4 +1,4 @@
-"""Real records as batches, preprocessed anew each time they are walked."""
+"""Real records as batches, preprocessed each time they are iterated."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from multimodal.records import InputReader, Records, stack_inputs
 
 @dataclass(frozen=True)
 class RealRows:
-    """Some records of a table; those that cannot be read are left out."""
+    """Selected records of a table; unreadable ones are left out."""
 
     readers: Mapping[str, InputReader]
     records: Records
@@ -21,20 +21,20 @@ class RealRows:
     """In ``records``, from 0."""
 
     def batches(self, size: int = 32) -> Iterator[tuple[list[int], dict[str, Arrays]]]:
-        """The places of up to ``size`` records, and their arrays as ``stack_inputs`` gives them."""
+        """Places of up to ``size`` records, and their arrays as ``stack_inputs`` returns them."""
         readable = ((place, read_sample(self.readers, self.records, place)) for place in self.places)
         kept = ((place, sample) for place, sample in readable if sample is not None)
         while batch := list(islice(kept, size)):
             yield [place for place, _ in batch], stack_inputs(self.readers, [sample for _, sample in batch])
 
     def number(self, place: int) -> int:
-        """Where a record is in the table that it was read from, from 0."""
+        """Row of a record in the original table, from 0."""
         return _number(self.records, place)
 
 
 @dataclass(frozen=True)
 class ReadRows:
-    """Some records of a table that could be read, and their arrays."""
+    """Readable records of a table, and their arrays."""
 
     samples: list[Sample]
     records: Records
@@ -42,18 +42,18 @@ class ReadRows:
     """In ``records``, from 0."""
 
     def number(self, index: int) -> int:
-        """Where a sample is in the table that it was read from, from 0."""
+        """Row of a sample in the original table, from 0."""
         return _number(self.records, self.places[index])
 
 
-def spread_rows(readers: Mapping[str, InputReader], records: Records, most: int) -> RealRows:
-    """At most so many records, spread evenly over the table."""
-    places = np.unique(np.linspace(0, len(records) - 1, min(most, len(records))).astype(int))
+def spread_rows(readers: Mapping[str, InputReader], records: Records, max_count: int) -> RealRows:
+    """At most ``max_count`` records, spread evenly over the table."""
+    places = np.unique(np.linspace(0, len(records) - 1, min(max_count, len(records))).astype(int))
     return RealRows(readers, records, tuple(places.tolist()))
 
 
 def read_sample(readers: Mapping[str, InputReader], records: Records, place: int) -> Sample | None:
-    """The arrays of one record; None where it cannot be read, or lacks every input."""
+    """Arrays of one record; None if it cannot be read, or has no input."""
     row = records[place]
     try:
         sample = {name: reader.read(row, records.root, records.allow_outside) for name, reader in readers.items()}
@@ -62,9 +62,9 @@ def read_sample(readers: Mapping[str, InputReader], records: Records, place: int
     return sample if any(present for _, present in sample.values()) else None
 
 
-def read_spread_rows(readers: Mapping[str, InputReader], records: Records, most: int) -> ReadRows:
-    """The first readable record of each of ``most`` equal parts of the table."""
-    starts = np.unique(np.linspace(0, len(records), most + 1).astype(int)).tolist()
+def read_spread_rows(readers: Mapping[str, InputReader], records: Records, max_count: int) -> ReadRows:
+    """First readable record of each of ``max_count`` equal parts of the table."""
+    starts = np.unique(np.linspace(0, len(records), max_count + 1).astype(int)).tolist()
     found = ReadRows([], records, [])
     for start, end in pairwise(starts):
         for place in range(start, end):
@@ -77,7 +77,7 @@ def read_spread_rows(readers: Mapping[str, InputReader], records: Records, most:
 
 
 def input_columns(readers: Mapping[str, InputReader]) -> str:
-    """The inputs and their columns, for messages."""
+    """Inputs and their columns, for messages."""
     return ", ".join(f"{name} (column {reader.column})" for name, reader in readers.items())
 
 

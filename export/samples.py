@@ -1,4 +1,4 @@
-"""Invented values for every input: to trace a graph with, and to compare it on. Never imports torch."""
+"""Synthetic values for every input, to trace and compare a graph with. Never imports torch."""
 
 import json
 from collections.abc import Sequence
@@ -11,23 +11,23 @@ from encoders.preprocessing.text import TOKENIZER_FILE
 from encoders.preprocessing.words import VOCABULARY_FILE
 
 Length = Literal["short", "middle", "long"]
-"""Of a text or a sound: the shortest there is, an ordinary one of random length, the longest that is kept."""
+"""Of a text or a clip: the shortest there is, an ordinary one of random length, the longest that is kept."""
 
 _LONG_WORDS = 1_000
 _OTHER_SIZES = {"short": 1, "long": 64}
 
 
 def synthetic_samples(preprocessor: Preprocessor, rng: np.random.Generator, lengths: Sequence[Length]) -> list[Arrays]:
-    """One preprocessed sample per length: coloured blocks, words of the tokenizer, noise; equal seeds, equal values.
+    """Preprocessed samples, one per length: coloured blocks, words of the tokenizer, noise; equal seeds, equal values.
 
     An input of another modality gets random arrays of the shapes that its preprocessor declares.
     """
-    makers = {"image": _picture, "text": _text, "audio": _sound}
+    makers = {"image": _image, "text": _text, "audio": _audio}
     maker = makers.get(preprocessor.modality, _arrays)
     return [maker(preprocessor, rng, length) for length in lengths]
 
 
-def _picture(preprocessor: Preprocessor, rng: np.random.Generator, length: Length) -> Arrays:
+def _image(preprocessor: Preprocessor, rng: np.random.Generator, length: Length) -> Arrays:
     """Coarse blocks of colour, so that more than their mean survives resizing."""
     blocks = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
     return preprocessor(blocks.repeat(16, axis=0).repeat(16, axis=1))
@@ -50,7 +50,7 @@ def _vocabulary(preprocessor: Preprocessor) -> list[str]:
     return words if words else list("abcdefghijklmnopqrstuvwxyz")
 
 
-def _sound(preprocessor: Preprocessor, rng: np.random.Generator, length: Length) -> Arrays:
+def _audio(preprocessor: Preprocessor, rng: np.random.Generator, length: Length) -> Arrays:
     rate = int(getattr(preprocessor, "sample_rate", 16_000))
     ordinary = float(rng.uniform(0.3, 1.0))
     seconds = {"short": 0.0, "middle": ordinary, "long": float(getattr(preprocessor, "max_seconds", 10.0))}[length]

@@ -1,4 +1,4 @@
-"""One onnxruntime session, quiet, on the device that was asked for. Never imports torch."""
+"""Quiet onnxruntime sessions on the requested device. Never imports torch."""
 
 import contextlib
 import ctypes
@@ -39,7 +39,7 @@ _SMALLEST_MODEL = (
 
 
 class DeviceError(RuntimeError):
-    """The device that was asked for cannot be had; the message says what is missing and how to get it."""
+    """Requested device that is not available; the message says what is missing and how to get it."""
 
 
 def open_session(
@@ -51,18 +51,18 @@ def open_session(
     cuda_graph: bool = False,
     tensorrt: Mapping[str, str] | None = None,
 ) -> ort.InferenceSession:
-    """A session on the CPU or on CUDA.
+    """Opens a session on the CPU or on CUDA.
 
     Args:
         device: "cpu", "cuda", "cuda:1" (the second device), or "auto": CUDA where it works, else the CPU.
         threads: of one operator on the CPU; None takes every core that this process may use.
-        strict: on CUDA, refuse a model of which any node would run on the CPU.
+        strict: on CUDA, reject a model of which any node would run on the CPU.
         cuda_graph: record graphs on CUDA; the session must then be run by ``export.acceleration.CudaGraphs``.
         tensorrt: options of TensorRT, which takes what it can before CUDA does.
 
     Raises:
         ValueError: if an argument is out of range.
-        DeviceError: if "cuda", or TensorRT, was asked for and cannot be had.
+        DeviceError: if "cuda", or TensorRT, was asked for and is not available.
     """
     index = device_index(device)
     if threads is not None and threads < 1:
@@ -75,7 +75,7 @@ def open_session(
         return _create(model, options, ["CPUExecutionProvider"])
     obstacle = _obstacle()
     if index is None or obstacle is not None:
-        raise DeviceError(f"device {device!r} cannot be had: {obstacle}; or take device='cpu'")
+        raise DeviceError(f"device {device!r} is not available: {obstacle}; or take device='cpu'")
     cuda = {"device_id": str(index), **_CUDA_OPTIONS, **({"enable_cuda_graph": "1"} if cuda_graph else {})}
     providers: list[Any] = [("CUDAExecutionProvider", cuda)]
     if tensorrt is not None:
@@ -84,9 +84,9 @@ def open_session(
 
 
 def release_memory() -> None:
-    """Gives what opening a session took and no longer needs back to the system, where the C library can (glibc).
+    """Returns memory that only opening a session needed to the system, where the C library can (glibc).
 
-    A third of the process: the model's file as it was parsed, before its weights were laid out anew.
+    A third of the process: the parsed model file, before its weights were rearranged.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
@@ -94,17 +94,17 @@ def release_memory() -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """What onnxruntime says of its failure, cut where it goes on and on."""
+    """Message of an error of onnxruntime, cut to a readable length."""
     return str(error).strip()[:_MAX_REASON]
 
 
 def session_device(session: ort.InferenceSession) -> str:
-    """ "cuda" or "cpu": where the session really runs."""
+    """ "cuda" or "cpu": where the session actually runs."""
     return "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
 
 
 def planned_device(device: str) -> str:
-    """ "cuda" or "cpu": where a session for that device is going to run, unless CUDA's libraries are missing."""
+    """ "cuda" or "cpu": where a session for that device will run, unless CUDA's libraries are missing."""
     return "cpu" if device_index(device) is None or (device == "auto" and _obstacle() is not None) else "cuda"
 
 
@@ -121,7 +121,7 @@ def run_session(session: ort.InferenceSession, feed: Mapping[str, np.ndarray]) -
 
 
 def describe_device() -> str:
-    """What onnxruntime really runs on here, by a session that is made and asked: "cuda", or "cpu" and why."""
+    """Device of a trial session on this machine: "cuda", or "cpu" and the reason."""
     try:
         return session_device(open_session(_SMALLEST_MODEL, device="cuda"))
     except DeviceError as error:
@@ -155,12 +155,12 @@ def _open_on_cuda(
             "pip install 'multimodal-transfer[cuda]'"
         )
         if device != "auto":
-            raise DeviceError(f"device {device!r} cannot be had: {reason}; or take device='cpu'")
-        logger.warning("%s; answering on the CPU", reason)
+            raise DeviceError(f"device {device!r} is not available: {reason}; or take device='cpu'")
+        logger.warning("%s; running on the CPU", reason)
         return session
     if providers[0][0] == _TENSORRT and _TENSORRT not in session.get_providers():
         raise DeviceError(
-            f"TensorRT cannot be had: onnxruntime {ort.__version__} does not find its libraries; run: pip install "
+            f"TensorRT is not available: onnxruntime {ort.__version__} does not find its libraries; run: pip install "
             "tensorrt, or take acceleration='none'"
         )
     return _create_strict(model, options, providers, device) if strict else session
@@ -186,7 +186,7 @@ def _create(model: Path | bytes, options: ort.SessionOptions, providers: list[An
 
 
 def _load_cuda_libraries() -> list[str]:
-    """Loads what the `cuda` extra installs, which onnxruntime does not look for itself; names what is not there."""
+    """Loads the libraries of the `cuda` extra, which onnxruntime does not find itself; names missing ones."""
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         ort.preload_dlls()
@@ -194,7 +194,7 @@ def _load_cuda_libraries() -> list[str]:
 
 
 def _obstacle() -> str | None:
-    """Why CUDA cannot be used, with what to do about it; None where nothing is known to be in the way."""
+    """Reason why CUDA cannot be used, and its remedy; None if none is known."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         return (
             f"the installed onnxruntime {ort.__version__} is built for the CPU alone; run: "
@@ -202,14 +202,14 @@ def _obstacle() -> str | None:
         )
     if _count_cuda_devices() == 0:
         return (
-            "no NVIDIA device answers on this machine (its driver is missing, or none is visible to this process); "
+            "no NVIDIA device is visible on this machine (its driver is missing, or none is visible to this process); "
             "install the driver, and the CUDA libraries with: pip install 'multimodal-transfer[cuda]'"
         )
     return None
 
 
 def _count_cuda_devices() -> int:
-    """As the driver itself says it: onnxruntime would only tell by a line on stderr."""
+    """Asks the driver itself: onnxruntime would only print a line on stderr."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:

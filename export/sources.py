@@ -1,4 +1,4 @@
-"""Where records come from, and reading the inputs of one. Never imports torch."""
+"""Sources of records, and reading the inputs of one. Never imports torch."""
 
 import difflib
 import logging
@@ -15,24 +15,24 @@ from multimodal.records.media import Outside
 logger = logging.getLogger(__name__)
 
 Sample = dict[str, tuple[Arrays, bool]]
-"""Input -> its arrays, and whether the record has it."""
+"""Input -> its arrays, and True if the record has it."""
 
 
 @dataclass(frozen=True)
 class RecordSource:
-    """Rows, and how the inputs are found in them."""
+    """Rows, and the readers of their inputs."""
 
     rows: Iterable[Any]
     readers: dict[str, InputReader]
     root: Path | None
     allow_outside: Outside
     strict_keys: bool
-    """Whether a key that is no input is an error; a manifest has further columns, such as labels."""
+    """True if an unknown key is an error; a manifest has further columns, such as labels."""
 
     def read(self, number: int, row: Any) -> Sample | RecordError:
-        """The arrays of one record, or why it cannot be used."""
+        """Arrays of one record, or the reason why it cannot be used."""
         if not isinstance(row, Mapping):
-            return RecordError(number, None, f"is a {type(row).__name__}; give one dict a record")
+            return RecordError(number, None, f"is a {type(row).__name__}; give one dict per record")
         if self.strict_keys:
             for key in row:
                 if key not in self.readers:
@@ -56,7 +56,7 @@ class RecordSource:
 def open_source(
     records: Any, inputs: Mapping[str, BundleInput], preprocessors: Mapping[str, Preprocessor]
 ) -> RecordSource:
-    """Dicts with input names as keys, or a manifest (path, ``Records``, DataFrame) with the columns of training.
+    """Source of dicts with input names as keys, or of a manifest (path, ``Records``, DataFrame).
 
     Raises:
         ManifestError: if a manifest has none of the inputs' columns, or misspells one.
@@ -66,7 +66,7 @@ def open_source(
     if not is_manifest:
         if not isinstance(records, Iterable) or isinstance(records, Mapping | bytes):
             raise TypeError(
-                f"records are a {type(records).__name__}; give a list of dicts, one dict a record, or a manifest"
+                f"records are a {type(records).__name__}; give a list of dicts, one per record, or a manifest"
             )
         readers = {name: InputReader(name, name, preprocessors[name]) for name in inputs}
         return RecordSource(records, readers, None, True, strict_keys=True)
@@ -78,13 +78,13 @@ def open_source(
 
 
 def check_manifest(table: Records, columns: Mapping[str, str]) -> None:
-    """Checks that a table has columns of the inputs; an input whose column it lacks is missing in every record.
+    """Checks that a table has columns of the inputs; one without its column is missing in every record.
 
     Args:
         columns: input -> column.
 
     Raises:
-        ManifestError: if the table has none of them, or a column whose name is one of them, misspelt.
+        ManifestError: if the table has none of them, or a misspelt one.
     """
     absent = {name: column for name, column in columns.items() if column not in table.columns}
     others = {column.casefold(): column for column in table.columns if column not in columns.values()}

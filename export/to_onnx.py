@@ -1,4 +1,4 @@
-"""The trained model as one ONNX file: flat named inputs, dynamic named axes, nothing of this machine inside."""
+"""Trained model as one ONNX file: flat named inputs, dynamic named axes, no trace of this machine."""
 
 import itertools
 import warnings
@@ -28,11 +28,11 @@ _SAFE = "output."  # traced values have no dot in their names
 
 
 class OnnxError(RuntimeError):
-    """The exporter wrote something else than what was asked for."""
+    """Graph that could not be exported, or not as requested."""
 
 
 class _FlatModel(nn.Module):
-    """The model with positional tensors in and out, as the exporter wants it."""
+    """Model with positional tensors in and out, for the exporter."""
 
     def __init__(self, model: MultimodalModel, *, embedding: bool) -> None:
         super().__init__()
@@ -57,11 +57,11 @@ def graph_inputs(model: MultimodalModel) -> list[tuple[str, TensorSpec]]:
 
 
 def to_onnx(model: MultimodalModel, *, opset: int = 20, embedding: bool = False) -> bytes:
-    """The model, as in eval mode, as the content of one ONNX file.
+    """Content of one ONNX file with the model in eval mode.
 
     Inputs are ``<input>.<tensor>`` for every tensor that the input's preprocessor declares, and
     ``<input>.present``, bool [b]; outputs are ``<task>``, raw. Axes are named ``batch`` and ``<input>_<axis>``.
-    Parameters that only a loss uses are left out. Equal models give equal bytes.
+    Parameters of losses are left out. Equal models give equal bytes.
 
     Args:
         model: on the CPU.
@@ -73,7 +73,7 @@ def to_onnx(model: MultimodalModel, *, opset: int = 20, embedding: bool = False)
         OnnxError: if torch cannot export it, or made a graph with other inputs or outputs.
     """
     if opset not in OPSETS:
-        raise ValueError(f"opset is {opset}; give {OPSETS[0]} to {OPSETS[-1]}, 20 where nothing speaks against it")
+        raise ValueError(f"opset is {opset}; give {OPSETS[0]} to {OPSETS[-1]}, 20 if in doubt")
     if embedding and EMBEDDING in model.heads:
         raise ValueError(
             f"a task is called {EMBEDDING!r}, and so is the output for the fused vector; rename the task, or export "
@@ -95,7 +95,7 @@ def to_onnx(model: MultimodalModel, *, opset: int = 20, embedding: bool = False)
 
 def _trace(flat: _FlatModel, slots: list[tuple[str, TensorSpec]], outputs: list[str], opset: int) -> ONNXProgram:
     with evaluating(flat), warnings.catch_warnings(), torch.no_grad():
-        # every tensor after the first of an axis repeats that axis' name, which is what is wanted
+        # every tensor after the first of an axis repeats that axis' name, on purpose
         warnings.filterwarnings("ignore", message="# The axis name: ", category=UserWarning)
         try:
             program = torch.onnx.export(
@@ -114,14 +114,14 @@ def _trace(flat: _FlatModel, slots: list[tuple[str, TensorSpec]], outputs: list[
             reason = f"{type(cause).__name__}: {cause}".strip().splitlines()[0]
             raise OnnxError(
                 f"torch cannot export this model ({reason}); look for an encoder whose Python depends on values, such "
-                "as `if mask.any():`, and say it with tensors"
+                "as `if mask.any():`, and express it with tensors"
             ) from error
     assert program is not None
     return program
 
 
 def _final_names(graph: onnx.GraphProto, outputs: list[str]) -> dict[str, str]:
-    """New names: outputs get theirs, and inner values that have one of those (an ``embedding``) give way."""
+    """New names: outputs get theirs, and inner values of the same name (an ``embedding``) give way."""
     taken = value_names(graph)
     give_way = {name: f"{name}.inner" for name in outputs if name in taken}
     return give_way | {_SAFE + name: name for name in outputs}
@@ -138,7 +138,7 @@ def _check_size(model: MultimodalModel) -> None:
 
 
 def _example(model: MultimodalModel, slots: list[tuple[str, TensorSpec]]) -> tuple[Tensor, ...]:
-    """Tensors to trace with; every axis has a size of its own, so that none is taken for another."""
+    """Tensors to trace with; every axis has a distinct size, so that none is taken for another."""
     rng = np.random.default_rng(0)
     stacked: dict[str, Arrays] = {}
     for name in model.input_names:

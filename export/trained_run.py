@@ -1,4 +1,4 @@
-"""What an export asks of a run."""
+"""Interface of a run that can be exported."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from multimodal.records.targets import TargetReader
 
 
 class TrainedRun(Protocol):
-    """What is exported; ``multimodal.run.Run`` is one."""
+    """Trained run; ``multimodal.run.Run`` is one."""
 
     @property
     def job(self) -> Job:
@@ -20,22 +20,22 @@ class TrainedRun(Protocol):
 
     @property
     def model(self) -> MultimodalModel:
-        """Trained, on the CPU."""
+        """Trained model, on the CPU."""
         ...
 
     @property
     def readers(self) -> dict[str, InputReader]:
-        """Input -> what reads its column."""
+        """Input -> reader of its column."""
         ...
 
     @property
     def decodings(self) -> dict[str, Decoding]:
-        """Task -> what turns its outputs into answers."""
+        """Task -> decoding of its outputs."""
         ...
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """As ``metrics.json`` has them; may be empty."""
+        """Content of ``metrics.json``; may be empty."""
         ...
 
     @property
@@ -45,13 +45,13 @@ class TrainedRun(Protocol):
 
     @property
     def targets(self) -> Mapping[str, TargetReader]:
-        """Task -> what reads its known answers."""
+        """Task -> reader of its known values."""
         ...
 
     def training_records(self) -> Records | None:
-        """Records that give int8 its ranges, where there are any."""
+        """Records that give int8 its ranges, if there are any."""
         ...
 
     def validation_records(self) -> Records | None:
-        """Records to judge a precision on, and to take golden ones from, where there are any."""
+        """Records to judge a precision on, and to take golden ones from, if there are any."""
         ...

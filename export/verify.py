@@ -1,4 +1,4 @@
-"""Whether a bundle is whole and answers here as it did where it was written. Never imports torch."""
+"""Checks that a bundle is complete and gives the same outputs as where it was written. Never imports torch."""
 
 import math
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from export.session import run_session
 
 
 def verify_bundle(folder: str | Path, *, threads: int | None = None) -> list[str]:
-    """What is wrong with a bundle, one line each; empty where all is well.
+    """Problems of a bundle, one line each; empty if there are none.
 
     Sizes and hashes are checked first, then the parity report, then the golden records go through onnxruntime on
     the CPU; preprocessors and decodings are opened. Where the bundle holds the records' raw values, these are
@@ -37,7 +37,7 @@ def verify_bundle(folder: str | Path, *, threads: int | None = None) -> list[str
 
 def _parity_problems(bundle: Bundle) -> list[str]:
     if PARITY_FILE not in bundle.files:
-        return [f"{bundle.folder}: {PARITY_FILE} is missing, so nothing shows that it answers as torch; export again"]
+        return [f"{bundle.folder}: {PARITY_FILE} is missing, so nothing shows that it agrees with torch; export again"]
     content = bundle.read_json(PARITY_FILE)
     reports = content.get("models") if isinstance(content, dict) else None
     problems = []
@@ -52,11 +52,11 @@ def _parity_problems(bundle: Bundle) -> list[str]:
 
 
 def _golden_problems(bundle: Bundle, threads: int | None) -> list[str]:
-    feed, outputs, answers = read_golden(bundle)
+    feed, outputs, predictions = read_golden(bundle)
     absent = [name for name in bundle.outputs if name not in outputs]
-    absent += [task for task in bundle.tasks if task not in answers]
+    absent += [task for task in bundle.tasks if task not in predictions]
     if absent:
-        raise BundleError(f"{bundle.folder}: its golden records lack {', '.join(absent)}; export it again")
+        raise BundleError(f"{bundle.folder}: its golden records have no {', '.join(absent)}; export it again")
     problems: list[str] = []
     for precision in bundle.models:
         expected = outputs if precision == "fp32" else read_golden_outputs(bundle, precision)
@@ -64,15 +64,15 @@ def _golden_problems(bundle: Bundle, threads: int | None) -> list[str]:
     problems += media_problems(bundle, feed, _preprocessors(bundle))
     for task in bundle.tasks:
         if outputs[task].ndim != 2:
-            continue  # a difference, which was told
+            continue  # a difference, which is reported
         decoded = golden_predictions(load_decoding(bundle, task, outputs[task].shape[1]), outputs[task])
-        if not _same(decoded, answers[task]):
-            problems.append(f"{bundle.folder}: {task} of the golden records is decoded to other answers; export again")
+        if not _same(decoded, predictions[task]):
+            problems.append(f"{bundle.folder}: {task} of the golden records is decoded differently; export again")
     return problems
 
 
 def _preprocessors(bundle: Bundle) -> dict[str, Preprocessor]:
-    """Those of the inputs, but for plug-ins, which a check does not run."""
+    """Preprocessors of the inputs, except plug-ins, which a check does not run."""
     found = {}
     for name in bundle.inputs:
         with suppress(LookupError):
@@ -87,7 +87,7 @@ def _differences(
     expected: dict[str, np.ndarray],
     threads: int | None,
 ) -> Iterator[str]:
-    """float32 answers as torch did; a smaller precision as it did itself, where its loss had been judged."""
+    """Differences: of float32 from torch, of a smaller precision from itself where it passed the gate."""
     session = load_session(bundle, bundle.path(bundle.models[precision]), device="cpu", threads=threads)
     try:
         found = run_session(session, feed)
@@ -106,7 +106,7 @@ def _differences(
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Equal JSON, but for the last digits of numbers."""
+    """True for equal JSON, up to the last digits of numbers."""
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(_same(value, right[key]) for key, value in left.items())
     if isinstance(left, list) and isinstance(right, list):

@@ -1,4 +1,4 @@
-"""Products enrolled from a few records each, without training again. Never imports torch."""
+"""Gallery of products, enrolled from a few records each without training. Never imports torch."""
 
 from export.gallery.gallery import Added, Gallery
 from export.gallery.refusal import Refusal

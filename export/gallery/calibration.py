@@ -1,4 +1,4 @@
-"""How near known and unknown records come to a gallery, to choose its threshold by. Never imports torch."""
+"""Similarity of known and unknown records to a gallery, to choose its threshold by. Never imports torch."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from export.gallery.refusal import Unknowns
 
 
 class Nearness(NamedTuple):
-    """Similarity to the nearest product."""
+    """Similarities to the nearest product."""
 
     known: np.ndarray
     """Of records of enrolled products."""
@@ -19,11 +19,11 @@ class Nearness(NamedTuple):
     """Of records that should be refused."""
     unknowns: Unknowns
     left_out: int = 0
-    """Records that are enrolled themselves, and would be found for sure."""
+    """Number of records that are enrolled themselves, and would always be found."""
 
 
 def nearness_of_records(index: ExactIndex, labels: Sequence[str], vectors: np.ndarray) -> Nearness:
-    """Of labelled records; where none is of an unknown product, the known ones with their own product hidden."""
+    """Nearness of labelled records; without unknown products, of the known ones with their own product hidden."""
     contents = index.contents
     labels = contents.as_enrolled(labels)
     enrolled, places = contents.by_product, {label: place for place, label in enumerate(contents.labels)}
@@ -43,7 +43,7 @@ def nearness_of_records(index: ExactIndex, labels: Sequence[str], vectors: np.nd
 
 
 def nearness_within(index: ExactIndex) -> Nearness:
-    """Of the gallery's own vectors, each left out of its product's mean; unknown is each with its product hidden.
+    """Nearness of the gallery's own vectors, each left out of its product's mean; unknown: its product hidden.
 
     Vectors of one product are often of one session, so that this looks better than new records will.
     """
@@ -60,7 +60,7 @@ def nearness_within(index: ExactIndex) -> Nearness:
 
 
 def _without_own(similarities: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Highest of each row but that of its own product; there are at least two."""
+    """Highest of each row except its own product; there are at least two."""
     hidden, rows = similarities.copy(), np.flatnonzero(own >= 0)
     hidden[rows, own[rows]] = -np.inf
     return hidden.max(axis=1)

@@ -1,4 +1,4 @@
-"""What a gallery holds: vectors by product, where they come from, and when a record is refused. Never imports torch."""
+"""State of a gallery: vectors by product, their source, and the rejection threshold. Never imports torch."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,24 +10,24 @@ from export.gallery.source import VectorSource
 from multimodal.records import class_label
 
 SAME = 1e-5
-"""Largest difference of two vectors' numbers that rounding may make: in another batch it is some 1e-7. Cosines tell
-less: those of two photos of one product can be 1 to six digits."""
+"""Largest difference of two equal vectors by rounding: in another batch it is some 1e-7. Cosines tell less: those
+of two photos of one product can be 1 to six digits."""
 _LENGTH_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Contents:
-    """One state of a gallery; changes make another."""
+    """State of a gallery; changes make another."""
 
     source: VectorSource
     products: dict[str, int]
-    """Label -> how many vectors."""
+    """Label -> number of vectors."""
     vectors: np.ndarray
     """float32 [n d], of length 1; those of one product are neighbours, in the order of ``products``."""
     refusal: Refusal | None = None
-    """None refuses nothing."""
+    """None rejects nothing."""
     revision: int = 0
-    """Counts the changes."""
+    """Number of changes so far."""
     labels: tuple[str, ...] = field(init=False, repr=False, compare=False)
     starts: np.ndarray = field(init=False, repr=False, compare=False)
     """Row of each product's first vector, int [p]."""
@@ -39,8 +39,8 @@ class Contents:
 
     @classmethod
     def empty(cls, source: VectorSource) -> "Contents":
-        """Without any product."""
-        return cls(source, {}, np.zeros((0, source.width), np.float32))
+        """State without any product."""
+        return cls(source, {}, np.zeros((0, source.dim), np.float32))
 
     @property
     def owners(self) -> np.ndarray:
@@ -55,14 +55,14 @@ class Contents:
         return dict(zip(self.labels, np.split(self.vectors, self.starts[1:]), strict=True))
 
     def with_vectors(self, labels: Sequence[str], vectors: np.ndarray) -> "Contents":
-        """With more of them; one that its product has already is not kept twice.
+        """State with more vectors; one that its product has already is not added twice.
 
         Raises:
-            ValueError: if there is not one label a vector, or they are no vectors of length 1 of the source's width.
+            ValueError: if there is not one label per vector, or they are not of length 1 and the source's dimension.
         """
-        vectors = checked_vectors(vectors, self.source.width)
+        vectors = checked_vectors(vectors, self.source.dim)
         if len(labels) != len(vectors):
-            raise ValueError(f"there are {len(labels)} labels for {len(vectors)} vectors; give one a vector")
+            raise ValueError(f"there are {len(labels)} labels for {len(vectors)} vectors; give one per vector")
         kept = {label: [own] for label, own in self.by_product.items()}
         for label, vector in zip(self.as_enrolled(labels), vectors, strict=True):
             own = kept.setdefault(label, [])
@@ -71,12 +71,12 @@ class Contents:
         return self._with(kept)
 
     def without(self, labels: Collection[str]) -> "Contents":
-        """Without these products; those that are not enrolled change nothing."""
+        """State without these products; those that are not enrolled change nothing."""
         dropped = {*labels, *self.as_enrolled(labels)}
         return self._with({label: [own] for label, own in self.by_product.items() if label not in dropped})
 
     def as_enrolled(self, labels: Iterable[str]) -> list[str]:
-        """The labels, those of products as these were enrolled: older galleries may hold decomposed ones (NFD)."""
+        """Labels in their enrolled spelling: older galleries may hold decomposed ones (NFD)."""
         names = {class_label(own): own for own in self.labels} | {own: own for own in self.labels}
         return [names.get(label, names.get(class_label(label), label)) for label in labels]
 
@@ -88,19 +88,19 @@ class Contents:
 
 
 def holds(vectors: np.ndarray, vector: np.ndarray) -> bool:
-    """Whether one of the vectors [m d] is this one, but for rounding."""
+    """True if one of the vectors [m d] is this one, up to rounding."""
     return bool((np.abs(vectors - vector).max(axis=1) <= SAME).any())
 
 
-def checked_vectors(vectors: np.ndarray, width: int) -> np.ndarray:
-    """The vectors as float32 ``[n d]``.
+def checked_vectors(vectors: np.ndarray, dim: int) -> np.ndarray:
+    """Vectors as float32 ``[n d]``.
 
     Raises:
-        ValueError: if they are not finite, not of length 1, or of another width.
+        ValueError: if they are not finite, not of length 1, or of another dimension.
     """
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    if vectors.ndim != 2 or vectors.shape[1] != width:
-        raise ValueError(f"vectors are {list(vectors.shape)}, and this gallery's are [n, {width}]; give its bundle's")
+    if vectors.ndim != 2 or vectors.shape[1] != dim:
+        raise ValueError(f"vectors are {list(vectors.shape)}, and this gallery's are [n, {dim}]; give its bundle's")
     lengths = np.linalg.norm(vectors, axis=1)
     wrong = np.flatnonzero(~(np.abs(lengths - 1) < _LENGTH_TOLERANCE))  # also where a length is NaN
     if len(wrong):

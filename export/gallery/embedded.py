@@ -1,4 +1,4 @@
-"""The vectors of a table's records, and the records that have none. Never imports torch."""
+"""Vectors of a table's records, and the records that have none. Never imports torch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,29 +12,28 @@ from multimodal.records import RecordError, Records, class_label, is_missing
 
 @dataclass(frozen=True)
 class Embedded:
-    """What a bundle made of records."""
+    """Vectors of records, and errors of unreadable ones."""
 
     vectors: np.ndarray
-    """float32 [n d], of the records that could be read."""
+    """float32 [n d], of the readable records."""
     rows: tuple[int, ...]
-    """Which they are, from 0."""
+    """Rows of the readable records, from 0."""
     missing: tuple[tuple[str, ...], ...]
-    """Inputs that each of them did not have."""
+    """Missing inputs of each readable record."""
     errors: tuple[RecordError, ...]
-    """Why the others could not."""
+    """Errors of the other records."""
 
 
 def embed(predictor: Predictor, records: Any, output: str, *, batch_size: int = 32) -> Embedded:
-    """Runs records, as ``Predictor.predict`` takes them, through a bundle."""
-    answers = predictor.predict(records, batch_size=batch_size, on_error="return")
-    good = [(row, answer[output]) for row, answer in enumerate(answers) if not isinstance(answer, RecordError)]
+    """Embeds records, as ``Predictor.predict`` takes them."""
+    results = predictor.predict(records, batch_size=batch_size, on_error="return")
+    good = [(row, result[output]) for row, result in enumerate(results) if not isinstance(result, RecordError)]
     vectors = [prediction.embedding for _, prediction in good if prediction.embedding is not None]
-    width = predictor.output_dim(output)
     return Embedded(
-        np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, width), np.float32),
+        np.stack(vectors).astype(np.float32) if vectors else np.zeros((0, predictor.output_dim(output)), np.float32),
         tuple(row for row, _ in good),
         tuple(prediction.missing for _, prediction in good),
-        tuple(answer for answer in answers if isinstance(answer, RecordError)),
+        tuple(result for result in results if isinstance(result, RecordError)),
     )
 
 
@@ -61,7 +60,7 @@ def embed_labelled(
 
 
 def _read_labels(records: Records, column: str) -> tuple[dict[int, str], dict[int, RecordError]]:
-    """Row -> label, and row -> why it has none."""
+    """Row -> label, and row -> error where it has none."""
     labels, errors = {}, {}
     for row in range(len(records)):
         value = records[row].get(column)

@@ -1,7 +1,7 @@
-"""A gallery on disk: ``gallery.json`` and one array, no pickle; whole at any time, for several processes.
+"""Gallery on disk: ``gallery.json`` and one array, no pickle; consistent at any time, for several processes.
 
 A change writes the array under a new name, then ``gallery.json``, which names it, in one step. Writers take turns by
-a lock on ``.lock``, which goes when their process does; readers need none.
+a lock on ``.lock``, which ends with their process; readers need none.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ FORMAT = 1
 GALLERY_FILE, LOCK_FILE = "gallery.json", ".lock"
 _VECTORS = re.compile(r"vectors-\d+\.npy")
 _TRIES = 20
-"""To read a gallery that others change meanwhile."""
+"""Attempts to read a gallery that others change meanwhile."""
 
 
 @contextmanager
@@ -49,12 +49,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def own_files(folder: Path) -> list[tuple[str, Path]]:
-    """What belongs to a gallery, in the terms of ``refuse_overwriting``."""
+    """Files of a gallery, for ``refuse_overwriting``."""
     return [("a file of the gallery", path) for path in [folder / GALLERY_FILE, *folder.glob("vectors-*.npy")]]
 
 
 def read_contents(folder: Path) -> Contents:
-    """The newest state.
+    """Newest state.
 
     Raises:
         GalleryError: if the folder holds no gallery, one of another version, or a damaged one.
@@ -64,7 +64,7 @@ def read_contents(folder: Path) -> Contents:
         try:
             content = (folder / description["vectors"]["file"]).read_bytes()
         except FileNotFoundError:
-            continue  # another process has just put a newer one in its place
+            continue  # another process has just replaced it by a newer one
         return _contents(folder, description, content)
     raise GalleryError(f"{folder} is damaged: {description['vectors']['file']} is missing; {_REPAIR}")
 
@@ -76,7 +76,7 @@ def write_contents(folder: Path, contents: Contents) -> None:
     content = buffer.getvalue()
     description = {
         "format": FORMAT,
-        "source": asdict(contents.source),
+        "source": {"width" if key == "dim" else key: value for key, value in asdict(contents.source).items()},
         "revision": contents.revision,
         "refusal": None if contents.refusal is None else asdict(contents.refusal),
         "vectors": {"file": name, "sha256": hashlib.sha256(content).hexdigest()},
@@ -113,13 +113,17 @@ def _describe(folder: Path) -> dict[str, Any]:
     return description
 
 
+def _source(entry: dict[str, Any]) -> VectorSource:
+    return VectorSource(**{"dim" if key == "width" else key: value for key, value in entry.items()})
+
+
 def _contents(folder: Path, description: dict[str, Any], content: bytes) -> Contents:
     if hashlib.sha256(content).hexdigest() != description["vectors"].get("sha256"):
         raise GalleryError(f"{folder} is damaged: the sha256 of its vectors differs; {_REPAIR}")
     try:
-        source, refusal = VectorSource(**description["source"]), description["refusal"]
+        source, refusal = _source(description["source"]), description["refusal"]
         products = {str(label): int(count) for label, count in description["products"].items()}
-        vectors = checked_vectors(np.load(io.BytesIO(content), allow_pickle=False), source.width)
+        vectors = checked_vectors(np.load(io.BytesIO(content), allow_pickle=False), source.dim)
         if sum(products.values()) != len(vectors) or min(products.values(), default=1) < 1:
             raise ValueError(f"there are {len(vectors)} vectors for {sum(products.values())} that products have")
         refusal = None if refusal is None else Refusal(**refusal)

@@ -1,4 +1,4 @@
-"""Products that a bundle's vectors tell apart, enrolled and removed without training again. Never imports torch."""
+"""Products told apart by a bundle's vectors, enrolled and removed without training. Never imports torch."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -25,39 +25,38 @@ OnError = Literal["raise", "return"]
 
 @dataclass(frozen=True)
 class Added:
-    """What enrolling changed."""
+    """Change by enrolling."""
 
     added: int
-    """Vectors."""
+    """Number of new vectors."""
     repeated: int
-    """Vectors that their product had already."""
+    """Number of vectors that their product had already."""
     products: tuple[str, ...]
     """Labels that were not enrolled before."""
     errors: tuple[RecordError, ...] = ()
-    """Records that could not be read, or have no label."""
+    """Records that are unreadable, or have no label."""
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A threshold, and what it was not chosen by."""
+    """Threshold, and the records that it was not chosen by."""
 
     refusal: Refusal
     left_out: int = 0
-    """Records that are enrolled themselves."""
+    """Number of records that are enrolled themselves."""
     errors: tuple[RecordError, ...] = ()
-    """Records that could not be read, or have no label."""
+    """Records that are unreadable, or have no label."""
 
 
 class Gallery:
-    """A folder of enrolled products; ``Gallery.open`` opens or makes one.
+    """Folder of enrolled products; ``Gallery.open`` opens or makes one.
 
-    It holds the state that it read, so that answers do not change meanwhile: ``refresh`` takes over what others
-    changed. Changes are made to the newest state, whoever made it.
+    Searches use the state that was read, until ``refresh`` reads what other processes changed. Changes are made to
+    the newest state, whoever made it.
 
     Args:
         folder: of the gallery.
-        contents: as read.
-        predictor: turns records into vectors; None takes vectors alone.
+        predictor: turns records into vectors; None accepts vectors only.
         index: "exact", or "faiss" for hundreds of thousands of vectors.
     """
 
@@ -81,10 +80,10 @@ class Gallery:
         """Opens a gallery; with a bundle it makes an empty one where there is none, which is written when it changes.
 
         Args:
-            bundle: what turns records into vectors: a ``Predictor``, or a bundle's folder, which then answers in
-                float32. None takes vectors alone.
+            bundle: turns records into vectors: a ``Predictor``, or a bundle's folder, which then runs in float32.
+                None accepts vectors only.
             task: whose vectors, where the bundle has several; ``embedding`` for the fused ones.
-            create: False refuses a folder without a gallery.
+            create: False rejects a folder without a gallery.
 
         Raises:
             GalleryError: if there is no gallery, it is damaged, or holds vectors of another bundle or precision.
@@ -112,16 +111,16 @@ class Gallery:
 
     @property
     def products(self) -> dict[str, int]:
-        """Label -> how many vectors it has."""
+        """Label -> number of its vectors."""
         return dict(self.contents.products)
 
     @property
     def refusal(self) -> Refusal | None:
-        """When a record is refused; None where never."""
+        """Rule that rejects unknown records; None accepts all."""
         return self.contents.refusal
 
     def refresh(self) -> None:
-        """Takes over what other processes changed.
+        """Reads what other processes changed.
 
         Raises:
             GalleryError: as ``open``.
@@ -141,7 +140,7 @@ class Gallery:
 
         Raises:
             RecordError: for a record that cannot be read, or has no label.
-            ManifestError: if the table lacks the columns.
+            ManifestError: if the table has no such columns.
         """
         predictor, table = self._predictor(), read_records(records)
         labels, found = embed_labelled(predictor, table, label, self.contents.source.output, batch_size=batch_size)
@@ -152,7 +151,7 @@ class Gallery:
         """Enrols vectors ``[n d]`` of length 1, with a label each.
 
         Raises:
-            ValueError: if they do not fit the gallery.
+            ValueError: if their dimension or length is wrong.
         """
         before, after = self._change(lambda contents: contents.with_vectors(labels, vectors))
         added = len(after.vectors) - len(before.vectors)
@@ -160,7 +159,7 @@ class Gallery:
         return Added(added, len(labels) - added, new)
 
     def remove(self, labels: Collection[str] | str) -> int:
-        """Removes products; those that are not enrolled change nothing. Gives how many were."""
+        """Removes products, unknown ones ignored; returns the number of those removed."""
         names = {labels} if isinstance(labels, str) else set(labels)
         before, after = self._change(lambda contents: contents.without(names))
         return len(before.products) - len(after.products)
@@ -168,11 +167,11 @@ class Gallery:
     def search(
         self, records: Any, *, k: int = 5, batch_size: int = 32, on_error: OnError = "raise"
     ) -> list[SearchResult | RecordError]:
-        """The nearest products of each record, in order.
+        """Nearest products of each record, in order.
 
         Args:
             records: as ``Predictor.predict`` takes them.
-            k: how many products; fewer where there are no more.
+            k: number of products; fewer if there are no more.
             on_error: "return" puts a RecordError in the place of a record that cannot be used.
 
         Raises:
@@ -181,11 +180,11 @@ class Gallery:
         """
         found = embed(self._predictor(), records, self.contents.source.output, batch_size=batch_size)
         _raise_first(found.errors, on_error)
-        answers: dict[int, SearchResult | RecordError] = {error.row: error for error in found.errors}
+        results: dict[int, SearchResult | RecordError] = {error.row: error for error in found.errors}
         nearest = self.search_vectors(found.vectors, k=k)
-        for row, missing, answer in zip(found.rows, found.missing, nearest, strict=True):
-            answers[row] = replace(answer, missing=missing)
-        return [answers[row] for row in range(len(answers))]
+        for row, missing, result in zip(found.rows, found.missing, nearest, strict=True):
+            results[row] = replace(result, missing=missing)
+        return [results[row] for row in range(len(results))]
 
     def search_vectors(self, vectors: np.ndarray, *, k: int = 5) -> list[SearchResult]:
         """The nearest products of each vector ``[n d]`` of length 1.
@@ -198,23 +197,23 @@ class Gallery:
             raise ValueError(f"k is {k}; give at least 1")
         contents = self.contents
         self._require_products(1, "search")
-        queries = checked_vectors(vectors, contents.source.width)
+        queries = checked_vectors(vectors, contents.source.dim)
         if not len(queries):
             return []
         if self._index is None:
             self._index = open_index(contents, self._index_name)
         similarities, places = self._index.nearest(queries, min(k, len(contents.products)))
         least = -np.inf if contents.refusal is None else contents.refusal.threshold
-        answers = []
+        results = []
         for values, own in zip(similarities.tolist(), places.tolist(), strict=True):
             matches = [Match(contents.labels[place], value) for place, value in zip(own, values, strict=True)]
-            answers.append(SearchResult(tuple(matches), is_known=values[0] >= least))
-        return answers
+            results.append(SearchResult(tuple(matches), is_known=values[0] >= least))
+        return results
 
     def calibrate(
         self, records: Any = None, label: str | None = None, *, accept: float = 0.95, on_error: OnError = "raise"
     ) -> Calibrated:
-        """Sets the threshold below which a record is refused, by the rule of ``choose_refusal``.
+        """Sets the threshold below which a record is rejected, by the rule of ``choose_refusal``.
 
         Args:
             records: a table of labelled records that are not enrolled themselves; those of products that are not
@@ -256,7 +255,7 @@ class Gallery:
             )
 
     def _change(self, change: Callable[[Contents], Contents]) -> tuple[Contents, Contents]:
-        """The newest state before and after; what changes nothing is not written."""
+        """Newest state before and after; without a change nothing is written."""
         with locked(self.folder):
             before = Contents.empty(self.contents.source)
             if (self.folder / GALLERY_FILE).is_file():

@@ -1,4 +1,4 @@
-"""Finding the nearest products of a vector: exactly, or with faiss among very many. Never imports torch."""
+"""Nearest products of a vector: exact, or by faiss among very many. Never imports torch."""
 
 from collections.abc import Iterator
 from typing import Literal, Protocol
@@ -13,7 +13,7 @@ _NEIGHBOURS, _EFFORT = 32, 128  # links of a vector in the graph, and candidates
 
 
 class Index(Protocol):
-    """Products by their vectors."""
+    """Search over products by their vectors."""
 
     def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Similarities and places in ``labels`` of the k nearest products of each query ``[q d]``, both [q k]."""
@@ -21,9 +21,9 @@ class Index(Protocol):
 
 
 class ExactIndex:
-    """Every product is compared by the mean direction of its vectors: one matrix product.
+    """Comparison with the mean direction of every product: one matrix product.
 
-    The nearest class mean: of a few photos it is steadier than the nearest single one (``benchmarks/gallery.md``).
+    Of a few photos the nearest class mean is steadier than the nearest single one (``benchmarks/gallery.md``).
 
     When not to use: where a product has looks that have nothing in common; enrol each under a label of its own.
 
@@ -39,14 +39,14 @@ class ExactIndex:
         return queries @ self.directions.T
 
     def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As ``Index`` has it."""
+        """See ``Index``."""
         parts = [_highest(self.similarities(part), k) for _, part in chunks(queries, len(self.directions))]
         similarities, places = zip(*parts, strict=True)
         return np.concatenate(similarities), np.concatenate(places)
 
 
 class FaissIndex:
-    """A graph of neighbours that a search walks along: fast among millions, and a product may be overlooked.
+    """Search along a graph of neighbours: fast among millions, and a product may be missed.
 
     Malkov and Yashunin (2018), https://arxiv.org/abs/1603.09320, as faiss has it, over the same mean directions.
 
@@ -66,11 +66,11 @@ class FaissIndex:
         except ModuleNotFoundError as error:
             line = "faiss is not installed; run: pip install 'multimodal-transfer[faiss]', or take index='exact'"
             raise ModuleNotFoundError(line, name="faiss") from error
-        self.graph = faiss.IndexHNSWFlat(contents.source.width, _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+        self.graph = faiss.IndexHNSWFlat(contents.source.dim, _NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
         self.graph.add(mean_directions(contents))
 
     def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """As ``Index`` has it."""
+        """See ``Index``."""
         self.graph.hnsw.efSearch = max(_EFFORT, k)
         similarities, places = self.graph.search(queries, k)
         found = int((places >= 0).all(axis=0).sum())  # -1 where the walk found no more, always at the end
@@ -78,7 +78,7 @@ class FaissIndex:
 
 
 def mean_directions(contents: Contents) -> np.ndarray:
-    """The mean of each product's vectors at length 1, float32 [p d]."""
+    """Mean direction of each product's vectors, float32 [p d] of length 1."""
     return unit_rows(np.add.reduceat(contents.vectors, contents.starts, axis=0))
 
 
@@ -88,7 +88,7 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 
 
 def _highest(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k highest of each row, the highest first, and where they are."""
+    """The k highest values of each row in descending order, and their places."""
     lower = similarities.shape[1] - k
     places = np.argpartition(similarities, lower, axis=1)[:, lower:]
     order = np.argsort(-np.take_along_axis(similarities, places, axis=1), axis=1, kind="stable")
@@ -97,7 +97,7 @@ def _highest(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def chunks(queries: np.ndarray, rows: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Places of queries, and these, in parts whose similarities to so many vectors fit into memory."""
+    """Places of queries, and the queries, in parts whose similarities to ``rows`` vectors fit into memory."""
     at_a_time = max(1, _CELLS_AT_A_TIME // max(1, rows))
     for start in range(0, len(queries), at_a_time):
         places = np.arange(start, min(start + at_a_time, len(queries)))
@@ -105,7 +105,7 @@ def chunks(queries: np.ndarray, rows: int) -> Iterator[tuple[np.ndarray, np.ndar
 
 
 def open_index(contents: Contents, name: IndexName) -> Index:
-    """An index over the gallery's vectors.
+    """Index over a gallery's vectors.
 
     Raises:
         ValueError: if there is no index of that name.

@@ -1,4 +1,4 @@
-"""When a record is of no enrolled product: the threshold, and how well it tells. Never imports torch."""
+"""Rejection of records of no enrolled product: the threshold, and its quality. Never imports torch."""
 
 import math
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ Unknowns = Literal["records", "products left out"]
 
 @dataclass(frozen=True)
 class Refusal:
-    """The least similarity of an answer, and what it was chosen by."""
+    """Smallest accepted similarity, and its quality on the records that it was chosen by."""
 
     threshold: float
-    """Of the nearest product's similarity; a record below it is refused."""
+    """Of the nearest product's similarity; a record below it is rejected."""
     accept: float
     """Share of the known records that it was to accept."""
     known: int
-    """Records of enrolled products that it was chosen by."""
+    """Number of records of enrolled products."""
     unknown: int
-    """Records that should be refused, which it was measured on."""
+    """Number of records that should be rejected."""
     unknowns: Unknowns
     """records: of products that are not enrolled. products left out: the known ones, their own product hidden."""
     auroc: float
-    """How often a known record is nearer to its nearest product than an unknown one; ties count one half."""
+    """Probability that a known record is more similar to its nearest product than an unknown one; ties count half."""
     accepted: float
     """Share of the known records that it accepts."""
     false_accepted: float
@@ -34,11 +34,11 @@ class Refusal:
 
 
 def choose_refusal(known: np.ndarray, unknown: np.ndarray, *, accept: float, unknowns: Unknowns) -> Refusal:
-    """The highest threshold that accepts this share of the known records.
+    """Highest threshold that accepts this share of the known records.
 
-    The rule looks at known records alone: which unknown ones will come, nobody knows before.
+    Unknown records, which cannot be foreseen, only measure it.
 
-    When not to use: with some 20 known records or fewer, of which the lowest one or two decide.
+    When not to use: with some 20 known records or fewer, where the lowest one or two decide.
 
     Args:
         known, unknown: similarity of each record to its nearest product, [n] and [m].

@@ -24,20 +24,20 @@ class SearchResult:
     """Nearest products of one record."""
 
     matches: tuple[Match, ...]
-    """The nearest products, the nearest first."""
+    """Nearest products, the nearest first."""
     is_known: bool
-    """Whether the nearest reaches the gallery's threshold; always, where it has none."""
+    """True if the nearest reaches the gallery's threshold, or there is none."""
     missing: tuple[str, ...] = ()
-    """Inputs that the record did not have."""
+    """Missing inputs of the record."""
 
     @property
     def label(self) -> str | None:
-        """The nearest product; None where the record is refused."""
+        """Nearest product; None if the record is rejected."""
         return self.matches[0].label if self.is_known else None
 
 
 def write_search_results(path: Path, results: Iterable[SearchResult | RecordError], k: int) -> None:
-    """One line a record: ``label`` (empty where it is refused), ``label_1``, ``similarity_1`` to k, and ``error``."""
+    """Writes a line per record: ``label`` (empty if rejected), ``label_1``, ``similarity_1`` to k, and ``error``."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     places = range(1, k + 1)

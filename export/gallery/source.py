@@ -1,4 +1,4 @@
-"""Where a gallery's vectors come from, and refusing those that do not compare. Never imports torch."""
+"""Source of a gallery's vectors, and rejection of incomparable ones. Never imports torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +7,12 @@ from export.predictor import Predictor
 
 
 class GalleryError(ValueError):
-    """A gallery that cannot be used, or not with this bundle."""
+    """Gallery that cannot be used, or not with this bundle."""
 
 
 @dataclass(frozen=True)
 class VectorSource:
-    """What made the vectors: those of another do not compare."""
+    """Origin of vectors: those of another source are not comparable."""
 
     bundle: str
     """Its name."""
@@ -20,38 +20,38 @@ class VectorSource:
     """Of its graph and preprocessors."""
     output: str
     """Of the graph."""
-    width: int
+    dim: int
     precision: str = "fp32"
-    """Of the model that answered."""
+    """Of the model."""
 
 
 def source_of(predictor: Predictor, task: str | None = None) -> VectorSource:
-    """What a bundle's vectors are known by."""
+    """Source of a bundle's vectors."""
     output = predictor.bundle.vector_output(task)
-    bundle, width = predictor.bundle, predictor.output_dim(output)
-    return VectorSource(bundle.name, bundle.vector_digest(), output, width, predictor.precision)
+    bundle, dim = predictor.bundle, predictor.output_dim(output)
+    return VectorSource(bundle.name, bundle.vector_digest(), output, dim, predictor.precision)
 
 
 def check_source(folder: Path, own: VectorSource, given: VectorSource) -> None:
-    """Refuses vectors that do not compare with a gallery's.
+    """Checks that vectors are comparable with a gallery's.
 
     Raises:
-        GalleryError: says whose they are.
+        GalleryError: if their source differs.
     """
     if own.sha256 != given.sha256:
         raise GalleryError(
             f"{folder} holds vectors of another bundle ({own.bundle}, sha256 {own.sha256[:12]}; this one is "
-            f"{given.bundle}, {given.sha256[:12]}), which do not compare; take that bundle, or enrol the products anew "
-            "in another folder"
+            f"{given.bundle}, {given.sha256[:12]}), which are not comparable; take that bundle, or enrol the "
+            "products anew in another folder"
         )
     if own.output != given.output:
         raise GalleryError(
-            f"{folder} holds vectors of {own.output!r}, not of {given.output!r}, which do not compare; leave the task "
-            "out, or enrol the products anew in another folder"
+            f"{folder} holds vectors of {own.output!r}, not of {given.output!r}, which are not comparable; leave the "
+            "task out, or enrol the products anew in another folder"
         )
     if own.precision != given.precision:
         raise GalleryError(
-            f"{folder} holds vectors in {own.precision}, and the bundle answers in {given.precision}, which is near "
-            f"but not what thresholds were chosen by; load it with precision={own.precision!r}, or enrol the products "
-            "anew in another folder"
+            f"{folder} holds vectors in {own.precision}, and the bundle runs in {given.precision}, which is "
+            f"close but not what thresholds were chosen by; load it with precision={own.precision!r}, or enrol the "
+            "products anew in another folder"
         )

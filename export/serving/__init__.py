@@ -1,1 +1,1 @@
-"""Answers over HTTP, without torch; needs the extra ``serve``. ``export.serving.server`` starts it."""
+"""Predictions over HTTP, without torch; needs the extra ``serve``. ``export.serving.server`` starts it."""

@@ -1,4 +1,4 @@
-"""How many requests are let in: a bounded number of records and of bytes."""
+"""Admission of requests: a bounded number of records and of bytes."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ _LONGEST_RETRY = 30
 
 @dataclass
 class Admission:
-    """Counts what has been let in and not been answered.
+    """Counts what is admitted and has no response yet.
 
     >>> admission = Admission(max_records=1, max_bytes=100)
     >>> with admission.admit(10):
@@ -25,18 +25,18 @@ class Admission:
     records: int = 0
     bytes: int = 0
     pending: int = 0
-    """Requests that the door has let pass and ``admit`` has not counted yet."""
+    """Requests that the protocol let pass and ``admit`` has not counted yet."""
     seconds_per_record: float = 0.0
-    """Of late, from the batches; 0 where there were none."""
+    """Moving average over batches; 0 before the first."""
 
     @property
     def has_room(self) -> bool:
-        """Whether another request may pass the door: what is on its way takes a record's room."""
+        """True if another request may pass; a pending one counts as one record."""
         return self.records + self.pending < self.max_records
 
     @contextmanager
     def admit(self, size: int) -> Iterator["Permit"]:
-        """Counts one request, as one record until its body has been read.
+        """Admits one request, as one record until its body has been read.
 
         Args:
             size: bytes of its body, as announced.
@@ -44,7 +44,7 @@ class Admission:
         Raises:
             RequestError: 429 where there is no room.
         """
-        alone = self.records == 0  # a body above max_bytes would else never be let in
+        alone = self.records == 0  # a body above max_bytes would else never be admitted
         if self.records >= self.max_records or (self.bytes + size > self.max_bytes and not alone):
             raise self.full()
         permit = Permit(self, 1)
@@ -56,46 +56,46 @@ class Admission:
             self.records -= permit.records
             self.bytes -= size
 
-    def measured(self, records: int, seconds: float) -> None:
-        """Takes note of how long a batch took."""
+    def observe(self, records: int, seconds: float) -> None:
+        """Records the duration of a batch."""
         latest = seconds / records
         self.seconds_per_record += 0.2 * (latest - self.seconds_per_record) if self.seconds_per_record else latest
 
     def full(self) -> RequestError:
-        """The refusal, with the time after which there may be room."""
+        """Error 429, with the time after which there may be room."""
         wait = min(_LONGEST_RETRY, max(1, math.ceil(self.records * self.seconds_per_record)))
         return RequestError(
-            429, f"{self.records} records are waiting, and no more are accepted; try again later", retry_after=wait
+            429, f"{self.records} records are waiting, and no more are admitted; try again later", retry_after=wait
         )
 
 
 @dataclass
 class Permit:
-    """A request that was let in."""
+    """Room of one admitted request."""
 
     admission: Admission
     records: int
     is_read: bool = False
-    """Whether its body is there."""
+    """True once its body has arrived."""
     on_queued: Callable[[], None] | None = None
-    """Is called when its records wait for the model, or never will."""
+    """Called when its records wait for the model, or never will."""
 
     def grow(self, records: int) -> None:
-        """Says how many records the request has.
+        """Sets the number of records of the request.
 
         Raises:
             RequestError: 429 where there is no room for them; 413 where there never is.
         """
         most, more = self.admission.max_records, records - self.records
         if records > most:
-            raise RequestError(413, f"the request has {records} records; at most {most} are taken, send fewer")
+            raise RequestError(413, f"the request has {records} records; at most {most} are allowed, send fewer")
         if self.admission.records + more > most:
             raise self.admission.full()
         self.admission.records += more
         self.records = records
 
-    def queued(self) -> None:
-        """Says, once, that nobody has to wait for its records to arrive."""
+    def mark_queued(self) -> None:
+        """Calls ``on_queued``, once."""
         if self.on_queued is not None:
             self.on_queued()
             self.on_queued = None

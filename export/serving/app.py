@@ -1,4 +1,4 @@
-"""The addresses of a server."""
+"""Routes of the server."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -29,11 +29,11 @@ HINTS = {
     404: "; /openapi.json lists what there is, with POST /predict and GET /model among it",
     405: "; /openapi.json lists what each address takes, such as POST for /predict",
 }
-"""What to do, by status."""
+"""Status -> remedy."""
 
 
 def create_app(service: Service) -> ASGIApp:
-    """The application: FastAPI's, behind the door."""
+    """FastAPI application behind the middleware."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -42,10 +42,10 @@ def create_app(service: Service) -> ASGIApp:
 
     # its pages for /docs load scripts from elsewhere
     app = FastAPI(title="multimodal", docs_url=None, redoc_url=None, lifespan=lifespan, redirect_slashes=False)
-    app.add_exception_handler(RequestError, _refused)
-    app.add_exception_handler(HTTPException, _not_found)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _failed)
+    app.add_exception_handler(RequestError, _on_request_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(Exception, _on_failure)
     _add_pages(app, service)
     _add_predict(app, service)
     add_inference_protocol(app, service)
@@ -53,7 +53,7 @@ def create_app(service: Service) -> ASGIApp:
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
-    @app.get("/", summary="A page for people", response_class=Response)
+    @app.get("/", summary="Web page", response_class=Response)
     async def page() -> Response:
         return Response(PAGE, headers=PAGE_HEADERS, media_type="text/html")
 
@@ -61,7 +61,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
-    @app.get("/model", summary="What the model takes and gives", response_class=Response, responses=ERRORS)
+    @app.get("/model", summary="Inputs and tasks of the model", response_class=Response, responses=ERRORS)
     async def model() -> Response:
         predictor = service.predictor
         content = {
@@ -76,12 +76,12 @@ def _add_pages(app: FastAPI, service: Service) -> None:
 
 def _add_predict(app: FastAPI, service: Service) -> None:
     @app.post(
-        "/predict", summary="Answers of records", response_class=Response, responses=ERRORS, openapi_extra=PREDICT
+        "/predict", summary="Predictions of records", response_class=Response, responses=ERRORS, openapi_extra=PREDICT
     )
     async def predict(
         request: Request,
-        explain: bool = Query(False, description="Also what each input contributed; of one record."),
-        embedding: bool = Query(False, description="Also the vectors, where the model gives any."),
+        explain: bool = Query(False, description="Adds the contribution of each input; for one record."),
+        embedding: bool = Query(False, description="Adds the vectors, if the model has any."),
     ) -> Response:
         predictor = service.predictor
         limits = service.settings.limits
@@ -89,12 +89,12 @@ def _add_predict(app: FastAPI, service: Service) -> None:
             deadline = time.monotonic() + service.settings.timeout_seconds
             samples = await _samples(request, service, permit, deadline)
             if explain and len(samples) != 1:
-                raise RequestError(400, f"the body has {len(samples)} records; one is explained at a time")
+                raise RequestError(400, f"the body has {len(samples)} records; explain one at a time")
             given = sum(present for _, present in samples[0].values())
             permit.grow(len(samples) + (2**given if explain else 0))
-            answers = await service.predict(samples, permit)
+            responses = await service.predict(samples, permit)
             content = [
-                prediction_json(answer.predictions, predictor.decodings, embedding=embedding) for answer in answers
+                prediction_json(entry.predictions, predictor.decodings, embedding=embedding) for entry in responses
             ]
             if explain:
                 for task, shares in (await service.explain(samples[0])).items():
@@ -103,11 +103,7 @@ def _add_predict(app: FastAPI, service: Service) -> None:
 
 
 async def _samples(request: Request, service: Service, permit: Permit, deadline: float) -> list[Sample]:
-    """The request's records, read and preprocessed.
-
-    Raises:
-        RequestError: with what is wrong.
-    """
+    """Records of the request, read and preprocessed."""
     limits, modalities = service.settings.limits, service.predictor.modalities
     kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
     if "charset" in parameters and "utf-8" not in parameters:
@@ -133,23 +129,23 @@ async def _samples(request: Request, service: Service, permit: Permit, deadline:
     return await service.in_reader(read)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _on_request_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     return refusal(error)
 
 
-async def _not_found(request: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     hint = HINTS.get(error.status_code, "")
     reason = f"{request.method[:10]} {request.url.path[:100]!r}: {error.detail}{hint}"
     return refusal(RequestError(error.status_code, reason))
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
+async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     return refusal(RequestError(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}"))
 
 
-async def _failed(request: Request, error: Exception) -> Response:
+async def _on_failure(request: Request, error: Exception) -> Response:
     return refusal(FAILURE)

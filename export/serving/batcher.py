@@ -1,4 +1,4 @@
-"""Micro-batching: records of different requests that are there at the same time are answered at once."""
+"""Batching of records of different requests that wait at the same time."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 MAX_ELEMENTS = 16_000_000
-"""Of a batch's padded arrays: one long sound must not make 31 short ones as long."""
+"""Of a batch's padded arrays: one long clip must not pad 31 short ones to its length."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,23 +20,22 @@ class _Waiting(Generic[Item, Result]):
     item: Item
     size: int
     """Elements of its arrays."""
-    answer: "asyncio.Future[Result]"
+    future: "asyncio.Future[Result]"
     since: float = field(default_factory=time.monotonic)
 
 
 class MicroBatcher(Generic[Item, Result]):
     """Collects items into batches, one batch at a time.
 
-    An item waits while the batch before it runs; then for at most ``max_wait_ms``, and only while further requests
-    have arrived that are not in the queue yet (``arriving``): what is alone is answered at once. Where a batch fails,
-    its items are run one by one, so that one of them does not spoil the others' answers.
+    An item waits while the batch before it runs; then for at most ``max_wait_ms``, and only while other requests
+    are ``arriving``: a single item runs at once. If a batch fails, its items run one by one, so that one of them does
+    not spoil the others.
 
     Args:
-        run: answers a batch, in its order; called in the executor.
-        executor: of one thread.
-        max_batch: items.
+        run: items of a batch -> their results; called in the executor.
+        executor: with one thread.
         max_wait_ms: of the first item of a batch.
-        observe: is told the size of each batch.
+        observe: called with the size of each batch.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class MicroBatcher(Generic[Item, Result]):
         observe: Callable[[int], None] = lambda size: None,
     ) -> None:
         self.arriving = 0
-        """Requests that are there and have not put their items into the queue."""
+        """Number of admitted requests whose items are not in the queue yet."""
         self._run = run
         self._executor = executor
         self._max_batch = max_batch
@@ -59,26 +58,26 @@ class MicroBatcher(Generic[Item, Result]):
         self._changed = asyncio.Event()
 
     def submit(self, item: Item, size: int = 1) -> "asyncio.Future[Result]":
-        """The answer to come; cancelling it takes the item out of the queue."""
+        """Future result; cancelling it removes the item from the queue."""
         waiting = _Waiting[Item, Result](item, size, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._changed.set()
-        return waiting.answer
+        return waiting.future
 
     def arrived(self) -> None:
-        """Says that a request that was counted in ``arriving`` is in the queue, or will not come."""
+        """Ends the arrival of a request: its items are in the queue, or will not come."""
         self.arriving -= 1
         self._changed.set()
 
     async def serve(self) -> None:
-        """Answers until it is cancelled."""
+        """Runs batches until it is cancelled."""
         while True:
             while not self._queue:
                 await self._wait(None)
             await self._gather()
             batch = self._take()
             if batch:
-                await self._answer(batch)
+                await self._run_batch(batch)
 
     async def _wait(self, timeout: float | None) -> None:
         self._changed.clear()
@@ -89,7 +88,7 @@ class MicroBatcher(Generic[Item, Result]):
             pass
 
     async def _gather(self) -> None:
-        """Waits for others, as long as there are some to wait for."""
+        """Waits for items that are arriving."""
         while self.arriving and len(self._queue) < self._max_batch:
             left = self._queue[0].since + self._max_wait - time.monotonic()
             if left <= 0:
@@ -97,7 +96,7 @@ class MicroBatcher(Generic[Item, Result]):
             await self._wait(left)
 
     def _take(self) -> list[_Waiting[Item, Result]]:
-        """The oldest items that are still wanted and fit together; at least one, where there is one."""
+        """Oldest items that are not cancelled and fit into one batch; at least one, if there is any."""
         batch: list[_Waiting[Item, Result]] = []
         largest = 0
         while self._queue and len(batch) < self._max_batch:
@@ -106,24 +105,24 @@ class MicroBatcher(Generic[Item, Result]):
             if batch and largest * (len(batch) + 1) > MAX_ELEMENTS:
                 break
             self._queue.popleft()
-            if not waiting.answer.done():
+            if not waiting.future.done():
                 batch.append(waiting)
         return batch
 
-    async def _answer(self, batch: list[_Waiting[Item, Result]]) -> None:
+    async def _run_batch(self, batch: list[_Waiting[Item, Result]]) -> None:
         self._observe(len(batch))
         loop = asyncio.get_running_loop()
         try:
             results = await loop.run_in_executor(self._executor, self._run, [waiting.item for waiting in batch])
-        except Exception as error:  # whatever the model raises belongs to the one whose item it is
+        except Exception as error:  # whatever the model raises belongs to the item
             if len(batch) == 1:
-                if not batch[0].answer.done():
-                    batch[0].answer.set_exception(error)
+                if not batch[0].future.done():
+                    batch[0].future.set_exception(error)
                 return
             for waiting in batch:
-                if not waiting.answer.done():
-                    await self._answer([waiting])
+                if not waiting.future.done():
+                    await self._run_batch([waiting])
             return
         for waiting, result in zip(batch, results, strict=True):
-            if not waiting.answer.done():
-                waiting.answer.set_result(result)
+            if not waiting.future.done():
+                waiting.future.set_result(result)

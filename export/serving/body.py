@@ -1,4 +1,4 @@
-"""The body of a request, in bounds: bytes, and strict JSON."""
+"""Body of a request, within limits: bytes, and strict JSON."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -10,10 +10,10 @@ from export.serving.responses import RequestError
 
 
 def announced_bytes(request: Request, limit: int) -> int:
-    """Size of the body as its header says, before anything of it is read; the limit where it does not.
+    """Size of the body by its header, before it is read; the limit if there is none.
 
     Raises:
-        RequestError: 413 above the limit; 400 for a size that is none; 415 for a compressed body.
+        RequestError: 413 above the limit; 400 for an invalid size; 415 for a compressed body.
     """
     encoding = request.headers.get("content-encoding", "identity")
     if encoding != "identity":
@@ -29,10 +29,10 @@ def announced_bytes(request: Request, limit: int) -> int:
 
 
 async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body, piece by piece.
+    """Body in pieces.
 
     Raises:
-        RequestError: 413 as soon as it is longer than the limit; 400 if the sender leaves.
+        RequestError: 413 as soon as it is longer than the limit; 400 if the client disconnects.
     """
     read = 0
     try:
@@ -46,7 +46,7 @@ async def stream_body(request: Request, limit: int) -> AsyncGenerator[bytes, Non
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body; raises as ``stream_body``."""
+    """Whole body; raises as ``stream_body``."""
     body = bytearray()
     async for piece in stream_body(request, limit):
         body += piece
@@ -54,7 +54,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def parse_json(body: bytes, max_values: int) -> Any:
-    """JSON of UTF-8, without NaN and without a key twice.
+    """Content of JSON in UTF-8, without NaN and without duplicate keys.
 
     >>> parse_json(b'{"text": "red"}', 10)
     {'text': 'red'}
@@ -62,7 +62,7 @@ def parse_json(body: bytes, max_values: int) -> Any:
     Raises:
         RequestError: 400 if it is not that; 413 if it may hold more than ``max_values`` values.
     """
-    # every value but the first follows one of these; commas inside texts are counted too, which only refuses earlier
+    # every value but the first follows one of these; commas inside texts count too, which only rejects earlier
     if sum(map(body.count, (b",", b"[", b"{"))) > max_values:
         raise RequestError(413, f"the JSON holds more than {max_values} values; send fewer a request")
     try:

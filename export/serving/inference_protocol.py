@@ -1,6 +1,6 @@
-"""The Open Inference Protocol, version 2, over REST: health, metadata and tensors in JSON.
+"""Open Inference Protocol, version 2, over REST: health, metadata and tensors in JSON.
 
-https://github.com/open-inference/open-inference-protocol. Not here: its binary extension and model repositories.
+https://github.com/open-inference/open-inference-protocol, without binary extension and model repositories.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ _VERSION = "1"
 
 
 def add_inference_protocol(app: FastAPI, service: Service) -> None:
-    """Adds its addresses to an application."""
+    """Adds its routes to an application."""
     _add_health(app, service)
     model = "/v2/models/{name}"
 
@@ -62,13 +62,13 @@ def add_inference_protocol(app: FastAPI, service: Service) -> None:
             content, samples = await service.in_reader(lambda: _samples(body, service))
             permit.grow(len(samples))
             wanted = _wanted(content, service)
-            answers = await _answers(service, samples, permit)
-            reply = {"model_name": name, "model_version": _VERSION, "outputs": output_tensors(answers, wanted)}
-            return json_response(reply | ({"id": content["id"]} if "id" in content else {}))
+            responses = await _predict(service, samples, permit)
+            content_out = {"model_name": name, "model_version": _VERSION, "outputs": output_tensors(responses, wanted)}
+            return json_response(content_out | ({"id": content["id"]} if "id" in content else {}))
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/v2", summary="The server", response_class=Response)
+    @app.get("/v2", summary="Metadata of the server", response_class=Response)
     async def server() -> Response:
         from importlib.metadata import version
 
@@ -76,15 +76,15 @@ def _add_health(app: FastAPI, service: Service) -> None:
             {"name": "multimodal-transfer", "version": version("multimodal-transfer"), "extensions": []}
         )
 
-    @app.get("/v2/health/live", summary="Whether the server runs", response_class=Response)
+    @app.get("/v2/health/live", summary="Liveness of the server", response_class=Response)
     async def live() -> Response:
         return json_response({"live": True})
 
-    @app.get("/v2/health/ready", summary="Whether requests should be sent", response_class=Response)
+    @app.get("/v2/health/ready", summary="Readiness of the server", response_class=Response)
     async def ready() -> Response:
         return _ready(service)
 
-    @app.get("/v2/models/{name}/ready", summary="The same of the model", response_class=Response)
+    @app.get("/v2/models/{name}/ready", summary="Readiness of the model", response_class=Response)
     async def model_ready(name: str) -> Response:
         _check_name(service, name, _VERSION)
         return _ready(service)
@@ -125,13 +125,11 @@ def _wanted(content: dict[str, Any], service: Service) -> list[str]:
     return [str(name) for name in names]
 
 
-async def _answers(service: Service, samples: list[Sample], permit: Permit) -> list[PredictionResponse]:
-    """The model's; what it cannot take of tensors that the sender made is the sender's to correct."""
+async def _predict(service: Service, samples: list[Sample], permit: Permit) -> list[PredictionResponse]:
+    """Responses of the model; tensors that it rejects are the client's to correct, so 400."""
     try:
         return await service.predict(samples, permit)
     except (RequestError, TimeoutError):
         raise
     except Exception as error:  # onnxruntime's own have no base class in common
-        raise RequestError(
-            400, f"the model cannot take these tensors ({error}); compare them with its inputs"
-        ) from error
+        raise RequestError(400, f"the model rejects these tensors ({error}); compare them with its inputs") from error

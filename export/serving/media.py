@@ -1,4 +1,4 @@
-"""Whether a picture or a sound may be decoded, from its first bytes and its header."""
+"""Checks of image and audio files before decoding, by their first bytes and headers."""
 
 from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.audio_files import audio_size
@@ -11,14 +11,14 @@ _MAX_SCANS = 100  # a progressive JPEG has about 10, and each goes over all pixe
 
 
 def check_image(data: bytes, limits: Limits) -> int:
-    """Pixels of a picture that may be decoded.
+    """Number of pixels of an image that may be decoded.
 
     Raises:
         RequestError: 415 if it is no JPEG, PNG or WebP file; 413 if it is too large; 422 if its header is damaged.
     """
     is_jpeg = data.startswith(b"\xff\xd8\xff")
     if not (is_jpeg or data.startswith(b"\x89PNG\r\n\x1a\n") or (data[:4] == b"RIFF" and data[8:12] == b"WEBP")):
-        raise RequestError(415, f"{_begins(data)}, which is no picture in JPEG, PNG or WebP; convert it to one")
+        raise RequestError(415, f"{_begins(data)}, which is no image in JPEG, PNG or WebP; convert it to one")
     try:
         width, height = image_size(data)
     except UnreadableValueError as error:
@@ -26,15 +26,15 @@ def check_image(data: bytes, limits: Limits) -> int:
     if width * height > limits.max_pixels:
         most = limits.max_pixels / 1e6
         raise RequestError(
-            413, f"the picture has {width} x {height} pixels; this server takes {most:g} megapixels, send it smaller"
+            413, f"the image has {width} x {height} pixels; this server allows {most:g} megapixels, send it smaller"
         )
     if is_jpeg and data.count(_SCAN) > _MAX_SCANS:
         raise RequestError(413, f"the JPEG has more than {_MAX_SCANS} scans; save it again, without or with usual ones")
     return width * height
 
 
-def check_sound(data: bytes, limits: Limits) -> None:
-    """Checks that a sound may be decoded.
+def check_audio(data: bytes, limits: Limits) -> None:
+    """Checks that an audio file may be decoded.
 
     Raises:
         RequestError: 415 if it is no wav, flac, ogg or mp3 file; 413 if it is too long; 422 if its header is damaged.
@@ -42,7 +42,7 @@ def check_sound(data: bytes, limits: Limits) -> None:
     is_mp3 = data[:3] == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0)
     is_wav = data[:4] in (b"RIFF", b"RIFX") and data[8:12] == b"WAVE"
     if not (is_wav or is_mp3 or data[:4] in (b"fLaC", b"OggS")):
-        raise RequestError(415, f"{_begins(data)}, which is no sound in wav, flac, ogg or mp3; convert it to one")
+        raise RequestError(415, f"{_begins(data)}, which is no audio in wav, flac, ogg or mp3; convert it to one")
     try:
         frames, channels = audio_size(data, limits.max_samples)
     except UnreadableValueError as error:
@@ -50,7 +50,7 @@ def check_sound(data: bytes, limits: Limits) -> None:
     if frames * channels > limits.max_samples:
         raise RequestError(
             413,
-            f"the sound has {channels} channels of {frames} samples; this server takes {limits.max_samples} samples "
+            f"the audio has {channels} channels of {frames} samples; this server allows {limits.max_samples} samples "
             "in all, cut it, or send one channel at a lower rate",
         )
 

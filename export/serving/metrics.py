@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Metrics for Prometheus."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ _RECORDS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Of one server; nothing in them comes from a request but the address, from a closed list."""
+    """Metrics of one server; of a request only its route enters, from a closed list."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -34,9 +34,9 @@ class Metrics:
         )
 
     def follow_queue(self, length: Callable[[], int]) -> None:
-        """Has the queue's length asked for when it is read."""
+        """Reads the queue's length from a function."""
         self._queue.set_function(length)
 
     def text(self) -> bytes:
-        """In the text format of Prometheus."""
+        """Metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

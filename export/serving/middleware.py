@@ -1,4 +1,4 @@
-"""What every request passes first: who may enter, what is counted, and how errors are told."""
+"""Middleware of every request: authentication, counts, and errors as JSON."""
 
 import hmac
 import logging
@@ -11,22 +11,17 @@ from export.serving.responses import RequestError, refusal
 from export.serving.service import Service
 
 OPEN_ROUTES = ("/", "/v2/health/live", "/v2/health/ready")
-"""Need no token: they say nothing of the model."""
+"""Routes without a token: they reveal nothing of the model."""
 ROUTES = (*OPEN_ROUTES, "/predict", "/metrics", "/openapi.json", "/model", "/v2")
 FAILURE = RequestError(500, "this server failed; its log says why")
-"""The sender learns nothing of the inside."""
+"""Response to an internal error, without its details."""
 _CLOSE = (b"connection", b"close")
 
 logger = logging.getLogger(__name__)
 
 
 class RequestGuard:
-    """ASGI around the application.
-
-    Args:
-        app: what answers.
-        service: whose settings say who may enter.
-    """
+    """ASGI middleware around the application."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
@@ -65,10 +60,10 @@ class RequestGuard:
         host = headers.get(b"host", b"").decode("latin-1")
         allowed = self.service.settings.allowed_hosts
         if allowed is not None and _name(host) not in allowed:
-            raise RequestError(403, f"this server is not called {host[:100]!r}; start it with --allow-host NAME")
+            raise RequestError(403, f"this server is not named {host[:100]!r}; start it with --allow-host NAME")
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and urlsplit_host(origin) != host:
-            raise RequestError(403, "pages of other sites may not ask this server")
+            raise RequestError(403, "pages of other sites may not call this server")
         if self._authorization is None or scope["path"] in OPEN_ROUTES:
             return
         if not hmac.compare_digest(headers.get(b"authorization", b""), self._authorization):
@@ -76,7 +71,7 @@ class RequestGuard:
 
 
 def route_of(path: str) -> str:
-    """The address as metrics name it, from a closed list.
+    """Route in the metrics, from a closed list.
 
     >>> route_of("/predict"), route_of("/v2/models/fruit/infer"), route_of("/x")
     ('/predict', '/v2/models', 'other')
@@ -87,7 +82,7 @@ def route_of(path: str) -> str:
 
 
 def urlsplit_host(origin: str) -> str | None:
-    """Host and port of an ``Origin``; None for what is none.
+    """Host and port of an ``Origin``; None for an invalid one.
 
     >>> urlsplit_host("http://127.0.0.1:8000"), urlsplit_host("null")
     ('127.0.0.1:8000', None)
@@ -99,7 +94,7 @@ def urlsplit_host(origin: str) -> str | None:
 
 
 def _name(host: str) -> str:
-    """Without the port."""
+    """Host without the port."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower()

@@ -1,4 +1,4 @@
-"""The page for people: one file, which loads nothing from elsewhere and lets nothing else run."""
+"""Web page of the server: one file, which loads nothing from elsewhere and allows no other code."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ PAGE = Path(__file__).with_name("page.html").read_bytes()
 
 
 def _hash_of(tag: str) -> str:
-    """As a content security policy names the one inline element that may be used."""
+    """Hash of an inline element, for the content security policy."""
     found = re.search(rf"<{tag}>(.*?)</{tag}>".encode(), PAGE, re.DOTALL)
     assert found is not None
     return "'sha256-" + base64.b64encode(hashlib.sha256(found[1]).digest()).decode() + "'"

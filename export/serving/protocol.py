@@ -1,4 +1,4 @@
-"""HTTP as uvicorn speaks it, with bounds: on a request's head, and on what a refusal costs."""
+"""HTTP of uvicorn with limits on a request's head, and on the cost of a rejection."""
 
 from asyncio import TimerHandle, Transport
 from typing import Any, Protocol
@@ -10,17 +10,17 @@ HEAD_SECONDS = 10.0
 
 
 class Gate(Protocol):
-    """Who says whether there is room."""
+    """Decides at each POST if there is room."""
 
     def refusal(self) -> bytes | None:
-        """The whole answer to a request that is not even looked at; None lets it pass, and counts it as on its way."""
+        """Whole response to a request that is rejected unread; None lets it pass, and counts it as pending."""
 
     def passed(self) -> None:
-        """One that was on its way has been counted by the application, or needs no counting."""
+        """Ends a pending request: the application has counted it, or never will."""
 
 
-class _Refused:
-    """Stands where a request's cycle does, so that what else comes of its body is dropped."""
+class _Rejected:
+    """Replaces a request's cycle, so that the rest of its body is dropped."""
 
     response_complete = True
     keep_alive = True
@@ -29,11 +29,11 @@ class _Refused:
         self.message_event = self
 
     def set(self) -> None:
-        """Nobody waits."""
+        """Does nothing: nobody waits."""
 
 
 class _Peer:
-    """A transport that drops what is written after its end, as asyncio's own does; uvloop's raises RuntimeError."""
+    """Transport that drops writes after its end, as asyncio's own does; uvloop's raises RuntimeError."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -41,19 +41,19 @@ class _Peer:
         self.is_closing = transport.is_closing
 
     def write(self, data: bytes) -> None:
-        """Sends it, where anybody is there."""
+        """Sends data while the connection is open."""
         if not self._transport.is_closing():
             self._transport.write(data)
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request's head is larger or slower than any honest one, or whose trailers are.
+    """Closes a connection whose head or trailers are larger or slower than any legitimate one.
 
-    Where the server is full, a POST is refused here: to take it as far as the application would cost a fifth of a
-    millisecond, and under three times the load that is a fifth of all answers.
+    If the server is full, a POST is rejected here: passing it to the application would cost a fifth of a millisecond,
+    and under three times the load that is a fifth of the throughput.
 
     Args:
-        gate: says, at each POST, whether there is room.
+        gate: decides at each POST if there is room.
     """
 
     def __init__(self, *args: Any, gate: Gate, **kwargs: Any) -> None:
@@ -62,16 +62,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_timer: TimerHandle | None = None
         self._overhead = 0
-        """Bytes since the last end of a head and the last piece of a body: of a head, or of trailers."""
+        """Bytes of the current head, or of trailers, so far."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Starts the clock of the first head."""
+        """Starts the timer of the first head."""
         super().connection_made(transport)
         self.transport = _Peer(transport)  # type: ignore[assignment]
         self._start_clock()
 
     def data_received(self, data: bytes) -> None:
-        """Counts what belongs to a head, or to trailers, that do not end."""
+        """Counts bytes of a head, or of trailers, that do not end."""
         self._overhead += len(data)
         super().data_received(data)
         if self._in_head:
@@ -80,12 +80,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.send_400_response(f"The head of the request, or its end, has more than {MAX_HEAD_BYTES} bytes.")
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Begins a head."""
         super().on_message_begin()
         self._in_head = True
 
     def on_headers_complete(self) -> None:
-        """The head is there."""
+        """Ends a head; rejects its request if there is no room."""
         self._in_head = False
         self._overhead = 0
         self._stop_clock()
@@ -96,26 +96,26 @@ class BoundedProtocol(HttpToolsProtocol):
         refusal = self._gate.refusal()
         if refusal is None:
             try:
-                super().on_headers_complete()  # raises for an address that is none
+                super().on_headers_complete()  # raises for an invalid address
             finally:
                 self.loop.call_soon(self._gate.passed)  # after the first step of the application, which counts it
             return
-        self.cycle = _Refused()  # type: ignore[assignment]
+        self.cycle = _Rejected()  # type: ignore[assignment]
         self.transport.write(refusal)
         self.on_response_complete()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head; those of trailers are nobody's."""
+        """Takes a line of the head, and drops those of trailers."""
         if self._in_head:
             super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:
-        """A piece of the body."""
+        """Takes a piece of the body."""
         self._overhead = 0
         super().on_body(body)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end."""
+        """Stops the timer."""
         self._stop_clock()
         super().connection_lost(exc)
 

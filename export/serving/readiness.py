@@ -1,4 +1,4 @@
-"""A bundle that has shown that it answers, on the device that will serve it."""
+"""Bundles that are verified on the device that will serve them."""
 
 from collections.abc import Callable, Collection
 from functools import partial
@@ -20,27 +20,25 @@ def load_verified(
     threads: int | None = None,
     allow_plugins: Collection[str] = (),
 ) -> Predictor:
-    """Loads a bundle after ``verify_bundle`` found nothing wrong and the golden records got their labels.
-
-    The arguments are those of ``Predictor.load``.
+    """Loads a bundle, as ``Predictor.load``, after verifying it and the labels of its golden records.
 
     Raises:
-        BundleError: for the first thing that is wrong.
-        ValueError: if the bundle lacks the precision.
+        BundleError: for the first problem.
+        ValueError: if the bundle has no such precision.
     """
     problems = verify_bundle(folder, threads=threads)
     if problems:
         raise BundleError("; ".join(problems))
     predictor = Predictor.load(folder, device=device, precision=precision, threads=threads, allow_plugins=allow_plugins)
-    feed, _, answers = read_golden(predictor.bundle)
+    feed, _, predictions = read_golden(predictor.bundle)
     outputs = predictor.run(feed)
     for task, decoding in predictor.decodings.items():
         found = golden_predictions(decoding, outputs[task])
-        if [[answer[key] for key in _COMPARED] for answer in found] != [
-            [answer[key] for key in _COMPARED] for answer in answers[task]
+        if [[entry[key] for key in _COMPARED] for entry in found] != [
+            [entry[key] for key in _COMPARED] for entry in predictions[task]
         ]:
             raise BundleError(
-                f"{folder}: {task} of the golden records has other answers in {predictor.precision} on "
+                f"{folder}: {task} of the golden records has other labels in {predictor.precision} on "
                 f"{predictor.device}; serve it with another --device or --precision, or export it again"
             )
     return predictor

@@ -1,4 +1,4 @@
-"""From a request's body to records of raw values: no value is ever a path or an address."""
+"""Records of raw values from a request's body: no value is ever a path or an address."""
 
 import base64
 import binascii
@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from export.serving.body import parse_json
-from export.serving.media import check_image, check_sound
+from export.serving.media import check_audio, check_image
 from export.serving.responses import RequestError
 from export.serving.settings import Limits
 from multimodal.records.cells import is_missing
@@ -21,7 +21,7 @@ Record = dict[str, Any]
 
 
 def records_of_json(body: bytes, modalities: Mapping[str, str], limits: Limits) -> list[Record]:
-    """One record (an object) or several (a list of them); files are base64.
+    """Records of a JSON object, or of a list of them; files are base64.
 
     Args:
         modalities: input -> modality.
@@ -60,7 +60,7 @@ def _value(value: Any, name: str, number: int, modality: str | None) -> Any:
 
 
 def check_names(names: list[str], number: int) -> None:
-    """Refuses what is no name of an input before anything looks for its likes."""
+    """Rejects keys that are too long for a name, before similar ones are looked for."""
     long = next((name for name in names if len(name) > MAX_KEY), None)
     if long is not None:
         reason = f"has a key of {len(long)} characters, {long[:MAX_KEY]!r}..., which is no input"
@@ -70,14 +70,14 @@ def check_names(names: list[str], number: int) -> None:
 async def record_of_form(
     request: Request, stream: AsyncGenerator[bytes, None], modalities: Mapping[str, str], limits: Limits
 ) -> Record:
-    """One record from a form: a part an input, files as files and texts as fields.
+    """Record of a form: one part per input, files as files and texts as fields.
 
-    A file part without a file name and content, which browsers send where none was chosen, is a missing input.
+    A file part without name and content, which browsers send if none was chosen, is a missing input.
 
     Raises:
         RequestError: 400 if it is no form; 422 for an input that is there twice or of the wrong kind.
     """
-    most = len(modalities) + 1  # one more, so that an unknown name is told
+    most = len(modalities) + 1  # one more, so that an unknown name is reported
     parser = MultiPartParser(
         request.headers, stream, max_files=most, max_fields=most, max_part_size=4 * limits.max_text_characters
     )
@@ -100,7 +100,7 @@ async def _record(parser: MultiPartParser, modalities: Mapping[str, str]) -> Rec
     record: Record = {}
     for name, part in pairs:
         if name in record:
-            raise RequestError(422, "is there twice; send one record a form", record=0, input=name)
+            raise RequestError(422, "is there twice; send one record per form", record=0, input=name)
         record[name] = await _part(part, name, modalities.get(name))
     return record
 
@@ -134,16 +134,16 @@ def check_values(records: list[Record], modalities: Mapping[str, str], limits: L
                 pixels += _check(value, modalities.get(name), limits)
             except RequestError as error:
                 raise RequestError(error.status, error.reason, record=number, input=name) from error
-    if pixels > limits.max_pixels_a_request:
-        most = limits.max_pixels_a_request / 1e6
-        raise RequestError(413, f"the pictures have {pixels} pixels in all; {most:g} megapixels are taken, send fewer")
+    if pixels > limits.max_pixels_per_request:
+        most = limits.max_pixels_per_request / 1e6
+        raise RequestError(413, f"the images have {pixels} pixels in all; {most:g} megapixels are allowed, send fewer")
 
 
 def _check(value: Any, modality: str | None, limits: Limits) -> int:
     if isinstance(value, str) and len(value) > limits.max_text_characters:
-        raise RequestError(413, f"has {len(value)} characters; at most {limits.max_text_characters} are taken, cut it")
+        raise RequestError(413, f"has {len(value)} characters; at most {limits.max_text_characters} are allowed")
     if isinstance(value, bytes) and modality == "image":
         return check_image(value, limits)
     if isinstance(value, bytes) and modality == "audio":
-        check_sound(value, limits)
+        check_audio(value, limits)
     return 0

@@ -1,4 +1,4 @@
-"""Starting a server, and stopping it so that nothing that was accepted is lost."""
+"""Start of a server, and its end, without losing accepted requests."""
 
 import math
 import os
@@ -19,7 +19,7 @@ from export.serving.readiness import load_verified
 from export.serving.service import Service
 from export.serving.settings import Settings
 
-_KEEP_ALIVE_SECONDS = 75  # longer than what load balancers keep a connection, so that they are the ones who end it
+_KEEP_ALIVE_SECONDS = 75  # longer than what load balancers keep a connection, so that they close it first
 
 
 def serve(
@@ -29,14 +29,14 @@ def serve(
     load: Callable[[Path], Predictor] = load_verified,
     listening: Callable[[str], None] = lambda address: None,
 ) -> None:
-    """Answers until SIGTERM or SIGINT; after it, every request that was accepted is answered first.
+    """Serves until SIGTERM or SIGINT; accepted requests still get their responses.
 
-    It listens at once and is ready when the bundle has been checked and its golden records got their answers.
+    It listens at once and is ready when the bundle and its golden records have been checked.
 
     Args:
         folder: of the bundle.
-        load: opens the bundle after checking it.
-        listening: is told the address.
+        load: loads the bundle after checking it.
+        listening: called with the address.
 
     Raises:
         OSError: if the port is taken.
@@ -65,7 +65,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Between the first signal and the end of listening it answers, but says that it is not ready."""
+    """Server that stays open but not ready between the first signal and its end."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -74,7 +74,7 @@ class _Server(uvicorn.Server):
         service.on_end = lambda: setattr(self, "should_exit", True)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal begins the end; the second one ends it."""
+        """Drains at the first signal, and exits at the second."""
         if self._stop_at is None:
             self._service.drain()
             self._stop_at = time.monotonic() + self._service.settings.drain_seconds
@@ -82,7 +82,7 @@ class _Server(uvicorn.Server):
             self.should_exit = self.force_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second."""
+        """Exits when draining is over; called ten times per second."""
         if self._stop_at is not None and time.monotonic() >= self._stop_at:
             self.should_exit = True
         return await super().on_tick(counter)
@@ -90,10 +90,10 @@ class _Server(uvicorn.Server):
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Threads that are started meanwhile, and this one, do not interrupt another when they wake (Linux).
+    """Keeps this thread, and those that it starts, from preempting others when they wake (Linux).
 
-    A flood of requests to be refused would else interrupt the model at each of them: on one core that cost a tenth of
-    its answers (benchmarks/serving.md).
+    A flood of rejected requests would else interrupt the model at each of them, on one core for a tenth of the
+    throughput (benchmarks/serving.md).
     """
     changed = False
     if hasattr(os, "SCHED_BATCH"):
@@ -115,7 +115,7 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         raise OSError(
-            f"{settings.host}, port {settings.port} cannot be had ({error}); give another --port, or 0 for a free one"
+            f"{settings.host}, port {settings.port} is not available ({error}); give another --port, or 0 for any"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""What a server does with records, whatever protocol brings them."""
+"""Predictions of a server, whatever protocol asks for them."""
 
 import asyncio
 import logging
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PredictionResponse:
-    """What the model says of one record."""
+    """Outputs and predictions of one record."""
 
     outputs: dict[str, np.ndarray]
     """Output -> raw values [c]."""
@@ -45,8 +45,7 @@ class Service:
 
     Args:
         folder: of the bundle.
-        settings: of the server.
-        load: opens the bundle after checking it; called in a thread.
+        load: loads the bundle after checking it; called in a thread.
     """
 
     def __init__(self, folder: Path, settings: Settings, *, load: Callable[[Path], Predictor] = load_verified) -> None:
@@ -56,7 +55,7 @@ class Service:
         self.state: State = "starting"
         self.failure: Exception | None = None
         self.on_end: Callable[[], None] = lambda: None
-        """Is called where the bundle cannot be served."""
+        """Called if the bundle cannot be served."""
         self.admission = Admission(settings.max_queue, settings.limits.max_bodies_bytes)
         self.metrics.follow_queue(lambda: self.admission.records)
         self._load = load
@@ -64,7 +63,7 @@ class Service:
         self._model = ThreadPoolExecutor(1, "model")
         self._readers = ThreadPoolExecutor(min(4, available_cores()), "reader")
         self._batcher = MicroBatcher[Sample, PredictionResponse](
-            self._answer,
+            self._predict,
             self._model,
             max_batch=settings.max_batch,
             max_wait_ms=settings.max_wait_ms,
@@ -73,10 +72,10 @@ class Service:
 
     @property
     def predictor(self) -> Predictor:
-        """The bundle, loaded.
+        """Loaded bundle.
 
         Raises:
-            RequestError: 503 where it is not (yet).
+            RequestError: 503 if it is not loaded (yet).
         """
         if self._predictor is None:
             raise RequestError(503, "the bundle is still being checked; try again later", retry_after=1)
@@ -84,12 +83,12 @@ class Service:
 
     @property
     def name(self) -> str:
-        """Of the model, in addresses."""
+        """Name of the model in addresses."""
         return self.settings.name or self.predictor.bundle.name
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Loads the bundle in the background and answers until the block ends."""
+        """Loads the bundle in the background and serves until the block ends."""
         tasks = [asyncio.create_task(self._start()), asyncio.create_task(self._batcher.serve())]
         try:
             yield
@@ -101,13 +100,14 @@ class Service:
             self._model.shutdown(cancel_futures=True)
 
     def drain(self) -> None:
-        """Says that the server is not ready any more; what comes is still answered."""
+        """Ends readiness; requests still get responses."""
         self.state = "draining"
 
     def refusal(self) -> bytes | None:
-        """The bytes of a 429, where there is no room for another request; None where there is, or may be.
+        """Bytes of a 429 if there is no room for another request, else None.
 
-        Who passes is counted until ``passed`` is called: of many that arrive at once, all would else see the same room.
+        A request that passes is pending until ``passed`` is called: of many that arrive at once, all would else see
+        the same room.
         """
         if self.admission.has_room or self.state != "ready":
             self.admission.pending += 1
@@ -122,18 +122,18 @@ class Service:
         return head.encode() + body
 
     def passed(self) -> None:
-        """One of those that ``refusal`` let pass is counted by ``request`` by now, or will never be."""
+        """Ends a pending request: ``request`` has counted it, or never will."""
         self.admission.pending -= 1
 
     @asynccontextmanager
     async def request(self, size: int) -> AsyncIterator[Permit]:
-        """A request's stay: it is counted, and ends in time.
+        """Admits a request, within a time limit.
 
         Args:
             size: bytes of its body, as announced.
 
         Raises:
-            RequestError: 429 where the queue is full; 504 where there is no answer in time.
+            RequestError: 429 if the queue is full; 408 or 504 if it takes too long.
         """
         with self.admission.admit(size) as permit:
             self._batcher.arriving += 1
@@ -143,20 +143,20 @@ class Service:
                     yield permit
             except TimeoutError as error:
                 status = 504 if permit.is_read else 408
-                what = "no answer" if permit.is_read else "the body was not sent"
+                what = "no response" if permit.is_read else "the body was not sent"
                 raise RequestError(status, f"{what} within {self.settings.timeout_seconds:g} s; try again") from error
             finally:
-                permit.queued()
+                permit.mark_queued()
 
     async def in_reader(self, work: Callable[[], T]) -> T:
-        """Has a thread do what takes longer than the event loop may wait."""
+        """Runs work that would block the event loop in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
     def read(self, records: Sequence[dict[str, Any]], deadline: float) -> list[Sample]:
         """Arrays of records; called in a thread.
 
         Args:
-            deadline: on the monotonic clock; nobody waits for the rest then.
+            deadline: on the monotonic clock; reading stops there.
 
         Raises:
             RequestError: 422 for a record that cannot be used.
@@ -164,7 +164,7 @@ class Service:
         samples = []
         for row, record in enumerate(records):
             if time.monotonic() > deadline:
-                raise RequestError(504, f"no answer within {self.settings.timeout_seconds:g} s; send fewer records")
+                raise RequestError(504, f"no response within {self.settings.timeout_seconds:g} s; send fewer records")
             try:
                 samples.append(self.predictor.read(record, row))
             except RecordError as error:
@@ -172,27 +172,27 @@ class Service:
         return samples
 
     async def predict(self, samples: Sequence[Sample], permit: Permit) -> list[PredictionResponse]:
-        """The model's answers, each in a batch with whatever else is there.
+        """Responses of the model, batched with other requests.
 
         Raises:
-            RequestError: 422 where an answer is not finite.
+            RequestError: 422 if an output is not finite.
         """
         waiting = [self._batcher.submit(sample, _elements(sample)) for sample in samples]
-        permit.queued()
+        permit.mark_queued()
         try:
-            answers = await asyncio.gather(*waiting)
+            responses = await asyncio.gather(*waiting)
         finally:
             for future in waiting:
                 future.cancel()
-        for row, answer in enumerate(answers):
-            if not all_finite(answer.outputs):
+        for row, response in enumerate(responses):
+            if not all_finite(response.outputs):
                 raise RequestError(
                     422, "has no finite answer: its values are beyond what the model can take", record=row
                 )
-        return answers
+        return responses
 
     async def explain(self, sample: Sample) -> dict[str, dict[str, Any]]:
-        """What each input of a record contributes to each task's answer: exact Shapley values.
+        """Contribution of each input to each task's prediction: exact Shapley values.
 
         Raises:
             RequestError: 422 for more inputs than every combination of which is tried.
@@ -222,21 +222,21 @@ class Service:
             for aim, share in zip(aims, contributions(box, sample, aims), strict=True)
         }
 
-    def _answer(self, samples: list[Sample]) -> list[PredictionResponse]:
+    def _predict(self, samples: list[Sample]) -> list[PredictionResponse]:
         start = time.perf_counter()
         outputs = self.predictor.outputs(samples)
-        answers = [
+        responses = [
             PredictionResponse({name: values[row] for name, values in outputs.items()}, predictions)
             for row, predictions in enumerate(self.predictor.decode(samples, outputs))
         ]
-        self.admission.measured(len(samples), time.perf_counter() - start)
-        return answers
+        self.admission.observe(len(samples), time.perf_counter() - start)
+        return responses
 
     async def _start(self) -> None:
         try:
             self._predictor = await asyncio.get_running_loop().run_in_executor(self._model, self._load, self.folder)
             self.state = "ready" if self.state == "starting" else self.state
-        except Exception as error:  # told by who started the server
+        except Exception as error:  # raised by ``serve``
             self.failure, self.state = error, "failed"
             self.on_end()
 

@@ -1,4 +1,4 @@
-"""How a server is set up, and what it takes at most."""
+"""Settings and limits of a server."""
 
 import math
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may be; whatever can be is checked before anything is decoded."""
+    """Limits of one request, checked before anything is decoded."""
 
     max_body_bytes: int = 32_000_000
     """Of one request, base64 included."""
     max_bodies_bytes: int = 256_000_000
-    """Of all requests that are being answered."""
+    """Of all requests in progress."""
     max_records: int = 64
     """Of one request."""
     max_text_characters: int = 100_000
     """Of one text."""
     max_pixels: int = 16_000_000
-    """Of one picture; decoding takes some 12 bytes a pixel."""
-    max_pixels_a_request: int = 64_000_000
-    """Of all its pictures."""
+    """Of one image; decoding takes some 12 bytes per pixel."""
+    max_pixels_per_request: int = 64_000_000
+    """Of all its images."""
     max_samples: int = 6_000_000
-    """Of one sound, times its channels: a minute of stereo at 48 kHz."""
+    """Of one clip, times its channels: a minute of stereo at 48 kHz."""
     max_values: int = 1_000_000
     """Of a request's JSON."""
     max_tensor_values: int = 5_000_000
@@ -32,7 +32,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a server is told when it starts.
+    """Settings of a server.
 
     >>> Settings(host="0.0.0.0").allowed_hosts is None, Settings().allowed_hosts
     (True, ('127.0.0.1', 'localhost', '::1'))
@@ -45,21 +45,21 @@ class Settings:
     port: int = 8000
     """0 takes a free one."""
     token: str | None = None
-    """Bearer token that every request but those for the page and for health must carry; None: none is asked."""
+    """Bearer token of every request except those for the page and for health; None asks for none."""
     hosts: tuple[str, ...] = ()
-    """Names in the ``Host`` header that are answered, besides those of this machine."""
+    """Names in the ``Host`` header that are allowed besides those of this machine."""
     max_batch: int = 32
-    """Records that the model answers at once; 1 switches batching off."""
+    """Records per batch; 1 switches batching off."""
     max_wait_ms: float = 5.0
-    """How long a record waits for others that have already arrived; one that is alone does not wait."""
+    """Largest wait of a record for others that are arriving; a single one does not wait."""
     max_queue: int = 256
-    """Records that are accepted and not yet answered; beyond them: 429."""
+    """Records that are admitted at a time; beyond them: 429."""
     timeout_seconds: float = 10.0
-    """From a request's first byte to its answer; beyond it: 408 while it is being sent, else 504."""
+    """From a request's first byte to its response; beyond it: 408 while it is being sent, else 504."""
     drain_seconds: float = 1.0
-    """From a SIGTERM, with which the server is no longer ready, until it takes no more connections."""
+    """From a SIGTERM, which ends readiness, until no more connections are accepted."""
     name: str | None = None
-    """Of the model in the Open Inference Protocol; None takes the bundle's."""
+    """Name of the model in the Open Inference Protocol; None takes the bundle's."""
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class Settings:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least {smallest}, and a finite number")
         if not 0 < self.timeout_seconds < math.inf:
             raise ValueError(f"timeout_seconds is {self.timeout_seconds}; give seconds above 0, for example 10")
-        # white space at its end would be no part of it in a header, so that no request could match it
+        # a header drops white space at its end, so that no request could match it
         if self.token is not None and (
             len(self.token) < 16 or not self.token.isascii() or self.token != self.token.strip()
         ):
@@ -80,10 +80,9 @@ class Settings:
 
     @property
     def allowed_hosts(self) -> tuple[str, ...] | None:
-        """Names that requests may call the server by; None: any.
+        """Allowed names in the ``Host`` header; None allows any.
 
-        A page of another site can have its own name lead to this machine (DNS rebinding); it then still sends
-        that name.
+        A page of another site can point its own name to this machine (DNS rebinding), and then still sends that name.
         """
         if self.host not in LOOPBACK and not self.hosts:
             return None

@@ -1,4 +1,4 @@
-"""From tensors to the model's inputs and back: names, shapes and sizes are checked against the bundle."""
+"""Conversion of tensors to the model's inputs and back, checked against the bundle."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,13 +15,13 @@ from export.sources import Sample
 
 PRESENT = TensorSpec("present", "bool", ("batch",))
 _LONGEST = {"tokens": "max_tokens", "samples": "max_samples"}
-"""Name of a varying axis -> what a preprocessor calls its largest size."""
+"""Name of a varying axis -> attribute of a preprocessor with its largest size."""
 MAX_AXIS = 10_000
-"""Of another varying axis."""
+"""Largest size of another varying axis."""
 
 
 def tensor_metadata(predictor: Predictor) -> dict[str, Any]:
-    """What the protocol says of a model."""
+    """Metadata of a model in the protocol."""
     inputs = [
         {"name": f"{name}.{spec.name}", "datatype": DATATYPES[spec.dtype], "shape": _shape(spec)}
         for name, entry in predictor.inputs.items()
@@ -37,12 +37,10 @@ def tensor_metadata(predictor: Predictor) -> dict[str, Any]:
 def samples_of_tensors(predictor: Predictor, tensors: Sequence[Any], limits: Limits) -> list[Sample]:
     """Records from the tensors of a request.
 
-    An input of which no tensor is given is missing in every record; ``<input>.present`` may be left out where the
-    others are given.
+    An input without tensors is missing in every record; ``<input>.present`` may be left out if the others are given.
 
     Raises:
-        RequestError: 400 for a tensor that the model does not have, has otherwise, or is there twice; 413 for one
-            that is too large.
+        RequestError: 400 for a tensor that is unknown, of another type or shape, or there twice; 413 if too large.
     """
     specs = {
         f"{name}.{spec.name}": spec for name, entry in predictor.inputs.items() for spec in (*entry.tensors, PRESENT)
@@ -60,7 +58,7 @@ def samples_of_tensors(predictor: Predictor, tensors: Sequence[Any], limits: Lim
         raise RequestError(400, f"the tensors have batches of {sorted(sizes) or 'nothing'}; send one size")
     (batch,) = sizes
     if batch > limits.max_records:
-        raise RequestError(413, f"the batch has {batch} records; at most {limits.max_records} are taken, send fewer")
+        raise RequestError(413, f"the batch has {batch} records; at most {limits.max_records} are allowed, send fewer")
     columns = {
         name: _column(name, entry.tensors, predictor.preprocessors[name], arrays, batch)
         for name, entry in predictor.inputs.items()
@@ -84,7 +82,7 @@ def _array(tensor: Any, specs: dict[str, TensorSpec], limits: Limits) -> tuple[s
         isinstance(axis, str) or axis == size for axis, size in zip(spec.axes, array.shape, strict=True)
     )
     if not fits:
-        raise RequestError(400, f"{name}: the shape is {list(array.shape)}, and {_shape(spec)} is taken (-1: any)")
+        raise RequestError(400, f"{name}: the shape is {list(array.shape)}, and {_shape(spec)} is expected (-1: any)")
     return name, array
 
 
@@ -95,14 +93,14 @@ def _column(
     arrays: dict[str, np.ndarray],
     batch: int,
 ) -> list[tuple[dict[str, np.ndarray], bool]]:
-    """One input of every record."""
+    """One input of all records."""
     given = {spec.name: arrays[f"{name}.{spec.name}"] for spec in specs if f"{name}.{spec.name}" in arrays}
     present = arrays.get(f"{name}.present", np.full(batch, bool(given)))
     if not given and not present.any():
         return [(preprocessor.blank(), False)] * batch
     absent = [spec.name for spec in specs if spec.name not in given]
     if absent:
-        raise RequestError(400, f"{name}: lacks {', '.join(absent)}; give all tensors of an input, or none")
+        raise RequestError(400, f"{name}: has no {', '.join(absent)}; give all tensors of an input, or none")
     lengths: dict[str, int] = {}
     for spec in specs:
         for axis, size in zip(spec.axes[1:], given[spec.name].shape[1:], strict=True):
@@ -111,13 +109,13 @@ def _column(
     for axis, size in lengths.items():
         most = getattr(preprocessor, _LONGEST.get(axis, ""), MAX_AXIS)
         if size > most:
-            raise RequestError(413, f"{name}: has {size} {axis}; at most {most} are taken, cut it")
+            raise RequestError(413, f"{name}: has {size} {axis}; at most {most} are allowed, cut it")
     return [({key: values[row] for key, values in given.items()}, bool(present[row])) for row in range(batch)]
 
 
-def output_tensors(answers: Sequence[PredictionResponse], names: Sequence[str]) -> list[dict[str, Any]]:
-    """The outputs of all records as tensors."""
-    return [to_tensor(name, np.stack([answer.outputs[name] for answer in answers])) for name in names]
+def output_tensors(responses: Sequence[PredictionResponse], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Outputs of all records as tensors."""
+    return [to_tensor(name, np.stack([response.outputs[name] for response in responses])) for name in names]
 
 
 def _shape(spec: TensorSpec) -> list[int]:

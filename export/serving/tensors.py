@@ -1,4 +1,4 @@
-"""Tensors as the Open Inference Protocol writes them in JSON, and as arrays.
+"""Conversion of tensors in JSON of the Open Inference Protocol to arrays and back.
 
 https://github.com/open-inference/open-inference-protocol, version 2.
 """
@@ -25,7 +25,7 @@ MAX_AXES = 8
 
 
 def to_array(name: str, shape: Any, data: Any, dtype: str, max_values: int) -> np.ndarray:
-    """The array of a tensor, whose data is flat, row by row, or nested as its shape.
+    """Array of a tensor, whose data is flat, row by row, or nested as its shape.
 
     >>> to_array("x", [2, 1], [3, 4], "int64", 10).tolist()
     [[3], [4]]
@@ -38,7 +38,7 @@ def to_array(name: str, shape: Any, data: Any, dtype: str, max_values: int) -> n
     if min(shape) < 1:
         raise RequestError(400, f"{name}: the shape is {shape}; give sizes of at least 1")
     if prod(shape) > max_values:
-        raise RequestError(413, f"{name}: has {prod(shape)} values; at most {max_values} are taken, send less")
+        raise RequestError(413, f"{name}: has {prod(shape)} values; at most {max_values} are allowed, send less")
     values = _flat(name, shape, data)
     kind = np.dtype(dtype).kind
     if not set(map(type, values)) <= _PYTHON[kind]:
@@ -67,7 +67,7 @@ def _flat(name: str, shape: Sequence[int], data: Any) -> list[Any]:
 
 
 def to_tensor(name: str, array: np.ndarray) -> dict[str, Any]:
-    """A tensor for an answer, its data flat.
+    """Tensor for a response, its data flat.
 
     >>> to_tensor("y", np.array([[0.5]], np.float32))
     {'name': 'y', 'shape': [1, 1], 'datatype': 'FP32', 'data': [0.5]}

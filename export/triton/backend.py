@@ -1,4 +1,4 @@
-"""The two Python models as Triton's Python backend calls them. Only Triton has ``triton_python_backend_utils``."""
+"""The two Python models for Triton's Python backend, which alone has ``triton_python_backend_utils``."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +11,14 @@ from multimodal.records import RecordError
 
 
 class _Model:
-    """Answers requests one by one: a request that cannot be used fails alone, with its reason."""
+    """Handles requests one by one: a request that cannot be used fails alone, with its reason."""
 
     stage: Preprocessing | Postprocessing
     names: tuple[str, ...]
-    """Tensors that it reads."""
+    """Names of the input tensors."""
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """One response a request."""
+        """One response per request."""
         import triton_python_backend_utils as pb_utils
 
         return [self._respond(request, pb_utils) for request in requests]
@@ -26,26 +26,26 @@ class _Model:
     def _respond(self, request: Any, pb_utils: Any) -> Any:
         given = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self.names}
         try:
-            answers = self.stage(given)
+            arrays = self.stage(given)
         except RecordError as error:
             return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(str(error)))
-        return pb_utils.InferenceResponse([pb_utils.Tensor(name, _whole(array)) for name, array in answers.items()])
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, _contiguous(array)) for name, array in arrays.items()])
 
 
 class PreprocessModel(_Model):
     """Raw values -> the graph's inputs."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Loads the preprocessors that lie beside the model's file."""
+        """Loads the preprocessors beside the model's file."""
         self.stage = Preprocessing(_folder(args))
         self.names = tuple(self.stage.source.readers)
 
 
-class AnswerModel(_Model):
+class AnswerModel(_Model):  # model repositories name it
     """Raw outputs -> labels, probabilities and values."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Loads the decodings that lie beside the model's file."""
+        """Loads the decodings beside the model's file."""
         self.stage = Postprocessing(_folder(args))
         self.names = tuple(self.stage.kinds)
 
@@ -54,6 +54,5 @@ def _folder(args: Mapping[str, str]) -> Path:
     return Path(args["model_repository"]) / args["model_version"]
 
 
-def _whole(array: np.ndarray) -> np.ndarray:
-    """The array as one piece of memory, which Triton takes."""
+def _contiguous(array: np.ndarray) -> np.ndarray:
     return array if array.dtype == object else np.ascontiguousarray(array)

@@ -1,4 +1,4 @@
-"""``config.pbtxt`` of each model of the ensemble, as Triton's ``ModelConfig`` has it. Never imports torch."""
+"""``config.pbtxt`` of each model of the ensemble, as Triton's ``ModelConfig``. Never imports torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -14,14 +14,14 @@ TYPES = {
     "bool": "BOOL",
 }
 MAX_DELAY = 2000
-"""Microseconds that a request waits at most for others to share its batch."""
+"""Largest wait of a request for others to share its batch, in microseconds."""
 Message = dict[str, Any]
 
 
 def graph_config(
     bundle: Bundle, name: str, output_dims: Mapping[str, int], blank: Mapping[str, Sequence[int]], max_batch_size: int
 ) -> Message:
-    """The ONNX graph: batches requests, warms up, runs on a GPU where there is one.
+    """Config of the ONNX graph: batches requests, warms up, runs on a GPU where there is one.
 
     Args:
         output_dims: output -> its dimension.
@@ -41,7 +41,7 @@ def graph_config(
 
 
 def preprocess_config(bundle: Bundle, name: str, max_batch_size: int, instances: int) -> Message:
-    """The Python model that turns raw values into the graph's inputs."""
+    """Config of the Python model that turns raw values into the graph's inputs."""
     return {
         **_python(name, max_batch_size, instances),
         "input": _raw(bundle),
@@ -50,7 +50,7 @@ def preprocess_config(bundle: Bundle, name: str, max_batch_size: int, instances:
 
 
 def postprocess_config(bundle: Bundle, name: str, output_dims: Mapping[str, int], max_batch_size: int) -> Message:
-    """The Python model that turns raw outputs into predictions."""
+    """Config of the Python model that turns raw outputs into predictions."""
     return {
         **_python(name, max_batch_size, 1),
         "input": [_tensor(task, "FP32", [output_dims[task]]) for task in bundle.tasks],
@@ -61,7 +61,7 @@ def postprocess_config(bundle: Bundle, name: str, output_dims: Mapping[str, int]
 def ensemble_config(
     bundle: Bundle, names: Mapping[str, str], output_dims: Mapping[str, int], max_batch_size: int
 ) -> Message:
-    """Raw values in, predictions out: the three models, one after the other.
+    """Config of the ensemble of the three models: raw values in, predictions out.
 
     Args:
         names: "ensemble", "preprocess", "graph" and "answer" -> name of the model.

@@ -39,9 +39,9 @@ def write_triton_repository(
     this package, without torch, in the server's environment.
 
     Args:
-        precision: of the graph; what suits the machines that will serve it, which need not be like this one.
-        max_batch_size: records that Triton may put into one batch.
-        instances: of the preprocessing, each a process.
+        precision: of the graph, for the machines that will serve it.
+        max_batch_size: largest number of records in one batch.
+        instances: processes of the preprocessing.
         allow_plugins: preprocessors of other distributions that the server may load; it needs them installed.
 
     Returns:
@@ -49,9 +49,9 @@ def write_triton_repository(
 
     Raises:
         OverwriteError: if ``folder`` lies in the bundle.
-        BundleError: if the bundle is not whole, or ``folder`` is not empty.
-        LookupError: if the bundle wants a preprocessor that is not allowed or not installed.
-        ValueError: if an argument is out of range, or the bundle lacks the precision.
+        BundleError: if the bundle is not complete, or ``folder`` is not empty.
+        LookupError: if the bundle needs a preprocessor that is not allowed or not installed.
+        ValueError: if an argument is out of range, or the bundle has no such precision.
     """
     for name, value in (("max_batch_size", max_batch_size), ("instances", instances)):
         if value < 1:
@@ -61,7 +61,7 @@ def write_triton_repository(
     model = bundle.path(bundle.models[choose_model_precision(bundle, precision, "cpu")])
     dims = output_dims(load_session(bundle, model, device="cpu"))
     blank = Preprocessing(bundle.folder, allow_plugins).blank_shapes()
-    own = re.sub(r"[^A-Za-z0-9_-]", "_", bundle.name) or "model"  # a job may be called anything, a folder may not
+    own = re.sub(r"[^A-Za-z0-9_-]", "_", bundle.name) or "model"  # a job may have any name, a folder may not
     names = {"ensemble": own} | {part: f"{own}_{part}" for part in ("preprocess", "graph", "answer")}
     configs = {
         "ensemble": ensemble_config(bundle, names, dims, max_batch_size),

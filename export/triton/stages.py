@@ -1,4 +1,4 @@
-"""What the two Python models of the ensemble do, as arrays in and arrays out. Never imports torch."""
+"""Preprocessing and postprocessing of the ensemble, arrays in and arrays out. Never imports torch."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -16,11 +16,11 @@ from multimodal.decoding import decoding_from_config
 from multimodal.records import InputReader, RecordError
 
 SIZES, SHORTEST = 2, 8
-"""Lengths an octave, and the smallest: the fewer there are, the more requests share a batch."""
+"""Lengths per octave, and the smallest: the fewer there are, the more requests share a batch."""
 
 
 class Preprocessing:
-    """Raw values of some records -> the graph's inputs, padded to one of few lengths.
+    """Raw values of records -> the graph's inputs, padded to one of few lengths.
 
     Args:
         folder: with ``inputs/<input>/``, as a bundle has it.
@@ -79,7 +79,7 @@ def _usable(sample: Sample | RecordError) -> Sample:
 
 
 class Postprocessing:
-    """Raw outputs -> what they mean, as ``multimodal predict`` writes it.
+    """Raw outputs -> predictions, as ``multimodal predict`` writes them.
 
     Args:
         folder: with ``tasks/<task>.json``, as a bundle has it.
@@ -91,29 +91,28 @@ class Postprocessing:
         self.decodings = {task: decoding_from_config(entry["decoding"]) for task, entry in content.items()}
 
     def __call__(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Task -> raw outputs [b c] -> ``<task>`` and ``<task>_probability``, [b 1]; numbers have no probability,
-        and vectors are passed as they are, [b d]."""
-        answers: dict[str, np.ndarray] = {}
+        """Task -> raw outputs [b c] -> ``<task>`` and ``<task>_probability`` [b 1]; vectors pass unchanged [b d]."""
+        arrays: dict[str, np.ndarray] = {}
         for task, decoding in self.decodings.items():
             if self.kinds[task] == "embedding":
-                answers[task] = outputs[task].astype(np.float32)
+                arrays[task] = outputs[task].astype(np.float32)
                 continue
             found = decoding.predictions(outputs[task])
             if self.kinds[task] == "regression":
-                answers[task] = np.array([[prediction.value] for prediction in found], dtype=np.float32)
+                arrays[task] = np.array([[prediction.value] for prediction in found], dtype=np.float32)
                 continue
             labels = [[label_text(prediction).encode()] for prediction in found]
-            answers[task] = np.array(labels, dtype=object)
-            sure = [[np.nan if entry.probability is None else entry.probability] for entry in found]
-            answers[f"{task}_probability"] = np.array(sure, dtype=np.float32)
-        return answers
+            arrays[task] = np.array(labels, dtype=object)
+            probabilities = [[np.nan if entry.probability is None else entry.probability] for entry in found]
+            arrays[f"{task}_probability"] = np.array(probabilities, dtype=np.float32)
+        return arrays
 
 
 def longest_values(config: Mapping[str, Any]) -> dict[str, int]:
-    """Axis -> its largest size, of our own preprocessors; those of others are not padded, as theirs is not known.
+    """Axis -> its largest size; empty for preprocessors of other distributions, which are not padded.
 
     Args:
-        config: what ``preprocess.json`` holds.
+        config: content of ``preprocess.json``.
 
     >>> longest_values({"kind": "audio", "sample_rate": 16000, "max_seconds": 2.0})
     {'samples': 32000}
@@ -133,7 +132,7 @@ def stack_padded(preprocessor: Preprocessor, samples: Sequence[Arrays], longest:
 
 
 def _shape(stacked: Arrays, spec: Any, longest: Mapping[str, int]) -> tuple[int, ...]:
-    """Of one sample, padded."""
+    """Padded shape of one sample."""
     sizes = zip(stacked[spec.name].shape[1:], spec.axes[1:], strict=True)
     return tuple(
         rounded_length(size, longest[axis], sizes=SIZES, shortest=SHORTEST) if axis in longest else size

@@ -158,7 +158,7 @@ def info(bundle: BundleFolder, folder: Folder, device: Device = "auto") -> None:
     opened = _open(folder, bundle, device)
     show_table(("product", "vectors"), list(opened.products.items()))
     source = opened.contents.source
-    print_line(f"{len(opened.products)} products, {len(opened.contents.vectors)} vectors of {source.width} numbers")
+    print_line(f"{len(opened.products)} products, {len(opened.contents.vectors)} vectors of {source.dim} numbers")
     print_line(f"vectors: {source.output!r} of {source.bundle} (sha256 {source.sha256[:12]})")
     _show(opened)
 

@@ -109,7 +109,7 @@ def test_tensorrt_that_is_not_there_is_an_error(bundle: Bundle, monkeypatch: pyt
     monkeypatch.setattr(ort, "preload_dlls", lambda: None)
     open_session(bundle.path("model.onnx"), device="cuda", cuda_graph=True)
     assert asked[-1][0][1]["enable_cuda_graph"] == "1"
-    with pytest.raises(DeviceError, match=r"TensorRT cannot be had: .*pip install tensorrt"):
+    with pytest.raises(DeviceError, match=r"TensorRT is not available: .*pip install tensorrt"):
         open_session(bundle.path("model.onnx"), device="cuda", tensorrt={"trt_engine_cache_enable": "1"})
     assert [name for name, _ in asked[-1][:2]] == ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
 

@@ -82,9 +82,9 @@ def test_a_record_that_the_model_fails_on_costs_no_other_its_answer(look_ahead: 
     found = answers("return")
     problem = found.pop(spoilt)
     assert isinstance(problem, RecordError)
-    assert (problem.row, problem.reason) == (spoilt, "cannot be answered: out of range")
+    assert (problem.row, problem.reason) == (spoilt, "cannot be predicted: out of range")
     assert [one["length"].value for one in found] == [row for row in ROWS if row != ROWS[spoilt]]
-    with pytest.raises(RecordError, match="cannot be answered: out of range"):
+    with pytest.raises(RecordError, match="cannot be predicted: out of range"):
         answers("raise")
 
 
@@ -110,7 +110,10 @@ def test_an_answer_that_is_not_finite_is_none(bundle: Bundle, monkeypatch: pytes
     found = predictor.predict([{"text": text} for text in texts], on_error="return")
     assert [isinstance(one, RecordError) for one in found] == [False, True, False]
     assert isinstance(found[1], RecordError)
-    assert found[1].reason == "cannot be answered: no finite answer; its values are beyond what the model can take"
+    assert (
+        found[1].reason
+        == "cannot be predicted: its outputs are not finite; its values are beyond the range of the model"
+    )
 
 
 def test_at_most_two_windows_are_read():

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from export import Bundle, Predictor
-from export.bench import bench_rows, invented_record, repeat, resident_mb, stages
+from export.bench import bench_rows, repeat, resident_mb, stages, synthetic_record
 from multimodal.cli import app
 
 
@@ -16,13 +16,13 @@ def predictor(bundle: Bundle) -> Predictor:
     return Predictor.load(bundle.folder, device="cpu")
 
 
-def test_an_invented_record_has_every_input(predictor: Predictor, tmp_path: Path) -> None:
-    (answer,) = predictor.predict([invented_record(predictor, tmp_path)])
+def test_a_synthetic_record_has_every_input(predictor: Predictor, tmp_path: Path) -> None:
+    (answer,) = predictor.predict([synthetic_record(predictor, tmp_path)])
     assert answer["color"].missing == ()
 
 
 def test_stages_are_named_after_their_inputs(predictor: Predictor, tmp_path: Path) -> None:
-    found = stages(predictor, invented_record(predictor, tmp_path), 0.0)
+    found = stages(predictor, synthetic_record(predictor, tmp_path), 0.0)
     expected = {"decode photo", "preprocess photo", "preprocess text", "decode sound", "preprocess sound", "run"}
     assert set(found) == expected | {"decode answers"}
     assert all(value > 0 for value in found.values())
@@ -56,9 +56,9 @@ def test_the_command_prints_a_table_and_writes_json(bundle: Bundle, tmp_path: Pa
     assert len(bench_rows(result)) == len(done.stdout.splitlines()) - 2
 
 
-def test_inputs_of_which_nothing_can_be_invented_are_refused(tmp_path: Path) -> None:
+def test_inputs_of_unknown_modalities_are_rejected(tmp_path: Path) -> None:
     class Odd:
         modalities = {"scan": "lidar"}  # noqa: RUF012
 
-    with pytest.raises(ValueError, match="are of the kinds lidar, of which nothing can be invented"):
-        invented_record(Odd(), tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"are of other modalities \(lidar\) than image, text and audio"):
+        synthetic_record(Odd(), tmp_path)  # type: ignore[arg-type]

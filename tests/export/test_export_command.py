@@ -35,7 +35,7 @@ def test_records_on_the_command_line_judge_and_calibrate_a_run_of_tables_in_memo
 
     code, said = export()
     assert code == 1
-    assert "give records with known answers (records=, --data FILE)" in said
+    assert "give records with known values (records=, --data FILE)" in said
     code, said = export("--data", "valid.csv")
     assert code == 1
     assert "--calibration FILE" in said

@@ -46,7 +46,7 @@ def test_the_model_card_shows_tasks_metrics_licences_and_loading(bundle: Bundle)
     assert "| color | accuracy | 0.9 | 0.8 to 0.95 |" in card
     assert "| photo | image | image | random | MIT |" in card
     assert 'mm.Predictor.load("path/to/this/folder")' in card
-    assert '{"photo": "photo.jpg", "text": "a few words", "sound": "sound.wav"}' in card
+    assert '{"photo": "photo.jpg", "text": "a few words", "sound": "audio.wav"}' in card
 
 
 def test_a_card_without_metrics_or_origin_says_so(bundle: Bundle) -> None:

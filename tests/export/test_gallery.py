@@ -161,7 +161,7 @@ def test_a_bundle_without_an_embedding_task_lends_its_fused_vector(bundle, table
 def test_another_precisions_gallery_is_refused(gallery):
     own = gallery.contents.source
     assert own.precision == "fp32"
-    with pytest.raises(GalleryError, match="holds vectors in fp32, and the bundle answers in int8"):
+    with pytest.raises(GalleryError, match="holds vectors in fp32, and the bundle runs in int8"):
         check_source(gallery.folder, own, replace(own, precision="int8"))
 
 
@@ -170,7 +170,7 @@ def test_another_bundles_gallery_is_refused(gallery, bundle):
         mm.Gallery.open(gallery.folder, bundle.folder)
     done = command("info", bundle.folder, gallery.folder)
     assert done.exit_code == 1
-    assert "which do not compare" in str(done.exception)
+    assert "which are not comparable" in str(done.exception)
 
 
 def test_the_gallery_remembers_whose_vectors_it_holds(shop_bundle, shop, tmp_path):

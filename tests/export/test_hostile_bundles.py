@@ -86,12 +86,12 @@ def hidden(model: onnx.ModelProto) -> None:
     [
         (external, "its weights lie in other files"),
         (hidden, "its weights lie in other files"),
-        (oversized, "a tensor says that its shape is"),
-        (unknown, "it wants operators of 'evil.example'"),
-        (many_axes, "a tensor says that it has 300000 axes"),
-        (compiled, r"it holds what was compiled for one device \(EPContext\)"),
+        (oversized, "a tensor declares the shape"),
+        (unknown, "it needs operators of 'evil.example'"),
+        (many_axes, "a tensor declares 300000 axes"),
+        (compiled, r"it holds code compiled for one device \(EPContext\)"),
         (sparse, "it has sparse weights"),
-        (no_operator, "onnxruntime refuses it"),
+        (no_operator, "onnxruntime rejects it"),
     ],
 )
 def test_a_model_that_wants_more_than_a_model_may_is_refused(copied: Path, change: Any, message: str) -> None:
@@ -110,7 +110,7 @@ def test_a_model_that_wants_more_gets_no_triton_repository(copied: Path, tmp_pat
 )
 def test_what_is_no_model_is_refused(copied: Path, content: bytes) -> None:
     rewrite(copied, "model.onnx", content)
-    with pytest.raises(BundleError, match=r"model\.onnx(: onnxruntime refuses it| is refused)"):
+    with pytest.raises(BundleError, match=r"model\.onnx(: onnxruntime rejects it| is rejected)"):
         Predictor.load(copied, device="cpu")
 
 
@@ -216,9 +216,9 @@ def test_a_description_that_cannot_be_used_is_refused(copied: Path, name: str, c
     [
         ("parity.json", [], "does not say that model.onnx passed"),
         ("parity.json", {"models": {"model.onnx": 3}}, "does not say that model.onnx passed"),
-        ("golden/answers.json", [], "holds no answers"),
-        ("golden/answers.json", {"answers": {}}, "its golden records lack color"),
-        ("golden/outputs/color.npy", None, "its golden records lack color"),
+        ("golden/answers.json", [], "holds no predictions"),
+        ("golden/answers.json", {"answers": {}}, "its golden records have no color"),
+        ("golden/outputs/color.npy", None, "its golden records have no color"),
         ("golden/inputs/photo.pixels.npy", np.zeros(3), "its golden records cannot be run"),
     ],
 )

@@ -85,7 +85,7 @@ def test_where_the_bundle_is_gone_or_another_one_a_copy_is_refused(copied: Path,
     different = Predictor.load(bundle.folder, device="cpu")
     different.bundle.files["model.onnx"] = bundle.files["parity.json"]
     try:
-        with pytest.raises(BundleError, match="holds another bundle than where this Predictor comes from; put that"):
+        with pytest.raises(BundleError, match="holds another bundle than the one of this Predictor; put that"):
             copy.deepcopy(different)
     finally:
         different.bundle.files["model.onnx"] = read_bundle(bundle.folder).files["model.onnx"]

@@ -84,9 +84,9 @@ def test_the_report_says_which_rows_judged_and_how(several: Bundle, run: StubRun
         lines = list(report_lines(report))
         assert lines[0] == f"{precision}: compared with fp32 on 9 records of records"
         assert (
-            lines[1] == f"{precision}: fewer than 500 records show little; give more with known answers by --data FILE"
+            lines[1] == f"{precision}: fewer than 500 records show little; give more with known values by --data FILE"
         )
-        assert any("on 8 known answers: passed" in line for line in lines)
+        assert any("on 8 known values: passed" in line for line in lines)
     assert reports["model.int8.onnx"]["calibration"] == {"source": "records", "count": 9}
     assert "calibration" not in reports["model.fp16.onnx"]
 
@@ -139,7 +139,7 @@ def test_a_smaller_model_that_answers_otherwise_is_a_problem(several: Bundle, tm
     assert f"price ({precision}) of the golden records differs by 5" in problem
     for path in (copied / "golden" / precision).glob("*.npy"):
         rewrite(copied, path.relative_to(copied).as_posix(), None)
-    assert f"has no golden answers in {precision}" in verify_bundle(copied)[-1]
+    assert f"has no golden outputs in {precision}" in verify_bundle(copied)[-1]
 
 
 def test_what_loses_too_much_is_refused_with_its_report(
@@ -208,7 +208,7 @@ def test_without_records_there_is_nothing_to_judge_on(
     bundle: Bundle, run: StubRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_graph(bundle, monkeypatch)
-    with pytest.raises(ValueError, match=r"give records with known answers \(records=, --data FILE\), or export fp32"):
+    with pytest.raises(ValueError, match=r"give records with known values \(records=, --data FILE\), or export fp32"):
         export_bundle(replace(run, records=None), tmp_path / "new", precision="fp16", embedding=True)
 
 
@@ -216,7 +216,7 @@ def test_records_without_known_answers_do_not_pass(
     bundle: Bundle, run: StubRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake_graph(bundle, monkeypatch)
-    with pytest.raises(ParityError, match="fp16: color: no record has a known answer: rejected"):
+    with pytest.raises(ParityError, match="fp16: color: no record has a known value: rejected"):
         export_bundle(run, tmp_path / "new", precision="fp16", records=[{"text": "red"}, {"text": "blue"}],
                       embedding=True)  # fmt: skip
 

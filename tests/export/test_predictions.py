@@ -120,7 +120,7 @@ def test_columns_of_the_table_come_before_the_answers(
     ("keep", "message"),
     [
         (["idd"], r"'idd' cannot be kept: records has the columns text, id"),
-        (["id", "id"], r"'id' cannot be kept: a column of that name is there already; rename it in the table"),
+        (["id", "id"], r"'id' cannot be kept: a column of that name exists already; rename it in the table"),
         (["color"], r"'color' cannot be kept: records has the columns"),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_column_that_cannot_be_kept_is_refused(
 
 
 def test_a_column_called_like_an_answer_is_not_kept(predictor: Predictor, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'color' cannot be kept: a column of that name is there already"):
+    with pytest.raises(ValueError, match="'color' cannot be kept: a column of that name exists already"):
         write_predictions(
             predictor, read_records([{"text": "red", "color": "red"}]), tmp_path / "o.csv", keep=["color"]
         )

@@ -135,7 +135,7 @@ BAD: list[tuple[Any, str | None, str]] = [
     ({"photo": None, "text": "  ", "sound": float("nan")}, None, "every input is missing"),
     ({"txt": "red"}, None, "has the key 'txt', which is no input; did you mean 'text'"),
     ({"image": "a.png"}, None, "which is no input; the inputs are photo, text, sound"),
-    ("red", None, "is a str; give one dict a record"),
+    ("red", None, "is a str; give one dict per record"),
 ]
 
 
@@ -198,7 +198,7 @@ def test_a_manifest_without_any_input_is_refused(predictor: Predictor) -> None:
 
 @pytest.mark.parametrize("given", [3, {"text": "red"}, b"bytes", None])
 def test_what_is_no_list_of_records_is_refused(predictor: Predictor, given: Any) -> None:
-    with pytest.raises(TypeError, match="give a list of dicts, one dict a record, or a manifest"):
+    with pytest.raises(TypeError, match="give a list of dicts, one per record, or a manifest"):
         predictor.predict(given)
 
 

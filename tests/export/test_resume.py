@@ -116,8 +116,8 @@ def test_another_job_is_not_gone_on_with(
     [
         (".o.csv.progress.json", "{", r"is damaged \(JSONDecodeError.*; run without resuming, from the start"),
         (".o.csv.progress.json", "[]", r"is damaged \(TypeError"),
-        (".o.csv.partial", "", r"\.o\.csv\.partial lacks answers that .*progress\.json counts; run without resuming"),
-        (".o.csv.partial", None, r"\.o\.csv\.partial lacks answers"),
+        (".o.csv.partial", "", r"\.o\.csv\.partial misses lines that .*progress\.json counts; run without resuming"),
+        (".o.csv.partial", None, r"\.o\.csv\.partial misses lines"),
     ],
 )
 def test_what_was_noted_wrongly_is_not_gone_on_with(
@@ -200,7 +200,7 @@ def test_a_full_disk_names_the_file_and_what_is_answered_is_gone_on_with(
 
 
 def test_what_cannot_be_resumed_or_written_is_refused(predictor: Predictor, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="only the answers to a manifest can be resumed; give the path of one"):
+    with pytest.raises(ValueError, match="only the predictions of a manifest can be resumed; give its path"):
         write_predictions(predictor, [{"text": "red"}], tmp_path / "o.csv", resume=True)
     with pytest.raises(ValueError, match=r"cannot be written to o.txt; give a name that ends in .csv, .jsonl"):
         write_predictions(predictor, [{"text": "red"}], tmp_path / "o.txt")

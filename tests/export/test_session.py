@@ -1,4 +1,4 @@
-"""Devices, and what is said where one cannot be had."""
+"""Devices, and what is said where one is not available."""
 
 import logging
 import os
@@ -40,7 +40,7 @@ def test_threads_are_those_that_the_process_may_use(model: Path) -> None:
 def test_cuda_without_a_device_says_what_to_install(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     no_device(monkeypatch)
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-    with pytest.raises(DeviceError, match=r"no NVIDIA device answers.*pip install 'multimodal-transfer\[cuda\]'"):
+    with pytest.raises(DeviceError, match=r"no NVIDIA device is visible.*pip install 'multimodal-transfer\[cuda\]'"):
         open_session(model, device="cuda")
 
 
@@ -75,7 +75,7 @@ def test_auto_says_so_when_a_device_cannot_be_used(
     silently_on_the_cpu(monkeypatch)
     with caplog.at_level(logging.WARNING):
         assert session_device(open_session(model)) == "cpu"
-    assert "answering on the CPU" in caplog.text
+    assert "running on the CPU" in caplog.text
 
 
 def test_strict_refuses_a_model_of_which_a_part_would_run_on_the_cpu(

@@ -147,7 +147,7 @@ def test_an_encoder_whose_python_depends_on_values_is_refused() -> None:
 
 
 def test_an_opset_out_of_range_is_refused() -> None:
-    with pytest.raises(ValueError, match="opset is 23; give 18 to 22, 20 where nothing speaks against it"):
+    with pytest.raises(ValueError, match="opset is 23; give 18 to 22, 20 if in doubt"):
         to_onnx.to_onnx(make_three_input_model(), opset=23)
 
 

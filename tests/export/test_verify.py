@@ -27,7 +27,7 @@ def test_golden_records_that_are_answered_otherwise_are_a_problem(copied: Path) 
     rewrite(copied, "golden/outputs/price.npy", price + np.float32(0.001))
     problems = verify_bundle(copied)
     assert "price of the golden records differs by 0.001, and 0.0001 is allowed" in problems[0]
-    assert "price of the golden records is decoded to other answers" in problems[1]
+    assert "price of the golden records is decoded differently" in problems[1]
 
 
 def test_another_decoding_is_a_problem(copied: Path) -> None:
@@ -35,7 +35,7 @@ def test_another_decoding_is_a_problem(copied: Path) -> None:
     task["decoding"]["labels"] = ["green", "blue", "red"]
     rewrite(copied, "tasks/color.json", task)
     (problem,) = verify_bundle(copied)
-    assert "color of the golden records is decoded to other answers" in problem
+    assert "color of the golden records is decoded differently" in problem
 
 
 @pytest.mark.parametrize(
@@ -57,10 +57,10 @@ def test_a_parity_report_that_does_not_speak_for_the_model_is_a_problem(
 def test_a_bundle_without_parity_report_or_golden_records_has_problems(copied: Path) -> None:
     rewrite(copied, "parity.json", None)
     (problem,) = verify_bundle(copied)
-    assert "parity.json is missing, so nothing shows that it answers as torch" in problem
+    assert "parity.json is missing, so nothing shows that it agrees with torch" in problem
     for path in (copied / "golden").rglob("*.npy"):
         rewrite(copied, path.relative_to(copied).as_posix(), None)
-    assert "has no golden records, so nothing shows that it answers" in verify_bundle(copied)[-1]
+    assert "has no golden records, so nothing shows that it works" in verify_bundle(copied)[-1]
 
 
 def test_golden_records_are_four_real_ones(bundle: Bundle, run: StubRun) -> None:

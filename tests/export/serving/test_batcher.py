@@ -159,7 +159,7 @@ def test_what_is_large_does_not_make_others_as_large(
 
 def test_a_full_queue_lets_nobody_in_and_says_for_how_long() -> None:
     admission = Admission(max_records=2, max_bytes=100)
-    admission.measured(1, 3.0)
+    admission.observe(1, 3.0)
     with admission.admit(10) as permit:
         permit.grow(2)
         with pytest.raises(RequestError, match="2 records are waiting") as error, admission.admit(10):
@@ -172,7 +172,7 @@ def test_bytes_are_bounded_but_for_one_request() -> None:
     admission = Admission(max_records=9, max_bytes=100)
     with (
         admission.admit(200),
-        pytest.raises(RequestError, match="no more are accepted"),
+        pytest.raises(RequestError, match="no more are admitted"),
         admission.admit(1),
     ):
         pass

@@ -46,7 +46,7 @@ def test_a_token_is_asked_of_all_that_says_something_of_the_model(bundle: Bundle
 
 def test_pages_of_other_sites_and_other_names_are_kept_out(client: TestClient) -> None:
     other = client.post("/predict", json={"text": "red"}, headers={"origin": "http://evil.example"})
-    assert (other.status_code, other.json()["error"]) == (403, "pages of other sites may not ask this server")
+    assert (other.status_code, other.json()["error"]) == (403, "pages of other sites may not call this server")
     rebound = client.get("/", headers={"host": "evil.example:80"})
     assert (rebound.status_code, "--allow-host NAME" in rebound.text) == (403, True)
     own = client.post("/predict", json={"text": "red"}, headers={"origin": "http://127.0.0.1"})
@@ -120,7 +120,7 @@ def test_an_answer_that_takes_too_long_is_given_up(bundle: Bundle) -> None:
         service._predictor.outputs = lambda samples: asked_in_vain.wait(60)  # type: ignore
         reply = client.post("/predict", json={"text": "red"})
         asked_in_vain.set()
-        assert (reply.status_code, reply.json()["error"]) == (504, "no answer within 0.2 s; try again")
+        assert (reply.status_code, reply.json()["error"]) == (504, "no response within 0.2 s; try again")
 
 
 def test_a_failure_of_the_model_is_ours_and_says_nothing_of_the_inside(
@@ -152,7 +152,7 @@ def test_golden_records_with_other_answers_keep_the_server_from_starting(
     assert load_verified(bundle.folder, device="cpu").tasks.keys() == feed.keys()
     real = Predictor.run
     monkeypatch.setattr(Predictor, "run", lambda self, feed: {k: -v for k, v in real(self, feed).items()})
-    with pytest.raises(BundleError, match="of the golden records has other answers in fp32 on cpu; serve it with"):
+    with pytest.raises(BundleError, match="of the golden records has other labels in fp32 on cpu; serve it with"):
         load_verified(bundle.folder, device="cpu")
 
 

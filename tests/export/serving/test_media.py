@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from support.audio_faults import claiming, encoded, flac_claiming, id3, noise, sized, without_length
 
-from export.serving.media import check_sound
+from export.serving.media import check_audio
 from export.serving.responses import RequestError
 from export.serving.settings import Limits
 
@@ -28,7 +28,7 @@ OGG, WAV = encoded(noise(8_000), 8_000, "OGG"), encoded(noise(8_000), 8_000)
     ],
 )
 def test_a_sound_whose_header_does_not_know_its_length_is_taken(data):
-    check_sound(data, Limits(max_samples=20_000))
+    check_audio(data, Limits(max_samples=20_000))
 
 
 @pytest.mark.parametrize(
@@ -46,20 +46,20 @@ def test_a_sound_whose_header_does_not_know_its_length_is_taken(data):
 )
 def test_a_sound_that_holds_more_than_its_header_says_is_refused_for_what_it_holds(data):
     with pytest.raises(
-        RequestError, match=r"the sound has \d channels of \d+ samples; this server takes 7000"
+        RequestError, match=r"the audio has \d channels of \d+ samples; this server allows 7000"
     ) as caught:
-        check_sound(data, Limits(max_samples=7_000))
+        check_audio(data, Limits(max_samples=7_000))
     assert caught.value.status == 413
 
 
 def test_what_is_no_sound_or_a_damaged_one_is_told_apart():
     for data, status, message in (
-        (b"GIF89a", 415, "which is no sound in wav, flac, ogg or mp3"),
-        (b"", 415, "has no bytes, which is no sound"),
+        (b"GIF89a", 415, "which is no audio in wav, flac, ogg or mp3"),
+        (b"", 415, "has no bytes, which is no audio"),
         (WAV[:-50], 422, "is truncated"),
         (OGG[:-50], 422, "is truncated"),
         (b"fLaC" + bytes(50), 422, "is not a readable wav, flac, ogg or mp3 file"),
     ):
         with pytest.raises(RequestError, match=message) as caught:
-            check_sound(data, Limits())
+            check_audio(data, Limits())
         assert caught.value.status == status

@@ -95,13 +95,13 @@ PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0" * 30).decode()
         (b'{"text": null}', 422, "every input is missing"),
         (b'{"photo": "a.jpg"}', 422, "is not base64 .*a path or a web address is not read"),
         (b'{"photo": "/etc/passwd"}', 422, "a path or a web address is not read"),
-        (b'{"photo": "/etc/pas"}', 415, "which is no picture in JPEG, PNG or WebP"),
+        (b'{"photo": "/etc/pas"}', 415, "which is no image in JPEG, PNG or WebP"),
         (b'{"photo": 3}', 422, "give base64 of a file"),
         (b'{"photo": " "}', 422, "every input is missing"),
-        (b'{"sound": "AAAA"}', 415, "which is no sound in wav"),
+        (b'{"sound": "AAAA"}', 415, "which is no audio in wav"),
         (f'{{"photo": "{PNG}"}}'.encode(), 422, "is not a readable JPEG"),
         (b'{"' + b"k" * 50 + b'": 1}', 422, "has a key of 50 characters"),
-        (b'{"text": "' + b"a" * 100_001 + b'"}', 413, "has 100001 characters; at most 100000 are taken"),
+        (b'{"text": "' + b"a" * 100_001 + b'"}', 413, "has 100001 characters; at most 100000 are allowed"),
         (b"[" + b",".join([b"{}"] * 65) + b"]", 413, "65 records; send 1 to 64"),
         (b"[" + b",".join([b"1"] * 1_000_001) + b"]", 413, "more than 1000000 values"),
     ],
@@ -159,7 +159,7 @@ def test_a_bad_form_is_refused_with_the_reason(client: TestClient, body: bytes, 
 
 def test_explaining_several_records_is_refused(client: TestClient) -> None:
     reply = client.post("/predict?explain=true", json=[{"text": "red"}] * 2)
-    assert (reply.status_code, reply.json()["error"]) == (400, "the body has 2 records; one is explained at a time")
+    assert (reply.status_code, reply.json()["error"]) == (400, "the body has 2 records; explain one at a time")
     assert client.post("/predict?explain=perhaps", json={"text": "red"}).status_code == 400
 
 

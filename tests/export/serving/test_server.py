@@ -100,7 +100,7 @@ def test_requests_sent_all_the_time_are_all_answered_when_it_ends(running: Runni
 def test_a_port_that_is_taken_is_an_error(bundle: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=f"port {port} cannot be had .*give another --port, or 0"):
+        with pytest.raises(OSError, match=f"port {port} is not available .*give another --port, or 0"):
             serve(bundle.folder, Settings(port=port))
 
 
@@ -134,7 +134,7 @@ def test_a_full_server_refuses_at_once_and_keeps_the_connection(bundle: Any) -> 
                 other.sendall(request("/predict", body))
                 status, headers, content = answer(other)
                 assert (status, headers["retry-after"]) == (429, "1")
-                assert content["error"] == "1 records are waiting, and no more are accepted; try again later"
+                assert content["error"] == "1 records are waiting, and no more are admitted; try again later"
             other.sendall(request("/v2/health/ready", method="GET"))
             assert answer(other)[0] == 200
             slow.sendall(body[-5:])
