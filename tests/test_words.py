@@ -123,9 +123,7 @@ UNCONVERTED = {
     "tests/fusion": "a record",
     "tests/multimodal": "picture, width, answer, a record, say, goes on, lacks",
     "tests/multimodal/builders": "a record, docstring",
-    "tests/multimodal/check": "picture, sound, docstring",
     "tests/multimodal/config": "picture, width, a record, goes on, docstring",
-    "tests/multimodal/data": "picture, sound, docstring",
     "tests/multimodal/explain": "picture, sound, width, answer, say",
     "tests/multimodal/features": "picture, width, answer, weighed, lacks, docstring",
     "tests/multimodal/job": "answer, weighed, goes on, docstring",
@@ -135,8 +133,7 @@ UNCONVERTED = {
     "tests/multimodal/runtime": "picture, goes on, lacks, docstring",
     "tests/multimodal/selection": "picture, lacks",
     "tests/multimodal/splits": "width, answer",
-    "tests/multimodal/trainer": "picture, weighed, parts, goes on, lacks, docstring",
-    "tests/multimodal/transfer": "picture, width, answer, weighed, a record, docstring",
+    "tests/multimodal/trainer": "picture, weighed, parts, goes on, docstring",
     "tests/support": "picture, sound, answer, goes on, lacks, docstring",
 }
 

@@ -1,4 +1,4 @@
-"""What a training says, or refuses, before its first step."""
+"""Checks of a training before its first step."""
 
 import time
 from pathlib import Path

@@ -22,7 +22,7 @@ IMAGE_JOB = {
 }
 
 
-def picture(path: Path, grey: int) -> str:
+def draw_image(path: Path, grey: int) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8), (grey, grey, grey)).save(path)
     return path.name
@@ -39,8 +39,8 @@ def shelf(folder: Path, **tables: list[dict[str, str]]) -> None:
     """A clean job of two products; ``tables`` take the place of its own."""
     clean = {}
     for index, split in enumerate(("train", "val", "test")):
-        pictures = [picture(folder / f"{split}{number}.png", 60 * index + 10 * number) for number in range(4)]
-        clean[split] = [{"image": name, "product": "apple" if name[-5] < "2" else "pear"} for name in pictures]
+        names = [draw_image(folder / f"{split}{number}.png", 60 * index + 10 * number) for number in range(4)]
+        clean[split] = [{"image": name, "product": "apple" if name[-5] < "2" else "pear"} for name in names]
     for split, rows in {**clean, **tables}.items():
         table(folder / f"{split}.csv", rows)
 
@@ -95,13 +95,13 @@ def test_every_unreadable_file_of_every_split_is_listed(tmp_path):
 
 def test_files_outside_are_read_where_the_job_allows_it(tmp_path):
     (tmp_path / "tables").mkdir()
-    picture(tmp_path / "out.png", 250)
+    draw_image(tmp_path / "out.png", 250)
     rows = [{"image": "../out.png", "product": "apple"}]
     shelf(tmp_path / "tables", test=rows)
     assert check_job(make_job(data={**IMAGE_JOB["data"], "allow_outside": True}), tmp_path / "tables") == []
 
 
-def test_sounds_are_read_too(tmp_path):
+def test_clips_are_read_too(tmp_path):
     rows = [{"audio": f"{number}.wav", "quantity": str(number // 2)} for number in range(4)]
     for number, row in enumerate(rows):
         soundfile.write(tmp_path / row["audio"], np.full(8000, 0.1 * number, np.float32), 8000)
@@ -117,12 +117,12 @@ def test_sounds_are_read_too(tmp_path):
     assert problem.message.startswith("'3.wav': is not a readable wav")
 
 
-def test_parquet_may_hold_the_pictures_themselves(tmp_path):
+def test_parquet_may_hold_the_images_themselves(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     shelf(tmp_path)
     content = [(tmp_path / f"train{number}.png").read_bytes() for number in range(3)]
-    images = pyarrow.array([*content, b"no picture"])
+    images = pyarrow.array([*content, b"no image"])
     columns = {"image": images, "product": ["apple", "apple", "pear", "pear"]}
     parquet.write_table(pyarrow.table(columns), tmp_path / "train.parquet")
     table(tmp_path / "val.csv", [{"image": "train1.png", "product": "apple"}])
@@ -149,7 +149,9 @@ def test_equal_names_in_two_folders_and_repeats_in_one_split_are_no_duplicates(t
     shelf(tmp_path)
     for number, folder in enumerate(("train", "val")):
         (tmp_path / folder).mkdir()
-        rows = [{"image": picture(tmp_path / folder / f"{n}.png", 100 * number + n), "product": str(n)} for n in (0, 1)]
+        rows = [
+            {"image": draw_image(tmp_path / folder / f"{n}.png", 100 * number + n), "product": str(n)} for n in (0, 1)
+        ]
         table(tmp_path / folder / "table.csv", [*rows, *rows])
     assert check_job(make_job(data={"train": "train/table.csv", "valid": "val/table.csv"}), tmp_path) == []
 
@@ -171,7 +173,7 @@ def test_the_same_media_with_contradicting_labels(tmp_path):
 
 def test_labels_of_the_same_media_do_not_contradict_where_a_text_may_tell_them_apart(tmp_path):
     rows = [{"image": "a.png", "text": text, "product": text[0]} for text in ("one", "two", "orange", "tea")]
-    picture(tmp_path / "a.png", 9)
+    draw_image(tmp_path / "a.png", 9)
     table(tmp_path / "train.csv", rows)
     inputs = {"image": {"encoder": "compact/image"}, "text": {"encoder": "compact/text"}}
     assert check_job(make_job(data={"train": "train.csv"}, inputs=inputs), tmp_path) == []
@@ -403,10 +405,10 @@ def test_the_grocery_data_are_clean_and_checked_within_a_minute(manifest):
 def test_tables_of_other_domains_are_checked_too(tmp_path):
     shelf(tmp_path)
     (tmp_path / "other").mkdir()
-    there = [{"image": picture(tmp_path / "other" / f"{n}.png", 200 + n), "product": "fig"} for n in range(3)]
+    there = [{"image": draw_image(tmp_path / "other" / f"{n}.png", 200 + n), "product": "fig"} for n in range(3)]
     table(tmp_path / "other" / "source.csv", [*there[:2], {"image": "gone.png", "product": "apple"}])
     data = {**IMAGE_JOB["data"], "source": "other/source.csv"}
-    rows = [{"image": picture(tmp_path / "test9.png", 99), "product": "fig"}]
+    rows = [{"image": draw_image(tmp_path / "test9.png", 99), "product": "fig"}]
     table(tmp_path / "test.csv", rows)
     (problem,) = check_job(make_job(data=data, transfer={"source": {}}), tmp_path)  # fig is a label of the source
     assert (problem.severity, problem.file, problem.row) == ("error", "other/source.csv", 3)

@@ -29,7 +29,7 @@ def photo(height: int = 90, width: int = 120) -> Image.Image:
     return Image.fromarray(pixels.astype(np.uint8))
 
 
-def sound(seconds: float = 0.5, *, rate: int = RATE) -> np.ndarray:
+def clip(seconds: float = 0.5, *, rate: int = RATE) -> np.ndarray:
     noise = np.random.default_rng(0).normal(size=int(seconds * rate))
     return (0.1 * noise).astype(np.float32)
 
@@ -40,11 +40,11 @@ def jpeg(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-RAW = {"image": jpeg(photo()), "text": " ".join(f"word{index}" for index in range(60)), "audio": (sound(), RATE)}
+RAW = {"image": jpeg(photo()), "text": " ".join(f"word{index}" for index in range(60)), "audio": (clip(), RATE)}
 
 
 def content(value) -> bytes:
-    """What two equal values have in common."""
+    """Comparable content of a value."""
     if isinstance(value, tuple):
         return value[0].tobytes() + str(value[1]).encode()
     return value.encode() if isinstance(value, str) else np.asarray(value).tobytes()
@@ -109,7 +109,7 @@ def test_flip_mirrors_exactly_and_at_its_rate():
 
 
 def coordinates(width: int = 64, height: int = 48) -> Image.Image:
-    """A picture that says in red how far right and in green how far down each pixel is, 2 grey levels a pixel."""
+    """An image that says in red how far right and in green how far down each pixel is, 2 grey levels a pixel."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([2 * x, 2 * y, 255 + 0 * x], axis=2).astype(np.uint8))
 
@@ -119,7 +119,7 @@ def test_a_crop_takes_away_no_more_than_its_share_and_stretches_within_4_to_3(cr
     shares, aspects, places = [], [], []
     for row in ROWS:
         pixels = np.asarray(only("image", crop=crop)(coordinates(), 0, row)).astype(float)
-        assert (pixels[..., 2] == 255).all()  # nothing from outside the picture
+        assert (pixels[..., 2] == 255).all()  # nothing from outside the image
         # the slopes inside, away from the rim where interpolation has no neighbour
         across = (pixels[24, -5, 0] - pixels[24, 4, 0]) / 2 / (64 - 9)
         down = (pixels[-5, 32, 1] - pixels[4, 32, 1]) / 2 / (48 - 9)
@@ -181,7 +181,7 @@ def test_one_change_does_not_move_the_others():
     assert np.array_equal(np.asarray(both), np.asarray(only("image", color=0.2)(image, 0, 4))[:, ::-1])
 
 
-def test_an_unreadable_image_or_sound_says_so():
+def test_an_unreadable_image_or_clip_says_so():
     with pytest.raises(UnreadableValueError, match="not a readable JPEG"):
         Augmentation("image", Augment(), 0)(b"nothing", 0, 0)
     with pytest.raises(UnreadableValueError, match="not a readable wav"):
@@ -234,7 +234,7 @@ def test_audio_comes_back_as_a_waveform_that_the_preprocessor_takes():
 
 
 def test_gain_scales_up_to_its_decibels():
-    original = sound()
+    original = clip()
     factors = []
     for row in ROWS:
         changed, _ = only("audio", gain=6.0)((original, RATE), 0, row)
@@ -246,7 +246,7 @@ def test_gain_scales_up_to_its_decibels():
 
 
 def test_shift_puts_silence_before_or_after_and_loses_nothing():
-    original = sound()
+    original = clip()
     before = []
     for row in ROWS:
         changed, _ = only("audio", shift=0.1)((original, RATE), 0, row)
@@ -285,7 +285,7 @@ def test_speed_changes_length_and_pitch():
 
 @pytest.mark.parametrize("samples", [1, 2, 255, 256, 257, 3999])
 def test_masks_of_nothing_rebuild_the_waveform(samples):
-    original = sound(1.0)[:samples]
+    original = clip(1.0)[:samples]
     band = mask_spectrogram(original, RATE, (0.0, 0.0), (1 / 129, 1.0))  # the highest of 129 bins alone
     assert band.shape == original.shape
     low = np.sin(np.arange(samples) / 20).astype(np.float32)
@@ -296,7 +296,7 @@ def test_masks_of_nothing_rebuild_the_waveform(samples):
 
 
 def test_a_time_mask_silences_one_span_of_its_share_and_nothing_else():
-    original = sound(2.0)
+    original = clip(2.0)
     masked = mask_spectrogram(original, RATE, (0.25, 0.5), (0.0, 0.0))
     silent = np.flatnonzero(masked == 0)
     assert 0.2 < len(silent) / len(original) <= 0.25
@@ -307,7 +307,7 @@ def test_a_time_mask_silences_one_span_of_its_share_and_nothing_else():
 
 
 def test_a_frequency_mask_silences_one_band():
-    masked = mask_spectrogram(sound(2.0), RATE, (0.0, 0.0), (0.25, 0.5))
+    masked = mask_spectrogram(clip(2.0), RATE, (0.0, 0.0), (0.25, 0.5))
     power = np.abs(np.fft.rfft(masked)) ** 2
     hertz = np.fft.rfftfreq(len(masked), 1 / RATE)
     inside = (hertz > 1600) & (hertz < 2400)
@@ -318,8 +318,8 @@ def test_a_frequency_mask_silences_one_band():
 def test_both_masks_stay_within_their_shares():
     spans, bands = [], []
     for row in ROWS:
-        spans.append(np.mean(only("audio", time_mask=0.3)((sound(), RATE), 0, row)[0] == 0))
-        spectrum = np.abs(np.fft.rfft(only("audio", frequency_mask=0.3)((sound(), RATE), 0, row)[0])) ** 2
+        spans.append(np.mean(only("audio", time_mask=0.3)((clip(), RATE), 0, row)[0] == 0))
+        spectrum = np.abs(np.fft.rfft(only("audio", frequency_mask=0.3)((clip(), RATE), 0, row)[0])) ** 2
         chunks = spectrum[:-1].reshape(100, -1).mean(1)
         bands.append(np.mean(chunks < 0.02 * np.median(chunks)))
     assert max(spans) <= 0.3
@@ -329,7 +329,7 @@ def test_both_masks_stay_within_their_shares():
     assert min(spans) == min(bands) == 0
 
 
-def test_a_sound_of_the_longest_length_stays_readable():
+def test_a_clip_of_the_longest_length_stays_readable():
     longest = (np.zeros(MAX_SECONDS * RATE, np.float32), RATE)
     changed = [only("audio", speed=0.2, shift=1.0)(longest, 0, row) for row in range(4)]
     assert max(len(waveform) for waveform, _ in changed) == MAX_SECONDS * RATE

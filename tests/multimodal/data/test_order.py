@@ -1,4 +1,4 @@
-"""Which records each training step sees."""
+"""Tests of the records of each training step."""
 
 import numpy as np
 import torch

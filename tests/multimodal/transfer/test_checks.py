@@ -21,7 +21,7 @@ def test_features_that_are_none_are_refused(features, message):
         check_features(features)
 
 
-def test_domains_of_two_widths_are_refused():
+def test_domains_of_two_dims_are_refused():
     with pytest.raises(ValueError, match="same encoder"):
         check_pair(np.ones((2, 3)), np.ones((2, 4)))
 
@@ -41,6 +41,6 @@ def test_labels_that_are_no_class_indices_are_refused(labels, message):
 
 
 @pytest.mark.parametrize("weights", [np.ones(2), np.zeros(3), np.array([1, -1, 1]), np.array([1, np.inf, 1])])
-def test_weights_that_cannot_weigh_are_refused(weights):
+def test_weights_that_cannot_count_are_refused(weights):
     with pytest.raises(ValueError, match="none negative and not all zero"):
         check_row_weights(weights, 3)

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("planted_encoders")
 
 
 def seen(model, folder, n: int = 6, gaps: bool = True) -> StepContext:
-    """What an objective sees of a batch with gaps, in training."""
+    """Context of an objective of a batch with gaps, in training."""
     data = make_dataset(make_rows(folder, n, gaps=gaps), folder, model)
     batch = collate([data[0, row] for row in range(n)], data.readers, data.targets)
     return StepContext(model.train(), model(batch.inputs), batch, 0.0)

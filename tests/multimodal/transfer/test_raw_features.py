@@ -4,7 +4,7 @@ import pytest
 from multimodal.transfer.raw_features import BANDS, SAMPLE_RATE, RawFeatures, mel_bands
 
 
-def test_a_picture_is_its_thumbnail_and_how_often_each_colour_occurs():
+def test_an_image_is_its_thumbnail_and_how_often_each_colour_occurs():
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[:32] = (255, 0, 0)
     features = RawFeatures("image", ())(pixels)["features"]
@@ -14,7 +14,7 @@ def test_a_picture_is_its_thumbnail_and_how_often_each_colour_occurs():
     assert (colours[3, 0, 0], colours[0, 0, 0]) == (0.5, 0.5)
 
 
-def test_a_text_is_its_words_weighed_by_how_rare_they_are():
+def test_a_text_is_its_words_weighted_by_how_rare_they_are():
     reader = RawFeatures("text", ["red apple", "red pear", "red"])
     features = reader("red pear")["features"]
     vocabulary = reader._read._vectorizer.vocabulary_

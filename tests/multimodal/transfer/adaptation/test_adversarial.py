@@ -22,10 +22,10 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 def test_reversal_changes_nothing_forward_and_the_sign_backward():
     features = normal(4, 3).requires_grad_()
-    answer = reverse_gradient(features, 0.7)
-    assert torch.equal(answer, features)
+    output = reverse_gradient(features, 0.7)
+    assert torch.equal(output, features)
     slopes = normal(4, 3, seed=1)
-    answer.backward(slopes)
+    output.backward(slopes)
     assert features.grad is not None
     assert torch.equal(features.grad, -0.7 * slopes)
 
@@ -71,17 +71,17 @@ def test_adversarial_training_aligns_two_domains():
 
 
 def test_products_have_inner_products_of_both():
-    features, answers = normal(6, 4), normal(6, 3, seed=1).softmax(1)
-    mapped = multilinear_map(features, answers)
+    features, outputs = normal(6, 4), normal(6, 3, seed=1).softmax(1)
+    mapped = multilinear_map(features, outputs)
     assert mapped.shape == (6, 12)
-    assert_close(mapped @ mapped.T, (features @ features.T) * (answers @ answers.T))
+    assert_close(mapped @ mapped.T, (features @ features.T) * (outputs @ outputs.T))
 
 
 def test_random_products_have_them_on_average():
-    features, answers = normal(6, 4), normal(6, 3, seed=1).softmax(1)
+    features, outputs = normal(6, 4), normal(6, 3, seed=1).softmax(1)
     random_map = RandomMultilinearMap(4, 3, 200_000)
-    mapped = random_map(features, answers)
-    assert_close(mapped @ mapped.T, (features @ features.T) * (answers @ answers.T), "a tenth")
+    mapped = random_map(features, outputs)
+    assert_close(mapped @ mapped.T, (features @ features.T) * (outputs @ outputs.T), "a tenth")
     assert set(random_map.state_dict()) == {"first", "second"}
 
 
@@ -115,7 +115,7 @@ def test_the_same_answer_everywhere_makes_cdan_dann():
     assert_close(actual, dann_loss(discriminator, *padded))
 
 
-def test_domains_of_two_widths_are_refused():
+def test_domains_of_two_dims_are_refused():
     with pytest.raises(ValueError, match="features of one dimension"):
         dann_loss(DomainDiscriminator(3, 8), torch.ones(2, 3), torch.ones(2, 4))
     with pytest.raises(ValueError, match="features of one dimension"):

@@ -82,11 +82,11 @@ def test_blocks_of_unequal_size_are_means_of_kernels():
 
 def test_the_bandwidth_has_no_gradient_and_is_the_median():
     source, target = normal(6, 3).requires_grad_(), normal(5, 3, seed=1)
-    width = median_bandwidth(source, target)
-    assert not width.requires_grad
+    bandwidth = median_bandwidth(source, target)
+    assert not bandwidth.requires_grad
     rows = torch.cat([source, target]).detach().numpy()
     distances = np.linalg.norm(rows[:, None] - rows[None], axis=-1)[np.triu_indices(11, 1)]
-    assert float(width) == near(np.median(distances), "float32")
+    assert float(bandwidth) == near(np.median(distances), "float32")
 
 
 # --- class confusion and entropy ---------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def test_sure_answers_to_all_classes_confuse_none():
 
 
 def test_a_class_that_the_batch_lacks_counts_as_confused():
-    """Why a batch needs two or three times as many records as there are classes: sure, right answers score worst."""
+    """Confident, right predictions score worst: a batch needs two or three times as many records as classes."""
     one_class = 100 * torch.eye(4, dtype=torch.float64)[[0, 0, 0]]
     assert_close(mcc_loss(one_class), 0.75, "float64")
 

@@ -120,7 +120,7 @@ def test_only_sure_answers_are_labels_and_all_records_divide():
     assert_close(pseudo_label_loss(logits, threshold=0.5), -(math.log(0.95) + math.log(0.6)) / 2)
 
 
-def test_the_reversed_gradient_is_weighed_and_the_discriminator_learns_at_full_rate():
+def test_the_reversed_gradient_is_weighted_and_the_discriminator_learns_at_full_rate():
     slopes = []
     for weight, progress in ((1.0, 1.0), (3.0, 1.0), (3.0, 0.0)):
         features = normal(7, 4).requires_grad_()

@@ -20,18 +20,18 @@ from multimodal.transfer.probes.logistic import fit_logistic
 RNG = np.random.default_rng(0)
 
 
-def planted(n: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+def planted(n: int, dim: int) -> tuple[np.ndarray, np.ndarray]:
     labels = np.arange(n) % 3
-    return RNG.normal(size=(n, width)) + 2 * np.eye(3, width)[labels], labels
+    return RNG.normal(size=(n, dim)) + 2 * np.eye(3, dim)[labels], labels
 
 
-@pytest.mark.parametrize("n, width", [(60, 8), (30, 200)])
-def test_the_probe_is_the_logistic_one_whether_or_not_its_span_is_smaller(n, width):
-    features, labels = planted(n, width)
+@pytest.mark.parametrize("n, dim", [(60, 8), (30, 200)])
+def test_the_probe_is_the_logistic_one_whether_or_not_its_span_is_smaller(n, dim):
+    features, labels = planted(n, dim)
     ours, reference = fit_probe(features, labels, 3), fit_logistic(features, labels, l2=L2).classifier
-    assert ours.weights.shape == (3, width)
+    assert ours.weights.shape == (3, dim)
     assert np.abs(ours.logits(features) - reference.logits(features)).max() < 1e-2
-    queries = RNG.normal(size=(50, width))
+    queries = RNG.normal(size=(50, dim))
     assert np.abs(ours.log_probabilities(queries) - reference.log_probabilities(queries)).max() < 1e-2
 
 
@@ -60,11 +60,11 @@ def test_permuted_labels_are_answered_by_chance():
 def test_weights_turn_accuracy_into_balanced_accuracy():
     labels = np.repeat([0, 1, 2], [30, 15, 5])
     right = RNG.integers(0, 2, (1, 50)).astype(float)
-    answers = np.where(right[0] == 1, labels, (labels + 1) % 3)
+    outputs = np.where(right[0] == 1, labels, (labels + 1) % 3)
     parts = np.zeros((1, 50), np.int64)
     parts[0, ::2] = 1
     gaps = paired_gaps(right, np.zeros((1, 50)), parts, weights=balanced_row_weights(labels))
-    assert gaps.per_record.mean() == pytest.approx(balanced_accuracy_score(labels, answers))
+    assert gaps.per_record.mean() == pytest.approx(balanced_accuracy_score(labels, outputs))
 
 
 def test_auc_gaps_are_scikit_learns_in_each_fold():
@@ -80,8 +80,8 @@ def test_auc_gaps_are_scikit_learns_in_each_fold():
 
 def test_a_fold_of_one_class_has_no_auc():
     labels = np.array([0, 0, 1, 1])
-    answers = majority_scores(labels, np.array([[0, 0, 1, 1]]), 2)
-    assert auc_gaps(answers, answers, np.array([[0, 0, 1, 1]])) is None
+    outputs = majority_scores(labels, np.array([[0, 0, 1, 1]]), 2)
+    assert auc_gaps(outputs, outputs, np.array([[0, 0, 1, 1]])) is None
 
 
 def test_copies_of_one_record_make_scores_fiction_unless_they_are_grouped():

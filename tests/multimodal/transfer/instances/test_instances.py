@@ -130,7 +130,7 @@ def test_a_useful_source_is_used_and_a_harmful_one_left_out():
     assert set(harmful.scores) == {0.0, 0.3}
 
 
-def test_a_single_target_label_a_class_chooses_nothing():
+def test_a_single_target_label_per_class_chooses_nothing():
     rows = TARGET[few(LABELS[TARGET], 1)]
     with pytest.raises(ValueError, match="two target labels"):
         choose_source_weight((PIXELS[SOURCE], LABELS[SOURCE]), (PIXELS[rows], LABELS[rows]))

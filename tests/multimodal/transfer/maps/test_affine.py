@@ -28,7 +28,7 @@ def test_two_maps_in_one_and_a_layer_behind_them(shapes):
     assert_close(identity(x.shape[1]).transform(x), x, "float64")
 
 
-def test_another_width_is_refused():
+def test_another_dim_is_refused():
     with pytest.raises(ValueError, match="fitted to 5"):
         identity(5).transform(np.ones((2, 4)))
 

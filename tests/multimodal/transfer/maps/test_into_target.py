@@ -46,7 +46,7 @@ def test_the_pseudo_inverse_of_a_scale_is_its_inverse():
     assert_close(pseudo_inverse(scaling).transform(scaling.transform(TARGET)), TARGET, "float32")
 
 
-def test_features_of_other_widths_are_refused():
+def test_features_of_other_dims_are_refused():
     with pytest.raises(ValueError, match="source features have dimension 5 and target features 4"):
         fit_into_target(SOURCE, TARGET[:, :4], "coral")
 

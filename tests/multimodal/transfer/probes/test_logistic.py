@@ -49,9 +49,9 @@ def test_the_scaling_folds_away_exactly():
 
 def test_the_scale_of_the_features_changes_no_answer():
     factors = np.exp(np.random.default_rng(0).normal(size=64))
-    answers = fit_logistic(X, Y, l2=0.01).classifier.predict(PIXELS)
+    outputs = fit_logistic(X, Y, l2=0.01).classifier.predict(PIXELS)
     assert (
-        np.mean(answers == fit_logistic(X * factors + 3.0, Y, l2=0.01).classifier.predict(PIXELS * factors + 3)) > 0.999
+        np.mean(outputs == fit_logistic(X * factors + 3.0, Y, l2=0.01).classifier.predict(PIXELS * factors + 3)) > 0.999
     )
 
 

@@ -78,6 +78,6 @@ def test_margins_that_say_nothing_are_scaled_to_the_shares_of_the_classes():
     assert 1 / (1 + np.exp(offset[1] - offset[0])) == near(0.9, "a fiftieth")
 
 
-def test_without_two_records_a_class_nothing_can_be_calibrated():
+def test_without_two_records_per_class_nothing_can_be_calibrated():
     with pytest.raises(ValueError, match="use fit_nearest_mean"):
         fit_svm(np.eye(3), np.arange(3))

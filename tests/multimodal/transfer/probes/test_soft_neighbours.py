@@ -27,7 +27,7 @@ def test_the_vote_is_the_formula():
 
 
 def test_no_record_votes_for_one_of_its_own_group():
-    """Copies with labels by chance: whoever saw a copy would know the answer."""
+    """Copies with labels by chance: whoever saw a copy would know the label."""
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(60, 8)), rng.integers(0, 2, 60)
     copies, rows = np.repeat(features, 2, axis=0), np.repeat(np.arange(60), 2)
@@ -55,8 +55,8 @@ def test_copies_of_a_fraction_each_count_as_the_record_once():
 def test_a_record_of_weight_zero_is_not_there():
     extra, wrong = np.concatenate([X, X[:8] + 0.5]), np.concatenate([Y, (Y[:8] + 1) % 10])
     weights = np.repeat([1.0, 0.0], [len(X), 8])
-    without, weighed = fit_nearest_mean(X, Y), fit_nearest_mean(extra, wrong, row_weights=weights)
-    assert_close(weighed.weights, without.weights, "float64")
+    without, weighted = fit_nearest_mean(X, Y), fit_nearest_mean(extra, wrong, row_weights=weights)
+    assert_close(weighted.weights, without.weights, "float64")
     votes = fit_soft_neighbours(extra, wrong, temperatures=0.1, row_weights=weights).logits(PIXELS)
     plain = fit_soft_neighbours(X, Y, temperatures=0.1).logits(PIXELS)
     assert np.array_equal(votes.argmax(1), plain.argmax(1))

@@ -81,14 +81,14 @@ def test_answers_that_say_all_leave_nothing():
 
 
 def test_of_certain_answers_leep_is_nce():
-    answers = RNG.integers(6, size=len(LABELS))
-    assert leep(np.eye(6)[answers], LABELS) == near(negative_conditional_entropy(answers, LABELS), "float64")
+    predicted = RNG.integers(6, size=len(LABELS))
+    assert leep(np.eye(6)[predicted], LABELS) == near(negative_conditional_entropy(predicted, LABELS), "float64")
 
 
 def test_nce_is_mutual_information_less_entropy():
-    answers = (LABELS + RNG.integers(3, size=len(LABELS))) % 10
-    expected = mutual_info_score(answers, LABELS) - entropy(np.bincount(LABELS))
-    assert negative_conditional_entropy(answers, LABELS) == near(expected, "float64")
+    predicted = (LABELS + RNG.integers(3, size=len(LABELS))) % 10
+    expected = mutual_info_score(predicted, LABELS) - entropy(np.bincount(LABELS))
+    assert negative_conditional_entropy(predicted, LABELS) == near(expected, "float64")
 
 
 def test_leep_is_never_above_zero_and_a_class_without_mass_does_no_harm():
