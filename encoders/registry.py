@@ -59,7 +59,7 @@ def register_encoder(name: str, *, modality: str, **info: Any) -> Callable[[Fact
 
 
 def list_encoders(modality: str | None = None) -> list[EncoderInfo]:
-    """What can be created, by name; imports no plug-in (its modality is "unknown" until it is created).
+    """Encoders that can be created, by name; imports no plug-in (its modality is "unknown" until it is created).
 
     >>> [info.name for info in list_encoders("text")]
     ['compact/text', 'transformers/*', 'wordvectors/*']
@@ -82,7 +82,7 @@ def find_encoder(name: str) -> EncoderInfo:
 
 
 def is_registered(name: str) -> bool:
-    """Whether the name is an encoder's own, rather than one that a family (``transformers/*``) takes.
+    """True if the name is an encoder's own, not one that a family (``transformers/*``) takes.
 
     >>> is_registered("compact/audio"), is_registered("transformers/gpt2")
     (True, False)
@@ -115,5 +115,5 @@ def create_encoder(name: str, *, weights: Weights | EllipsisType = ..., **kwargs
         return build(info, factory, weights, kwargs)
     except ModuleNotFoundError as error:
         if owner != BUILT_IN and error.name not in TRAIN_PACKAGES:
-            raise  # what a plug-in lacks is not in our extra
+            raise  # what a plug-in needs is not in our extra
         raise missing_extra(error, EXTRAS.get(str(error.name), "train")) from error

@@ -189,9 +189,9 @@ class Random(Words):
 
 class WritesIntoInputs(Words):
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        answer = super().forward(inputs)
+        outputs = super().forward(inputs)
         inputs["input_ids"].zero_()
-        return answer
+        return outputs
 
 
 class LooksAtItsMates(Words):

@@ -43,7 +43,7 @@ def select(tensors: dict[str, Tensor], rows) -> dict[str, Tensor]:
 
 @every_fusion
 @every_number_of_inputs
-def test_output_is_one_vector_a_record_and_no_record_sees_another(name, out_dim, inputs):
+def test_output_is_one_vector_per_record_and_no_record_sees_another(name, out_dim, inputs):
     fusion = build(name, out_dim, inputs)
     tokens, masks = batch(fusion)
     fused = fusion(tokens, masks)

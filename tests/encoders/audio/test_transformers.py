@@ -36,13 +36,13 @@ def encode(encoder, waveforms=None):
 
 @torch.no_grad()
 def originals(model, extractor) -> list[torch.Tensor]:
-    """What transformers gives for each clip alone, ``[l d]``."""
-    answers = []
+    """Hidden states that transformers gives for each clip alone, ``[l d]``."""
+    outputs = []
     for waveform in noise():
         features = extractor(waveform, sampling_rate=16000, return_tensors="pt")
         hidden = model(features[extractor.model_input_names[0]]).last_hidden_state
-        answers.append((hidden if hidden.ndim == 3 else hidden.flatten(2).transpose(1, 2))[0])
-    return answers
+        outputs.append((hidden if hidden.ndim == 3 else hidden.flatten(2).transpose(1, 2))[0])
+    return outputs
 
 
 def encoder_of(model):

@@ -201,30 +201,30 @@ def test_random_bytes_are_refused():
 
 @pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 192_000])
 def test_a_tone_stays_the_same_tone_at_another_rate(rate):
-    answer = AudioPreprocessor(RATE)((tone(1.0, rate), rate))
-    assert answer["waveform"].shape == (RATE,)
+    arrays = AudioPreprocessor(RATE)((tone(1.0, rate), rate))
+    assert arrays["waveform"].shape == (RATE,)
     inner = slice(1000, -1000)  # the ends ring: outside there is silence
-    assert np.abs(answer["waveform"][inner] - tone(1.0, RATE)[inner]).max() < 1e-3
+    assert np.abs(arrays["waveform"][inner] - tone(1.0, RATE)[inner]).max() < 1e-3
 
 
 def test_what_the_new_rate_cannot_hold_is_filtered_out():
-    answer = AudioPreprocessor(8_000)((tone(1.0, 48_000, hertz=6_000), 48_000))["waveform"]
-    assert np.abs(answer[500:-500]).max() < 1e-3  # without a filter it would be heard at 2 kHz
+    arrays = AudioPreprocessor(8_000)((tone(1.0, 48_000, hertz=6_000), 48_000))["waveform"]
+    assert np.abs(arrays[500:-500]).max() < 1e-3  # without a filter it would be heard at 2 kHz
 
 
 def test_a_clip_at_its_own_rate_is_unchanged():
-    answer = AudioPreprocessor(RATE)((tone(), RATE))
-    np.testing.assert_array_equal(answer["waveform"], tone())
-    assert answer["waveform"].dtype == np.float32
-    assert answer["waveform_mask"].dtype == bool
-    assert answer["waveform_mask"].all()
+    arrays = AudioPreprocessor(RATE)((tone(), RATE))
+    np.testing.assert_array_equal(arrays["waveform"], tone())
+    assert arrays["waveform"].dtype == np.float32
+    assert arrays["waveform_mask"].dtype == bool
+    assert arrays["waveform_mask"].all()
 
 
 def test_a_long_clip_is_cut_and_that_is_logged(caplog):
     preprocessor = AudioPreprocessor(RATE, max_seconds=0.5)
     with caplog.at_level(logging.INFO):
-        answer = preprocessor((tone(2.0), RATE))
-    np.testing.assert_array_equal(answer["waveform"], tone(0.5))
+        arrays = preprocessor((tone(2.0), RATE))
+    np.testing.assert_array_equal(arrays["waveform"], tone(0.5))
     assert "2.0 s is cut to 0.5 s" in caplog.text
     assert preprocessor((tone(2.0, 44_100), 44_100))["waveform"].shape == (8_000,)
 
@@ -232,10 +232,10 @@ def test_a_long_clip_is_cut_and_that_is_logged(caplog):
 @pytest.mark.parametrize("length", [1, 2, 100, 1599])
 def test_a_short_clip_ends_in_silence_that_counts_as_real(length):
     for rate in (RATE, 192_000):
-        answer = AudioPreprocessor(RATE)((tone(1.0, rate)[:length], rate))
-        assert answer["waveform"].shape == answer["waveform_mask"].shape == (1600,)
-        assert answer["waveform_mask"].all()
-        assert not answer["waveform"][length:].any()
+        arrays = AudioPreprocessor(RATE)((tone(1.0, rate)[:length], rate))
+        assert arrays["waveform"].shape == arrays["waveform_mask"].shape == (1600,)
+        assert arrays["waveform_mask"].all()
+        assert not arrays["waveform"][length:].any()
 
 
 def test_stack_pads_with_masked_zeros():

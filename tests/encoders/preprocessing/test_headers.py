@@ -1,4 +1,4 @@
-"""What a header says, before anything is decoded."""
+"""Sizes from headers, before anything is decoded."""
 
 import io
 

@@ -238,8 +238,8 @@ def test_warnings_of_pillow_do_not_leak():
 
 
 def test_a_long_thin_image_needs_little_memory():
-    answer = ImagePreprocessor(224)(Image.new("RGB", (60_000, 1), (9, 8, 7)))["pixels"]
-    assert answer.reshape(3, -1).T.tolist()[0] == [9, 8, 7]
+    arrays = ImagePreprocessor(224)(Image.new("RGB", (60_000, 1), (9, 8, 7)))["pixels"]
+    assert arrays.reshape(3, -1).T.tolist()[0] == [9, 8, 7]
     assert ImagePreprocessor(224, resize="squash")(Image.new("L", (1, 60_000)))["pixels"].shape == (3, 224, 224)
 
 
@@ -411,8 +411,8 @@ def test_pixels_equal_those_of_torchvision(height, width, size, crop, resize, in
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_very_long_image_shows_its_centre(turned):
     array = noise(1, 60_004)
-    answer = ImagePreprocessor(64)(array.transpose(1, 0, 2) if turned else array)["pixels"]
-    np.testing.assert_array_equal(answer[:, 32, 32], array[0, 30_002])
+    arrays = ImagePreprocessor(64)(array.transpose(1, 0, 2) if turned else array)["pixels"]
+    np.testing.assert_array_equal(arrays[:, 32, 32], array[0, 30_002])
 
 
 def test_pixels_are_contiguous_uint8_and_repeat_exactly():

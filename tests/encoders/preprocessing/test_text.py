@@ -38,10 +38,10 @@ def tokens(preprocessor: TextPreprocessor, text: str) -> list[str]:
 
 def test_ids_are_those_of_the_tokenizer():
     expected = bert().encode("Green apples").ids
-    answer = TextPreprocessor(bert())("Green apples")
-    assert answer["input_ids"].tolist() == expected
-    assert answer["attention_mask"].tolist() == [1] * 5
-    assert {array.dtype for array in answer.values()} == {np.dtype(np.int64)}
+    arrays = TextPreprocessor(bert())("Green apples")
+    assert arrays["input_ids"].tolist() == expected
+    assert arrays["attention_mask"].tolist() == [1] * 5
+    assert {array.dtype for array in arrays.values()} == {np.dtype(np.int64)}
 
 
 def test_long_texts_keep_their_beginning_and_the_special_tokens():
@@ -79,8 +79,8 @@ def test_stack_pads_with_the_pad_id_and_mask_0():
 @pytest.mark.parametrize("text", ["", " ", "\0", "\n\t"])
 def test_a_text_without_tokens_is_one_real_padding_token(text):
     for tokenizer, pad_id in ((bare(["x", "<pad>"]), 1), (Tokenizer(BPE()), 0)):
-        answer = TextPreprocessor(tokenizer)(text if text != "\0" else "")
-        assert (answer["input_ids"].tolist(), answer["attention_mask"].tolist()) == ([pad_id], [1])
+        arrays = TextPreprocessor(tokenizer)(text if text != "\0" else "")
+        assert (arrays["input_ids"].tolist(), arrays["attention_mask"].tolist()) == ([pad_id], [1])
     assert tokens(TextPreprocessor(bert()), text) == ["[CLS]", "[SEP]"]
 
 

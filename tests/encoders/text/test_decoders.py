@@ -112,6 +112,6 @@ def test_the_graph_takes_padding_on_either_side(kind, tmp_path):
     batch = {name: tensor[:2].numpy() for name, tensor in inputs.items()}
     session = onnxruntime.InferenceSession(export_onnx(encoder, batch), providers=["CPUExecutionProvider"])
     for given in (inputs, left(inputs)):
-        answer, real = session.run(None, {name: tensor.numpy() for name, tensor in given.items()})
+        outputs, real = session.run(None, {name: tensor.numpy() for name, tensor in given.items()})
         for row in range(len(TEXTS)):
-            assert_close(answer[row][real[row]], tokens[row][mask[row]], "onnx")
+            assert_close(outputs[row][real[row]], tokens[row][mask[row]], "onnx")

@@ -44,7 +44,7 @@ INFO = EncoderInfo("mine/mean", "image", licence="MIT")
 
 
 def write_run(folder: Path, encoders: dict[str, Encoder], *, shares: dict[str, str] | None = None) -> Path:
-    """What a training run leaves of its encoders."""
+    """Encoders in the folder of a training run."""
     shares = shares or {}
     folder.mkdir(parents=True)
     state = {f"encoders.{name}.{key}": t for name, e in encoders.items() for key, t in e.state_dict().items()}
@@ -300,7 +300,7 @@ def test_of_several_equal_encoders_any_will_do(tmp_path):
 def test_an_unfinished_run_is_refused(tmp_path):
     run = write_run(tmp_path / "run", {"photo": make_resnet(0)})
     (run / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="it did not finish; go on with `multimodal train"):
+    with pytest.raises(FileNotFoundError, match="it did not finish; resume it with `multimodal train"):
         create_encoder(RESNET, weights=run)
 
 
