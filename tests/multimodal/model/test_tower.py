@@ -74,8 +74,8 @@ def make_job(**fusion: Any) -> dict[str, Any]:
         "name": "towers",
         "data": {"workers": 0},
         "inputs": {
-            "image": {"encoder": "compact/image", "options": {"image_size": 32}},
-            "text": {"encoder": "compact/text"},
+            "image": {"encoder": "planted/picture"},
+            "text": {"encoder": "planted/words"},
         },
         "fusion": {"name": "concat", "dim": 16, **fusion},
         "tasks": {"color": {"tower": [8, 6]}, "price": {"type": "regression", "tower": [4]}},
@@ -83,6 +83,7 @@ def make_job(**fusion: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.usefixtures("planted_encoders")
 @pytest.mark.parametrize("fusion", [{"unimodal_weight": 1.0}, {"name": "late", "dim": None}], ids=str)
 def test_a_job_with_towers_reloads_and_answers_alike_without_torch(tmp_path, fusion):
     rows = make_rows(tmp_path / "media", 12)
@@ -109,6 +110,7 @@ def mm_batch(dataset: Any, count: int) -> Any:
     return collate([dataset[0, row] for row in range(count)], dataset.readers, dataset.targets)
 
 
+@pytest.mark.usefixtures("planted_encoders")
 def test_no_other_task_s_loss_reaches_a_tower(tmp_path):
     rows = make_rows(tmp_path / "media", 6)
     run = fit(parse_job(make_job()), train=rows, valid=rows, root=tmp_path / "media", out=tmp_path / "run")
