@@ -78,7 +78,7 @@ def fill_zero_shot_heads(job: Job, model: MultimodalModel, base: Path) -> None:
 
 
 def _other_half(job: Job, name: str, encoder: Encoder, base: Path) -> Aligned:
-    """The text half of the model whose image half an input is read with."""
+    """The text tower of the model whose image tower an input is read with."""
     entry = job.inputs[name] if job.inputs[name].share is None else job.inputs[str(job.inputs[name].share)]
     if (entry.options.get("tower"), entry.options.get("pooling")) != ("image", "projected"):
         raise ConfigError(
@@ -88,7 +88,7 @@ def _other_half(job: Job, name: str, encoder: Encoder, base: Path) -> Aligned:
     weights = encoder.provenance.weights
     if weights == "random" or (Path(weights) / "model.json").is_file():
         raise ConfigError(
-            f"inputs.{name}: its weights ({weights}) come without the text half that a zero-shot head needs; set "
+            f"inputs.{name}: its weights ({weights}) come without the text tower that a zero-shot head needs; set "
             "weights: pretrained, or give zero_shot.source"
         )
     half = entry.model_copy(update={"options": {"tower": "text", "pooling": "projected"}, "modality": "text"})

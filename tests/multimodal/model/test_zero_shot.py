@@ -308,7 +308,7 @@ def test_an_encoder_without_a_text_half_is_refused(media, tmp_path):
 def test_random_weights_are_aligned_with_nothing(clip, media, tmp_path):
     values = make_job(clip)
     values["inputs"]["image"]["weights"] = None
-    refused(values, r"its weights \(random\) come without the text half", media, tmp_path)
+    refused(values, r"its weights \(random\) come without the text tower", media, tmp_path)
 
 
 def test_a_checkpoint_without_a_scale_is_refused(tmp_path, media):

@@ -296,7 +296,7 @@ def test_an_unreadable_value_is_quoted_as_it_was_written(tmp_path):
         reader.read({"photo": "images/a.jpg"}, tmp_path)
     with pytest.raises(UnreadableValueError, match=r"^'../a.jpg' has '..' in it"):
         reader.read({"photo": "../a.jpg"}, tmp_path)
-    with pytest.raises(UnreadableValueError, match="a picture cannot be a int"):
+    with pytest.raises(UnreadableValueError, match="an image cannot be a int"):
         reader.read({"photo": 3}, tmp_path)
     with pytest.raises(UnreadableValueError, match="does not exist"):
         reader.read({"photo": "../a.jpg"}, tmp_path, allow_outside=True)
