@@ -47,18 +47,17 @@ def fit_pca(features: np.ndarray, components: int, *, whiten: bool = False) -> A
     Raises:
         ValueError: if there are not as many components with any variance.
     """
+    from sklearn.decomposition import PCA
+
     features = check_features(features)
     most = min(len(features) - 1, features.shape[1])
     if not 1 <= components <= most:
         raise ValueError(f"components is {components}; {list(features.shape)} features have 1 to {most}")
-    mean = features.mean(axis=0)
-    _, values, directions = np.linalg.svd(features - mean, full_matrices=False)
-    directions, deviations = directions[:components], values[:components] / np.sqrt(len(features) - 1)
-    largest = np.abs(directions).argmax(axis=1)
-    directions = directions * np.sign(directions[np.arange(components), largest])[:, None]
+    fitted = PCA(components, svd_solver="full").fit(features)
+    directions, deviations = fitted.components_, np.sqrt(fitted.explained_variance_)
     if whiten:
         if deviations[-1] <= 1e-10 * deviations[0]:
             kept = int((deviations > 1e-10 * deviations[0]).sum())
             raise ValueError(f"only {kept} of {components} components vary at all; give components={kept} to whiten")
         directions = directions / deviations[:, None]
-    return AffineMap(directions.T, -directions @ mean)
+    return AffineMap(directions.T, -directions @ fitted.mean_)
