@@ -88,7 +88,6 @@ EXEMPT = (
     Exempt("width", "tests/encoders/test_compact.py", r"width", "option of the compact encoders"),
     Exempt("width", "tests/encoders/test_testing.py", r"\bwidth\b", "of images"),
     Exempt("width", "tests/encoders/audio/test_torchaudio.py", r"argument width", "an unknown argument"),
-    Exempt("width", "multimodal/commands/gallery.py", r"source\.width", "key of a gallery"),
 )
 
 # Folder or file -> rules that it still breaks. A rule goes when its room is converted; none is ever added.
