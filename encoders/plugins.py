@@ -126,7 +126,11 @@ class Registry(Generic[Part]):
         if distribution is not None:
             raise LookupError(f"the {self.kind} {name!r} is not installed; run: pip install {distribution}")
         near = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else self.listing or f"there are {', '.join(entries)}"
+        hint = (
+            f"did you mean {' or '.join(near)}?"
+            if near
+            else self.listing or f"there are {', '.join(entries) or 'none'}"
+        )
         raise LookupError(f"there is no {self.kind} {name!r}; {hint}")
 
     def name_of(self, part: Any) -> str:

@@ -15,6 +15,7 @@ from multimodal.config import (
     Lora as Lora,
     SecondPhase as SecondPhase,
     Train as Train,
+    Tracking as Tracking,
     load_job as load_job,
 )
 
@@ -65,6 +66,8 @@ from multimodal.model.model import (
     MultimodalModel as MultimodalModel,
 )
 from multimodal.plugins import register_strategy as register_strategy
+from multimodal.plugins import register_tracker as register_tracker
+from multimodal.trainer.history import Tracker as Tracker
 from multimodal.transfer.plan import (
     TransferStrategy as TransferStrategy,
     Phase as Phase,

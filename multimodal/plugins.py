@@ -10,6 +10,7 @@ from fusion.registry import FUSIONS
 
 if TYPE_CHECKING:
     from multimodal.config import Job
+    from multimodal.trainer.history import Tracker
     from multimodal.transfer.plan import TransferStrategy
 
 
@@ -68,6 +69,18 @@ def strategy_info(name: str) -> StrategyInfo:
     return StrategyInfo() if entry is None else entry.info
 
 
+TRACKERS: "Registry[Callable[..., Tracker]]" = Registry("tracker", "multimodal.trackers", lambda: ())
+
+
+def register_tracker(name: str) -> Callable[[Decorated], Decorated]:
+    """Registers a Tracker class, or a factory ``f(**options)``, under a name of your own.
+
+    Raises:
+        ValueError: if the name is taken.
+    """
+    return TRACKERS.register(name)
+
+
 def plugins_of(job: "Job", encoders: Iterable[str]) -> list[dict[str, str | None]]:
     """The parts of a job that are not built in: kind, name, distribution and path of each, JSON.
 
@@ -76,6 +89,7 @@ def plugins_of(job: "Job", encoders: Iterable[str]) -> list[dict[str, str | None
     """
     named: list[tuple[Registry[Any], str]] = [(ENCODERS, name) for name in dict.fromkeys(encoders) if name]
     named += [(FUSIONS, job.fusion.name), (STRATEGIES, job.transfer.strategy)]
+    named += [(TRACKERS, tracker.name) for tracker in job.train.trackers]
     found = [(registry.kind, name, registry.find(name)) for registry, name in named if name != "auto"]
     return [
         {"kind": kind, "name": name, "distribution": entry.distribution, "path": entry.path}

@@ -11,7 +11,8 @@ from multimodal.config.section import Section
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective
 from multimodal.model.zero_shot import PullToNames, zero_shot_heads
-from multimodal.plugins import STRATEGIES, strategy_info
+from multimodal.plugins import STRATEGIES, TRACKERS, strategy_info
+from multimodal.trainer.history import Tracker
 from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.transfer import EncoderPolicy, OptimizerSpec, Phase, TransferStrategy
 from multimodal.transfer.penalties import SourceTokenPenalty, SourceWeightPenalty, anchored_names, without_decay
@@ -34,6 +35,22 @@ def build_strategy(job: Job, model: MultimodalModel) -> TransferStrategy:
         return STRATEGIES.load(strategy)(_encoder_policy(job, model), **_strategy_options(job, model))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"transfer: the strategy {strategy!r} cannot be built: {error}") from error
+
+
+def build_trackers(job: Job) -> list[Tracker]:
+    """The observers of a training.
+
+    Raises:
+        ConfigError: if one refuses its options.
+        ImportError: if that of another distribution cannot be imported.
+    """
+    trackers = []
+    for entry in job.train.trackers:
+        try:
+            trackers.append(TRACKERS.load(entry.name)(**entry.options))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"train.trackers: {entry.name!r} cannot be built: {error}") from error
+    return trackers
 
 
 def _strategy_options(job: Job, model: MultimodalModel) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from multimodal.config.job import NAME_PATTERN, Job
 from multimodal.config.load import load_job, override_task, parse_job
 from multimodal.config.section import ConfigError
 from multimodal.config.tasks import METRICS, Task, ZeroShot
-from multimodal.config.train import Train
+from multimodal.config.train import Tracking, Train
 from multimodal.config.transfer import Lora, SecondPhase, Transfer
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "SecondPhase",
     "Source",
     "Task",
+    "Tracking",
     "Train",
     "Transfer",
     "ZeroShot",

@@ -1,10 +1,25 @@
 """The training loop's settings."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue, model_validator
 
-from multimodal.config.section import Section
+from multimodal.config.section import Section, registered
+from multimodal.plugins import TRACKERS
+
+
+class Tracking(Section):
+    """An observer of the training, which may stop it. Short form: its name."""
+
+    name: Annotated[str, registered(TRACKERS)]
+    """A registered tracker."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Its arguments."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str | type) else data
 
 
 class Train(Section):
@@ -44,3 +59,5 @@ class Train(Section):
     checkpoint_steps: int | None = Field(default=None, gt=0)
     """Steps between checkpoints, besides one at each epoch's end."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    trackers: list[Tracking] = Field(default_factory=list)
+    """Observers of the training, by their registered names, or each with name and options."""

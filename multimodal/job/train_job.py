@@ -12,7 +12,7 @@ import torch
 
 from multimodal.builders import build_objectives, build_strategy
 from multimodal.builders.strategy_rule import choose_transfer
-from multimodal.builders.training import plan_training
+from multimodal.builders.training import build_trackers, plan_training
 from multimodal.config import Job
 from multimodal.config.frozen_rules import closed_form_tasks
 from multimodal.config.rules import group_problems
@@ -29,6 +29,7 @@ from multimodal.runtime.checkpoint import save_tensors
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer import CHECKPOINTS, Trainer
 from multimodal.trainer.gradients import check_shared, conflict_lines, summarise_cosines
+from multimodal.trainer.history import Tracker
 from multimodal.trainer.state import TrainerOptions, TrainerState
 from multimodal.trainer.weight_averaging import WeightAveraging, build_averaging
 from multimodal.trainer.weight_drift import WeightSnapshot
@@ -66,7 +67,10 @@ def train_job(
     if averaging is not None:
         refuse_unshared_statistics(averaging, setup.model, phases, group)
     setup = _with_kept_tokens(setup, phases, cache, group)
-    state = _train(setup, phases, folder, options, averaging, group, resume=resume)
+    trackers = build_trackers(setup.job) if group.is_main else []
+    for tracker in trackers:
+        tracker.on_start(setup.job, folder)
+    state = _train(setup, phases, folder, options, averaging, trackers, group, resume=resume)
     summary = _summary(state, setup.model)
     for line in conflict_lines(summary.get("gradient_cosine", {})):
         logger.info(line)
@@ -80,7 +84,10 @@ def train_job(
         setup.model.eval()
         save_tensors(folder / WEIGHTS_FILE, setup.model.state_dict())
     summary |= {"transfer": choice.to_json(), "moved": start.relative_drift(setup.model)}
-    return setup, {**summary, "best_score": _finite(state.best_score), "seconds": time.monotonic() - began}
+    summary |= {"best_score": _finite(state.best_score), "seconds": time.monotonic() - began}
+    for tracker in trackers:
+        tracker.on_end(dict(summary))
+    return setup, summary
 
 
 def _plan(
@@ -108,6 +115,7 @@ def _train(
     folder: Path,
     options: TrainerOptions,
     averaging: WeightAveraging | None,
+    trackers: Sequence[Tracker],
     group: Processes,
     *,
     resume: bool,
@@ -126,6 +134,7 @@ def _train(
         options=replace(options, workers=setup.workers),
         evaluate=setup.validate if left or closed_form_tasks(setup.job) else None,  # else nothing is chosen
         weight_tracker=averaging,
+        trackers=trackers,
         processes=group,
     )
     state = trainer.fit(left, resume=resume)

@@ -1,7 +1,7 @@
 """The training loop."""
 
 from multimodal.trainer.checkpointer import BEST_FILE, CHECKPOINTS, fixed_tensors
-from multimodal.trainer.history import HISTORY_FILE, RunHistory, TrainingObserver
+from multimodal.trainer.history import HISTORY_FILE, RunHistory, Tracker
 from multimodal.trainer.state import MAX_NON_FINITE, TrainingError
 from multimodal.trainer.trainer import Trainer
 
@@ -11,8 +11,8 @@ __all__ = [
     "HISTORY_FILE",
     "MAX_NON_FINITE",
     "RunHistory",
+    "Tracker",
     "Trainer",
     "TrainingError",
-    "TrainingObserver",
     "fixed_tensors",
 ]

@@ -1,29 +1,36 @@
-"""History of a training: one entry per epoch, as CSV, as a line of progress, and for observers."""
+"""History of a training: one entry per epoch, as CSV, as a line of progress, and for trackers."""
 
 import csv
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from multimodal.config import Job
 from multimodal.runtime.files import write_atomically
 from multimodal.trainer.gradients import COSINE
 from multimodal.trainer.state import TrainerState
 
+logger = logging.getLogger(__name__)
+
 HISTORY_FILE = "history.csv"
 
 
-class TrainingObserver:
-    """Callbacks of a training, which do nothing; called in the main process alone."""
+class Tracker:
+    """Observer of a training, in the main process; may end it, and changes nothing else.
 
-    def on_start(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Takes the entries of the epochs before a resume; none for a new training."""
+    Built as ``Tracker(**options)``, with the options of the job. An error in a tracker ends the training.
+    """
 
-    def on_epoch(self, entry: Mapping[str, Any]) -> None:
-        """Takes the entry of an epoch: "epoch", "phase", "step", and numbers."""
+    def on_start(self, job: Job, folder: Path) -> None:
+        """Takes the job and the run's folder, before the first step of a training or of its resumption."""
 
-    def on_end(self, state: TrainerState) -> None:
-        """Takes the state of a training that has ended by itself."""
+    def on_epoch(self, metrics: Mapping[str, Any]) -> bool | None:
+        """Takes the entry of an epoch: "epoch", "phase", "step", and numbers; True ends the training."""
+
+    def on_end(self, summary: Mapping[str, Any]) -> None:
+        """Takes the training's summary, once the weights are written."""
 
 
 class RunHistory:
@@ -31,33 +38,23 @@ class RunHistory:
 
     Args:
         file: takes all entries after each epoch.
-        is_main: whether this process writes, and has observers.
+        is_main: whether this process writes, and calls trackers.
+        trackers: observers of the training.
     """
 
-    def __init__(self, file: Path, *, is_main: bool) -> None:
-        self.file, self.is_main = file, is_main
-        self.observers: list[TrainingObserver] = []
+    def __init__(self, file: Path, *, is_main: bool, trackers: Sequence[Tracker] = ()) -> None:
+        self.file, self.is_main, self.trackers = file, is_main, trackers
 
-    def start(self, state: TrainerState) -> None:
-        """Begins, or resumes."""
-        for observer in self._called():
-            observer.on_start(state.history)
-
-    def add(self, state: TrainerState, entry: dict[str, Any]) -> None:
-        """Adds the entry of an epoch."""
+    def add(self, state: TrainerState, entry: dict[str, Any]) -> bool:
+        """Adds the entry of an epoch; True where a tracker ends the training."""
         state.history.append(entry)
-        if self.is_main:
-            write_atomically(self.file, _as_csv(state.history))
-        for observer in self._called():
-            observer.on_epoch(entry)
-
-    def end(self, state: TrainerState) -> None:
-        """Ends."""
-        for observer in self._called():
-            observer.on_end(state)
-
-    def _called(self) -> Sequence[TrainingObserver]:
-        return self.observers if self.is_main else ()
+        if not self.is_main:
+            return False
+        write_atomically(self.file, _as_csv(state.history))
+        ending = [tracker for tracker in self.trackers if tracker.on_epoch(dict(entry))]
+        for tracker in ending:
+            logger.info(f"{type(tracker).__name__} ends the training after epoch {entry['epoch']}")
+        return bool(ending)
 
 
 def describe_entry(entry: Mapping[str, Any]) -> str:

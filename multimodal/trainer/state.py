@@ -63,6 +63,8 @@ class TrainerState:
     non_finite_in_a_row: int = 0
     skipped_rows: dict[str, str] = field(default_factory=dict)
     """Row (from 0) -> why it could not be read."""
+    stopped: bool = False
+    """A tracker ended the training."""
     part_size: int | None = None
     """Records at a time that the device's memory was seen to hold; None where every part has fitted."""
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -20,7 +20,7 @@ from multimodal.runtime.distributed import Processes
 from multimodal.runtime.progress import Progress
 from multimodal.runtime.stopping import EVALUATION_SECONDS, STEP_SECONDS, Stopped, StopSignals
 from multimodal.trainer.checkpointer import CHECKPOINTS, Checkpointer, fixed_tensors
-from multimodal.trainer.history import HISTORY_FILE, RunHistory, describe_entry
+from multimodal.trainer.history import HISTORY_FILE, RunHistory, Tracker, describe_entry
 from multimodal.trainer.optimization import build_optimizer, freeze_all_but, learning_rate_factor
 from multimodal.trainer.state import TrainerOptions, TrainerState
 from multimodal.trainer.step import Step
@@ -42,6 +42,7 @@ class Trainer:
         evaluate: gives validation metrics as flat numbers, and the score that chooses the best weights
             (higher is better); None keeps the last weights. Called in the main process only.
         weight_tracker: keeps weights on the way; None keeps none.
+        trackers: observers, in the main process.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Trainer:
         options: TrainerOptions,
         evaluate: Callable[[], tuple[dict[str, float], float]] | None = None,
         weight_tracker: WeightTracker | None = None,
+        trackers: Sequence[Tracker] = (),
         processes: Processes | None = None,
     ) -> None:
         self.processes = processes if processes is not None else Processes()
@@ -65,7 +67,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.state = TrainerState()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
-        self.history = RunHistory(folder / HISTORY_FILE, is_main=self.processes.is_main)
+        self.history = RunHistory(folder / HISTORY_FILE, is_main=self.processes.is_main, trackers=trackers)
         self.checkpointer = Checkpointer(
             folder / CHECKPOINTS, self.model, self.weight_tracker, self.scaler, self.processes
         )
@@ -86,14 +88,12 @@ class Trainer:
             check_plan(self.model, phases, sum(phase.epochs for phase in phases))
         self.checkpointer.fixed = fixed_tensors(self.model, phases)
         optimizer = self._resume() if resume and phases else None
-        self.history.start(self.state)
         if not phases:
             self._evaluate_only()
         with self._stop.heard():
-            while self.state.phase < len(phases):
+            while self.state.phase < len(phases) and not self.state.stopped:
                 self._run_phase(phases[self.state.phase], optimizer)
                 optimizer = None
-        self.history.end(self.state)
         return self.state
 
     def _resume(self) -> dict[str, Tensor] | None:
@@ -199,7 +199,7 @@ class Trainer:
             )
 
     def _end_epoch(self, phase: Phase, learning_rate: float, progress: Progress, report: dict[str, float]) -> bool:
-        """Evaluates, keeps the best weights, adds to the history; True where patience is at its end."""
+        """Evaluates, keeps the best weights, adds to the history; True where patience or a tracker ends the phase."""
         state = self.state
         entry: dict[str, Any] = {
             "epoch": state.step // self.order.steps_per_epoch,
@@ -219,10 +219,10 @@ class Trainer:
                 self.checkpointer.keep_best()
             self.weight_tracker.end_epoch(self.model, entry["epoch"], score)
             entry |= {**metrics, "score": score}
-        self.history.add(state, entry)
+        state.stopped = self.processes.any(self.history.add(state, entry), self.device)
         logger.info(f"{describe_entry(entry)}, {progress.pace()}")
         patience = self.options.patience if phase.patience is None else phase.patience
-        return patience is not None and state.bad_epochs >= patience
+        return state.stopped or (patience is not None and state.bad_epochs >= patience)
 
     def _evaluate_only(self) -> None:
         metrics, self.state.best_score = self._evaluate()

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
@@ -16,13 +17,14 @@ from support.tiny_pretrained import plant, write_shop
 
 from multimodal.builders import build_objectives, build_strategy, build_views
 from multimodal.builders.strategy_rule import choose_transfer
-from multimodal.builders.training import plan_training
+from multimodal.builders.training import build_trackers, plan_training
 from multimodal.config import Job
 from multimodal.config.section import Section
 from multimodal.job import TrainingSetup
 from multimodal.job.adapting import add_adaptation
 from multimodal.job.run_folder import free_folder
 from multimodal.metrics import selection_score
+from multimodal.plugins import TRACKERS, register_tracker
 from multimodal.runtime.distributed import processes
 from multimodal.selection.candidates import find_candidates
 from multimodal.selection.guard import guard_run
@@ -57,6 +59,7 @@ BASES: dict[str, dict[str, Any]] = {
     "two phases": {"transfer.strategy": "two_phase"},
     "lora": {"transfer.strategy": "lora"},
     "sgd": {"train.optimizer": "sgd"},
+    "tracked": {"train.trackers": [{"name": "tests/one"}]},
     "wise_ft": {"transfer": {"strategy": "probe_then_finetune", "average": "wise_ft"}},
     "soup": {"transfer.average": "soup"},
     "ema": {"transfer.average": "ema"},
@@ -185,6 +188,8 @@ CASES: dict[str, Case] = {
     "train.task_weighting": Case("job", "pcgrad"),
     "train.gradient_cosine": Case("job", False),
     "train.checkpoint_steps": Case("job", 5),
+    "train.trackers.0.name": Case("tracked", "tests/other"),
+    "train.trackers.0.options": Case("tracked", {"rate": 2}),
     "train.device": Case("job", "tpu", "is 'tpu'; input should be 'auto', 'cpu' or 'cuda'"),
 }
 
@@ -230,6 +235,9 @@ def test_every_setting_has_a_case():
 @pytest.fixture(autouse=True)
 def _planted_encoders(monkeypatch):
     plant(monkeypatch)
+    monkeypatch.setattr(TRACKERS, "registered", {})
+    for name in ("tests/one", "tests/other"):
+        register_tracker(name)(type(name, (SimpleNamespace,), {}))
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +305,7 @@ def built(setup: TrainingSetup) -> dict[str, Any]:
         "options": (setup.trainer_options(torch.device("cpu")), setup.workers),
         "views": [one.count for one in build_views(job, setup.encoders).values()],
         "score": selection_score(metrics, job.train.metric),
+        "trackers": build_trackers(job),
     }
 
 

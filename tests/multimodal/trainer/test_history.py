@@ -1,40 +1,31 @@
+from pathlib import Path
 from typing import Any
 
-from multimodal.trainer import RunHistory, TrainingObserver
+from multimodal.trainer import RunHistory, Tracker
 from multimodal.trainer.history import describe_entry
 from multimodal.trainer.state import TrainerState
 
 ENTRY = {"epoch": 1, "phase": "probe", "step": 4, "loss": 0.25, "gradient_cosine.a.b": 0.5}
 
 
-class Kept(TrainingObserver):
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, Any]] = []
+class Kept(Tracker):
+    def __init__(self, last: int) -> None:
+        self.last, self.entries = last, list[Any]()
 
-    def on_start(self, history):
-        self.calls.append(("start", list(history)))
-
-    def on_epoch(self, entry):
-        self.calls.append(("epoch", entry))
-
-    def on_end(self, state):
-        self.calls.append(("end", state.step))
+    def on_epoch(self, metrics):
+        self.entries.append(metrics)
+        return metrics["epoch"] >= self.last
 
 
-def run(history: RunHistory) -> TrainerState:
-    state = TrainerState(step=8, history=[ENTRY])
-    history.observers.append(TrainingObserver())  # does nothing
-    history.start(state)
-    history.add(state, {**ENTRY, "epoch": 2, "color": 1.0})
-    history.end(state)
-    return state
+def add(file: Path, trackers: list[Tracker], *, is_main: bool) -> bool:
+    history = RunHistory(file, is_main=is_main, trackers=trackers)
+    return history.add(TrainerState(history=[ENTRY]), {**ENTRY, "epoch": 2, "color": 1.0})
 
 
 def test_entries_are_written_and_observed(tmp_path):
-    history, kept = RunHistory(tmp_path / "history.csv", is_main=True), Kept()
-    history.observers.append(kept)
-    assert len(run(history).history) == 2
-    assert kept.calls == [("start", [ENTRY]), ("epoch", {**ENTRY, "epoch": 2, "color": 1.0}), ("end", 8)]
+    kept = Kept(last=3)
+    assert not add(tmp_path / "history.csv", [Tracker(), kept], is_main=True)
+    assert kept.entries == [{**ENTRY, "epoch": 2, "color": 1.0}]
     assert (tmp_path / "history.csv").read_text().splitlines() == [
         "epoch,phase,step,loss,gradient_cosine.a.b,color",
         "1,probe,4,0.25,0.5,",
@@ -42,11 +33,18 @@ def test_entries_are_written_and_observed(tmp_path):
     ]
 
 
+def test_every_tracker_is_called_where_one_ends_the_training(tmp_path, caplog):
+    caplog.set_level("INFO")
+    first, second = Kept(last=2), Kept(last=3)
+    assert add(tmp_path / "history.csv", [first, second], is_main=True)
+    assert len(second.entries) == 1
+    assert caplog.messages == ["Kept ends the training after epoch 2"]
+
+
 def test_other_processes_write_nothing_and_call_nobody(tmp_path):
-    history, kept = RunHistory(tmp_path / "history.csv", is_main=False), Kept()
-    history.observers.append(kept)
-    assert len(run(history).history) == 2
-    assert kept.calls == []
+    kept = Kept(last=1)
+    assert not add(tmp_path / "history.csv", [kept], is_main=False)
+    assert kept.entries == []
     assert not list(tmp_path.iterdir())
 
 
