@@ -1,9 +1,9 @@
-"""Answers a large table on a Ray cluster: every worker loads the bundle once and takes batches of records.
+"""Predicts a large table on a Ray cluster: every worker loads the bundle once and takes batches of records.
 
-    python examples/ray_predict.py BUNDLE --data records.parquet --out answers --workers 8
+    python examples/ray_predict.py BUNDLE --data records.parquet --out predictions --workers 8
 
 The bundle and the media must lie where every worker reads them (a shared disk), and the workers need this package,
-without torch. ``answers`` gets Parquet files with the columns of ``multimodal predict`` beside those of the table.
+without torch. ``predictions`` gets Parquet files with the columns of ``multimodal predict`` beside those of the table.
 """
 
 import argparse
@@ -18,8 +18,8 @@ from export.predictions import prediction_cells, prediction_columns
 from multimodal.records import Records
 
 
-class Answering:
-    """A bundle in one worker.
+class TablePredictor:
+    """Bundle in one worker.
 
     Args:
         bundle: its folder.
@@ -32,28 +32,28 @@ class Answering:
         self.root = Path(root)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The columns of some records -> the same, and those of their answers."""
+        """Columns of records -> the same, and those of their predictions."""
         rows = [dict(zip(batch, cells, strict=True)) for cells in zip(*batch.values(), strict=True)]
         records = Records(tuple(batch), rows, "batch", self.root)
-        answers = self.predictor.predict(records, on_error="return")
-        cells = [prediction_cells(self.predictor.tasks, answer) for answer in answers]
+        results = self.predictor.predict(records, on_error="return")
+        cells = [prediction_cells(self.predictor.tasks, result) for result in results]
         found = zip(prediction_columns(self.predictor.tasks), zip(*cells, strict=True), strict=True)
         return batch | {f"answer_{column}": np.array(values) for column, values in found}
 
 
-def answer_table(bundle: Path, data: Path, out: Path, *, workers: int, batch_size: int = 256, threads: int = 1) -> Any:
-    """Writes the answers as Parquet files; the table may be CSV, JSON Lines or Parquet, or a folder of such."""
+def predict_table(bundle: Path, data: Path, out: Path, *, workers: int, batch_size: int = 256, threads: int = 1) -> Any:
+    """Writes predictions as Parquet files; the table may be CSV, JSON Lines or Parquet, or a folder of such."""
     readers = {".csv": ray.data.read_csv, ".jsonl": ray.data.read_json, ".parquet": ray.data.read_parquet}
     table = readers.get(data.suffix, ray.data.read_parquet)(str(data.absolute()))
     root = data.parent if data.suffix else data
-    answered = table.map_batches(
-        Answering,
+    predicted = table.map_batches(
+        TablePredictor,
         fn_constructor_args=(str(bundle.absolute()), str(root.absolute()), threads),
         batch_size=batch_size,
         concurrency=workers,
         num_cpus=threads,
     )
-    answered.write_parquet(str(out.absolute()))
+    predicted.write_parquet(str(out.absolute()))
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     ray.init(num_cpus=given.cpus)
-    answer_table(
+    predict_table(
         given.bundle, given.data, given.out, workers=given.workers, batch_size=given.batch_size, threads=given.threads
     )
 

@@ -104,7 +104,7 @@ def parity_cases(preprocessors: Mapping[str, Preprocessor]) -> Iterator[Case]:
         yield Case(f"batch of {size}", _batch(preprocessors, [every] * size, ["middle"] * size, rng), size > 2)
     for length in ("short", "long"):
         yield Case(f"{length}est values", _batch(preprocessors, [every] * 2, [length] * 2, rng))
-    subsets = input_subsets(every)
+    subsets = compared_subsets(every)
     for subset in subsets:
         yield Case(f"only {'+'.join(subset)}", _batch(preprocessors, [subset] * 2, ["middle", "short"], rng))
     yield Case("mixed", _batch(preprocessors, subsets, ["middle"] * len(subsets), rng))
@@ -116,7 +116,7 @@ def synthetic_batch(readers: Mapping[str, InputReader], size: int) -> Batch:
     return _batch(preprocessors, [tuple(readers)] * size, ["middle"] * size, np.random.default_rng(1))
 
 
-def input_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
+def compared_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
     """Combinations of inputs to try: all of them, or of many inputs a selection."""
     sizes = list(range(1, len(names) + 1))
     if len(names) > ALL_SUBSETS_UP_TO:

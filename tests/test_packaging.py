@@ -203,7 +203,7 @@ def test_doctor_works_without_torch_and_says_how_to_get_it():
     assert (done.returncode, done.stderr) == (0, "")
     found = dict(line.split("\t") for line in done.stdout.splitlines())
     assert found["torch"] == "not installed; training needs: pip install 'multimodal-transfer[train]'"
-    assert re.match(r"cuda$|cpu; device 'cuda' cannot be had: ", found["onnxruntime runs on"])
+    assert re.match(r"cuda$|cpu; device 'cuda' is not available: ", found["onnxruntime runs on"])
 
 
 def test_encoders_are_listed_without_torch():

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from export.gallery.contents import holds
-from export.gallery.index import ExactIndex, chunks, unit_rows
+from export.gallery.index import ExactIndex, chunks
 from export.gallery.refusal import Unknowns
+from multimodal.metrics.ranking import unit_rows
 
 
 class Nearness(NamedTuple):

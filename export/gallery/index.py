@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from export.gallery.contents import Contents
+from multimodal.metrics.ranking import unit_rows
 
 IndexName = Literal["exact", "faiss"]
 _CELLS_AT_A_TIME = 16_000_000  # 64 MB of similarities
@@ -80,11 +81,6 @@ class FaissIndex:
 def mean_directions(contents: Contents) -> np.ndarray:
     """Mean direction of each product's vectors, float32 [p d] of length 1."""
     return unit_rows(np.add.reduceat(contents.vectors, contents.starts, axis=0))
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Each row at length 1; a row of zeros, which has no direction, stays."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12).astype(np.float32)
 
 
 def _highest(similarities: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,9 +1,13 @@
 """Routes of the server."""
 
+import base64
+import hashlib
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Query
@@ -19,7 +23,6 @@ from export.serving.inference_protocol import add_inference_protocol
 from export.serving.metrics import CONTENT_TYPE
 from export.serving.middleware import FAILURE, RequestGuard
 from export.serving.openapi import ERRORS, PREDICT
-from export.serving.page import PAGE, PAGE_HEADERS
 from export.serving.records import check_values, record_of_form, records_of_json
 from export.serving.responses import RequestError, json_response, prediction_json, refusal
 from export.serving.service import Service
@@ -30,6 +33,26 @@ HINTS = {
     405: "; /openapi.json lists what each address takes, such as POST for /predict",
 }
 """Status -> remedy."""
+PAGE = Path(__file__).with_name("page.html").read_bytes()
+
+
+def _hash_of(tag: str) -> str:
+    """Hash of an inline element, for the content security policy."""
+    found = re.search(rf"<{tag}>(.*?)</{tag}>".encode(), PAGE, re.DOTALL)
+    assert found is not None
+    return "'sha256-" + base64.b64encode(hashlib.sha256(found[1]).digest()).decode() + "'"
+
+
+PAGE_HEADERS = {
+    "content-security-policy": (
+        f"default-src 'none'; script-src {_hash_of('script')}; style-src {_hash_of('style')}; connect-src 'self'; "
+        "img-src blob:; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "permissions-policy": "microphone=(self), camera=(self)",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
 
 
 def create_app(service: Service) -> ASGIApp:

@@ -79,3 +79,9 @@ def rank_partners(embeddings: np.ndarray, labels: np.ndarray) -> Ranks:
                 first.append(int(places[0]))
                 precision.append(float((np.arange(1, len(partners) + 1) / places).mean()))
     return Ranks(np.array(first, dtype=np.int64), np.array(precision))
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows of ``vectors`` [n d] at length 1; a row of zeros, which has no direction, stays."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, lengths.dtype.type(1))

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from support.bundles import StubRun, make_three_input_model
 
 from export import Bundle, ParityError
-from export.parity import check_parity, input_subsets, parity_cases
+from export.parity import check_parity, compared_subsets, parity_cases
 from multimodal.evaluation import run_torch
 from multimodal.model import MultimodalModel
 
@@ -41,7 +41,7 @@ def test_every_batch_size_length_and_combination_is_compared(run: StubRun) -> No
 
 
 def test_of_many_inputs_a_choice_of_combinations_is_compared() -> None:
-    subsets = input_subsets("abcdef")
+    subsets = compared_subsets("abcdef")
     assert sorted({len(subset) for subset in subsets}) == [1, 2, 5, 6]
     assert len(subsets) == 6 + 15 + 6 + 1
 

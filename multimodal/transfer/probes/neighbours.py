@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from multimodal.metrics.ranking import unit_rows
 from multimodal.transfer.checks import check_features, check_labels, check_row_weights
 from multimodal.transfer.probes.logistic import LinearClassifier, log_softmax
 
@@ -51,12 +52,6 @@ def fit_nearest_mean(
     if metric == "cosine":
         return LinearClassifier(unit_rows(means), np.zeros(count))
     return LinearClassifier(means, -(means**2).sum(axis=1) / 2)
-
-
-def unit_rows(features: np.ndarray) -> np.ndarray:
-    """Rows of length one; a row of zeros stays."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return features / np.where(lengths > 0, lengths, 1.0)
 
 
 TEMPERATURES = (0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3)

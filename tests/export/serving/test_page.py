@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from support.browser import CHROMIUM, Browser
 from support.server_process import Running
 
-from export.serving.page import PAGE
+from export.serving.app import PAGE
 
 TEXT = PAGE.decode()
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here; install the package chromium")
