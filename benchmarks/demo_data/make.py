@@ -7,7 +7,8 @@ flavour, so that an image or a catalogue line alone cannot tell the product, and
 holds for the category. The quantity is spoken, by voices that are different in training, validation and test.
 
 The archive has one CSV, one AVIF sheet of all images and one Opus recording of all clips per split. The same versions
-of Pillow, libsndfile and zlib give the same bytes, but for the serial number that libsndfile draws for each recording. All of it is this project's own work (Apache-2.0).
+of Pillow, libsndfile and zlib give the same bytes, but for the serial number that libsndfile draws for each recording.
+All of it is this project's own work (Apache-2.0).
 """
 
 import argparse
