@@ -17,7 +17,7 @@ import onnxruntime as ort
 from encoders.preprocessing import Preprocessor
 from export.batching import rounded_length
 from export.bundle import Bundle
-from export.session import DeviceError, device_index, output_dims, planned_device
+from export.session import DeviceError, device_index, output_sizes, planned_device
 from multimodal.runtime.files import open_cache
 
 logger = logging.getLogger(__name__)
@@ -140,7 +140,13 @@ class CudaGraphs:
 
     def __init__(self, session: ort.InferenceSession, buckets: Buckets, device: int) -> None:
         self._session, self._buckets, self._device = session, buckets, device
-        self._output_dims = output_dims(session)
+        self._sizes = output_sizes(session)
+        varying = [name for name, sizes in self._sizes.items() if -1 in sizes]
+        if varying:
+            raise ValueError(
+                f"acceleration 'cuda_graph' replays outputs of one size, and that of {varying[0]} varies with the "
+                "record; take 'tensorrt' or 'none'"
+            )
         self._recorded: dict[tuple[tuple[int, ...], ...], _Recorded] = {}
         self._lock = threading.Lock()  # the inputs' memory belongs to one caller at a time
 
@@ -162,8 +168,8 @@ class CudaGraphs:
         rows = len(next(iter(feed.values())))
         inputs = {n: ort.OrtValue.ortvalue_from_numpy(array, "cuda", self._device) for n, array in feed.items()}
         outputs = {
-            name: ort.OrtValue.ortvalue_from_shape_and_type((rows, dim), np.float32, "cuda", self._device)
-            for name, dim in self._output_dims.items()
+            name: ort.OrtValue.ortvalue_from_shape_and_type((rows, *sizes), np.float32, "cuda", self._device)
+            for name, sizes in self._sizes.items()
         }
         binding, options = self._session.io_binding(), ort.RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(len(self._recorded) + 1))

@@ -10,6 +10,7 @@ from typing import Any
 
 from encoders.preprocessing import TensorSpec
 from multimodal.decoding import EMBEDDING
+from multimodal.task_types.registry import gives_vectors
 
 SCHEMA = 1
 BUNDLE_FILE, SUMS_FILE, PARITY_FILE = "bundle.json", "SHA256SUMS", "parity.json"
@@ -92,7 +93,7 @@ class Bundle:
             LookupError: if the bundle has no such output of vectors.
             ValueError: if it has none at all, or several to choose from.
         """
-        tasks = [name for name, kind in self.tasks.items() if kind == "embedding"]
+        tasks = [name for name, kind in self.tasks.items() if gives_vectors(kind)]
         outputs = [*tasks, *([EMBEDDING] if self.embedding else [])]
         if not outputs:
             raise ValueError(

@@ -22,10 +22,11 @@ from export.precisions import PrecisionMaker
 from export.rows import ReadRows
 from export.to_onnx import to_onnx
 from export.trained_run import TrainedRun
-from multimodal.decoding import Decoding, PairedEmbeddings
+from multimodal.decoding import Decoding
 from multimodal.evaluation import run_torch
 from multimodal.records import Records, stack_inputs
 from multimodal.runtime.files import write_atomically, write_json
+from multimodal.task_types.registry import task_config
 
 GOLDEN_RECORDS = 4
 
@@ -132,8 +133,7 @@ class BundleWriter:
     def write_tasks(self) -> None:
         """``tasks/<task>.json``: type and decoding."""
         for name, decoding in self.decodings.items():
-            content = {"type": self.run.job.tasks[name].type, "decoding": decoding.to_config()}
-            write_json(self.folder / "tasks" / f"{name}.json", content)
+            write_json(self.folder / "tasks" / f"{name}.json", task_config(self.run.job.tasks[name].type, decoding))
 
     def write_origin(self) -> None:
         """``metrics.json`` and ``provenance.json``."""
@@ -170,7 +170,7 @@ def predicting_decodings(run: TrainedRun) -> dict[str, Decoding]:
     Raises:
         ValueError: if there are none.
     """
-    decodings = {name: entry for name, entry in run.decodings.items() if not isinstance(entry, PairedEmbeddings)}
+    decodings = {name: entry for name, entry in run.decodings.items() if entry.is_served}
     if not decodings:
         raise ValueError(
             f"this run only compares its inputs ({', '.join(run.decodings)}), so there is nothing to export; take its "

@@ -13,10 +13,10 @@ from export.parity import largest_difference, parity_cases
 from export.predictor import flat_feed
 from export.rows import RealRows
 from export.session import open_session, run_session
-from multimodal.console import HEADLINES
-from multimodal.decoding import Decoding, Destandardize, Embedding, Sigmoid
+from multimodal.decoding import Decoding, Embedding
 from multimodal.metrics import task_metrics
 from multimodal.records.targets import TargetReader, read_truth
+from multimodal.task_types import join_outputs
 
 GATE_ROWS = 1000
 """Largest number of records that are compared."""
@@ -114,7 +114,7 @@ class PrecisionGate:
             task_metrics(self.decodings[task], outputs[at], truth.targets, unknown=truth.unknown)
             for outputs in (self.expected[task], actual)
         )
-        name = next(name for name in HEADLINES if name in before)
+        name = self.decodings[task].headline
         values = before[name]["value"], after[name]["value"]
         if values[0] is None or values[1] is None:
             return {"rows": len(at), "reason": f"these records do not define {name}", "passed": False}
@@ -141,7 +141,7 @@ def run_rows(session: ort.InferenceSession, rows: RealRows) -> tuple[list[int], 
         places += numbers
         parts.append(run_session(session, flat_feed(batch)))
     names = [output.name for output in session.get_outputs()]
-    return places, {name: np.concatenate([part[name] for part in parts]) for name in names}
+    return places, {name: join_outputs([part[name] for part in parts]) for name in names}
 
 
 def report_lines(report: Mapping[str, Any]) -> Iterable[str]:
@@ -177,14 +177,6 @@ def _same_predictions(
     decoding: Decoding | None, actual: np.ndarray, expected: np.ndarray, limits: GateLimits
 ) -> np.ndarray:
     """Mask of the records with equal predictions, bool [n]; the fused vector has no decoding."""
-    finite = np.isfinite(actual).all(axis=1)
-    actual = np.where(finite[:, None], actual, 0.0)
-    if decoding is None or isinstance(decoding, Embedding):
-        return finite & ((actual * expected).sum(axis=1) >= limits.cosine)  # both have length 1
-    if isinstance(decoding, Destandardize):
-        return finite & (np.abs(actual - expected).max(axis=1) <= limits.value)
-    if isinstance(decoding, Sigmoid):
-        thresholds = np.asarray(decoding.thresholds)
-        given, wanted = decoding.scores(actual) >= thresholds, decoding.scores(expected) >= thresholds
-        return finite & (given == wanted).all(axis=1)
-    return finite & (actual.argmax(axis=1) == expected.argmax(axis=1))
+    finite = np.isfinite(actual).reshape(len(actual), -1).all(axis=1)
+    actual = np.where(finite.reshape(-1, *[1] * (actual.ndim - 1)), actual, 0.0)
+    return finite & (Embedding() if decoding is None else decoding).agree(actual, expected, limits)

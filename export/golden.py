@@ -1,6 +1,8 @@
 """Golden records: preprocessed arrays, their outputs and predictions. Never imports torch."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from math import prod
 from pathlib import Path
 from tokenize import TokenError
@@ -13,6 +15,7 @@ from export.bundle import Bundle, BundleError
 from multimodal.decoding import Decoding, Prediction
 from multimodal.runtime.files import replacing, write_json
 
+_NOT_COMPARED = ("embedding", "missing")
 INPUTS, OUTPUTS, PREDICTIONS_FILE = "inputs", "outputs", "answers.json"
 
 
@@ -89,13 +92,9 @@ def golden_predictions(decoding: Decoding, outputs: np.ndarray) -> list[dict[str
 
 
 def _to_json(prediction: Prediction) -> dict[str, Any]:
-    return {
-        "label": prediction.label,
-        "labels": list(prediction.labels),
-        "probability": prediction.probability,
-        "probabilities": prediction.probabilities,
-        "value": prediction.value,
-    }
+    """Fields of the prediction; vectors are the outputs themselves."""
+    values = {entry.name: getattr(prediction, entry.name) for entry in fields(prediction)}
+    return json.loads(json.dumps({key: value for key, value in values.items() if key not in _NOT_COMPARED}))
 
 
 def _load(path: Path) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Parts of a bundle, opened and checked: preprocessors, decodings, sessions. Never imports torch."""
 
 import platform
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from export.bundle import Bundle, BundleError
 from export.bundle_folder import check_hashes
 from export.onnx_file import check_onnx_file
 from export.session import DeviceError, open_session, planned_device, reason_of, session_device
-from multimodal.decoding import Decoding, decoding_from_config
+from multimodal.decoding import Decoding
+from multimodal.task_types import TASK_TYPES
+from multimodal.task_types.registry import task_decoding
 
 _ONNX_TYPES = {"float32": "float", "float64": "double"}  # the others have the same name
 INT8_FLAGS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp", "i8mm")
@@ -42,22 +44,27 @@ def load_input(bundle: Bundle, name: str, allow_plugins: Collection[str]) -> Pre
     return preprocessor
 
 
-def load_decoding(bundle: Bundle, task: str, dim: int) -> Decoding:
+def load_decoding(bundle: Bundle, task: str, sizes: Sequence[int], allow_plugins: Collection[str] | None) -> Decoding:
     """Decoding of a task's raw outputs.
 
     Args:
-        dim: of the outputs.
+        sizes: axes of the outputs without the batch; -1 for one that varies.
+        allow_plugins: task types of other distributions that may be loaded; None allows every installed one.
 
     Raises:
         BundleError: if its description cannot be used, or is one of other outputs.
+        LookupError: if its type is not allowed or not installed.
     """
-    content = bundle.read_json(f"tasks/{task}.json")
+    content, place = bundle.read_json(f"tasks/{task}.json"), f"{bundle.folder}: tasks/{task}.json"
+    kind = content.get("type") if isinstance(content, dict) else None
+    if kind != bundle.tasks[task] or not (kind in TASK_TYPES.built_in or "distribution" in content):
+        raise BundleError(f"{place} cannot be used (its type is {kind!r}); export it again")
     try:
-        decoding = decoding_from_config(content["decoding"])
-        decoding.predictions(np.zeros((1, dim), np.float32))
+        decoding = task_decoding(content, allowed=allow_plugins)
+        decoding.predictions(np.zeros((1, *map(abs, sizes)), np.float32))
         return decoding
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
-        raise BundleError(f"{bundle.folder}: tasks/{task}.json cannot be used ({error}); export it again") from error
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise BundleError(f"{place} cannot be used ({error}); export it again") from error
 
 
 def open_model(bundle: Bundle, precision: str, *, device: str, **options: Any) -> tuple[ort.InferenceSession, str]:

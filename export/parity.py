@@ -14,6 +14,7 @@ from export.predictor import flat_feed
 from export.samples import Length, synthetic_samples
 from export.session import open_session, run_session
 from multimodal.records import InputReader
+from multimodal.task_types import PADDING
 
 FP32_TOLERANCE = 1e-4
 """Largest absolute difference of raw outputs in float32, on the CPU."""
@@ -135,13 +136,22 @@ def largest_difference(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(actual.astype(np.float64) - expected).max(initial=0.0))
 
 
+def largest_magnitude(outputs: np.ndarray) -> float:
+    """Largest absolute output that is no padding.
+
+    >>> largest_magnitude(np.array([[1.0, -3.0], [-1e4, -1e4]]))
+    3.0
+    """
+    return float(np.abs(outputs[outputs != PADDING]).max(initial=0.0))
+
+
 def fp32_limit(expected: np.ndarray) -> float:
     """Largest difference from ``expected`` that passes.
 
     >>> fp32_limit(np.array([3.0])), fp32_limit(np.array([-50.0]))
     (0.0001, 0.0005)
     """
-    return max(FP32_TOLERANCE, _RELATIVE * float(np.abs(expected).max(initial=0.0)))
+    return max(FP32_TOLERANCE, _RELATIVE * largest_magnitude(expected))
 
 
 def own_limit(precision: str, expected: np.ndarray) -> float:
@@ -153,7 +163,7 @@ def own_limit(precision: str, expected: np.ndarray) -> float:
     >>> own_limit("fp16", np.array([3.0, -20.0])), own_limit("int8", np.array([0.5]))
     (0.2, 0.05)
     """
-    return _OWN_OUTPUTS[precision] * max(1.0, float(np.abs(expected).max(initial=0.0)))
+    return _OWN_OUTPUTS[precision] * max(1.0, largest_magnitude(expected))
 
 
 def _batch(

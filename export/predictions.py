@@ -20,9 +20,10 @@ from export.prediction_files import (
     npy_header,
     partial_path,
 )
-from multimodal.decoding import Prediction
+from multimodal.decoding import Decoding
 from multimodal.records import RecordError, Records, is_missing, read_records
 from multimodal.runtime.files import naming, refuse_overwriting, sha256_of
+from multimodal.task_types.decoding import cell_text
 
 if TYPE_CHECKING:
     from export.predictor import Predictor
@@ -97,7 +98,7 @@ def write_predictions(
     if resume and not isinstance(data, str | Path):
         raise ValueError("only the predictions of a manifest can be resumed; give its path, or leave resume out")
     table = read_records(data, root=root, allow_outside=allow_outside)
-    _check_kept(target.keep, table, prediction_columns(predictor.tasks))
+    _check_kept(target.keep, table, prediction_columns(predictor.decodings))
     _check_paths(target, predictor, data, table)
     progress = WritingProgress(target.table, _fingerprint(target, predictor, data))
     if resume:
@@ -115,7 +116,7 @@ def write_predictions(
     if vectors is not None:
         with naming(vectors):
             partial_path(vectors).replace(vectors)
-    finish(target.table, {**dict.fromkeys(keep, "string"), **_column_types(predictor.tasks)})
+    finish(target.table, {**dict.fromkeys(keep, "string"), **_column_types(predictor.decodings)})
     progress.forget()
     return progress.failed, progress.rows
 
@@ -126,10 +127,10 @@ class _Writer:
     def __init__(
         self, predictor: "Predictor", target: _Target, files: Sequence[BinaryIO], progress: WritingProgress
     ) -> None:
-        self.tasks, self.target, self.progress = predictor.tasks, target, progress
+        self.decodings, self.target, self.progress = predictor.decodings, target, progress
         self.dim = 0 if target.output is None else predictor.output_dim(target.output)
         self.columns = {name: entry.column for name, entry in predictor.inputs.items()}
-        self.names = [*target.keep, *prediction_columns(self.tasks)]
+        self.names = [*target.keep, *prediction_columns(self.decodings)]
         self.is_csv = target.table.suffix.lower() == ".csv"
         self.files, self.lines, self.vectors = files, files[0], files[1:]
         self.begin = progress.rows
@@ -158,8 +159,8 @@ class _Writer:
 
     def _line(self, kept: Sequence[str | None], result: RecordResult) -> bytes:
         if self.is_csv:
-            return csv_line([*(cell or "" for cell in kept), *prediction_cells(self.tasks, result)])
-        return json_line(self.names, [*kept, *prediction_values(self.tasks, result)])
+            return csv_line([*(cell or "" for cell in kept), *prediction_cells(self.decodings, result)])
+        return json_line(self.names, [*kept, *prediction_values(self.decodings, result)])
 
     def close(self) -> None:
         """Writes the final number of rows into the array's header; every header has the same length."""
@@ -173,49 +174,33 @@ def _append(file: BinaryIO, content: bytes) -> None:
         file.write(content)
 
 
-def prediction_columns(tasks: Mapping[str, str]) -> list[str]:
+def prediction_columns(decodings: Mapping[str, Decoding]) -> list[str]:
     """Columns of the predictions file.
 
-    >>> prediction_columns({"product": "classification", "price": "regression"})
+    >>> from multimodal.decoding import Destandardize, Softmax
+    >>> prediction_columns({"product": Softmax(("apple", "pear")), "price": Destandardize(0.0, 1.0)})
     ['product', 'product_probability', 'price', 'error']
     """
-    return list(_column_types(tasks))
+    return list(_column_types(decodings))
 
 
-def prediction_cells(tasks: Mapping[str, str], result: RecordResult) -> list[str]:
+def prediction_cells(decodings: Mapping[str, Decoding], result: RecordResult) -> list[str]:
     """Cells of one line of the predictions file.
 
-    >>> from multimodal.decoding import Prediction
-    >>> prediction_cells({"price": "regression"}, {"price": Prediction(value=2.5)})
+    >>> from multimodal.decoding import Destandardize, Prediction
+    >>> prediction_cells({"price": Destandardize(0.0, 1.0)}, {"price": Prediction(value=2.5)})
     ['2.5', '']
     """
-    values = prediction_values(tasks, result)
-    return ["" if value is None else value if isinstance(value, str) else repr(value) for value in values]
+    return [cell_text(value) for value in prediction_values(decodings, result)]
 
 
-def prediction_values(tasks: Mapping[str, str], result: RecordResult) -> list[str | float | None]:
+def prediction_values(decodings: Mapping[str, Decoding], result: RecordResult) -> list[str | float | None]:
     """Values of one line of the predictions file; None for an empty cell."""
-    values: list[str | float | None] = []
     if isinstance(result, RecordError):
         reason = result.reason if result.input is None else f"{result.input}: {result.reason}"
-        values += [None] * (len(prediction_columns(tasks)) - 1)
-        return [*values, reason]
-    for task, kind in tasks.items():
-        prediction = result[task]
-        if kind == "regression":
-            values.append(prediction.value)
-        elif kind != "embedding":
-            values += [label_text(prediction), prediction.probability]
-    return [*values, None]
-
-
-def label_text(prediction: Prediction) -> str:
-    """The class, or the labels joined by ``;``; empty where there is none.
-
-    >>> label_text(Prediction(labels=("new", "sale")))
-    'new;sale'
-    """
-    return ";".join(prediction.labels) if prediction.label is None else prediction.label
+        return [*[None] * (len(prediction_columns(decodings)) - 1), reason]
+    cells = (decoding.cells(result[task]) for task, decoding in decodings.items())
+    return [*(value for values in cells for value in values), None]
 
 
 def _check_paths(target: _Target, predictor: "Predictor", data: Any, table: Records) -> None:
@@ -240,11 +225,8 @@ def _text(cell: Any) -> str | None:
     return None if is_missing(cell) else str(cell)
 
 
-def _column_types(tasks: Mapping[str, str]) -> dict[str, str]:
-    types: dict[str, str] = {}
-    for task, kind in tasks.items():
-        if kind != "embedding":
-            types |= {task: "double"} if kind == "regression" else {task: "string", f"{task}_probability": "double"}
+def _column_types(decodings: Mapping[str, Decoding]) -> dict[str, str]:
+    types = {task + suffix: kind for task, entry in decodings.items() for suffix, kind in entry.columns.items()}
     return {**types, "error": "string"}
 
 

@@ -15,7 +15,7 @@ from export.batching import LOOK_AHEAD, OnError, RecordResult, predicted_batches
 from export.bundle import Bundle, BundleError, BundleInput, FileEntry
 from export.bundle_folder import read_bundle
 from export.loading import load_decoding, load_input, open_model
-from export.session import output_dims, release_memory, run_session, session_device
+from export.session import output_sizes, release_memory, run_session, session_device
 from export.sources import RecordSource, Sample, open_source
 from multimodal.decoding import EMBEDDING, Decoding, Prediction
 from multimodal.explain.black_box import BlackBox
@@ -35,6 +35,7 @@ class Predictor:
         preprocessors: input -> preprocessor.
         precision: of the session's model.
         run: runs the session; None for the plain run.
+        allow_plugins: task types of other distributions that may be loaded; None allows every installed one.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Predictor:
         *,
         precision: str = "fp32",
         run: Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
+        allow_plugins: Collection[str] | None = None,
     ) -> None:
         self.bundle = bundle
         self.session = session
@@ -53,7 +55,9 @@ class Predictor:
         self.device = session_device(session)
         """ "cpu" or "cuda": where the model actually runs."""
         self.decodings: dict[str, Decoding] = {
-            task: load_decoding(bundle, task, self.output_dim(task)) for task in bundle.tasks
+            task: load_decoding(bundle, task, sizes, allow_plugins)
+            for task, sizes in output_sizes(session).items()
+            if task in bundle.tasks
         }
         self._preprocessors = dict(preprocessors)
         self._readers = {
@@ -83,14 +87,15 @@ class Predictor:
                 fp16 on CUDA, int8 on a CPU that has instructions for it (``int8_instructions``), else fp32.
             strict: on CUDA, reject a model of which any node would run on the CPU.
             threads: of one operator on the CPU; None takes every core that this process may use.
-            allow_plugins: preprocessors of other distributions that may be loaded, which runs their code.
+            allow_plugins: preprocessors and task types of other distributions that may be loaded, which runs their
+                code.
             acceleration: on CUDA alone, "cuda_graph" replays a recorded graph for each shape (rounded up to few), and
                 "tensorrt" builds an engine that is kept in the user's cache; "none" does neither.
 
         Raises:
             BundleError: if the folder is no bundle, or not as it was written.
             DeviceError: if "cuda" or an acceleration was asked for and is not available.
-            LookupError: if the bundle needs a preprocessor that is not allowed or not installed.
+            LookupError: if the bundle needs a preprocessor or task type that is not allowed or not installed.
             ValueError: if an argument is out of range.
         """
         bundle = read_bundle(folder, hash_models=False)
@@ -100,7 +105,7 @@ class Predictor:
         session, chosen = open_model(bundle, precision, device=device, strict=strict, threads=threads, **options)
         release_memory()
         run = accelerated_run(acceleration, session, buckets, device)
-        predictor = cls(bundle, session, preprocessors, precision=chosen, run=run)
+        predictor = cls(bundle, session, preprocessors, precision=chosen, run=run, allow_plugins=allow_plugins)
         predictor._load_again = partial(
             cls.load,
             Path(folder).absolute(),
@@ -145,7 +150,7 @@ class Predictor:
 
     def output_dim(self, name: str) -> int:
         """Dimension of the raw outputs of a task, or of ``embedding``."""
-        return output_dims(self.session)[name]
+        return output_sizes(self.session)[name][-1]
 
     def run(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Raw outputs ``[b c]`` for arrays that are already preprocessed.

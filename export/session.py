@@ -108,9 +108,10 @@ def planned_device(device: str) -> str:
     return "cpu" if device_index(device) is None or (device == "auto" and _obstacle() is not None) else "cuda"
 
 
-def output_dims(session: ort.InferenceSession) -> dict[str, int]:
-    """Output -> its dimension."""
-    return {output.name: int(output.shape[-1]) for output in session.get_outputs()}
+def output_sizes(session: ort.InferenceSession) -> dict[str, list[int]]:
+    """Output -> its axes without the batch; -1 for one that varies."""
+    axes = {output.name: output.shape[1:] for output in session.get_outputs()}
+    return {name: [size if isinstance(size, int) else -1 for size in sizes] for name, sizes in axes.items()}
 
 
 def run_session(session: ort.InferenceSession, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -259,11 +259,12 @@ def _trained_lines(trained: Mapping[str, Any]) -> Iterator[str]:
 
 
 HEADLINES = ("accuracy", "r2", "top1", "recall_at_1")
-"""The metric that stands for a task, in order of preference."""
+"""The metric that stands for a task, in order of preference; else its first one."""
 
 
 def _headline(values: Mapping[str, Any]) -> str:
-    name = next((name for name in HEADLINES if name in values), None)
+    scores = [name for name, value in values.items() if isinstance(value, Mapping) and "low" in value]
+    name = next((name for name in (*HEADLINES, *scores) if name in scores), None)
     return "-" if name is None else f"{_estimate(values[name])[0]} ({values['n']})"
 
 

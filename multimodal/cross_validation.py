@@ -14,7 +14,6 @@ from multimodal.config import ConfigError, Job
 from multimodal.config.setting import setting_of
 from multimodal.console import progress_shown
 from multimodal.data import RecordDataset
-from multimodal.decoding import Decoding, Embedding, PairedEmbeddings, Prediction
 from multimodal.evaluation import answer
 from multimodal.job.job_files import job_files
 from multimodal.job.run_folder import (
@@ -34,6 +33,8 @@ from multimodal.runtime.torch_state import own_state
 from multimodal.splits.groups import record_groups
 from multimodal.splits.held_out import hold_out
 from multimodal.splits.tables import Tables, open_job, read_whole_tables
+from multimodal.task_types import Metric
+from multimodal.task_types.decoding import cell_text
 from multimodal.training import fit_tables
 from multimodal.transfer.folds import repeated_folds
 from multimodal.transfer.guard.arms import estimate
@@ -45,11 +46,6 @@ logger = logging.getLogger(__name__)
 FOLDS_FILE, ANSWERS_FILE = "folds.json", "out_of_fold.csv"
 FOLD = re.compile(r"fold-[1-9]\d*")
 """Folder of a fold's run."""
-SHARES = (
-    *("accuracy", "balanced_accuracy", "macro_f1", "micro_f1", "auc", "top1", "coverage", "answered_accuracy"),
-    *("recall_at_1", "recall_at_5", "map"),
-)
-"""Scores that lie in 0..1, and so do their intervals."""
 
 
 @own_state()
@@ -172,7 +168,7 @@ def split_folds(job: Job, records: Records, folds: int) -> tuple[np.ndarray, str
     Raises:
         ConfigError: if the records allow no so many folds.
     """
-    by = next((name for name, task in job.tasks.items() if task.type == "classification"), None)
+    by = next((name for name, task in job.tasks.items() if task.kind.is_classification), None)
     column = None if by is None else job.label_columns()[by]
     records.require([] if column is None else [column])
     cells = [None if column is None else record.get(column) for record in records.rows]
@@ -219,7 +215,11 @@ def _summary(runs: Sequence[tuple[Run, Tables]]) -> dict[str, Any]:
         metrics = [run.metrics["tasks"][task] for run, _ in runs]
         names = [name for name, value in metrics[0].items() if isinstance(value, Mapping) and "low" in value]
         absent[task] = {str(n): one["absent"] for n, one in enumerate(metrics, 1) if one.get("absent")}
-        found[task] = {name: _mean(name, [_fold_value(name, one) for one in metrics], share, records) for name in names}
+        known, plain = runs[0][0].job.tasks[task].kind.metrics, Metric()
+        found[task] = {
+            name: _mean(known.get(name, plain), [_fold_value(name, one) for one in metrics], share, records)
+            for name in names
+        }
     return {"tasks": found, "absent": {task: folds for task, folds in absent.items() if folds}}
 
 
@@ -228,62 +228,41 @@ def _fold_value(name: str, metrics: Mapping[str, Any]) -> float | None:
     return None if name == "auc" and metrics.get("absent") else metrics[name]["value"]
 
 
-def _mean(name: str, values: Sequence[float | None], share: float, records: int) -> dict[str, Any]:
+def _mean(metric: Metric, values: Sequence[float | None], share: float, records: int) -> dict[str, Any]:
     defined = np.array([value for value in values if value is not None])
     if len(defined) < 2:
         return {"value": float(defined[0]) if len(defined) else None, "low": None, "high": None, "folds": [*values]}
     low, high = corrected_t_interval(Gaps(defined, np.zeros(records), share))
-    if name in SHARES:
+    if metric.is_share:
         low, high = max(0.0, low), min(1.0, high)
     return {**estimate(float(defined.mean()), (low, high)), "folds": [*values]}
 
 
 def _answers_csv(job: Job, parts: np.ndarray, runs: Sequence[tuple[Run, Tables]]) -> bytes:
     """One line a record of the training table: its fold, the answer and the probability of each task."""
-    tasks = [name for name, task in job.tasks.items() if task.type not in ("contrastive", "embedding")]
     cells: list[list[str]] = [[str(row + 1), str(int(part) + 1)] for row, part in enumerate(parts)]
     for number, (run, tables) in enumerate(runs):
         assert tables.test is not None
         rows = np.flatnonzero(parts == number)
         answered = dict(_predictions(run, run.dataset(tables.test)))
         for place, row in enumerate(rows.tolist()):
-            cells[row] += _cells(tasks, answered.get(place))
+            cells[row] += answered.get(place, [])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = [
-        column
-        for name in tasks
-        for column in ([name] if job.tasks[name].type == "regression" else [name, f"{name}_probability"])
-    ]
+    columns = [name + suffix for name, task in job.tasks.items() for suffix in task.kind.decoding.columns]
     writer.writerow(["row", "fold", *columns])
     writer.writerows([*line, *[""] * (2 + len(columns) - len(line))] for line in cells)
     return text.getvalue().encode()
 
 
-def _predictions(run: Run, data: RecordDataset) -> Iterator[tuple[int, dict[str, Prediction]]]:
-    """Row -> task -> answer, of every record that can be read."""
+def _predictions(run: Run, data: RecordDataset) -> Iterator[tuple[int, list[str]]]:
+    """Row -> cells of every task's prediction, of every record that can be read."""
     shown = run.model.input_names
     answers = answer(run.model, data, subsets=[shown])
-    decodings: dict[str, Decoding] = {
-        name: decoding
-        for name, decoding in run.decodings.items()
-        if not isinstance(decoding, PairedEmbeddings | Embedding)
-    }
+    decodings = {name: decoding for name, decoding in run.decodings.items() if decoding.columns}
     decoded = {name: decoding.predictions(answers.outputs[shown][name]) for name, decoding in decodings.items()}
     for place, row in enumerate(answers.rows.tolist()):
-        yield row, {name: predictions[place] for name, predictions in decoded.items()}
-
-
-def _cells(tasks: Sequence[str], answers: Mapping[str, Prediction] | None) -> list[str]:
-    """A record's cells; empty where it could not be read."""
-    if answers is None:
-        return []
-    found = []
-    for name in tasks:
-        answer = answers[name]
-        if answer.value is not None:
-            found.append(repr(answer.value))
-        else:
-            label = ";".join(answer.labels) if answer.label is None else answer.label
-            found += [label, "" if answer.probability is None else repr(answer.probability)]
-    return found
+        yield (
+            row,
+            [cell_text(cell) for name, decoding in decodings.items() for cell in decoding.cells(decoded[name][place])],
+        )

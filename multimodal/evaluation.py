@@ -11,7 +11,7 @@ from torch import Tensor
 
 from encoders.preprocessing import Arrays
 from multimodal.data import RecordDataset, evaluation_batches
-from multimodal.decoding import EMBEDDING, Decoding, PairedEmbeddings
+from multimodal.decoding import EMBEDDING, Decoding
 from multimodal.metrics import task_metrics
 from multimodal.metrics.calibration import fit_temperature, measure_calibration
 from multimodal.model import MultimodalModel
@@ -19,6 +19,7 @@ from multimodal.model.modes import evaluating
 from multimodal.records import RecordError
 from multimodal.records.targets import Truth, read_truth
 from multimodal.runtime.torch_state import own_state
+from multimodal.task_types import join_outputs
 
 Subset = tuple[str, ...]
 
@@ -30,7 +31,7 @@ class Answers:
     rows: np.ndarray
     """Rows (from 0) that were read, in order."""
     outputs: dict[Subset, dict[str, np.ndarray]]
-    """Inputs shown -> task -> [n c]."""
+    """Inputs shown -> task -> [n ...]."""
     answered: dict[Subset, np.ndarray]
     """Inputs shown -> bool [n]: whether the record has one of them."""
     errors: list[RecordError] = field(default_factory=list)
@@ -83,7 +84,7 @@ def answer(
 
 
 def _join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
-    return {task: torch.cat([part[task] for part in parts]).numpy() for task in parts[0]}
+    return {task: join_outputs([part[task].numpy() for part in parts]) for task in parts[0]}
 
 
 def score_answers(
@@ -106,7 +107,7 @@ def known_answers(
     places = {int(row): index for index, row in enumerate(answers.rows)}
     shown = answers.rows[answers.answered[subset]].tolist()
     for task, decoding in decodings.items():
-        hidden = isinstance(decoding, PairedEmbeddings) and not {*decoding.inputs} <= {*subset}
+        hidden = not {*decoding.needs} <= {*subset}
         truth = read_truth(dataset.targets[task], dataset.records, [] if hidden else shown)
         yield task, answers.outputs[subset][task][[places[int(row)] for row in truth.rows]], truth
 

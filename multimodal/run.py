@@ -15,7 +15,7 @@ from fusion.names import module_key
 from multimodal.builders import build_augmentations, build_decodings, build_model, build_target_reader
 from multimodal.config import Job, load_job
 from multimodal.data import RecordDataset, num_workers
-from multimodal.decoding import Decoding, decoding_from_config
+from multimodal.decoding import Decoding
 from multimodal.evaluation import evaluate, run_torch
 from multimodal.explain.black_box import BlackBox
 from multimodal.model import MultimodalModel
@@ -27,6 +27,7 @@ from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import refuse_overwriting, sha256_of, write_json
 from multimodal.runtime.torch_state import own_state
+from multimodal.task_types.registry import task_config, task_decoding
 
 if TYPE_CHECKING:
     from export import Bundle
@@ -67,7 +68,7 @@ def write_architecture(
         for name, encoder in encoders.items()
     }
     tasks = {
-        name: {"type": job.tasks[name].type, "head": arguments, "decoding": model.head(name).decoding().to_config()}
+        name: {**task_config(job.tasks[name].type, model.head(name).decoding()), "head": arguments}
         for name, arguments in heads.items()
     }
     content = {"format": FORMAT, "inputs": inputs, "tasks": tasks, "provenance": provenance}
@@ -155,7 +156,7 @@ class Run:
     @property
     def decodings(self) -> dict[str, Decoding]:
         """What turns each task's outputs into answers."""
-        stored = {name: decoding_from_config(entry["decoding"]) for name, entry in self._description["tasks"].items()}
+        stored = {name: task_decoding(entry) for name, entry in self._description["tasks"].items()}
         return build_decodings(self.job, stored)
 
     @property

@@ -33,13 +33,13 @@ RECORDS = (
         "multimodal.metrics",
         "multimodal.metrics.*",
         "multimodal.decoding",
-        "multimodal.splits",
-        "multimodal.splits.*",
+        "multimodal.task_types",
+        "multimodal.task_types.*",
     ),
     *("multimodal.runtime", "multimodal.runtime.files", "multimodal.runtime.threads", "multimodal.console"),
 )
 PLUGINS = ("multimodal.plugins",)
-CONFIG = ("multimodal.config", "multimodal.config.*")
+CONFIG = ("multimodal.config", "multimodal.config.*", "multimodal.splits", "multimodal.splits.*")
 EXPLAIN = ("multimodal.explain", "multimodal.explain.*")
 MULTIMODAL = ("multimodal", "multimodal.*")
 SERVING = ("export", "export.*")
@@ -91,13 +91,18 @@ FLOORS = (  # a module belongs to the first floor that names it
     Floor(("multimodal",), (*RECORDS, *REGISTRIES), torch_free=True),
     Floor(
         RECORDS,
-        (*RECORDS, *CONFIG, *PREPROCESSING),
+        (*RECORDS, *PREPROCESSING, *REGISTRIES),
         ("numpy",),
         lazy_outside=("pyarrow", "rich", "threadpoolctl"),
         torch_free=True,
     ),
     Floor(PLUGINS, (*REGISTRY, "fusion.registry"), torch_free=True),
-    Floor(CONFIG, (*CONFIG, *PLUGINS, *REGISTRIES, "fusion.registry"), ("pydantic", "yaml"), torch_free=True),
+    Floor(
+        CONFIG,
+        (*CONFIG, *PLUGINS, *REGISTRIES, "fusion.registry", *RECORDS, *PREPROCESSING),
+        ("numpy", "pydantic", "yaml"),
+        torch_free=True,
+    ),
     Floor(EXPLAIN, (*EXPLAIN, *RECORDS, *PREPROCESSING), ("numpy", "PIL"), torch_free=True),
     Floor(ROOF, (*ROOF, *RECORDS), ("typer",), (*ENCODERS, *MULTIMODAL, *SERVING)),
     Floor(

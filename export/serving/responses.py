@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from multimodal.decoding import EMBEDDING, Decoding, Destandardize, Prediction, Sigmoid, Softmax
+from multimodal.decoding import EMBEDDING, Decoding, Embedding, Prediction
 
 MAX_REASON = 600
 """Characters; a reason may quote what was sent."""
@@ -51,30 +51,18 @@ def prediction_json(
     Args:
         embedding: includes vectors.
 
+    >>> from multimodal.decoding import Destandardize
     >>> prediction_json({"price": Prediction(value=2.0)}, {"price": Destandardize(0.0, 1.0, "EUR")})
     {'price': {'value': 2.0, 'unit': 'EUR', 'missing': []}}
     """
     found = {task: _task_json(predictions[task], decoding) for task, decoding in decodings.items()}
     if EMBEDDING in predictions and EMBEDDING not in decodings:
-        found[EMBEDDING] = _vector(predictions[EMBEDDING])
+        found[EMBEDDING] = _task_json(predictions[EMBEDDING], Embedding())
     return found if embedding else {task: content for task, content in found.items() if EMBEDDING not in content}
 
 
 def _task_json(prediction: Prediction, decoding: Decoding) -> dict[str, Any]:
-    missing = list(prediction.missing)
-    scores = {"probability": prediction.probability, "probabilities": prediction.probabilities, "missing": missing}
-    if isinstance(decoding, Softmax):
-        return {"label": prediction.label, **scores}
-    if isinstance(decoding, Sigmoid):
-        return {"labels": list(prediction.labels), **scores}
-    if isinstance(decoding, Destandardize):
-        return {"value": prediction.value, "unit": decoding.unit, "missing": missing}
-    return _vector(prediction)
-
-
-def _vector(prediction: Prediction) -> dict[str, Any]:
-    assert prediction.embedding is not None
-    return {EMBEDDING: prediction.embedding.tolist(), "missing": list(prediction.missing)}
+    return {**decoding.response(prediction), "missing": list(prediction.missing)}
 
 
 def to_bytes(content: Any) -> bytes:

@@ -47,7 +47,7 @@ class AnswerModel(_Model):  # model repositories name it
     def initialize(self, args: Mapping[str, str]) -> None:
         """Loads the decodings beside the model's file."""
         self.stage = Postprocessing(_folder(args))
-        self.names = tuple(self.stage.kinds)
+        self.names = tuple(self.stage.decodings)
 
 
 def _folder(args: Mapping[str, str]) -> Path:

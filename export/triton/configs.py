@@ -6,7 +6,7 @@ from typing import Any
 from encoders.preprocessing import TensorSpec
 from export.bundle import Bundle
 from export.triton.pbtxt import Word
-from multimodal.decoding import EMBEDDING
+from multimodal.decoding import EMBEDDING, Decoding
 
 TYPES = {
     **{f"{sign}int{bits}": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
@@ -16,15 +16,21 @@ TYPES = {
 MAX_DELAY = 2000
 """Largest wait of a request for others to share its batch, in microseconds."""
 Message = dict[str, Any]
+Shapes = Mapping[str, Sequence[int]]
+"""Name of a tensor -> its axes, without the batch."""
 
 
 def graph_config(
-    bundle: Bundle, name: str, output_dims: Mapping[str, int], blank: Mapping[str, Sequence[int]], max_batch_size: int
+    bundle: Bundle,
+    name: str,
+    shapes: Shapes,
+    blank: Shapes,
+    max_batch_size: int,
 ) -> Message:
     """Config of the ONNX graph: batches requests, warms up, runs on a GPU where there is one.
 
     Args:
-        output_dims: output -> its dimension.
+        shapes: output -> its axes without the batch, -1 for one that varies.
         blank: ``<input>.<tensor>`` -> its shape, without the batch, where a value is missing.
     """
     inputs = [*_tensors(bundle), *({**entry, "reshape": {}} for entry in _presence(bundle))]
@@ -33,7 +39,7 @@ def graph_config(
         "backend": "onnxruntime",
         "max_batch_size": max_batch_size,
         "input": inputs,
-        "output": [_tensor(output, "FP32", [dim]) for output, dim in output_dims.items()],
+        "output": [_tensor(output, "FP32", shape) for output, shape in shapes.items()],
         "dynamic_batching": {"max_queue_delay_microseconds": MAX_DELAY},
         "instance_group": {"kind": Word("KIND_AUTO"), "count": 1},
         "model_warmup": [_warmup(f"batch_{size}", size, inputs, blank) for size in dict.fromkeys((1, max_batch_size))],
@@ -49,17 +55,31 @@ def preprocess_config(bundle: Bundle, name: str, max_batch_size: int, instances:
     }
 
 
-def postprocess_config(bundle: Bundle, name: str, output_dims: Mapping[str, int], max_batch_size: int) -> Message:
+def prediction_tensors(decodings: Mapping[str, Decoding], shapes: Shapes) -> list[Message]:
+    """Columns of every task's predictions as tensors, and vectors."""
+    found = []
+    for task, decoding in decodings.items():
+        found += [_tensor(task, "FP32", shapes[task])] if decoding.is_vector else []
+        for suffix, kind in decoding.columns.items():
+            found.append(_tensor(task + suffix, "STRING" if kind == "string" else "FP32", [1]))
+    return found
+
+
+def postprocess_config(name: str, decodings: Mapping[str, Decoding], shapes: Shapes, max_batch_size: int) -> Message:
     """Config of the Python model that turns raw outputs into predictions."""
     return {
         **_python(name, max_batch_size, 1),
-        "input": [_tensor(task, "FP32", [output_dims[task]]) for task in bundle.tasks],
-        "output": _predictions(bundle, output_dims),
+        "input": [_tensor(task, "FP32", shapes[task]) for task in decodings],
+        "output": prediction_tensors(decodings, shapes),
     }
 
 
 def ensemble_config(
-    bundle: Bundle, names: Mapping[str, str], output_dims: Mapping[str, int], max_batch_size: int
+    bundle: Bundle,
+    names: Mapping[str, str],
+    decodings: Mapping[str, Decoding],
+    shapes: Shapes,
+    max_batch_size: int,
 ) -> Message:
     """Config of the ensemble of the three models: raw values in, predictions out.
 
@@ -68,16 +88,17 @@ def ensemble_config(
     """
     tensors = [entry["name"] for entry in (*_tensors(bundle), *_presence(bundle))]
     raw = {name: f"raw.{name}" for name in bundle.inputs}
-    own = {entry["name"]: entry["name"] for entry in _predictions(bundle, output_dims)}
+    predicted = prediction_tensors(decodings, shapes)
+    own = {entry["name"]: entry["name"] for entry in predicted}
     fused = {EMBEDDING: EMBEDDING} if bundle.embedding else {}
     outputs = {task: f"outputs.{task}" for task in bundle.tasks}
-    embedding = [_tensor(EMBEDDING, "FP32", [output_dims[EMBEDDING]])] if bundle.embedding else []
+    embedding = [_tensor(EMBEDDING, "FP32", shapes[EMBEDDING])] if bundle.embedding else []
     return {
         "name": names["ensemble"],
         "platform": "ensemble",
         "max_batch_size": max_batch_size,
         "input": [{**entry, "name": raw[entry["name"]]} for entry in _raw(bundle)],
-        "output": [*_predictions(bundle, output_dims), *embedding],
+        "output": [*predicted, *embedding],
         "ensemble_scheduling": {
             "step": [
                 _step(names["preprocess"], raw, {name: name for name in tensors}),
@@ -118,16 +139,6 @@ def _presence(bundle: Bundle) -> list[Message]:
     return [_tensor(f"{name}.present", "BOOL", [1]) for name in bundle.inputs]
 
 
-def _predictions(bundle: Bundle, output_dims: Mapping[str, int]) -> list[Message]:
-    found = []
-    for task, kind in bundle.tasks.items():
-        if kind in ("regression", "embedding"):
-            found.append(_tensor(task, "FP32", [1 if kind == "regression" else output_dims[task]]))
-        else:
-            found += [_tensor(task, "STRING", [1]), _tensor(f"{task}_probability", "FP32", [1])]
-    return found
-
-
 def _tensor(name: str, kind: str, dims: Iterable[int]) -> Message:
     return {"name": name, "data_type": Word(f"TYPE_{kind}"), "dims": list(dims)}
 
@@ -137,7 +148,7 @@ def _dims(spec: TensorSpec) -> list[int]:
     return [axis if isinstance(axis, int) else -1 for axis in spec.axes[1:]]
 
 
-def _warmup(name: str, batch_size: int, inputs: Iterable[Message], blank: Mapping[str, Sequence[int]]) -> Message:
+def _warmup(name: str, batch_size: int, inputs: Iterable[Message], blank: Shapes) -> Message:
     """Records of which every input is missing, as zeros."""
     values = [
         {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from export.bundle import Bundle
 from export.bundle_folder import new_bundle, read_bundle
-from export.loading import choose_model_precision, load_session
-from export.session import output_dims
+from export.loading import choose_model_precision, load_decoding, load_session
+from export.session import output_sizes
 from export.triton.configs import Message, ensemble_config, graph_config, postprocess_config, preprocess_config
 from export.triton.pbtxt import to_pbtxt
 from export.triton.stages import Preprocessing
@@ -42,7 +42,8 @@ def write_triton_repository(
         precision: of the graph, for the machines that will serve it.
         max_batch_size: largest number of records in one batch.
         instances: processes of the preprocessing.
-        allow_plugins: preprocessors of other distributions that the server may load; it needs them installed.
+        allow_plugins: preprocessors and task types of other distributions that the server may load; it needs them
+            installed.
 
     Returns:
         Part ("ensemble", "preprocess", "graph", "answer") -> name of its model.
@@ -50,7 +51,7 @@ def write_triton_repository(
     Raises:
         OverwriteError: if ``folder`` lies in the bundle.
         BundleError: if the bundle is not complete, or ``folder`` is not empty.
-        LookupError: if the bundle needs a preprocessor that is not allowed or not installed.
+        LookupError: if the bundle needs a preprocessor or task type that is not allowed or not installed.
         ValueError: if an argument is out of range, or the bundle has no such precision.
     """
     for name, value in (("max_batch_size", max_batch_size), ("instances", instances)):
@@ -59,15 +60,16 @@ def write_triton_repository(
     bundle = bundle if isinstance(bundle, Bundle) else read_bundle(bundle)
     refuse_overwriting("--triton", folder, [("the bundle", bundle.folder)])
     model = bundle.path(bundle.models[choose_model_precision(bundle, precision, "cpu")])
-    dims = output_dims(load_session(bundle, model, device="cpu"))
+    sizes = output_sizes(load_session(bundle, model, device="cpu"))
+    decodings = {task: load_decoding(bundle, task, sizes[task], allow_plugins) for task in bundle.tasks}
     blank = Preprocessing(bundle.folder, allow_plugins).blank_shapes()
     own = re.sub(r"[^A-Za-z0-9_-]", "_", bundle.name) or "model"  # a job may have any name, a folder may not
     names = {"ensemble": own} | {part: f"{own}_{part}" for part in ("preprocess", "graph", "answer")}
     configs = {
-        "ensemble": ensemble_config(bundle, names, dims, max_batch_size),
+        "ensemble": ensemble_config(bundle, names, decodings, sizes, max_batch_size),
         "preprocess": preprocess_config(bundle, names["preprocess"], max_batch_size, instances),
-        "graph": graph_config(bundle, names["graph"], dims, blank, max_batch_size),
-        "answer": postprocess_config(bundle, names["answer"], dims, max_batch_size),
+        "graph": graph_config(bundle, names["graph"], sizes, blank, max_batch_size),
+        "answer": postprocess_config(names["answer"], decodings, sizes, max_batch_size),
     }
     with new_bundle(Path(folder)) as staging:
         versions = {part: _write_model(staging, names[part], config) for part, config in configs.items()}

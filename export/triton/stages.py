@@ -10,10 +10,9 @@ import numpy as np
 
 from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
 from export.batching import rounded_length
-from export.predictions import label_text
 from export.sources import RecordSource, Sample
-from multimodal.decoding import decoding_from_config
 from multimodal.records import InputReader, RecordError
+from multimodal.task_types.registry import task_decoding
 
 SIZES, SHORTEST = 2, 8
 """Lengths per octave, and the smallest: the fewer there are, the more requests share a batch."""
@@ -85,27 +84,28 @@ class Postprocessing:
         folder: with ``tasks/<task>.json``, as a bundle has it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, allow_plugins: Collection[str] | None = None) -> None:
         content = {path.stem: _json(path) for path in sorted((folder / "tasks").iterdir())}
-        self.kinds = {task: entry["type"] for task, entry in content.items()}
-        self.decodings = {task: decoding_from_config(entry["decoding"]) for task, entry in content.items()}
+        self.decodings = {task: task_decoding(entry, allowed=allow_plugins) for task, entry in content.items()}
 
     def __call__(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Task -> raw outputs [b c] -> ``<task>`` and ``<task>_probability`` [b 1]; vectors pass unchanged [b d]."""
+        """Task -> raw outputs [b ...] -> columns of its predictions, [b 1]; vectors pass unchanged, [b d]."""
         arrays: dict[str, np.ndarray] = {}
         for task, decoding in self.decodings.items():
-            if self.kinds[task] == "embedding":
+            if decoding.is_vector:
                 arrays[task] = outputs[task].astype(np.float32)
                 continue
-            found = decoding.predictions(outputs[task])
-            if self.kinds[task] == "regression":
-                arrays[task] = np.array([[prediction.value] for prediction in found], dtype=np.float32)
-                continue
-            labels = [[label_text(prediction).encode()] for prediction in found]
-            arrays[task] = np.array(labels, dtype=object)
-            probabilities = [[np.nan if entry.probability is None else entry.probability] for entry in found]
-            arrays[f"{task}_probability"] = np.array(probabilities, dtype=np.float32)
+            cells = [decoding.cells(prediction) for prediction in decoding.predictions(outputs[task])]
+            for place, (suffix, kind) in enumerate(decoding.columns.items()):
+                column = [[_tensor_value(row[place], kind)] for row in cells]
+                arrays[task + suffix] = np.array(column, dtype=object if kind == "string" else np.float32)
         return arrays
+
+
+def _tensor_value(cell: str | float | None, kind: str) -> bytes | float:
+    if kind == "string":
+        return str("" if cell is None else cell).encode()
+    return np.nan if cell is None else float(cell)
 
 
 def longest_values(config: Mapping[str, Any]) -> dict[str, int]:

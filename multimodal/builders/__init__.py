@@ -16,7 +16,6 @@ from multimodal.builders.heads import (
     head_arguments,
     label_cells,
     sampling_weights,
-    task_arguments,
 )
 from multimodal.builders.model import build_fusion, build_model
 from multimodal.builders.orders import build_label_order
@@ -50,5 +49,4 @@ __all__ = [
     "head_arguments",
     "label_cells",
     "sampling_weights",
-    "task_arguments",
 ]

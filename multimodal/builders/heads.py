@@ -1,6 +1,7 @@
 """Heads of a job: what training records say of them, their targets and decodings."""
 
-from collections.abc import Callable, Mapping, Sequence
+import importlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -8,41 +9,11 @@ import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Job, Task
-from multimodal.decoding import Decoding, Softmax
-from multimodal.features.neighbours_head import NeighboursHead
-from multimodal.model.embedding_heads import ArcFaceHead, EmbeddingHead, SupConHead
-from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
+from multimodal.decoding import Decoding
+from multimodal.model.heads import Head, HeadPlace
 from multimodal.model.layers import TowerHead
 from multimodal.records import RecordError, Records, class_label, is_missing
-from multimodal.records.targets import (
-    ClassTarget,
-    LabelSetTarget,
-    NumberTarget,
-    PairTarget,
-    TargetReader,
-    balanced_weights,
-    class_counts,
-    label_counts,
-    mean_and_deviation,
-    parse_number,
-    read_labels,
-)
-
-
-def embedding_head(in_dim: int, *, labels: Sequence[str], loss: str, **arguments: Any) -> EmbeddingHead:
-    """The head of an embedding task, by its loss."""
-    if loss == "arcface":
-        return ArcFaceHead(in_dim, num_labels=len(labels), **arguments)
-    return SupConHead(in_dim, **arguments)
-
-
-HEADS: dict[str, Callable[..., Head]] = {
-    "classification": ClassificationHead,
-    "multilabel": MultilabelHead,
-    "regression": RegressionHead,
-    "embedding": embedding_head,
-    "knn": NeighboursHead,
-}
+from multimodal.records.targets import TargetReader, class_counts
 
 OnError = Literal["raise", "skip"]
 
@@ -57,7 +28,7 @@ def label_cells(name: str, task: Task, column: str, records: Records, on_error: 
     for row, record in enumerate(records.rows):
         cell = record.get(column)
         try:
-            read_labels(cell, task.type)
+            task.kind.read_cell(cell)
         except UnreadableValueError as error:
             if on_error == "raise":
                 raise RecordError(row, name, f"{records.place(row, column)}: {error}") from error
@@ -66,14 +37,7 @@ def label_cells(name: str, task: Task, column: str, records: Records, on_error: 
     return cells
 
 
-def head_arguments(
-    name: str,
-    task: Task,
-    column: str,
-    records: Records,
-    on_error: OnError = "raise",
-    beside: Sequence[Records] = (),
-) -> dict[str, Any]:
+def head_arguments(job: Job, name: str, records: Records, beside: Sequence[Records] = ()) -> dict[str, Any]:
     """JSON arguments of a task's head, as the training records have it: labels, class weights, mean and deviation.
 
     Args:
@@ -83,101 +47,50 @@ def head_arguments(
         ConfigError: if the records hold too little to learn the task from.
         RecordError: as ``label_cells``.
     """
-    values = [cell for table in (records, *beside) for cell in label_cells(name, task, column, table, on_error)]
-    if task.type == "regression":
-        numbers = [number for number in map(parse_number, values) if number is not None]
-        try:
-            mean, deviation = mean_and_deviation(numbers)
-        except ValueError as error:
-            raise ConfigError(f"tasks.{name}: column {column!r} of {records.source} {error}") from error
-        return {"mean": mean, "std": deviation, "unit": task.unit}
-    counts = label_counts(values) if task.type == "multilabel" else class_counts(values)
-    labels = sorted(counts) if task.zero_shot.labels is None else task.zero_shot.labels
-    fewest = 1 if task.type == "multilabel" else 2
-    if len(labels) < fewest:
-        raise ConfigError(
-            f"tasks.{name}: column {column!r} of {records.source} has {len(labels)} distinct labels ({labels}); "
-            f"{task.type} needs at least {fewest}"
-        )
-    if task.type == "embedding":
-        return {"labels": labels, **_embedding_arguments(task)}
-    known = sum(not is_missing(value) for value in values)
-    if task.head == "knn":
-        return {"labels": labels, "frequencies": [counts[label] / known for label in labels]}
-    arguments: dict[str, Any] = {
-        "labels": labels,
-        "label_smoothing": task.label_smoothing,
-        "frequencies": [counts[label] / max(1, known) for label in labels],
-    }
-    if task.imbalance == "balanced_sampler" or not all(counts[label] for label in labels):
-        arguments["frequencies"] = [1 / len(labels)] * len(labels)
-    if task.imbalance == "logit_adjustment":
-        arguments["logit_adjustment"] = True
-    if task.imbalance == "class_weights":
-        arguments["class_weights"] = balanced_weights([counts[label] for label in labels])
-    if task.type == "multilabel":
-        arguments["threshold"] = task.threshold
-    return arguments
-
-
-def _embedding_arguments(task: Task) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"loss": task.loss, "width": task.width}
-    if task.loss == "arcface":
-        arguments["margin"] = task.margin
-    return arguments if task.temperature is None else arguments | {"temperature": task.temperature}
-
-
-def task_arguments(job: Job, name: str, records: Records, beside: Sequence[Records] = ()) -> dict[str, Any]:
-    """As ``head_arguments``; a contrastive task's head has none, but needs records that have both of its inputs.
-
-    Raises:
-        ConfigError, RecordError: as ``head_arguments``.
-    """
     column, task = job.task_column(name), job.tasks[name]
-    if column is not None:
-        return head_arguments(name, task, column, records, job.data.on_error, beside)
-    count = _pair_target(job, name).count(records.rows)
-    if count < 2:
-        raise ConfigError(
-            f"tasks.{name}: {count} records of {records.source} have both {' and '.join(job.task_inputs(name))}; a "
-            "contrastive task needs at least two"
-        )
-    return {}
+    place = f"column {column!r} of {records.source}"
+    if column is None:
+        columns = target_columns(job, name)
+        cells: list[Any] = [tuple(row.get(entry) for entry in columns) for row in records.rows]
+        place = f"{records.source} with the columns {' and '.join(columns)}"
+    else:
+        tables = (records, *beside)
+        cells = [cell for table in tables for cell in label_cells(name, task, column, table, job.data.on_error)]
+    try:
+        return task.kind.head_arguments(task, cells)
+    except ValueError as error:
+        raise ConfigError(f"tasks.{name}: {place} {error}") from error
 
 
-def build_head(kind: str, in_dim: int, arguments: Mapping[str, Any], *, tower: Sequence[int] = ()) -> Head:
-    """A head from its type (or "knn") and what ``head_arguments`` gave, over a tower of these widths, if any."""
+def target_columns(job: Job, name: str) -> list[str]:
+    """The column of a task; of one without, those of its inputs."""
+    column = job.task_column(name)
+    return [job.input_column(entry) for entry in job.task_inputs(name)] if column is None else [column]
+
+
+def head_class(path: str) -> type[Head]:
+    """The class that a task type names as ``module:class``."""
+    module, _, name = path.partition(":")
+    found: type[Head] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def build_head(path: str, place: HeadPlace, arguments: Mapping[str, Any], *, tower: Sequence[int] = ()) -> Head:
+    """A head of the class at ``path`` from what ``head_arguments`` gave, over a tower of these dimensions, if any."""
     if not tower:
-        return HEADS[kind](in_dim, **arguments)
-    return TowerHead(in_dim, tower, HEADS[kind](tower[-1], **arguments))
+        return head_class(path).build(place, **arguments)
+    return TowerHead(place.dim, tower, head_class(path).build(replace(place, dim=tower[-1]), **arguments))
 
 
 def build_decodings(job: Job, decodings: Mapping[str, Decoding]) -> dict[str, Decoding]:
-    """The heads' decodings, with what the task description says of answers."""
-    return {
-        name: replace(decoding, min_probability=job.tasks[name].min_probability)
-        if isinstance(decoding, Softmax)
-        else decoding
-        for name, decoding in decodings.items()
-    }
+    """The heads' decodings, with what the task description says of predictions."""
+    tasks = job.tasks
+    return {name: tasks[name].kind.configured(decoding, tasks[name]) for name, decoding in decodings.items()}
 
 
 def build_target_reader(job: Job, name: str, arguments: Mapping[str, Any]) -> TargetReader:
-    """What reads a task's answers, from what ``task_arguments`` gave."""
-    column, kind = job.task_column(name), job.tasks[name].type
-    if column is None:
-        return _pair_target(job, name)
-    if kind == "regression":
-        return NumberTarget(column)
-    labels = tuple(arguments["labels"])
-    if kind == "multilabel":
-        return LabelSetTarget(column, labels)
-    return ClassTarget(column, labels, open_set=kind == "embedding")
-
-
-def _pair_target(job: Job, name: str) -> PairTarget:
-    first, second = map(job.input_column, job.task_inputs(name))
-    return PairTarget((first, second))
+    """Reader of a task's targets, from what ``head_arguments`` gave."""
+    return job.tasks[name].kind.target(target_columns(job, name), arguments)
 
 
 def sampling_weights(job: Job, records: Records) -> np.ndarray | None:

@@ -1,19 +1,20 @@
 """The model of a job: fusion, heads, layers, and the maps of its tokens."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from encoders.base import Encoder
 from fusion import FusionModule, LateFusion, create_fusion
-from multimodal.builders.heads import build_head
+from multimodal.builders.heads import build_head, head_class
 from multimodal.config import ConfigError, Job
 from multimodal.config.frozen_rules import mapped_inputs, narrows_source
 from multimodal.config.pair_rules import separates_inputs
 from multimodal.model import MultimodalModel
-from multimodal.model.contrastive import WIDTH, ContrastiveHead
-from multimodal.model.heads import ClassificationHead, Head
+from multimodal.model.contrastive import WIDTH
+from multimodal.model.heads import ClassificationHead, Head, HeadPlace
 from multimodal.model.input_heads import LateHead, UnimodalHeads
 from multimodal.model.layers import NewLayers
 from multimodal.model.zero_shot import ZeroShotHead
@@ -36,23 +37,27 @@ def build_model(job: Job, encoders: dict[str, Encoder], heads: Mapping[str, Mapp
     """Encoders, fusion and heads in one model.
 
     Args:
-        heads: task -> what ``task_arguments`` gave.
+        heads: task -> what ``head_arguments`` gave.
     """
     maps = build_maps(job, encoders)
     fusion, settings = build_fusion(job, token_dims(encoders, maps)), job.fusion
     built: dict[str, Head] = {}
     unimodal: dict[str, dict[str, Head]] = {}
+    encoder_of = {name: kept_as(encoders, name) for name in encoders}
     for name, arguments in heads.items():
-        kind, alone = job.tasks[name].type, _unimodal_heads(job, name, fusion.in_dims, arguments)
-        if kind == "contrastive":
-            built[name] = _contrastive_head(job, name, encoders, fusion)
-        elif job.tasks[name].head == "zero_shot":
+        task, inputs = job.tasks[name], tuple(job.task_inputs(name))
+        place = HeadPlace(fusion.out_dim, fusion.in_dims, inputs, encoder_of, separates_inputs(job.fusion))
+        path = task.kind.head_of(task)
+        sees_fused = head_class(path).sees == "fused"
+        alone = _unimodal_heads(job, name, place, arguments) if sees_fused else {}
+        if task.head == "zero_shot":
             built[name] = _zero_shot_head(job, name, fusion, arguments)
+        elif not sees_fused:
+            built[name] = build_head(path, place, arguments)
         elif isinstance(fusion, LateFusion):
             built[name] = LateHead(alone, fusion.in_dims)
         else:
-            own = "knn" if job.tasks[name].head == "knn" else kind
-            built[name] = build_head(own, fusion.out_dim, arguments, tower=job.tasks[name].tower)
+            built[name] = build_head(path, place, arguments, tower=task.tower)
             unimodal[name] = alone
     return MultimodalModel(
         encoders,
@@ -75,12 +80,6 @@ def _new_layers(job: Job, encoders: Mapping[str, Encoder], in_dims: Mapping[str,
     }
 
 
-def _contrastive_head(job: Job, name: str, encoders: Mapping[str, Encoder], fusion: FusionModule) -> ContrastiveHead:
-    first, second = job.task_inputs(name)
-    shared, mixed = encoders[first] is encoders[second], not separates_inputs(job.fusion)
-    return ContrastiveHead(fusion.in_dims, (first, second), shared=shared, mixed=mixed)
-
-
 def _zero_shot_head(job: Job, name: str, fusion: FusionModule, arguments: Mapping[str, Any]) -> ZeroShotHead:
     """Without its class embeddings, which are among the weights."""
     entry, is_projected = job.zero_shot_input(name), job.tasks[name].zero_shot.source is not None
@@ -90,14 +89,14 @@ def _zero_shot_head(job: Job, name: str, fusion: FusionModule, arguments: Mappin
     return ZeroShotHead(fusion.in_dims, entry, head, projection=projection)
 
 
-def _unimodal_heads(job: Job, name: str, in_dims: Mapping[str, int], arguments: Mapping[str, Any]) -> dict[str, Head]:
+def _unimodal_heads(job: Job, name: str, place: HeadPlace, arguments: Mapping[str, Any]) -> dict[str, Head]:
     """Input -> head of a task that sees it alone; none where nothing has a use for them."""
-    kind, late = job.tasks[name].type, job.fusion.name == "late"
-    if kind == "contrastive" or (not late and job.fusion.unimodal_weight == 0):
+    task, late = job.tasks[name], job.fusion.name == "late"
+    if not late and job.fusion.unimodal_weight == 0:
         return {}
-    tower = job.tasks[name].tower if late else ()  # auxiliary heads shall ask much of the encoder, not of a tower
-    widths = {entry: in_dims[entry] for entry in job.task_inputs(name)}
-    return {entry: build_head(kind, width, arguments, tower=tower) for entry, width in widths.items()}
+    tower = task.tower if late else ()  # auxiliary heads should ask much of the encoder, not of a tower
+    places = {entry: replace(place, dim=place.in_dims[entry]) for entry in place.inputs}
+    return {entry: build_head(task.kind.head, own, arguments, tower=tower) for entry, own in places.items()}
 
 
 def build_maps(job: Job, encoders: Mapping[str, Encoder]) -> dict[str, TokenMap]:

@@ -94,6 +94,6 @@ def records_per_class(job: Job, records: Records) -> dict[str, float]:
     cells = {
         name: label_cells(name, task, columns[name], records, job.data.on_error)
         for name, task in job.tasks.items()
-        if task.type == "classification"
+        if task.kind.is_classification
     }
     return {name: float(median(class_counts(values).values())) for name, values in cells.items()}

@@ -12,7 +12,6 @@ from multimodal.check.problems import Problem, Split
 from multimodal.config import ConfigError, Job
 from multimodal.config.setting import TABLES, table_problems
 from multimodal.records import ManifestError, RecordError, class_label, is_missing, label_set, read_records
-from multimodal.records.targets import PairTarget
 from multimodal.splits.held_out import hold_out, undefined
 
 __all__ = ["Problem", "check_job"]
@@ -158,13 +157,15 @@ def _group_names(split: Split, column: str) -> set[str]:
 def _pair_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
     """Tables with too few records that have both inputs of a contrastive task."""
     for name, task in job.tasks.items():
-        if task.type != "contrastive":
+        if task.kind.has_column:
             continue
-        first, second = map(job.input_column, job.task_inputs(name))
+        columns = [job.input_column(entry) for entry in job.task_inputs(name)]
         for split in splits:
-            count = PairTarget((first, second)).count(split.records.rows)
-            if count < 2:
-                message = f"{count} records have both {first} and {second}; {name} needs at least two"
+            pairs = [tuple(row.get(column) for column in columns) for row in split.records.rows]
+            try:
+                task.kind.check_learnable(task.kind.count(pairs))
+            except ValueError as error:
+                message = f"{' and '.join(columns)}: {name} {error}"
                 yield split.problem("error" if split.name == "train" else "warning", message)
 
 

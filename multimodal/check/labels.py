@@ -12,7 +12,7 @@ from multimodal.config import Job
 from multimodal.records import class_label, is_missing
 from multimodal.records.media import quote
 from multimodal.records.spellings import look_alikes, nearest_labels, told_apart
-from multimodal.records.targets import mean_and_deviation, read_labels
+from multimodal.task_types import TaskType
 
 LEARNED = ("train", "source")
 """Tables whose labels are those that a model knows."""
@@ -38,7 +38,7 @@ def label_problems(job: Job, splits: Sequence[Split]) -> Iterator[Problem]:
     in several ways."""
     for name, column in job.label_columns().items():
         task = job.tasks[name]
-        read = {split.name: _read(split, column, task.type) for split in splits if split.has(column)}
+        read = {split.name: _read(split, column, task.kind) for split in splits if split.has(column)}
         learned = [read[split] for split in LEARNED if split in read]
         given = task.zero_shot.labels  # then it learns no classes from the table
         known = _known(learned) if given is None else Counter(given)
@@ -48,53 +48,48 @@ def label_problems(job: Job, splits: Sequence[Split]) -> Iterator[Problem]:
         for labels in read.values():
             yield from labels.problems
             if given is None and labels is (learned[0] if learned else None):
-                yield from _learning_problems(labels, written, name, task.type)
+                yield from _learning_problems(labels, written, task.kind)
             elif labels.split.name not in LEARNED:
-                yield from _evaluation_problems(labels, name, task.type, known, source)
+                yield from _evaluation_problems(labels, name, task.kind, known, source)
 
 
 def _known(learned: Sequence[_Column]) -> Counter[Any]:
     return sum((labels.counts for labels in learned), Counter())
 
 
-def _read(split: Split, column: str, kind: str) -> _Column:
+def _read(split: Split, column: str, kind: TaskType) -> _Column:
     labels = _Column(split, column)
     for row, value in enumerate(split.values(column)):
         try:
-            labels.counts.update(read_labels(value, kind))
+            labels.counts.update(kind.read_cell(value))
             labels.decomposed.update(_decomposed(value, kind))
         except UnreadableValueError as error:
             labels.problems.append(split.problem("error", str(error), column, row))
     return labels
 
 
-def _decomposed(value: Any, kind: str) -> list[str]:
+def _decomposed(value: Any, kind: TaskType) -> list[str]:
     """The labels of a cell that ``class_label`` composes."""
     if not isinstance(value, str | list | tuple | set | frozenset):
         return []
-    parts = value.split(";") if isinstance(value, str) and kind == "multilabel" else value
+    parts = value.split(";") if isinstance(value, str) and kind.has_several_labels else value
     texts = [parts] if isinstance(parts, str) else [part for part in parts if isinstance(part, str)]
     return [class_label(text) for text in texts if not unicodedata.is_normalized("NFC", text)]
 
 
-def _learning_problems(labels: _Column, written: Sequence[_Column], name: str, kind: str) -> Iterator[Problem]:
+def _learning_problems(labels: _Column, written: Sequence[_Column], kind: TaskType) -> Iterator[Problem]:
     """Too few classes, labels or numbers for the head; then labels that are probably mistakes.
 
     Args:
         written: all columns that train, or validate in the place of records of train.
     """
     known = _known(written)
-    if kind == "regression":
-        try:
-            mean_and_deviation(list(known.elements()))
-        except ValueError as error:
-            yield labels.split.problem("error", str(error), labels.name)
+    try:
+        kind.check_learnable(known)
+    except ValueError as error:
+        yield labels.split.problem("error", str(error), labels.name)
+    if not kind.has_labels:
         return
-    fewest = 1 if kind == "multilabel" else 2
-    if len(known) < fewest:
-        found = ", ".join(map(repr, known)) or "none"
-        message = f"has {len(known)} distinct labels ({found}); {name} needs at least {fewest} to learn from"
-        yield labels.split.problem("error", message, labels.name)
     yield from _form_problems(labels, known, sum((column.decomposed for column in written), Counter()))
     yield from _spelling_problems(labels, known)
     yield from _separator_problems(labels, known, kind)
@@ -142,9 +137,9 @@ def _have(count: int) -> str:
     return f"{count} have" if count != 1 else "1 has"
 
 
-def _separator_problems(labels: _Column, known: Counter[str], kind: str) -> Iterator[Problem]:
+def _separator_problems(labels: _Column, known: Counter[str], kind: TaskType) -> Iterator[Problem]:
     """Labels that are probably several: nothing separates them but ``;``, and nothing does in a classification."""
-    if kind == "multilabel":
+    if kind.has_several_labels:
         signs, hint = FOREIGN_SEPARATORS, "the labels of a record are separated by ';' alone"
     else:
         signs, hint = ";", "for several labels per record set type: multilabel"
@@ -164,13 +159,15 @@ def _joined_problem(labels: _Column, joined: Sequence[str], known: Counter[str],
     return labels.split.problem("warning", message, labels.name, kind="separator")
 
 
-def _evaluation_problems(labels: _Column, name: str, kind: str, known: Counter[Any], source: str) -> Iterator[Problem]:
+def _evaluation_problems(
+    labels: _Column, name: str, kind: TaskType, known: Counter[Any], source: str
+) -> Iterator[Problem]:
     if all(map(is_missing, labels.split.values(labels.name))):
         message = f"is empty in every record; {name} is not evaluated here"
         yield labels.split.problem("warning", message, labels.name)
-    if not known or kind == "regression":
+    if not known or not kind.has_labels:
         return
-    if kind == "embedding":  # made for labels that training has not seen
+    if kind.is_open:  # made for labels that training has not seen
         if labels.counts and max(labels.counts.values()) < 2:
             message = f"has no label twice, so no record of it has another to find; {name} is not evaluated here"
             yield labels.split.problem("warning", message, labels.name)

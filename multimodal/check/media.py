@@ -10,13 +10,13 @@ from typing import Any
 from encoders.preprocessing import UnreadableValueError
 from encoders.preprocessing.audio import decode_audio
 from encoders.preprocessing.image_files import decode_image
-from multimodal.check.labels import read_labels
 from multimodal.check.problems import Problem, Split
 from multimodal.config import Job
 from multimodal.records import is_missing
 from multimodal.records.media import media_path, quote
 from multimodal.runtime.files import sha256_of
 from multimodal.runtime.threads import available_cores
+from multimodal.task_types import TaskType
 
 DECODERS: Mapping[str, Callable[[Any], Any]] = {"image": decode_image, "audio": decode_audio}
 """Modality -> decoder of its raw values."""
@@ -56,7 +56,7 @@ def media_problems(job: Job, splits: Sequence[Split], modalities: Mapping[str, s
     yield from _shared_content(digests, splits)
     if set(modalities.values()) <= set(DECODERS):  # else an input that is not compared may tell the records apart
         for name, column in job.label_columns().items():
-            yield from _contradictions(column, job.tasks[name].type, digests, splits)
+            yield from _contradictions(column, job.tasks[name].kind, digests, splits)
 
 
 def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[str, str]]:
@@ -115,7 +115,9 @@ def _written(cell: _Cell) -> str:
     return quote(cell.value) if isinstance(cell.value, str | Path) else "the cell"
 
 
-def _contradictions(column: str, kind: str, digests: Mapping[_Cell, str], splits: Sequence[Split]) -> Iterator[Problem]:
+def _contradictions(
+    column: str, kind: TaskType, digests: Mapping[_Cell, str], splits: Sequence[Split]
+) -> Iterator[Problem]:
     """Records of one split that have the same media and different labels."""
     contents: dict[tuple[int, int], dict[str, str]] = {}
     for cell, digest in digests.items():
@@ -124,7 +126,7 @@ def _contradictions(column: str, kind: str, digests: Mapping[_Cell, str], splits
     for (index, row), content in contents.items():
         value = splits[index].records[row].get(column)
         try:
-            labels = set(read_labels(value, kind))
+            labels = set(kind.read_cell(value))
         except UnreadableValueError:
             continue  # reported by check_labels
         if is_missing(value):

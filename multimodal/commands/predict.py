@@ -118,16 +118,5 @@ def _predict_one(predictor: Any, record: dict[str, str]) -> None:
     if isinstance(predictions, RecordError):  # the only record: its number says nothing
         name = predictions.input
         raise ValueError(predictions.reason if name is None else f"{name}: {predictions.reason}")
-    rows = []
-    for task in predictor.tasks:  # the embedding, which is no task, has no line
-        prediction = predictions[task]
-        if prediction.embedding is not None:
-            rows.append((task, f"(a vector of {len(prediction.embedding)} numbers: --data, --embeddings)", ""))
-        elif prediction.value is not None:
-            unit = predictor.decodings[task].unit
-            rows.append((task, f"{prediction.value:.6g} {unit}".strip(), ""))
-        else:
-            labels = prediction.label if prediction.label is not None else ";".join(prediction.labels)
-            labels = labels or ("" if predictor.tasks[task] == "multilabel" else "(no answer)")
-            rows.append((task, labels, "" if prediction.probability is None else f"{prediction.probability:.4f}"))
+    rows = [(task, *decoding.shown(predictions[task])) for task, decoding in predictor.decodings.items()]
     show_table(("task", "answer", "probability"), rows)

@@ -7,12 +7,11 @@ from multimodal.config.inputs import Augment, Candidate, FeatureMap, Input
 from multimodal.config.job import NAME_PATTERN, Job
 from multimodal.config.load import load_job, override_task, parse_job
 from multimodal.config.section import ConfigError
-from multimodal.config.tasks import METRICS, Task, ZeroShot
+from multimodal.config.tasks import Task, ZeroShot
 from multimodal.config.train import Tracking, Train
 from multimodal.config.transfer import Lora, SecondPhase, Transfer
 
 __all__ = [
-    "METRICS",
     "NAME_PATTERN",
     "Adapt",
     "Augment",

@@ -66,9 +66,9 @@ class Job(Section):
         return name if column is None else column
 
     def task_column(self, name: str) -> str | None:
-        """The manifest's column of a task's labels; None where it is contrastive and has none."""
+        """The manifest's column of a task's labels; None where its type has none."""
         task = self.tasks[name]
-        if task.type == "contrastive":
+        if not task.kind.has_column:
             return None
         return name if task.column is None else task.column
 

@@ -14,7 +14,7 @@ def separates_inputs(fusion: "Fusion") -> bool:
 
 def are_views(job: "Job", name: str) -> bool:
     """True where a task compares two views of one value: inputs that read one column through one encoder."""
-    if job.tasks[name].type != "contrastive":
+    if job.tasks[name].kind.has_column:
         return False
     inputs = job.task_inputs(name)
     return len({(job.encoder_input(entry), job.input_column(entry)) for entry in inputs}) == 1
@@ -33,18 +33,18 @@ def contrastive_problems(job: "Job") -> Iterator[str]:
     """Inputs and fusions that a contrastive task cannot learn from."""
     fusion = job.fusion
     for name, task in job.tasks.items():
-        if task.type != "contrastive":
+        if task.kind.has_column:
             continue
         pair = job.task_inputs(name)
         if len(pair) != 2:
             yield (
-                f"tasks.{name}: a contrastive task compares two inputs, and this one has {len(pair)} "
+                f"tasks.{name}: a {task.type} task compares two inputs, and this one has {len(pair)} "
                 f"({', '.join(pair)}); set tasks.{name}.inputs to two of {', '.join(job.inputs)}"
             )
-        if not separates_inputs(fusion) and all(other.type == "contrastive" for other in job.tasks.values()):
+        if not separates_inputs(fusion) and not any(other.kind.has_column for other in job.tasks.values()):
             given = fusion.name if fusion.dim is None else f"{fusion.name} with dim"
             yield (
-                f"tasks.{name}: contrastive tasks alone need a fusion that keeps their inputs apart, and {given} mixes "
+                f"tasks.{name}: {task.type} tasks alone need a fusion that keeps their inputs apart, and {given} mixes "
                 "them; set fusion.name: late, or concat without dim"
             )
         # elsewhere the task sees around the fusion
@@ -52,7 +52,7 @@ def contrastive_problems(job: "Job") -> Iterator[str]:
         hidden = [entry for entry in pair if (dropout.get(entry) if isinstance(dropout, dict) else dropout)]
         if hidden:
             yield (
-                f"tasks.{name}: a contrastive task needs both of its inputs, and fusion.modality_dropout hides "
+                f"tasks.{name}: a {task.type} task needs both of its inputs, and fusion.modality_dropout hides "
                 f"{' and '.join(hidden)}; leave it out for them"
             )
         if are_views(job, name):

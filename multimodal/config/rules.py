@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from multimodal.config.frozen_rules import closed_form_problems, map_problems
 from multimodal.config.pair_rules import contrastive_problems
-from multimodal.config.tasks import METRICS
+from multimodal.task_types import EMBEDDING, TASK_TYPES, task_type
 
 if TYPE_CHECKING:
     from multimodal.config.job import Job
@@ -57,16 +57,14 @@ def _input_problems(job: "Job") -> Iterator[str]:
 
 
 def _task_problems(job: "Job") -> Iterator[str]:
+    types = [task_type(name) for name in TASK_TYPES.built_in] + [task.kind for task in job.tasks.values()]
+    suffixes = tuple({suffix for kind in types for suffix in kind.decoding.columns if suffix})
     for name, task in job.tasks.items():
-        if name in ("error", "embedding") or name.endswith("_probability"):
+        if name in ("error", EMBEDDING) or name.endswith(suffixes):
             yield f"tasks.{name}: this name is taken in the predictions; take another"
         if task.head == "zero_shot":
             job.zero_shot_input(name)
-        if task.type == "embedding" and job.fusion.name == "late":
-            yield (
-                f"tasks.{name}: an embedding task needs one vector of all inputs, and late fusion keeps them "
-                "apart; set fusion.name: attention, gated or concat"
-            )
+        yield from task.kind.job_problems(job, name)
 
 
 def _strategy_problems(job: "Job") -> Iterator[str]:
@@ -79,7 +77,7 @@ def _strategy_problems(job: "Job") -> Iterator[str]:
 
 
 def _metric_problems(job: "Job") -> Iterator[str]:
-    known = [f"{name}.{metric}" for name, task in job.tasks.items() for metric in METRICS[task.type]]
+    known = [f"{name}.{metric}" for name, task in job.tasks.items() for metric in task.kind.metrics]
     if job.train.metric not in ("mean", *known):
         near = difflib.get_close_matches(job.train.metric, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are mean, {', '.join(known)}"

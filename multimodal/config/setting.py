@@ -31,8 +31,7 @@ def setting_of(job: Job, given: Collection[str]) -> Setting:
         raise ConfigError(problem)
     if "source" in given and "train" not in given:
         return "transductive"
-    contrastive = all(task.type == "contrastive" for task in job.tasks.values())
-    return "unsupervised" if contrastive else "inductive"
+    return "inductive" if any(task.kind.has_column for task in job.tasks.values()) else "unsupervised"
 
 
 def table_problems(job: Job, given: Collection[str]) -> Iterator[str]:
@@ -53,7 +52,7 @@ def table_problems(job: Job, given: Collection[str]) -> Iterator[str]:
         yield f"transfer.adapt: {adapt.method} needs target inputs; name their table in data.unlabelled"
     if adapt is not None and adapt.compares and "source" not in given:
         yield f"transfer.adapt: {adapt.method} compares source with target records; name a table in data.source"
-    classified = [name for name, task in job.tasks.items() if task.type == "classification"]
+    classified = [name for name, task in job.tasks.items() if task.kind.is_classification]
     if adapt is not None and adapt.method in ("cdan", "mcc", "entropy", "pseudo_labels") and not classified:
         yield f"transfer.adapt: {adapt.method} needs predicted classes, and no task is a classification"
 

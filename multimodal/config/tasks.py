@@ -2,12 +2,13 @@
 
 import difflib
 from collections.abc import Collection
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from multimodal.config.frozen_rules import COMPUTED_HEADS
 from multimodal.config.section import Section
+from multimodal.task_types import TASK_TYPES, TaskType, task_type
 
 
 class ZeroShot(Section):
@@ -72,21 +73,12 @@ class ZeroShot(Section):
         return [prompt.replace("{}", called) for prompt in self.prompts]
 
 
-METRICS = {
-    "classification": ("accuracy", "balanced_accuracy", "macro_f1", "auc"),
-    "multilabel": ("accuracy", "macro_f1", "micro_f1", "auc"),
-    "regression": ("rmse", "mae", "r2"),
-    "contrastive": ("top1",),
-    "embedding": ("recall_at_1", "recall_at_5", "map"),
-}
-"""Task type -> what can choose the best weights."""
-
-
 class Task(Section):
     """One task: a column of answers and how they are learned, or two inputs that find each other without any."""
 
-    type: Literal["classification", "multilabel", "regression", "contrastive", "embedding"] = "classification"
-    """embedding: the answer is a vector, near for records of one label and far for others; labels may be new later.
+    type: str = "classification"
+    """classification, multilabel, regression, embedding or contrastive, or a registered task type of your own.
+    embedding: the answer is a vector, near for records of one label and far for others; labels may be new later.
     contrastive: has no column; each of its two inputs shall find the record's other one among those of the batch,
     of which several processes, and the parts that train.accumulate makes, have one each."""
     column: str | None = None
@@ -129,22 +121,41 @@ class Task(Section):
     """Embedding: records of one label side by side in every batch, which is a multiple of it (one task only); null
     takes records as they come."""
 
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of a registered task type of your own, as it names them."""
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _is_registered(cls, value: Any) -> Any:
+        """Takes a name, or a registered ``TaskType`` class."""
+        name = value.name if isinstance(value, type) and issubclass(value, TaskType) else value
+        if not isinstance(name, str):
+            raise ValueError(f"is {name!r}; give the name of a task type; there are {', '.join(TASK_TYPES.entries())}")
+        try:
+            task_type(name)
+        except LookupError as error:
+            raise ValueError(error.args[0]) from error
+        return name
+
+    @property
+    def kind(self) -> TaskType:
+        """The task type that ``type`` names."""
+        return task_type(self.type)
+
     @model_validator(mode="after")
     def _fits_the_type(self) -> "Task":
         if self.head in COMPUTED_HEADS:
             self._check_computed_head()
-        if self.type != "classification" and self.min_probability:  # here, as a finished run's config may change it
-            raise ValueError(
+        if self.min_probability and "min_probability" not in self.kind.settings:
+            raise ValueError(  # here, as a finished run's config may change it
                 f"min_probability is for classification, and this task's type is {self.type}: leave it out (multilabel "
                 "has `threshold`)"
             )
-        if self.type == "embedding":
-            check_embedding(self)
-        if self.type == "multilabel" and self.imbalance == "balanced_sampler":
-            raise ValueError("balanced_sampler needs one class a record; use class_weights for a multilabel task")
-        if self.type != "classification" and self.imbalance == "logit_adjustment":
+        for problem in self.kind.task_problems(self):
+            raise ValueError(problem)
+        if self.imbalance == "logit_adjustment" and not self.kind.is_classification:
             raise ValueError(
-                f"logit_adjustment needs one class a record, and this task's type is {self.type}: use class_weights"
+                f"logit_adjustment needs one class per record, and this task's type is {self.type}: use class_weights"
             )
         return self
 
@@ -156,15 +167,3 @@ class Task(Section):
             )
         if self.imbalance != "none" and self.head not in ("softmax", "svm"):
             raise ValueError(f"head {self.head} knows no class weights: leave imbalance out, or set head: softmax")
-
-
-def check_embedding(task: Task) -> None:
-    """Refuses what does not suit an embedding task.
-
-    Raises:
-        ValueError: says what.
-    """
-    if task.imbalance == "class_weights":
-        raise ValueError("an embedding task weighs no classes: leave class_weights out (balanced_sampler may be set)")
-    if task.records_per_label is not None and task.imbalance == "balanced_sampler":
-        raise ValueError("records_per_label and balanced_sampler both say which records are drawn: leave one out")

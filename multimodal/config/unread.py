@@ -12,6 +12,7 @@ from encoders.plugins import Registry
 from fusion.registry import FUSIONS
 from multimodal.config.frozen_rules import COMPUTED_HEADS
 from multimodal.plugins import STRATEGIES, strategy_info
+from multimodal.task_types import TASK_TYPES, task_type
 
 if TYPE_CHECKING:
     from multimodal.config.inputs import Input
@@ -65,13 +66,6 @@ BELONGS = {
     ),
     "Source": (Belongs(("components",), "map", ("subspace_alignment",)),),
     "Task": (
-        Belongs(("column", "tower"), "type", ("classification", "multilabel", "regression", "embedding")),
-        Belongs(("label_smoothing",), "type", ("classification", "multilabel")),
-        Belongs(("imbalance",), "type", ("classification", "multilabel", "embedding")),
-        Belongs(("head",), "type", ("classification",)),
-        Belongs(("threshold",), "type", ("multilabel",)),
-        Belongs(("unit",), "type", ("regression",)),
-        Belongs(("width", "loss", "margin", "temperature", "records_per_label"), "type", ("embedding",)),
         Belongs(("margin",), "loss", ("arcface",)),
         Belongs(("tower",), "head", ("linear",)),
         Belongs(("label_smoothing",), "head", ("linear", "zero_shot")),
@@ -91,7 +85,17 @@ BELONGS = {
         Belongs(("ema_decay",), "average", ("ema",)),
     ),
 }
-"""Section -> its dependent settings."""
+"""Section -> its dependent settings; those of a task also depend on its type, see ``_of_types``."""
+
+
+def _of_types(section: BaseModel) -> Iterator[Belongs]:
+    """Settings of a task that only some types read."""
+    types = [task_type(name) for name in dict.fromkeys([*TASK_TYPES.built_in, getattr(section, "type", "")]) if name]
+    owners: dict[tuple[str, ...], list[str]] = {}
+    for key in type(section).model_fields:
+        values = tuple(kind.name for kind in types if key in kind.settings)
+        owners.setdefault(values, []).append(key)
+    yield from (Belongs(tuple(keys), "type", values) for values, keys in owners.items() if values)
 
 
 def changed(section: BaseModel) -> set[str]:
@@ -101,9 +105,9 @@ def changed(section: BaseModel) -> set[str]:
 
 
 def unread(section: BaseModel) -> Iterator[str]:
-    """Problems of a section by itself, by ``BELONGS``."""
-    given = changed(section)
-    for belongs in BELONGS.get(type(section).__name__, ()):
+    """Problems of a section by itself, by ``BELONGS`` and, of a task, by its type."""
+    given, own = changed(section), BELONGS.get(type(section).__name__, ())
+    for belongs in (*(_of_types(section) if own is BELONGS["Task"] else ()), *own):
         to, value = belongs.to, getattr(section, belongs.to)
         lost = [key for key in belongs.keys if key in given]
         if lost and not belongs.are_read(value):
@@ -130,7 +134,7 @@ def _is_augmented(job: "Job", name: str) -> bool:
 
 
 def _has_linear_head(job: "Job") -> bool:
-    return any(task.head == "linear" and task.type != "contrastive" for task in job.tasks.values())
+    return any(task.head == "linear" and task.kind.has_column for task in job.tasks.values())
 
 
 def _pretrained(job: "Job") -> "list[Input]":

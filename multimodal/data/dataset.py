@@ -171,17 +171,13 @@ def collate(
     inputs = stack_inputs(readers, [sample.inputs for sample in samples])
     return Batch(
         inputs={name: {key: torch.from_numpy(a) for key, a in arrays.items()} for name, arrays in inputs.items()},
-        targets={name: _stack_targets(reader, [s.targets[name] for s in samples]) for name, reader in targets.items()},
+        targets={n: torch.from_numpy(reader.stack([s.targets[n] for s in samples])) for n, reader in targets.items()},
         known={name: torch.tensor([s.targets[name] is not None for s in samples]) for name in targets},
         rows=[sample.row for sample in samples],
         weights=torch.tensor([sample.weight for sample in samples], dtype=torch.float32),
         errors=[sample.error for sample in samples if sample.error is not None],
         origin=torch.tensor([sample.origin for sample in samples], dtype=torch.int64),
     )
-
-
-def _stack_targets(reader: TargetReader, cells: Sequence[Cell | None]) -> Tensor:
-    return torch.from_numpy(np.stack([reader.placeholder if cell is None else cell for cell in cells]))
 
 
 def num_workers(setting: int | str) -> int:

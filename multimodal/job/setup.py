@@ -21,8 +21,8 @@ from multimodal.builders import (
     build_target_reader,
     build_views,
     check_augmentations,
+    head_arguments,
     sampling_weights,
-    task_arguments,
 )
 from multimodal.config import ConfigError, Job
 from multimodal.config.frozen_rules import closed_form_inputs, mapped_inputs
@@ -97,7 +97,7 @@ class TrainingSetup:
         encoders = build_encoders(job.inputs, base)
         check_augmentations(job, encoders)
         learned, *beside = tables.labelled()
-        heads = {name: task_arguments(job, name, learned, beside) for name in job.tasks}
+        heads = {name: head_arguments(job, name, learned, beside) for name in job.tasks}
         targets = {name: build_target_reader(job, name, heads[name]) for name in heads}
         model = build_model(job, encoders, heads)
         fill_zero_shot_heads(job, model, base)
@@ -145,8 +145,7 @@ class TrainingSetup:
                     self.readers[name],
                     encoder,
                     self.tables.all(),
-                    pooled=self.model.fusion.uses_mean_token_only
-                    and self.model.encoder_of[name] not in self.model.layers,
+                    pooled=self.model.uses_mean_token_only(name),
                     cache=cache,
                     workers=self.workers,
                     views=views[name],
@@ -181,7 +180,8 @@ class TrainingSetup:
         if answers.errors and self.job.data.on_error == "raise":
             raise answers.errors[0]
         metrics = score_answers(answers, everything, data, self.decodings)
-        return dict(flat_values(metrics)), selection_score(metrics, self.job.train.metric)
+        types = {name: task.kind for name, task in self.job.tasks.items()}
+        return dict(flat_values(metrics)), selection_score(metrics, self.job.train.metric, types)
 
     @cached_property
     def _validation(self) -> RecordDataset:

@@ -1,18 +1,40 @@
 """How far a task's probabilities can be believed, and the temperature that makes them so. Never imports torch."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from multimodal.decoding import Decoding, Sigmoid, Softmax
+if TYPE_CHECKING:
+    from multimodal.task_types import Decoding
 
 BINS = 15
 """Of equal width, as Guo et al. have them."""
 
 _COLDEST, _HOTTEST, _HALVINGS = 0.01, 100.0, 60
 _LEAST_PROBABILITY = 1e-12  # of an answer that turned out right: its logarithm is finite
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A decoding of probabilities; ``multimodal.task_types.ProbabilityDecoding`` says what each method gives."""
+
+    @property
+    def temperature(self) -> float: ...
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray: ...
+
+    def with_temperature(self, temperature: float) -> Self: ...
+
+    def known(self, targets: np.ndarray) -> np.ndarray: ...
+
+    def truth(self, targets: np.ndarray) -> np.ndarray: ...
+
+    def statements(self, scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]: ...
+
+    @property
+    def statements_per_record(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -54,7 +76,7 @@ def reliability(stated: np.ndarray, true: np.ndarray) -> Reliability:
     return Reliability(counts, probability, frequency)
 
 
-def measure_calibration(decoding: Decoding, outputs: np.ndarray, targets: np.ndarray) -> dict[str, Any] | None:
+def measure_calibration(decoding: "Decoding", outputs: np.ndarray, targets: np.ndarray) -> dict[str, Any] | None:
     """Calibration without and with the decoding's temperature, JSON; None where a task has no probabilities.
 
     Classification states one probability a record, that of its answer; multilabel one for each label. A label that
@@ -64,25 +86,19 @@ def measure_calibration(decoding: Decoding, outputs: np.ndarray, targets: np.nda
         outputs: raw, [n c].
         targets: as ``task_metrics`` takes them.
     """
-    if not isinstance(decoding, Softmax | Sigmoid):
+    if not isinstance(decoding, Calibrated):
         return None
     return {
         "temperature": decoding.temperature,
         "records": len(targets),
-        "before": _measured(replace(decoding, temperature=1.0), outputs, targets),
+        "before": _measured(decoding, outputs.astype(np.float64) * decoding.temperature, targets),
         "after": _measured(decoding, outputs, targets),
     }
 
 
-def _measured(decoding: Softmax | Sigmoid, outputs: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-    scores, known = decoding.scores(outputs), _known(decoding, targets)
-    if isinstance(decoding, Softmax):
-        found = reliability(scores.max(axis=1, initial=0.0), scores.argmax(axis=1) == targets)
-        right = scores[known, targets[known].astype(np.int64)]
-    else:
-        truth = targets[:, : scores.shape[1]] > 0.5
-        found = reliability(scores.ravel(), truth.ravel())
-        right = np.where(truth, scores, 1.0 - scores)
+def _measured(decoding: Calibrated, outputs: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
+    stated, true, right = decoding.statements(decoding.scores(outputs), targets)
+    found = reliability(stated, true)
     return {
         "error": found.error if len(targets) else None,
         "log_loss": float(-np.log(np.maximum(right, _LEAST_PROBABILITY)).mean()) if right.size else None,
@@ -94,25 +110,13 @@ def _measured(decoding: Softmax | Sigmoid, outputs: np.ndarray, targets: np.ndar
     }
 
 
-def with_temperature(decoding: Decoding, temperature: float) -> Decoding:
-    """The decoding with another temperature and the same answers; one without probabilities as it is.
-
-    Thresholds move with the probabilities: each stays at the same logit.
-
-    >>> with_temperature(Sigmoid(("new",), (0.8,)), 2.0).thresholds  # 1 / (1 + 4 ** -0.5)
-    (0.6666666666666666,)
-    """
-    if isinstance(decoding, Softmax):
-        return replace(decoding, temperature=temperature)
-    if not isinstance(decoding, Sigmoid):
-        return decoding
-    ratio = decoding.temperature / temperature
-    moved = tuple(1.0 / (1.0 + ((1.0 - share) / share) ** ratio) for share in decoding.thresholds)
-    return replace(decoding, thresholds=moved, temperature=temperature)
+def with_temperature(decoding: "Decoding", temperature: float) -> "Decoding":
+    """The decoding with another temperature and the same predictions; one without probabilities unchanged."""
+    return decoding.with_temperature(temperature) if isinstance(decoding, Calibrated) else decoding
 
 
 def fit_temperature(
-    decoding: Decoding, outputs: np.ndarray, targets: np.ndarray, offsets: np.ndarray | None = None
+    decoding: "Decoding", outputs: np.ndarray, targets: np.ndarray, offsets: np.ndarray | None = None
 ) -> float:
     """The temperature with the smallest log loss on records that were not trained on; 1 where there is nothing to fit.
 
@@ -125,9 +129,9 @@ def fit_temperature(
         offsets: of a classification that answers as if all classes were alike frequent: the logarithm of how frequent
             they are in these records, [c], added to the cooled logits, so that both tell of one world; None: nothing.
     """
-    if not isinstance(decoding, Softmax | Sigmoid):
+    if not isinstance(decoding, Calibrated):
         return 1.0
-    known = _known(decoding, targets)
+    known = decoding.known(targets)
     if not known.any():
         return 1.0
     slope = _slope(decoding, outputs[known].astype(np.float64), targets[known], offsets)
@@ -141,26 +145,15 @@ def fit_temperature(
 
 
 def _slope(
-    decoding: Softmax | Sigmoid, logits: np.ndarray, targets: np.ndarray, offsets: np.ndarray | None
+    decoding: Calibrated, logits: np.ndarray, targets: np.ndarray, offsets: np.ndarray | None
 ) -> Callable[[float], float]:
     """Inverse temperature -> derivative of the mean log loss: expected minus observed logit."""
     fixed = np.zeros(logits.shape[1]) if offsets is None else offsets
-    if isinstance(decoding, Softmax):
-        truth: np.ndarray = targets[:, None] == np.arange(logits.shape[1])
-        scale = float(logits.shape[1])  # one answer a record
-    else:
-        truth = targets[:, : logits.shape[1]] > 0.5
-        scale = 1.0
+    truth, scale = decoding.truth(targets), logits.shape[1] / decoding.statements_per_record
+    given = decoding.temperature
 
     def slope(inverse: float) -> float:
-        expected = replace(decoding, temperature=1 / inverse).scores(logits + fixed / inverse)
+        expected = decoding.scores((logits * inverse + fixed) * given)
         return scale * float(((expected - truth) * logits).mean())
 
     return slope
-
-
-def _known(decoding: Softmax | Sigmoid, targets: np.ndarray) -> np.ndarray:
-    """Records whose answer training had, bool [n]."""
-    if isinstance(decoding, Softmax):
-        return targets < len(decoding.labels)
-    return np.ones(len(targets), dtype=bool)

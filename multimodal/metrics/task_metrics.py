@@ -3,13 +3,15 @@
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multimodal.decoding import Decoding, Destandardize, Embedding, PairedEmbeddings, Sigmoid, Softmax
 from multimodal.metrics.intervals import Interval, bootstrap_errors, positive_interval, share_interval, wilson_interval
 from multimodal.metrics.ranking import Ranks, macro_auc, rank_partners
+
+if TYPE_CHECKING:
+    from multimodal.task_types import Decoding, TaskType
 
 _ROWS_AT_A_TIME = 256  # 100 MB at 100,000 records
 
@@ -18,7 +20,7 @@ Metrics = dict[str, Any]
 
 
 def task_metrics(
-    decoding: Decoding, outputs: np.ndarray, targets: np.ndarray, *, unknown: Sequence[str] = ()
+    decoding: "Decoding", outputs: np.ndarray, targets: np.ndarray, *, unknown: Sequence[str] = ()
 ) -> Metrics:
     """Every score of one task.
 
@@ -40,6 +42,7 @@ def task_metrics(
         unknown: names of the classes that indices (multilabel: columns) from ``len(labels)`` on stand for.
             Training lacked them, so their records are wrong, and are counted under ``unknown``.
 
+    >>> from multimodal.decoding import Softmax
     >>> answers = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]])
     >>> metrics = task_metrics(Softmax(("apple", "pear")), answers, np.array([0, 1, 1, 1]))
     >>> metrics["n"], metrics["accuracy"]["value"], metrics["absent"]
@@ -47,7 +50,6 @@ def task_metrics(
 
     Raises:
         ValueError: if outputs and targets do not fit each other, or are not finite.
-        LookupError: if the decoding is of a kind that has no metrics.
     """
     outputs, targets = np.asarray(outputs), np.asarray(targets)
     if len(outputs) != len(targets):
@@ -58,25 +60,14 @@ def task_metrics(
             f"outputs of {broken} of {len(outputs)} records are not finite, so there is nothing to score; the model "
             "has diverged: train it again with a lower train.learning_rate"
         )
-    scores = decoding.scores(outputs)
-    if isinstance(decoding, Softmax):
-        return _classification(decoding, scores, targets, unknown)
-    if isinstance(decoding, Sigmoid):
-        return _multilabel(decoding, scores, targets, unknown)
-    if isinstance(decoding, Destandardize):
-        return _regression(scores, targets)
-    if isinstance(decoding, PairedEmbeddings):
-        return _matching(*decoding.split(scores), targets)
-    if isinstance(decoding, Embedding):
-        return retrieval_metrics(scores, targets)
-    raise LookupError(
-        f"there are no metrics for the decoding {decoding.kind!r}; there are for softmax, sigmoid, destandardize, "
-        "paired_embeddings, embedding"
-    )
+    return decoding.metrics(decoding.scores(outputs), targets, unknown)
 
 
-def _classification(decoding: Softmax, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> Metrics:
-    n, known = len(targets), len(decoding.labels)
+def classification_metrics(
+    scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], unknown: Sequence[str], min_probability: float
+) -> Metrics:
+    """Scores of exactly one label per record, from probabilities [n c]."""
+    n, known = len(targets), len(labels)
     size = known + len(unknown)
     if n and not 0 <= targets.min() <= targets.max() < size:
         raise ValueError(
@@ -92,17 +83,17 @@ def _classification(decoding: Softmax, scores: np.ndarray, targets: np.ndarray, 
         "accuracy": _estimate(right / n, wilson_interval(right, n)) if n else _undefined(),
         **_shares(("balanced_accuracy", "macro_f1"), counts, lambda draws: _class_means(draws, cells, size)),
         "auc": _auc(scores, truth),
-        "absent": _absent(decoding.labels, truth),
+        "absent": _absent(labels, truth),
         "unknown": {label: int((targets == known + index).sum()) for index, label in enumerate(unknown)},
-        **_abstention(decoding, scores, answers == targets),
+        **_abstention(scores, answers == targets, min_probability),
     }
 
 
-def _abstention(decoding: Softmax, scores: np.ndarray, right: np.ndarray) -> dict[str, Metrics]:
+def _abstention(scores: np.ndarray, right: np.ndarray, min_probability: float) -> dict[str, Metrics]:
     """Nothing where every record is answered."""
-    if not decoding.min_probability:
+    if not min_probability:
         return {}
-    n, answered = len(scores), scores.max(axis=1, initial=0.0) >= decoding.min_probability
+    n, answered = len(scores), scores.max(axis=1, initial=0.0) >= min_probability
 
     def share(hits: np.ndarray, among: int) -> Metrics:
         count = int(hits.sum())
@@ -111,15 +102,18 @@ def _abstention(decoding: Softmax, scores: np.ndarray, right: np.ndarray) -> dic
     return {"coverage": share(answered, n), "answered_accuracy": share(right & answered, int(answered.sum()))}
 
 
-def _multilabel(decoding: Sigmoid, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> Metrics:
-    n, known, truth = len(targets), len(decoding.labels), targets > 0.5
+def multilabel_metrics(
+    scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], unknown: Sequence[str], thresholds: Sequence[float]
+) -> Metrics:
+    """Scores of any number of labels per record, from probabilities [n c]."""
+    n, known, truth = len(targets), len(labels), targets > 0.5
     if truth.shape != (n, known + len(unknown)):
         raise ValueError(
             f"targets are {list(truth.shape)} but outputs {list(scores.shape)}, and {len(unknown)} labels are unknown; "
             "give both as [n c], with a column of targets more for each unknown label"
         )
     never = np.zeros((n, len(unknown)), dtype=bool)
-    answers = np.concatenate([scores >= np.asarray(decoding.thresholds), never], axis=1)
+    answers = np.concatenate([scores >= np.asarray(thresholds), never], axis=1)
     hits, marks = (truth & answers).astype(np.float64), truth.astype(np.float64) + answers
 
     def f1(draws: np.ndarray) -> np.ndarray:
@@ -134,12 +128,13 @@ def _multilabel(decoding: Sigmoid, scores: np.ndarray, targets: np.ndarray, unkn
         "accuracy": _estimate(right / n, wilson_interval(right, n)) if n else _undefined(),
         **_shares(("macro_f1", "micro_f1"), np.ones(n, np.int64), f1),
         "auc": _auc(scores, truth[:, :known]),
-        "absent": _absent(decoding.labels, truth[:, :known]),
+        "absent": _absent(labels, truth[:, :known]),
         "unknown": {label: int(truth[:, known + index].sum()) for index, label in enumerate(unknown)},
     }
 
 
-def _regression(scores: np.ndarray, targets: np.ndarray) -> Metrics:
+def regression_metrics(scores: np.ndarray, targets: np.ndarray) -> Metrics:
+    """Scores of one number per record, from values [n 1] in the data's unit."""
     n, names = len(targets), ("rmse", "mae", "r2")
     if scores.size != targets.size or not np.isfinite(targets).all():
         raise ValueError(f"targets are {list(targets.shape)}, or not finite; give one finite number a record")
@@ -172,7 +167,8 @@ def _regression(scores: np.ndarray, targets: np.ndarray) -> Metrics:
     }
 
 
-def _matching(first: np.ndarray, second: np.ndarray, contents: np.ndarray) -> Metrics:
+def matching_metrics(first: np.ndarray, second: np.ndarray, contents: np.ndarray) -> Metrics:
+    """Scores of two embeddings [n d] per record that find each other."""
     n = len(first)
     if contents.shape != (n, 2):
         raise ValueError(f"targets are {list(contents.shape)}; give the content numbers of both inputs, [n 2]")
@@ -278,16 +274,17 @@ def _undefined() -> Metrics:
     return {"value": None, "low": None, "high": None}
 
 
-def selection_score(metrics: Mapping[str, Metrics], metric: str) -> float:
+def selection_score(metrics: Mapping[str, Metrics], metric: str, types: Mapping[str, "TaskType"]) -> float:
     """The one number, higher is better, that chooses among epochs or runs.
 
     Args:
         metrics: task -> what ``task_metrics`` gave.
-        metric: "mean" over the tasks that define theirs (accuracy, for multilabel macro F1, for regression R2, for
-            pairs top1, for embeddings map); or "TASK.METRIC". Errors (rmse, mae) count negative; in the mean nothing
-            counts less than -1.
+        metric: "mean" over the tasks that define their main metric; or "TASK.METRIC". Errors count negative; in the
+            mean nothing counts less than -1.
+        types: task -> its type, which knows the main metric and which metrics are errors.
 
-    >>> selection_score({"price": {"rmse": {"value": 2.0}}}, "price.rmse")
+    >>> from multimodal.task_types import task_type
+    >>> selection_score({"price": {"rmse": {"value": 2.0}}}, "price.rmse", {"price": task_type("regression")})
     -2.0
 
     Raises:
@@ -295,7 +292,7 @@ def selection_score(metrics: Mapping[str, Metrics], metric: str) -> float:
         ValueError: if the records do not define the score.
     """
     known = [f"{task}.{name}" for task, scores in metrics.items() for name in _score_names(scores)]
-    chosen = [f"{task}.{_main_score(scores)}" for task, scores in metrics.items()] if metric == "mean" else [metric]
+    chosen = [f"{task}.{types[task].main_metric}" for task in metrics] if metric == "mean" else [metric]
     if metric not in ("mean", *known):
         near = difflib.get_close_matches(metric, ["mean", *known], n=1)
         hint = f"did you mean {near[0]!r}? There" if near else "there"
@@ -304,7 +301,8 @@ def selection_score(metrics: Mapping[str, Metrics], metric: str) -> float:
     for task, _, name in (key.rpartition(".") for key in chosen):
         value = metrics[task][name]["value"]
         if value is not None:
-            value = -value if name in ("rmse", "mae") else value
+            entry = types[task].metrics.get(name)
+            value = -value if entry is not None and entry.lower_is_better else value
             values.append(max(value, -1.0) if metric == "mean" else value)  # R2 has no lower end
     if not values:
         raise ValueError(
@@ -316,12 +314,3 @@ def selection_score(metrics: Mapping[str, Metrics], metric: str) -> float:
 
 def _score_names(scores: Metrics) -> list[str]:
     return [name for name, score in scores.items() if name != "unknown" and isinstance(score, Mapping)]
-
-
-def _main_score(scores: Metrics) -> str:
-    if "r2" in scores:
-        return "r2"
-    for name in ("top1", "map"):
-        if name in scores:
-            return name
-    return "macro_f1" if "micro_f1" in scores else "accuracy"

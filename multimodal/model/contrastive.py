@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from fusion.concat import parts_of
 from multimodal.decoding import PairedEmbeddings
-from multimodal.model.heads import Head
+from multimodal.model.heads import Head, HeadPlace, Sees
 
 WIDTH = 128
 """Of an embedding, as in SimCLR."""
@@ -36,9 +37,18 @@ class ContrastiveHead(Head):
         mixed: whether the fusion mixes its inputs, so that the head has to see their mean tokens instead.
     """
 
+    sees: Sees = "mean_tokens"
+
+    @classmethod
+    def build(cls, place: HeadPlace, **arguments: Any) -> "ContrastiveHead":
+        """Over the two inputs of the task."""
+        first, second = place.inputs
+        shared = place.encoder_of[first] == place.encoder_of[second]
+        return cls(place.in_dims, (first, second), shared=shared, mixed=not place.is_separated)
+
     def __init__(self, in_dims: Mapping[str, int], pair: tuple[str, str], *, shared: bool, mixed: bool = False) -> None:
         super().__init__()
-        self.sees_mean_tokens = mixed
+        self.sees = "mean_tokens" if mixed else "fused"
         self.in_dims, self.pair, self.shared = dict(in_dims), pair, shared
         self.num_outputs, self.chance_loss = 2 * WIDTH, 1.0  # ``loss`` knows how many candidates there were
         first, second = (self.in_dims[name] for name in pair)
@@ -51,7 +61,7 @@ class ContrastiveHead(Head):
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """The embeddings of both inputs, each of length 1, side by side."""
         parts = [parts_of(fused, self.in_dims)[name] for name in self.pair]
-        if self.sees_mean_tokens:
+        if self.sees == "mean_tokens":
             parts = [F.layer_norm(part, part.shape[1:]) for part in parts]  # as a fusion that keeps them apart does
         embeddings = [self.projections[0](parts[0]), self.projections[-1](parts[1])]
         return torch.cat([F.normalize(embedding.float(), dim=1) for embedding in embeddings], dim=1)

@@ -2,6 +2,8 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from multimodal.decoding import Embedding
-from multimodal.model.heads import Head
+from multimodal.model.heads import Head, HeadPlace
 
 
 class EmbeddingHead(Head):
@@ -24,6 +26,14 @@ class EmbeddingHead(Head):
         super().__init__()
         self.num_outputs = width
         self.linear = nn.Linear(in_dim, width)
+
+    @classmethod
+    def build(cls, place: HeadPlace, **arguments: Any) -> "EmbeddingHead":
+        """The head of a loss, "arcface" or "supcon"."""
+        labels: Sequence[str] = arguments.pop("labels")
+        if arguments.pop("loss") == "arcface":
+            return ArcFaceHead(place.dim, num_labels=len(labels), **arguments)
+        return SupConHead(place.dim, **arguments)
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """The embeddings."""

@@ -2,7 +2,9 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -11,28 +13,54 @@ from torch import Tensor, nn
 
 from multimodal.decoding import Decoding, Destandardize, Sigmoid, Softmax
 
+Sees = Literal["fused", "mean_tokens", "tokens"]
+
+
+@dataclass(frozen=True)
+class HeadPlace:
+    """Where a head stands in its model."""
+
+    dim: int
+    """Of the fused vector."""
+    in_dims: Mapping[str, int]
+    """Dimension of the tokens of *each* input."""
+    inputs: tuple[str, ...]
+    """Inputs that the task may use."""
+    encoder_of: Mapping[str, str]
+    """Input -> the first input with the same encoder."""
+    is_separated: bool
+    """Whether the fused vector is the inputs side by side."""
+
 
 class Head(nn.Module, ABC):
     """One task. Parameters that only the loss uses live here too and are not exported.
 
-    Legend: b records, f the fused width, c outputs.
+    Legend: b records, f the fused dimension, c outputs; l tokens and d dimension of one input.
     """
 
     num_outputs: int
     chance_loss: float
-    """Loss of a head that knows nothing; the trainer divides by it, so that unit weights are a fair default."""
-    sees_mean_tokens: bool = False
-    """Whether it takes the mean tokens of all inputs side by side, as the encoders give them, and not the fused
-    vector."""
+    """Loss of a constant predictor; the trainer divides by it, so that unit weights are a fair default."""
+    sees: Sees = "fused"
+    """Argument of ``forward``. "fused": the fused vector ``[b f]``; "mean_tokens": the mean tokens of all inputs side
+    by side, as the encoders give them; "tokens": the tokens ``[b l d]`` of the inputs that the task uses, by name, and
+    their masks ``[b l]``, all False where a record has no such input."""
     prior: Float[Tensor, " c"]
     """Outputs of a head that knows no more than how often each answer occurs."""
 
-    @abstractmethod
-    def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
-        """Raw outputs, as ONNX emits them."""
+    @classmethod
+    def build(cls, place: HeadPlace, **arguments: Any) -> "Head":
+        """A head from the JSON arguments that its task type gave; one that sees tokens gets their dimensions."""
+        if cls.sees == "tokens":
+            return cls({name: place.in_dims[name] for name in place.inputs}, **arguments)
+        return cls(place.dim, **arguments)
 
     @abstractmethod
-    def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
+    def forward(self, *seen: Any) -> Float[Tensor, "b ..."]:
+        """Raw outputs, as ONNX emits them, in the axes of the decoding."""
+
+    @abstractmethod
+    def loss(self, outputs: Float[Tensor, "b ..."], target: Tensor) -> Float[Tensor, " b"]:
         """Loss of each record, not reduced; finite where the target is a placeholder."""
 
     @abstractmethod

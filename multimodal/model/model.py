@@ -21,7 +21,7 @@ from multimodal.model.modes import batch_norms, evaluating, set_training_modes
 class ModelOutput(NamedTuple):
     """What the model says of a batch."""
 
-    outputs: dict[str, Float[Tensor, "b _c"]]
+    outputs: dict[str, Float[Tensor, "b ..."]]
     """Task -> raw outputs: logits, standardised values, embeddings."""
     fused: Float[Tensor, "b f"]
     pooled: dict[str, Float[Tensor, "b _d"]]
@@ -152,16 +152,27 @@ class MultimodalModel(nn.Module):
         views = dict.fromkeys([everything, *self.reads.values()])  # each once, in an order that never varies
         fused = {inputs: self._fuse(tokens, masks, inputs) for inputs in views}
         side_by_side = torch.cat(list(pooled.values()), dim=1)
-        outputs = {name: self._output(name, fused[self.reads[name]], side_by_side) for name in self.heads}
+        outputs = {name: self._output(name, fused[self.reads[name]], tokens, side_by_side) for name in self.heads}
         if not self.training:
             return ModelOutput(outputs, fused[everything].vector, pooled, {})
         return ModelOutput(outputs, fused[everything].vector, pooled, self._answers(pooled, fused), said, masks)
 
-    def _output(self, task: str, fused: "_Fused", side_by_side: Float[Tensor, "b _d"]) -> Float[Tensor, "b _c"]:
+    def _output(
+        self, task: str, fused: "_Fused", tokens: dict[str, Tensor], side_by_side: Float[Tensor, "b _d"]
+    ) -> Float[Tensor, "b ..."]:
         head = self.head(task)
         if isinstance(head, LateHead):
             return head(fused.vector, fused.present)
-        return head(side_by_side if head.sees_mean_tokens else fused.vector)
+        if head.sees == "tokens":
+            own = [name for name in self.encoder_of if name in self.reads[task]]
+            return head({name: tokens[name] for name in own}, {name: fused.masks[name] for name in own})
+        return head(side_by_side if head.sees == "mean_tokens" else fused.vector)
+
+    def uses_mean_token_only(self, name: str) -> bool:
+        """Whether of an input's tokens nothing but their mean is used."""
+        tasks = [task for task in self.heads if self.head(task).sees == "tokens"]
+        seen = {*self.layers, *(self.encoder_of[entry] for task in tasks for entry in self.reads[task])}
+        return self.fusion.uses_mean_token_only and self.encoder_of[name] not in seen
 
     def _after_layers(self, name: str, tokens: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
         owner = self.encoder_of[name]
@@ -179,15 +190,20 @@ class MultimodalModel(nn.Module):
         masks = {name: mask if name in inputs else torch.zeros_like(mask) for name, mask in masks.items()}
         if self.training and any(self.modality_dropout.values()):
             masks = drop_modalities(masks, self.modality_dropout)
-        return _Fused(self.fusion(tokens, masks), {name: mask.any(dim=1) for name, mask in masks.items()})
+        return _Fused(self.fusion(tokens, masks), masks)
 
 
 class _Fused(NamedTuple):
     """What heads see of a batch."""
 
     vector: Float[Tensor, "b f"]
-    present: dict[str, Bool[Tensor, " b"]]
-    """Input -> which records have it, and were not made to lose it."""
+    masks: dict[str, Bool[Tensor, "b _l"]]
+    """Input -> True for a real token that was not hidden."""
+
+    @property
+    def present(self) -> dict[str, Bool[Tensor, " b"]]:
+        """Input -> which records have it."""
+        return {name: mask.any(dim=1) for name, mask in self.masks.items()}
 
 
 def _encode_present(

@@ -31,7 +31,7 @@ class ZeroShotHead(Head):
     """
 
     scale: Float[Tensor, ""]
-    sees_mean_tokens = True
+    sees = "mean_tokens"
 
     def __init__(
         self, in_dims: Mapping[str, int], name: str, head: ClassificationHead, *, projection: nn.Linear | None = None

@@ -1,10 +1,11 @@
 """Label columns: what the training records say about them, and turning a cell into a target."""
 
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,30 +20,50 @@ Cell = np.ndarray | np.generic
 """One record's target."""
 
 
-class TargetReader(Protocol):
-    """One task's column, and how its cells become targets."""
+class TargetReader(ABC):
+    """Reader of one task's column, whose cells become targets."""
+
+    column: str | None
+    """Column of the table that holds the labels; None where the task has none."""
+    padding: ClassVar[float] = 0
+    """Fills targets that are smaller than others along an axis."""
 
     @property
-    def column(self) -> str | None:
-        """Column of the table that holds the answers; None where the task has none."""
-        ...
-
-    @property
+    @abstractmethod
     def placeholder(self) -> Cell:
-        """A target of the right shape and dtype that the loss can be computed of."""
-        ...
+        """A target of the right rank and dtype that the loss can be computed of."""
 
+    @abstractmethod
     def read(self, row: Mapping[str, Any]) -> Cell | None:
         """The target of a record; None where it is not known. Raises UnreadableValueError."""
-        ...
 
     def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
         """Labels of a record that training did not have."""
-        ...
+        return ()
+
+    def stack(self, cells: Sequence[Cell | None]) -> np.ndarray:
+        """Targets side by side, padded to the largest; the placeholder where there is none."""
+        found = [self.placeholder if cell is None else cell for cell in cells]
+        shape = tuple(max(sizes) for sizes in zip(*(np.shape(cell) for cell in found), strict=True))
+        stacked = np.full((len(found), *shape), self.padding, np.asarray(self.placeholder).dtype)
+        for row, cell in enumerate(found):
+            place: tuple[int | slice, ...] = (row, *map(slice, np.shape(cell)))
+            stacked[place] = cell
+        return stacked
+
+    def with_unseen(self, targets: np.ndarray, unseen: Sequence[Sequence[str]], unknown: Sequence[str]) -> np.ndarray:
+        """Targets in which labels that training did not have are told apart.
+
+        Args:
+            targets: of the records, as ``stack`` gives them.
+            unseen: of each record.
+            unknown: all of them, each once.
+        """
+        return targets
 
 
 @dataclass(frozen=True)
-class ClassTarget:
+class ClassTarget(TargetReader):
     """One class a record; the target is its index in ``labels``, int64 []."""
 
     column: str
@@ -70,6 +91,11 @@ class ClassTarget:
         value = row.get(self.column)
         return () if is_missing(value) or class_label(value) in self.index else (class_label(value),)
 
+    def with_unseen(self, targets: np.ndarray, unseen: Sequence[Sequence[str]], unknown: Sequence[str]) -> np.ndarray:
+        """Indices beyond ``labels`` for the others."""
+        places = {label: len(self.labels) + place for place, label in enumerate(unknown)}
+        return np.array([places[labels[0]] if labels else old for old, labels in zip(targets, unseen, strict=True)])
+
 
 def label_index(labels: Sequence[str]) -> dict[str, int]:
     """Label, as ``class_label`` gives it, -> its place; of older runs labels may be decomposed (NFD)."""
@@ -83,7 +109,7 @@ def class_readers(targets: Mapping[str, TargetReader]) -> dict[str, ClassTarget]
 
 
 @dataclass(frozen=True)
-class LabelSetTarget:
+class LabelSetTarget(TargetReader):
     """Any number of labels a record; the target is a row of zeros and ones, float32 [c]."""
 
     column: str
@@ -113,9 +139,14 @@ class LabelSetTarget:
         value = row.get(self.column)
         return () if is_missing(value) else tuple(label for label in label_set(value) if label not in self.index)
 
+    def with_unseen(self, targets: np.ndarray, unseen: Sequence[Sequence[str]], unknown: Sequence[str]) -> np.ndarray:
+        """One column more for each of the others."""
+        extra = np.array([[label in labels for label in unknown] for labels in unseen], targets.dtype)
+        return np.concatenate([targets, extra], axis=1)
+
 
 @dataclass(frozen=True)
-class NumberTarget:
+class NumberTarget(TargetReader):
     """A number a record, in the data's unit, float64 []: it is rounded only once it is standardised."""
 
     column: str
@@ -130,13 +161,9 @@ class NumberTarget:
         number = parse_number(row.get(self.column))
         return None if number is None else np.float64(number)
 
-    def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """Nothing: any number will do."""
-        return ()
-
 
 @dataclass(frozen=True)
-class PairTarget:
+class PairTarget(TargetReader):
     """What both inputs of a contrastive task hold, ``content_number`` of each, int64 [2]; known only where a record has
     both. Records that share either are no wrong answers of each other."""
 
@@ -153,14 +180,6 @@ class PairTarget:
         """Both numbers, or None where one is missing."""
         cells = [row.get(column) for column in self.inputs]
         return None if any(map(is_missing, cells)) else np.array([content_number(cell) for cell in cells], np.int64)
-
-    def count(self, rows: Iterable[Mapping[str, Any]]) -> int:
-        """How many records have both."""
-        return sum(not any(is_missing(row.get(column)) for column in self.inputs) for row in rows)
-
-    def unseen(self, row: Mapping[str, Any]) -> tuple[str, ...]:
-        """Nothing: there are no labels."""
-        return ()
 
 
 def parse_number(value: Any) -> float | None:
@@ -224,22 +243,6 @@ def mean_and_deviation(numbers: Sequence[float]) -> tuple[float, float]:
     return mean, deviation
 
 
-def read_labels(value: Any, kind: str) -> tuple[Any, ...]:
-    """The labels, or the number, that a cell holds; nothing where it is not known.
-
-    >>> read_labels("new;sale", "multilabel"), read_labels("", "classification"), read_labels("2.5", "regression")
-    (('new', 'sale'), (), (2.5,))
-
-    Raises:
-        UnreadableValueError: if it holds neither.
-    """
-    if is_missing(value):
-        return ()
-    if kind == "regression":
-        return (parse_number(value),)
-    return label_set(value) if kind == "multilabel" else (class_label(value),)
-
-
 def class_counts(values: Iterable[Any]) -> Counter[str]:
     """How many records have each class; empty cells are not counted."""
     return Counter(class_label(value) for value in values if not is_missing(value))
@@ -283,14 +286,8 @@ def read_truth(reader: TargetReader, records: Records, rows: Iterable[int]) -> T
             kept.append(row)
             cells.append(cell)
             unseen.append(labels)
-    lacking = dict.fromkeys(label for labels in unseen for label in labels)
-    unknown = {label: index for index, label in enumerate(lacking)}
-    targets = np.stack([reader.placeholder, *(reader.placeholder if cell is None else cell for cell in cells)])[1:]
-    if isinstance(reader, ClassTarget):
-        for place, labels in enumerate(unseen):
-            if labels:
-                targets[place] = len(reader.labels) + unknown[labels[0]]
-    elif unknown:
-        extra = np.array([[label in labels for label in unknown] for labels in unseen], targets.dtype)
-        targets = np.concatenate([targets, extra], axis=1)
-    return Truth(targets, np.array(kept, dtype=np.int64), tuple(unknown))
+    unknown = tuple(dict.fromkeys(label for labels in unseen for label in labels))
+    targets = reader.stack([None, *cells])[1:]  # the placeholder gives an empty table its shape
+    if unknown:
+        targets = reader.with_unseen(targets, unseen, unknown)
+    return Truth(targets, np.array(kept, dtype=np.int64), unknown)

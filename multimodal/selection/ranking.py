@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.builders import build_target_reader, task_arguments
+from multimodal.builders import build_target_reader, head_arguments
 from multimodal.config import Candidate, ConfigError, Job
 from multimodal.console import progress_shown
 from multimodal.job.job_files import encoder_files, job_files
@@ -132,10 +132,10 @@ def rank_candidates(
 ) -> dict[str, Any]:
     """As ``rank``, for one input and records that are read already."""
     records.require([job.input_column(name)])
-    tasks = {n: t for n, t in job.tasks.items() if t.type == "classification" and name in job.task_inputs(n)}
+    tasks = {n: t for n, t in job.tasks.items() if t.kind.is_classification and name in job.task_inputs(n)}
     if not tasks:
         raise ConfigError(f"inputs.{name}: no classification task uses it, so that candidates cannot be ranked by one")
-    targets = {n: build_target_reader(job, n, task_arguments(job, n, records)) for n in tasks}
+    targets = {n: build_target_reader(job, n, head_arguments(job, n, records)) for n in tasks}
     seed = job.train.seed
     labelled = {n: some.sample(MOST_ROWS, seed) for n, some in labelled_records(job, records, targets).items()}
     rows = np.unique(np.concatenate([some.rows for some in labelled.values()]))

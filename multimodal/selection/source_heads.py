@@ -7,7 +7,6 @@ import numpy as np
 
 from encoders.weights.source_run import SourceRun
 from multimodal.data import RecordDataset, num_workers
-from multimodal.decoding import Softmax
 from multimodal.evaluation import answer
 from multimodal.features import feature_reader
 from multimodal.records import InputReader, Records
@@ -34,7 +33,7 @@ def source_answers(source: SourceRun, column: str, records: Records, *, cache: P
                 replace(reader, column=column),
                 run.model.encoder(name),
                 [records],
-                pooled=run.model.fusion.uses_mean_token_only,
+                pooled=run.model.uses_mean_token_only(name),
                 cache=cache,
                 workers=num_workers("auto"),
             )
@@ -44,7 +43,7 @@ def source_answers(source: SourceRun, column: str, records: Records, *, cache: P
     return {
         task: decoding.scores(outputs[task])
         for task, decoding in run.decodings.items()
-        if isinstance(decoding, Softmax) and source.input in run.job.task_inputs(task)
+        if run.job.tasks[task].kind.is_classification and source.input in run.job.task_inputs(task)
     }
 
 

@@ -32,7 +32,7 @@ def _reason(setup: TrainingSetup, name: str, labelled: LabelledRecords | None) -
         return "there are no target labels"
     if labelled is None:
         kind = setup.job.tasks[name].type
-        article = "an" if kind == "embedding" else "a"
+        article = "an" if kind[0] in "aeiou" else "a"
         return f"it is {article} {kind} task, and arms are compared by the classes that they tell right"
     if all(has_random_weights(setup.encoders[entry]) for entry in setup.job.task_inputs(name)):
         return NO_WEIGHTS

@@ -12,6 +12,7 @@ from multimodal.job import TrainingSetup
 from multimodal.job.source_weights import few_components
 from multimodal.records import Records
 from multimodal.records.targets import class_readers, read_truth
+from multimodal.task_types import join_outputs
 from multimodal.transfer.instances.domain_weights import density_ratio_weights
 from multimodal.transfer.probes.logistic import log_softmax
 from multimodal.transfer.selection.validators import WARNING, importance_weighted_risk, target_entropy
@@ -73,5 +74,5 @@ def _seen(setup: TrainingSetup, records: Records) -> tuple[np.ndarray, np.ndarra
         rows += [row for row in batch.rows if row not in failed]
         fused.append(result.fused.float().cpu()[good])
         outputs.append({name: values.float().cpu()[good] for name, values in result.outputs.items()})
-    joined = {name: torch.cat([part[name] for part in outputs]).numpy() for name in outputs[0]}
+    joined = {name: join_outputs([part[name].numpy() for part in outputs]) for name in outputs[0]}
     return np.array(rows, dtype=np.int64), torch.cat(fused).numpy(), joined

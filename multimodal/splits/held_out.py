@@ -3,45 +3,20 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain, islice
-from typing import Literal
 
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Job
-from multimodal.config.tasks import METRICS
 from multimodal.records.records import Records, class_label, is_missing
-from multimodal.records.targets import read_labels
 from multimodal.splits.groups import held_out_rows, record_groups
+from multimodal.task_types import Need
 
 SHARE = 10
 """Without a validation table, one row of train in so many is held out."""
 TRIES = 20
 """Draws until some rows are said not to be there: each takes those first that the metric needs."""
 
-Need = Literal["known", "labelled", "two", "different", "alike"]
-"""What records must have for a metric: an answer, a label, two answers, two different ones, two equal ones."""
-NEEDS: Mapping[tuple[str, str], Need] = {
-    ("classification", "auc"): "different",
-    **{("multilabel", metric): "labelled" for metric in ("macro_f1", "micro_f1")},
-    ("multilabel", "auc"): "different",
-    ("regression", "r2"): "different",
-    ("contrastive", "top1"): "two",
-    **{("embedding", metric): "alike" for metric in METRICS["embedding"]},
-}
-"""Task type and metric -> that; the others need an answer."""
-MAIN = {"classification": "accuracy", "multilabel": "macro_f1", "regression": "r2", "contrastive": "top1"} | {
-    "embedding": "map"
-}
-"""Task type -> what ``train.metric: mean`` takes of it."""
-LEARNING: Mapping[str, Need] = {
-    "classification": "different",
-    "multilabel": "labelled",
-    "regression": "different",
-    "contrastive": "two",
-    "embedding": "different",
-}
-"""Task type -> what its head needs of the records that train."""
 LACKS: Mapping[Need, str] = {
     "known": "none has an answer",
     "labelled": "none has a label",
@@ -62,20 +37,20 @@ class Answers:
     """
 
     def __init__(self, job: Job, name: str, records: Records, known: Answer | None = None) -> None:
-        self.column, self.kind, self.records, self.known = job.task_column(name), job.tasks[name].type, records, known
+        self.column, self.kind, self.records, self.known = job.task_column(name), job.tasks[name].kind, records, known
         self.inputs = [job.input_column(entry) for entry in job.task_inputs(name)]
         self.read = cache(self._read)
 
     def _read(self, row: int) -> Answer | None:
         record = self.records[row]
-        if self.column is None:
-            return None if any(is_missing(record.get(column)) for column in self.inputs) else frozenset(["both"])
-        value = record.get(self.column)
+        values = [record.get(column) for column in ([self.column] if self.column is not None else self.inputs)]
+        if any(map(is_missing, values)):
+            return None
         try:
-            answer = None if is_missing(value) else frozenset(read_labels(value, self.kind))
+            answer = frozenset(self.kind.read_cell(values[0] if self.column is not None else tuple(values)))
         except UnreadableValueError:  # named where the record is read
             return None
-        return answer if answer is None or self.known is None else answer & self.known
+        return answer if self.known is None else answer & self.known
 
     def witnesses(self, rows: Iterable[int], need: Need) -> list[int]:
         """The first rows that have together what is needed; none where all have not."""
@@ -96,8 +71,8 @@ class Answers:
 def metric_needs(job: Job) -> dict[str, tuple[str, Need]]:
     """Task -> metric and what that needs, of those that choose the best weights: one of them must be defined."""
     chosen, _, metric = job.train.metric.rpartition(".")
-    named = {name: MAIN[task.type] for name, task in job.tasks.items()} if not chosen else {chosen: metric}
-    return {name: (found, NEEDS.get((job.tasks[name].type, found), "known")) for name, found in named.items()}
+    named = {name: task.kind.main_metric for name, task in job.tasks.items()} if not chosen else {chosen: metric}
+    return {name: (found, job.tasks[name].kind.metrics[found].need) for name, found in named.items()}
 
 
 def undefined(job: Job, train: Sequence[Records], valid: Records) -> str | None:
@@ -116,10 +91,9 @@ def undefined(job: Job, train: Sequence[Records], valid: Records) -> str | None:
         lacking.append(f"{name}.{metric} ({LACKS[need]})")
     other = [
         f"{name}.{metric}"
-        for name in job.tasks
-        for metric in METRICS[job.tasks[name].type]
-        if (job.tasks[name].type, metric) not in NEEDS
-        and Answers(job, name, valid).witnesses(range(len(valid)), "known")
+        for name, task in job.tasks.items()
+        for metric, entry in task.kind.metrics.items()
+        if entry.need == "known" and Answers(job, name, valid).witnesses(range(len(valid)), "known")
     ]
     hint = f", or set train.metric, for example to {other[-1]}" if other else ""
     return (
@@ -180,7 +154,7 @@ def _trains(job: Job, tables: Sequence[Records]) -> bool:
     joined = Records((), list(chain.from_iterable(table.rows for table in tables)), "")
     return all(
         task.zero_shot.labels is not None
-        or Answers(job, name, joined).witnesses(range(len(joined)), LEARNING[task.type])
+        or Answers(job, name, joined).witnesses(range(len(joined)), task.kind.learns_from)
         for name, task in job.tasks.items()
     )
 

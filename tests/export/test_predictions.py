@@ -10,7 +10,7 @@ from support.assertions import assert_close
 
 from export import Bundle, Predictor, RecordError, write_predictions
 from export.predictions import prediction_cells, prediction_columns
-from multimodal.decoding import Prediction
+from multimodal.decoding import Prediction, Sigmoid
 from multimodal.records import read_records
 
 
@@ -95,7 +95,7 @@ def test_embeddings_of_a_bundle_without_them_are_refused(bundle: Bundle, tmp_pat
 
 
 def test_a_multilabel_answer_without_labels_has_empty_cells() -> None:
-    tasks = {"tags": "multilabel"}
+    tasks = {"tags": Sigmoid(("new", "sale"), (0.5, 0.5))}
     assert prediction_columns(tasks) == ["tags", "tags_probability", "error"]
     assert prediction_cells(tasks, {"tags": Prediction()}) == ["", "", ""]
     both = Prediction(labels=("new", "sale"), probability=0.7)

@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 from support.assertions import assert_close
 
-from multimodal.decoding import (
-    Destandardize,
-    PairedEmbeddings,
-    Prediction,
-    Sigmoid,
-    Softmax,
-    decoding_from_config,
-)
+from multimodal.decoding import Destandardize, PairedEmbeddings, Prediction, Sigmoid, Softmax
 
 LABELS = ("apple", "pear", "plum")
 DECODINGS = [
@@ -24,7 +17,7 @@ DECODINGS = [
 @pytest.mark.parametrize("decoding", DECODINGS, ids=lambda decoding: decoding.kind)
 def test_json_rebuilds_the_same_decoding(decoding):
     config = json.loads(json.dumps(decoding.to_config()))
-    assert decoding_from_config(config) == decoding
+    assert type(decoding).from_config(config) == decoding
 
 
 @pytest.mark.parametrize("decoding", DECODINGS, ids=lambda decoding: decoding.kind)
@@ -38,7 +31,7 @@ def test_one_answer_a_record_also_of_none(decoding):
 
 def test_paired_embeddings_come_back_by_json_and_are_told_apart():
     decoding = PairedEmbeddings(("image", "text"))
-    assert decoding_from_config(json.loads(json.dumps(decoding.to_config()))) == decoding
+    assert PairedEmbeddings.from_config(json.loads(json.dumps(decoding.to_config()))) == decoding
     outputs = np.arange(12, dtype=np.float32).reshape(2, 6)
     first, second = decoding.split(decoding.scores(outputs))
     assert_close(np.concatenate([first, second], axis=1), outputs)
@@ -46,11 +39,11 @@ def test_paired_embeddings_come_back_by_json_and_are_told_apart():
     assert [answer.embedding.tolist() for answer in decoding.predictions(outputs)] == outputs.tolist()
 
 
-def test_an_unknown_kind_is_refused():
-    with pytest.raises(LookupError, match="no decoding 'poem'; there are softmax, sigmoid, destandardize"):
-        decoding_from_config({"kind": "poem"})
-    with pytest.raises(LookupError, match="no decoding None"):
-        decoding_from_config({"labels": ["a"]})
+def test_the_json_of_another_decoding_is_refused():
+    with pytest.raises(ValueError, match="of kind 'poem', and 'softmax' is needed; export the run again"):
+        Softmax.from_config({"kind": "poem"})
+    with pytest.raises(ValueError, match="of kind None"):
+        Softmax.from_config({"labels": ["a"]})
 
 
 def test_softmax_gives_the_most_probable_class_and_all_probabilities():

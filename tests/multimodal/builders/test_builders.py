@@ -14,7 +14,7 @@ from multimodal.builders import (
     head_arguments,
     sampling_weights,
 )
-from multimodal.config import ConfigError, Input, Job, Task, parse_job
+from multimodal.config import ConfigError, Input, Job, parse_job
 from multimodal.records import RecordError, read_records
 from multimodal.transfer import Partial
 
@@ -28,21 +28,27 @@ def make_job(**target: Any) -> Job:
     return parse_job({"inputs": inputs, "tasks": {"other": {}, "kind": target}})
 
 
+def arguments_of(cells: list[Any], on_error: str = "raise", **task: Any) -> dict[str, Any]:
+    """Arguments of the head of the task "kind", whose column is "c"."""
+    inputs = {"text": {"encoder": "compact/text"}}
+    tasks = {"kind": {"column": "c", **task}}
+    job = parse_job({"inputs": inputs, "tasks": tasks, "data": {"on_error": on_error}})
+    return head_arguments(job, "kind", records("c", cells))
+
+
 def test_a_classification_learns_its_labels_from_the_records_sorted():
-    arguments = head_arguments("kind", Task(label_smoothing=0.1), "kind", records("kind", ["b", "a ", None, 3.0, "b"]))
+    arguments = arguments_of(["b", "a ", None, 3.0, "b"], label_smoothing=0.1)
     assert arguments == {"labels": ["3", "a", "b"], "label_smoothing": 0.1, "frequencies": [0.25, 0.25, 0.5]}
 
 
 def test_class_weights_even_out_the_classes():
-    task = Task(imbalance="class_weights")
-    arguments = head_arguments("kind", task, "kind", records("kind", ["a", "a", "a", "b", None]))
+    arguments = arguments_of(["a", "a", "a", "b", None], imbalance="class_weights")
     # 4 known records, 2 classes: 4 / (2 * 3) and 4 / (2 * 1)
     assert arguments["class_weights"] == pytest.approx([2 / 3, 2.0])
 
 
 def test_a_multilabel_task_learns_its_labels_and_keeps_its_threshold():
-    task = Task(type="multilabel", threshold=0.3)
-    arguments = head_arguments("tags", task, "tags", records("tags", ["new;sale", "", "sale"]))
+    arguments = arguments_of(["new;sale", "", "sale"], type="multilabel", threshold=0.3)
     assert arguments == {
         "labels": ["new", "sale"],
         "label_smoothing": 0.0,
@@ -52,15 +58,12 @@ def test_a_multilabel_task_learns_its_labels_and_keeps_its_threshold():
 
 
 def test_classes_that_are_drawn_evenly_are_equally_frequent():
-    arguments = head_arguments(
-        "kind", Task(imbalance="balanced_sampler"), "kind", records("kind", ["a", "a", "a", "b"])
-    )
+    arguments = arguments_of(["a", "a", "a", "b"], imbalance="balanced_sampler")
     assert arguments["frequencies"] == [0.5, 0.5]
 
 
 def test_logits_are_adjusted_by_how_frequent_the_classes_are():
-    task = Task(imbalance="logit_adjustment")
-    arguments = head_arguments("kind", task, "kind", records("kind", ["a", "a", "a", "b"]))
+    arguments = arguments_of(["a", "a", "a", "b"], imbalance="logit_adjustment")
     assert arguments == {
         "labels": ["a", "b"],
         "label_smoothing": 0.0,
@@ -72,7 +75,7 @@ def test_logits_are_adjusted_by_how_frequent_the_classes_are():
 
 def test_a_regression_learns_mean_and_deviation_of_the_known_numbers():
     numbers = ["1", None, 2.5, "7"]
-    arguments = head_arguments("price", Task(type="regression", unit="EUR"), "price", records("price", numbers))
+    arguments = arguments_of(numbers, type="regression", unit="EUR")
     known = np.array([1, 2.5, 7])
     assert arguments == {"mean": known.mean(), "std": known.std(), "unit": "EUR"}
 
@@ -80,15 +83,15 @@ def test_a_regression_learns_mean_and_deviation_of_the_known_numbers():
 @pytest.mark.parametrize(
     ("kind", "cells", "match"),
     [
-        ("classification", ["a", "a", None], r"has 1 distinct labels \(\['a'\]\); classification needs at least 2"),
-        ("multilabel", ["", ";"], r"has 0 distinct labels \(\[\]\); multilabel needs at least 1"),
+        ("classification", ["a", "a", None], r"has 1 distinct labels \('a'\); classification needs at least 2"),
+        ("multilabel", ["", ";"], r"has 0 distinct labels \(none\); multilabel needs at least 1"),
         ("regression", ["2", "2.0", None], "has 1 distinct numbers \\(2.0\\); regression needs at least two"),
         ("regression", [None], "has 0 distinct numbers"),
     ],
 )
 def test_a_column_that_holds_too_little_to_learn_from_is_refused(kind, cells, match):
     with pytest.raises(ConfigError, match=f"^tasks.kind: column 'c' of records {match}"):
-        head_arguments("kind", Task(type=kind), "c", records("c", cells))
+        arguments_of(cells, type=kind)
 
 
 UNUSABLE = [("regression", ["1", "cheap", "3"], "'cheap' is not"), ("classification", ["a", ["x"], "b"], "is a list")]
@@ -97,16 +100,14 @@ UNUSABLE = [("regression", ["1", "cheap", "3"], "'cheap' is not"), ("classificat
 @pytest.mark.parametrize(("kind", "cells", "reason"), UNUSABLE)
 def test_a_label_that_cannot_be_used_is_named_with_its_place(kind, cells, reason):
     with pytest.raises(RecordError, match=f"records, row 2, column c: .*{reason}") as caught:
-        head_arguments("kind", Task(type=kind), "c", records("c", cells))
+        arguments_of(cells, type=kind)
     assert (caught.value.row, caught.value.input) == (1, "kind")
 
 
 @pytest.mark.parametrize(("kind", "cells", "reason"), UNUSABLE)
 def test_a_label_that_cannot_be_used_is_left_out_where_the_task_skips(kind, cells, reason):
-    task, good = Task(type=kind), [cell for index, cell in enumerate(cells) if index != 1]
-    assert head_arguments("kind", task, "c", records("c", cells), "skip") == head_arguments(
-        "kind", task, "c", records("c", good)
-    )
+    good = [cell for index, cell in enumerate(cells) if index != 1]
+    assert arguments_of(cells, "skip", type=kind) == arguments_of(good, type=kind)
 
 
 def test_a_balanced_sampler_gives_every_class_the_same_weight_and_unknown_rows_the_mean():

@@ -296,9 +296,9 @@ def test_labels_with_a_single_training_record(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "cells", "message"),
     [
-        ("classification", ["a", "a", ""], "has 1 distinct labels ('a'); product needs at least 2"),
-        ("classification", ["", "", ""], "has 0 distinct labels (none); product needs at least 2"),
-        ("multilabel", [";", ";", ""], "has 0 distinct labels (none); product needs at least 1"),
+        ("classification", ["a", "a", ""], "has 1 distinct labels ('a'); classification needs at least 2"),
+        ("classification", ["", "", ""], "has 0 distinct labels (none); classification needs at least 2"),
+        ("multilabel", [";", ";", ""], "has 0 distinct labels (none); multilabel needs at least 1"),
         ("regression", ["2", "2.0", ""], "has 1 distinct numbers (2.0); regression needs at least two"),
     ],
 )

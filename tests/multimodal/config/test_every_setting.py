@@ -131,6 +131,7 @@ CASES: dict[str, Case] = {
     "tasks.color.head": Case("frozen", "knn"),
     "tasks.color.threshold": Case("tags", 0.3),
     "tasks.color.min_probability": Case("job", 0.7),
+    "tasks.color.options": Case("job", {"a": 1}, "options: unknown key 'a'; classification has none"),
     "tasks.price.unit": Case("job", "EUR"),
     "tasks.color.width": Case("vector", 16),
     "tasks.color.loss": Case("vector", "supcon"),
@@ -304,7 +305,7 @@ def built(setup: TrainingSetup) -> dict[str, Any]:
         "order": [[block.tolist() for block in step] for step in setup.order().blocks(0)],
         "options": (setup.trainer_options(torch.device("cpu")), setup.workers),
         "views": [one.count for one in build_views(job, setup.encoders).values()],
-        "score": selection_score(metrics, job.train.metric),
+        "score": selection_score(metrics, job.train.metric, {name: task.kind for name, task in job.tasks.items()}),
         "trackers": build_trackers(job),
     }
 

@@ -178,7 +178,7 @@ def test_a_regression_takes_nothing_that_is_about_classes(change):
 
 def test_a_balanced_sampler_needs_one_class_a_record():
     values = make_job(**{"tasks.product": {"type": "multilabel", "imbalance": "balanced_sampler"}})
-    refused(values, "balanced_sampler needs one class a record; use class_weights")
+    refused(values, "balanced_sampler needs one class per record; use class_weights")
 
 
 def test_only_one_task_can_have_the_balanced_sampler():
@@ -351,7 +351,7 @@ def test_late_fusion_has_nothing_to_set_that_joins_its_inputs(override):
 @pytest.mark.parametrize("kind", ["multilabel", "regression", "contrastive"])
 def test_logits_are_adjusted_for_classifications_only(kind):
     message = {
-        "multilabel": "logit_adjustment needs one class a record, and this task's type is multilabel: use class",
+        "multilabel": "logit_adjustment needs one class per record, and this task's type is multilabel: use class",
         "regression": "imbalance belongs to type: .*, and type is regression; leave it out",
         "contrastive": "imbalance belongs to type: .*, and type is contrastive; leave it out",
     }
@@ -388,9 +388,10 @@ def test_settings_of_transfer_out_of_range_are_refused_with_their_place(key, val
     [
         (["train.epochs=two"], "train.epochs: is 'two'; input should be a valid integer"),
         (["train.epochs=-2"], "train.epochs: is -2; input should be greater than 0"),
-        (["tasks.k.type=clasification"], "tasks.k.type: is 'clasification'; input should be 'classification', "),
-        (["tasks.k.type=clasification"], "; did you mean 'classification'?"),
-        (["tasks.k.type=[a]"], "tasks.k.type: Input should be 'classification', "),
+        (["tasks.k.type=clasification"], "tasks.k.type: there is no task type 'clasification'; did you mean classif"),
+        (["tasks.k.type=poem"], "there is no task type 'poem'; there are classification, multilabel, regression, "),
+        (["tasks.k.type=[a]"], "tasks.k.type: is ['a']; give the name of a task type; there are classification, "),
+        (["tasks.k.options={a: 1}"], "tasks.k: options: unknown key 'a'; classification has none"),
     ],
 )
 def test_a_wrong_value_is_quoted_beside_what_is_allowed(changes, reason):

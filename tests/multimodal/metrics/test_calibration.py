@@ -1,7 +1,5 @@
 """Calibration against other people's code: scikit-learn's curve, scipy's minimiser."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +10,7 @@ from support.assertions import assert_close
 
 from multimodal.builders import build_decodings
 from multimodal.config import ConfigError, Task, parse_job
-from multimodal.decoding import Destandardize, Sigmoid, Softmax, decoding_from_config
+from multimodal.decoding import Destandardize, Sigmoid, Softmax
 from multimodal.explain.reliability_diagram import draw_reliability
 from multimodal.metrics import task_metrics
 from multimodal.metrics.calibration import BINS, fit_temperature, measure_calibration, reliability, with_temperature
@@ -120,9 +118,8 @@ def test_an_unknown_label_is_a_statement_that_did_not_come_true():
 
 
 def test_decodings_written_before_there_were_temperatures_mean_one():
-    old = [{"kind": "softmax", "labels": ["a", "b"], "temperature": 1.0}]
-    old += [{"kind": "sigmoid", "labels": ["a"], "thresholds": [0.5]}]
-    softmax, sigmoid = map(decoding_from_config, old)
+    softmax = Softmax.from_config({"kind": "softmax", "labels": ["a", "b"], "temperature": 1.0})
+    sigmoid = Sigmoid.from_config({"kind": "sigmoid", "labels": ["a"], "thresholds": [0.5]})
     assert (softmax.temperature, softmax.min_probability, sigmoid.temperature) == (1.0, 0.0, 1.0)
     assert with_temperature(sigmoid, 3.0).thresholds == (0.5,)
 
@@ -153,9 +150,12 @@ def test_the_smallest_probability_is_of_the_description_and_for_classes_alone():
     assert decodings["kind"].min_probability == 0.8
     assert Task().min_probability == 0.0
     values["tasks"]["kind"]["type"] = "multilabel"
-    with pytest.raises(ConfigError, match=r"min_probability is for classification, .* multilabel: leave it out"):
+    with pytest.raises(ConfigError, match="min_probability belongs to type: classification, and type is multilabel"):
         parse_job(values)
-    assert build_decodings(SimpleNamespace(tasks={}), {"tags": SIGMOID}) == {"tags": SIGMOID}
+    with pytest.raises(ConfigError, match=r"min_probability is for classification, .* multilabel: leave it out"):
+        parse_job(values, resolved=True)
+    values["tasks"] = {"tags": {"type": "multilabel"}}
+    assert build_decodings(parse_job(values), {"tags": SIGMOID}) == {"tags": SIGMOID}
 
 
 def test_the_picture_shows_bars_and_rings(tmp_path):

@@ -8,6 +8,7 @@ from support.assertions import assert_close
 from multimodal.decoding import Embedding
 from multimodal.metrics import selection_score, task_metrics
 from multimodal.metrics.ranking import rank_partners
+from multimodal.task_types import task_type
 
 
 def unit(n: int, width: int = 3, seed: int = 0) -> np.ndarray:
@@ -49,15 +50,18 @@ def test_records_alone_with_their_label_are_there_to_be_taken_for_others():
     assert metrics["map"]["value"] == 0.5
 
 
+TYPES = {"product": task_type("embedding")}
+
+
 def test_a_table_without_two_of_a_label_defines_no_score():
     metrics = task_metrics(Embedding(), unit(3), np.arange(3))
     assert metrics["recall_at_1"] == metrics["map"] == {"value": None, "low": None, "high": None}
     with pytest.raises(ValueError, match="not defined on these records"):
-        selection_score({"product": metrics}, "mean")
+        selection_score({"product": metrics}, "mean", TYPES)
 
 
 def test_the_average_precision_chooses_where_the_mean_is_asked_for():
     near = np.array([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
     metrics = task_metrics(Embedding(), near, np.array([4, 7, 4]))
-    assert selection_score({"product": metrics}, "mean") == 0.5
-    assert selection_score({"product": metrics}, "product.recall_at_5") == 1.0
+    assert selection_score({"product": metrics}, "mean", TYPES) == 0.5
+    assert selection_score({"product": metrics}, "product.recall_at_5", TYPES) == 1.0

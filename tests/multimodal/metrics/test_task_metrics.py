@@ -1,6 +1,5 @@
 import json
 import math
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from support.assertions import assert_close
 from multimodal.decoding import Destandardize, PairedEmbeddings, Sigmoid, Softmax
 from multimodal.metrics import selection_score, task_metrics
 from multimodal.metrics.intervals import wilson_interval
+from multimodal.task_types import task_type
 
 LABELS = tuple("abcde")
 SOFTMAX = Softmax(LABELS)
@@ -267,13 +267,6 @@ def test_the_same_answers_give_the_same_intervals():
     assert task_metrics(SOFTMAX, outputs, targets) == task_metrics(SOFTMAX, outputs, targets)
 
 
-class Unscored:
-    kind: ClassVar[str] = "poem"
-
-    def scores(self, outputs: np.ndarray) -> np.ndarray:
-        return outputs
-
-
 @pytest.mark.parametrize(
     "decoding, outputs, targets, error, match",
     [
@@ -289,7 +282,6 @@ class Unscored:
         ),
         (Sigmoid(("a",), (0.5,)), np.zeros((2, 1)), np.zeros(2), ValueError, r"targets are \[2\] but outputs \[2, 1\]"),
         (Destandardize(0.0, 1.0), np.zeros((2, 1)), np.array([1.0, np.nan]), ValueError, "one finite number a record"),
-        (Unscored(), np.zeros((2, 1)), np.zeros(2), LookupError, "no metrics for the decoding 'poem'"),
     ],
 )
 def test_what_cannot_be_scored_says_why(decoding, outputs, targets, error, match):
@@ -308,37 +300,47 @@ METRICS = {
 }
 
 
+TYPES = {
+    "product": task_type("classification"),
+    "tags": task_type("multilabel"),
+    "price": task_type("regression"),
+    "match": task_type("contrastive"),
+}
+
+
 def test_the_mean_takes_each_types_main_score():
-    assert_close(selection_score(METRICS, "mean"), (0.9 + 0.6 + 0.3) / 3, "float64")
+    assert_close(selection_score(METRICS, "mean", TYPES), (0.9 + 0.6 + 0.3) / 3, "float64")
 
 
 def test_the_mean_leaves_out_tasks_without_a_score():
-    assert selection_score({**METRICS, "tags": {"macro_f1": score(None), "micro_f1": score(None)}}, "mean") == 0.6
+    assert (
+        selection_score({**METRICS, "tags": {"macro_f1": score(None), "micro_f1": score(None)}}, "mean", TYPES) == 0.6
+    )
 
 
 def test_one_metric_of_one_task_can_choose_and_errors_count_negative():
-    assert selection_score(METRICS, "product.macro_f1") == 0.5
-    assert selection_score(METRICS, "price.rmse") == -2.0
-    assert selection_score(METRICS, "price.mae") == -1.5
+    assert selection_score(METRICS, "product.macro_f1", TYPES) == 0.5
+    assert selection_score(METRICS, "price.rmse", TYPES) == -2.0
+    assert selection_score(METRICS, "price.mae", TYPES) == -1.5
 
 
 @pytest.mark.parametrize("metric", ["product.acuracy", "produt.accuracy"])
 def test_an_unknown_metric_gets_a_suggestion(metric):
     with pytest.raises(LookupError, match=r"did you mean 'product\.accuracy'\? There are mean, product"):
-        selection_score(METRICS, metric)
+        selection_score(METRICS, metric, TYPES)
 
 
 @pytest.mark.parametrize("metric", ["product.n", "product.absent", "product.unknown", "product", "", "zzz"])
 def test_what_is_no_score_cannot_choose(metric):
     with pytest.raises(LookupError, match="there is no metric"):
-        selection_score(METRICS, metric)
+        selection_score(METRICS, metric, TYPES)
 
 
 def test_a_score_that_is_not_defined_cannot_choose():
     with pytest.raises(ValueError, match=r"product\.auc: not defined on these records.*data\.valid"):
-        selection_score({"product": {"n": 3, "accuracy": score(1.0), "auc": score(None)}}, "product.auc")
+        selection_score({"product": {"n": 3, "accuracy": score(1.0), "auc": score(None)}}, "product.auc", TYPES)
     with pytest.raises(ValueError, match=r"price\.r2: not defined"):
-        selection_score({"price": {"r2": score(None)}}, "mean")
+        selection_score({"price": {"r2": score(None)}}, "mean", TYPES)
 
 
 def test_multilabel_labels_that_training_lacked_are_never_right_and_listed():
@@ -415,8 +417,8 @@ def test_top1_of_one_record_is_not_defined():
 def test_top1_stands_for_its_task_in_the_mean():
     pairs = task_metrics(PAIR, embeddings(40, 1.0), all_different(40))
     metrics = {"match": pairs, "price": {"rmse": {"value": 2.0}, "r2": {"value": 0.5}}}
-    assert_close(selection_score(metrics, "mean"), (pairs["top1"]["value"] + 0.5) / 2, "float64")
-    assert selection_score(metrics, "match.top1") == pairs["top1"]["value"]
+    assert_close(selection_score(metrics, "mean", TYPES), (pairs["top1"]["value"] + 0.5) / 2, "float64")
+    assert selection_score(metrics, "match.top1", TYPES) == pairs["top1"]["value"]
 
 
 @pytest.mark.parametrize("unit", [1e-300, 1e-200, 1e-160, 1e160, 1e200, 1e299])

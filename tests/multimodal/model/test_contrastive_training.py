@@ -143,12 +143,14 @@ def test_a_frozen_encoder_is_a_fixed_side_for_another_to_learn(media, tmp_path):
 
 def test_tables_without_two_pairs_are_refused_and_found_by_check(media, tmp_path):
     alone = [row if index == 0 else {**row, "text": None} for index, row in enumerate(rows())]
-    with pytest.raises(ConfigError, match=r"tasks.match: 1 records of records have both image and text; .* least two"):
+    with pytest.raises(
+        ConfigError, match=r"tasks.match: records with the columns image and text has 1 records with both; .* least two"
+    ):
         fit(make_job(CAPTIONS), train=alone, valid=rows(), root=media, out=tmp_path / "run")
     pd.DataFrame(alone).to_csv(media / "alone.csv", index=False)
     (problem,) = check_job(make_job(CAPTIONS, data={"train": "alone.csv"}), media)
     assert (problem.severity, problem.column) == ("error", None)
-    assert problem.message == "1 records have both image and text; match needs at least two"
+    assert problem.message == "image and text: match has 1 records with both; contrastive needs at least two"
 
 
 def test_beside_labels_it_trains_with_attention_and_leaves_the_bundle(media, tmp_path):

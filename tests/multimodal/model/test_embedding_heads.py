@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from support.assertions import assert_close
 
-from multimodal.decoding import Embedding, decoding_from_config
+from multimodal.decoding import Embedding
 from multimodal.model.embedding_heads import ArcFaceHead, SupConHead, arcface_losses, supcon_losses
 
 
@@ -100,7 +100,7 @@ def test_every_embedding_head_gives_unit_vectors_and_skips_unknown_labels(head):
 
 
 def test_the_answer_is_the_vector_and_its_decoding_is_json():
-    decoding = decoding_from_config(SupConHead(4, width=2).decoding().to_config())
+    decoding = Embedding.from_config(SupConHead(4, width=2).decoding().to_config())
     assert decoding == Embedding()
     outputs = np.array([[0.6, 0.8]], np.float32)
     assert decoding.predictions(outputs)[0].embedding.tolist() == outputs[0].tolist()

@@ -11,17 +11,20 @@ from support.tiny_models import make_rows
 import multimodal as mm
 from multimodal.builders import build_head
 from multimodal.config import ConfigError, parse_job
-from multimodal.model.heads import ClassificationHead, RegressionHead
+from multimodal.model.heads import ClassificationHead, HeadPlace, RegressionHead
 from multimodal.model.layers import TowerHead
 from multimodal.run import Run
+from multimodal.task_types import task_type
 from multimodal.training import fit
 
 LABELS = ["a", "b", "c"]
+CLASSIFICATION = task_type("classification").head
+PLACE = HeadPlace(6, {"text": 6}, ("text",), {"text": "text"}, is_separated=True)
 
 
 def tower(*widths: int) -> TowerHead:
     torch.manual_seed(0)
-    head = build_head("classification", 6, {"labels": LABELS}, tower=widths)
+    head = build_head(CLASSIFICATION, PLACE, {"labels": LABELS}, tower=widths)
     assert isinstance(head, TowerHead)
     return head
 
@@ -37,8 +40,8 @@ def test_it_is_a_linear_layer_and_a_gelu_for_each_width():
 
 
 def test_without_widths_a_head_is_what_it_was():
-    assert type(build_head("classification", 6, {"labels": LABELS})) is ClassificationHead
-    assert type(build_head("regression", 6, {}, tower=())) is RegressionHead
+    assert type(build_head(CLASSIFICATION, PLACE, {"labels": LABELS})) is ClassificationHead
+    assert type(build_head(task_type("regression").head, PLACE, {}, tower=())) is RegressionHead
 
 
 def test_loss_decoding_and_evidence_are_those_of_its_head():

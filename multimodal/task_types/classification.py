@@ -1,0 +1,159 @@
+"""Classification: exactly one of several classes. Never imports torch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+
+from multimodal.metrics import Metrics
+from multimodal.metrics.task_metrics import classification_metrics
+from multimodal.records.targets import balanced_weights
+from multimodal.task_types.base import Metric, TaskType
+from multimodal.task_types.decoding import (
+    PROBABILITY_COLUMNS,
+    PROBABILITY_SCHEMA,
+    Decoding,
+    Prediction,
+    ProbabilityDecoding,
+)
+
+if TYPE_CHECKING:
+    from multimodal.config import Task
+
+
+@dataclass(frozen=True)
+class Softmax(ProbabilityDecoding):
+    """Exactly one of several classes.
+
+    >>> Softmax(("apple", "pear")).predictions(np.array([[2.0, 0.0]]))[0].label
+    'apple'
+    """
+
+    labels: tuple[str, ...]
+    temperature: float = 1.0
+    """Divides the logits; above 1 makes probabilities smaller."""
+    min_probability: float = 0.0
+    """Of the most probable class; a record with less gets no label."""
+    kind: ClassVar[str] = "softmax"
+    columns: ClassVar[Mapping[str, str]] = PROBABILITY_COLUMNS
+    schema: ClassVar[Mapping[str, Any]] = {"label": {"type": ["string", "null"]}, **PROBABILITY_SCHEMA}
+    headline: ClassVar[str] = "accuracy"
+
+    def scores(self, outputs: np.ndarray) -> np.ndarray:
+        """Probabilities ``[b c]`` that sum to one."""
+        scaled = outputs.astype(np.float64) / self.temperature
+        exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+    def predictions(self, outputs: np.ndarray) -> list[Prediction]:
+        """The most probable class of each record, where it is probable enough."""
+        found = []
+        for row in self.scores(outputs):
+            best = int(row.argmax())
+            label = self.labels[best] if row[best] >= self.min_probability else None
+            probabilities = dict(zip(self.labels, row.tolist(), strict=True))
+            found.append(Prediction(label, probability=float(row[best]), probabilities=probabilities))
+        return found
+
+    def metrics(self, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> Metrics:
+        """Gives ``classification_metrics``."""
+        return classification_metrics(scores, targets, self.labels, unknown, self.min_probability)
+
+    def cells(self, prediction: Prediction) -> tuple[str | float | None, ...]:
+        """Class and probability; the class is empty where it is not probable enough."""
+        return prediction.label or "", prediction.probability
+
+    def response(self, prediction: Prediction) -> dict[str, Any]:
+        """Class and probabilities."""
+        return {
+            "label": prediction.label,
+            "probability": prediction.probability,
+            "probabilities": prediction.probabilities,
+        }
+
+    def shown(self, prediction: Prediction) -> tuple[str, str]:
+        """Class and probability."""
+        return prediction.label or "(no answer)", f"{prediction.probability:.4f}"
+
+    def others(self, scores: np.ndarray, column: int) -> np.ndarray:
+        """Sum of the other classes' probabilities, which keeps its digits."""
+        return np.delete(scores, column, axis=1).sum(axis=1)
+
+    def with_temperature(self, temperature: float) -> Self:
+        """The decoding with another temperature."""
+        return replace(self, temperature=temperature)
+
+    def known(self, targets: np.ndarray) -> np.ndarray:
+        """Records whose class training had, bool [b]."""
+        known: np.ndarray = targets < len(self.labels)
+        return known
+
+    def truth(self, targets: np.ndarray) -> np.ndarray:
+        """One of the classes, bool [b c]."""
+        truth: np.ndarray = targets[:, None] == np.arange(len(self.labels))
+        return truth
+
+    def statements(self, scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The probability of the predicted class."""
+        known = self.known(targets)
+        right = scores[known, targets[known].astype(np.int64)]
+        return scores.max(axis=1, initial=0.0), scores.argmax(axis=1) == targets, right
+
+    @property
+    def statements_per_record(self) -> int:
+        """One."""
+        return 1
+
+
+class Classification(TaskType):
+    """One class per record."""
+
+    head = "multimodal.model.heads:ClassificationHead"
+    decoding = Softmax
+    metrics: ClassVar[Mapping[str, Metric]] = {
+        "accuracy": Metric(),
+        "balanced_accuracy": Metric(),
+        "macro_f1": Metric(),
+        "auc": Metric("different"),
+    }
+    main_metric = "accuracy"
+    learns_from = "different"
+    settings = frozenset(("column", "tower", "label_smoothing", "imbalance", "head", "min_probability"))
+    example_cells = ("apple", "pear", "apple", "plum")
+    has_labels = True
+
+    def head_arguments(self, task: "Task", cells: Sequence[Any]) -> dict[str, Any]:
+        """Classes, their frequencies and weights."""
+        counts = self.count(cells)
+        labels = sorted(counts) if task.zero_shot.labels is None else task.zero_shot.labels
+        self.check_learnable(dict.fromkeys(labels, 1))
+        known = sum(counts.values())
+        frequencies = [counts[label] / max(1, known) for label in labels]
+        if task.head == "knn":
+            return {"labels": labels, "frequencies": frequencies}
+        arguments = label_arguments(task, labels, frequencies, [counts[label] for label in labels])
+        return arguments | ({"logit_adjustment": True} if task.imbalance == "logit_adjustment" else {})
+
+    def head_of(self, task: "Task") -> str:
+        """The head that a task names."""
+        return "multimodal.features.neighbours_head:NeighboursHead" if task.head == "knn" else self.head
+
+    def configured(self, decoding: Decoding, task: "Task") -> Decoding:
+        """With the smallest probability of the config."""
+        assert isinstance(decoding, Softmax)
+        return replace(decoding, min_probability=task.min_probability)
+
+
+def label_arguments(
+    task: "Task", labels: Sequence[str], frequencies: Sequence[float], counts: Sequence[int]
+) -> dict[str, Any]:
+    """Arguments of heads over labels: their names, smoothing, frequencies and weights."""
+    if task.imbalance == "balanced_sampler" or not all(counts):
+        frequencies = [1 / len(labels)] * len(labels)
+    arguments: dict[str, Any] = {
+        "labels": [*labels],
+        "label_smoothing": task.label_smoothing,
+        "frequencies": [*frequencies],
+    }
+    return arguments | ({"class_weights": balanced_weights(counts)} if task.imbalance == "class_weights" else {})
