@@ -60,7 +60,15 @@ from fusion.registry import (
     create_fusion as create_fusion,
     register_fusion as register_fusion,
 )
-from multimodal.model.heads import Head as Head
+from multimodal.model.heads import Head as Head, HeadPlace as HeadPlace
+from multimodal.model.testing import check_task_type as check_task_type
+from multimodal.records.targets import TargetReader as TargetReader
+from multimodal.task_types import (
+    TaskType as TaskType,
+    Metric as Metric,
+    Decoding as Decoding,
+    register_task_type as register_task_type,
+)
 from multimodal.model.model import (
     ModelOutput as ModelOutput,
     MultimodalModel as MultimodalModel,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from encoders.plugins import BUILT_IN, Decorated, Entry, Registry, built_in
 from encoders.registry import ENCODERS
 from fusion.registry import FUSIONS
+from multimodal.task_types.registry import TASK_TYPES
 
 if TYPE_CHECKING:
     from multimodal.config import Job
@@ -90,6 +91,7 @@ def plugins_of(job: "Job", encoders: Iterable[str]) -> list[dict[str, str | None
     named: list[tuple[Registry[Any], str]] = [(ENCODERS, name) for name in dict.fromkeys(encoders) if name]
     named += [(FUSIONS, job.fusion.name), (STRATEGIES, job.transfer.strategy)]
     named += [(TRACKERS, tracker.name) for tracker in job.train.trackers]
+    named += [(TASK_TYPES, name) for name in dict.fromkeys(task.type for task in job.tasks.values())]
     found = [(registry.kind, name, registry.find(name)) for registry, name in named if name != "auto"]
     return [
         {"kind": kind, "name": name, "distribution": entry.distribution, "path": entry.path}

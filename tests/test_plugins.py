@@ -14,6 +14,7 @@ from fusion.registry import FUSIONS
 from fusion.testing import check_fusion
 from multimodal.config import ConfigError, parse_job
 from multimodal.plugins import STRATEGIES, TRACKERS, require_plugins
+from multimodal.task_types import TASK_TYPES
 
 ENTRY_POINTS = """
 [multimodal.encoders]
@@ -136,7 +137,7 @@ JOB = {
     "train": {"epochs": 6, "batch_size": 4, "trackers": [{"name": "acme/lines", "options": {"last": 3}}]},
 }
 ROWS = [{"text": text, "kind": kind} for text, kind in (("apple", "a"), ("plum", "p"), ("mango", "a"), ("lemon", "p"))]
-REGISTRIES = (ENCODERS, PREPROCESSORS, FUSIONS, STRATEGIES, TRACKERS)
+REGISTRIES = (ENCODERS, PREPROCESSORS, FUSIONS, STRATEGIES, TRACKERS, TASK_TYPES)
 
 
 @pytest.fixture(scope="module")
@@ -270,12 +271,12 @@ def test_a_run_with_a_decorated_part_names_the_module_to_import():
         require_plugins([plugin])
 
 
-@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("number", range(5))
 def test_the_examples_of_the_page_run_and_are_short(number, monkeypatch):
     for registry in REGISTRIES:
         monkeypatch.setattr(registry, "registered", {})
     examples = blocks(ROOT / "docs" / "plugins.md", "python")
-    assert len(examples) == 4
+    assert len(examples) == 5
     assert len([line for line in examples[number].splitlines() if line]) <= 20
     monkeypatch.setattr(mm, "check_fusion", lambda build: check_fusion(build, export=False))
     names = {"__name__": "example"}

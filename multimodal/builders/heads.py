@@ -1,6 +1,5 @@
 """Heads of a job: what training records say of them, their targets and decodings."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -10,7 +9,7 @@ import numpy as np
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Job, Task
 from multimodal.decoding import Decoding
-from multimodal.model.heads import Head, HeadPlace
+from multimodal.model.heads import Head, HeadPlace, head_class
 from multimodal.model.layers import TowerHead
 from multimodal.records import RecordError, Records, class_label, is_missing
 from multimodal.records.targets import TargetReader, class_counts
@@ -66,13 +65,6 @@ def target_columns(job: Job, name: str) -> list[str]:
     """The column of a task; of one without, those of its inputs."""
     column = job.task_column(name)
     return [job.input_column(entry) for entry in job.task_inputs(name)] if column is None else [column]
-
-
-def head_class(path: str) -> type[Head]:
-    """The class that a task type names as ``module:class``."""
-    module, _, name = path.partition(":")
-    found: type[Head] = getattr(importlib.import_module(module), name)
-    return found
 
 
 def build_head(path: str, place: HeadPlace, arguments: Mapping[str, Any], *, tower: Sequence[int] = ()) -> Head:

@@ -8,13 +8,13 @@ from torch import nn
 
 from encoders.base import Encoder
 from fusion import FusionModule, LateFusion, create_fusion
-from multimodal.builders.heads import build_head, head_class
+from multimodal.builders.heads import build_head
 from multimodal.config import ConfigError, Job
 from multimodal.config.frozen_rules import mapped_inputs, narrows_source
 from multimodal.config.pair_rules import separates_inputs
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import WIDTH
-from multimodal.model.heads import ClassificationHead, Head, HeadPlace
+from multimodal.model.heads import ClassificationHead, Head, HeadPlace, head_class
 from multimodal.model.input_heads import LateHead, UnimodalHeads
 from multimodal.model.layers import NewLayers
 from multimodal.model.zero_shot import ZeroShotHead

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from multimodal.config.frozen_rules import COMPUTED_HEADS
-from multimodal.config.section import Section
+from multimodal.config.section import Section, registered
 from multimodal.task_types import TASK_TYPES, TaskType, task_type
 
 
@@ -76,7 +76,7 @@ class ZeroShot(Section):
 class Task(Section):
     """One task: a column of answers and how they are learned, or two inputs that find each other without any."""
 
-    type: str = "classification"
+    type: Annotated[str, registered(TASK_TYPES)] = "classification"
     """classification, multilabel, regression, embedding or contrastive, or a registered task type of your own.
     embedding: the answer is a vector, near for records of one label and far for others; labels may be new later.
     contrastive: has no column; each of its two inputs shall find the record's other one among those of the batch,
@@ -123,19 +123,6 @@ class Task(Section):
 
     options: dict[str, Any] = Field(default_factory=dict)
     """Settings of a registered task type of your own, as it names them."""
-
-    @field_validator("type", mode="before")
-    @classmethod
-    def _is_registered(cls, value: Any) -> Any:
-        """Takes a name, or a registered ``TaskType`` class."""
-        name = value.name if isinstance(value, type) and issubclass(value, TaskType) else value
-        if not isinstance(name, str):
-            raise ValueError(f"is {name!r}; give the name of a task type; there are {', '.join(TASK_TYPES.entries())}")
-        try:
-            task_type(name)
-        except LookupError as error:
-            raise ValueError(error.args[0]) from error
-        return name
 
     @property
     def kind(self) -> TaskType:

@@ -1,5 +1,6 @@
 """Task heads: a fused vector in, one task's outputs, loss and decoding out."""
 
+import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -75,6 +76,13 @@ class Head(nn.Module, ABC):
     def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
         """Adds what m heads of this task say, over different inputs, as evidence that moves the prior."""
         return self.prior + ((answers - self.prior) * weights[:, :, None]).sum(dim=0)
+
+
+def head_class(path: str) -> type[Head]:
+    """The class that a task type names as ``module:class``."""
+    module, _, name = path.partition(":")
+    found: type[Head] = getattr(importlib.import_module(module), name)
+    return found
 
 
 class _LabelHead(Head):
