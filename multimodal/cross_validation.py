@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from multimodal.builders.runtime import build_runtime
 from multimodal.config import ConfigError, Job
 from multimodal.config.setting import setting_of
 from multimodal.console import progress_shown
@@ -111,7 +112,7 @@ def cross_validate(
                 logger.info(f"{place} is finished; kept")
             else:
                 options: dict[str, Any] = {"resume": not overwrite, "overwrite": overwrite}
-                fit_tables(job, tables_of_fold, base, place, group, **options, cache=kept)
+                fit_tables(job, tables_of_fold, base, place, build_runtime(job, group, kept), **options)
             runs.append((Run(place), tables_of_fold))
         result = {
             **_summary(runs),

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+from multimodal.builders.runtime import build_runtime
 from multimodal.check.first_look import look_first
 from multimodal.config import Job
 from multimodal.config.setting import TABLES
@@ -29,10 +30,10 @@ from multimodal.job.summary import log_summary
 from multimodal.job.train_job import train_job
 from multimodal.results import write_results
 from multimodal.run import RANKING_FILE, Run
-from multimodal.runtime.device import choose_device
-from multimodal.runtime.distributed import Processes, processes
+from multimodal.runtime.distributed import processes
 from multimodal.runtime.files import open_cache, require_temporary_folder, write_json
 from multimodal.runtime.progress import format_seconds
+from multimodal.runtime.runtime import Runtime
 from multimodal.runtime.torch_state import own_state
 from multimodal.selection.guard import guard_run
 from multimodal.selection.ranking import run_rankings, with_choices
@@ -95,7 +96,9 @@ def fit(
         fresh = is_free(folder) or (overwrite and is_run(folder))
         if encoder == "auto" and (resume or fresh):
             begun = None if fresh else folder
-            rankings = run_rankings(begun, job, read_tables(job, **given, root=root), base, group, kept)
+            rankings = run_rankings(
+                begun, job, read_tables(job, **given, root=root), base, build_runtime(job, group, kept)
+            )
             job = with_choices(job, base, rankings)
         if is_finished(folder, job, resume=resume, overwrite=overwrite):
             refuse_other_data(folder, file_hashes(job.data.model_dump(include=set(TABLES))))
@@ -103,7 +106,7 @@ def fit(
             return Run(folder)
         tables = read_tables(job, **given, root=root)
         options: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
-        fit_tables(job, tables, base, folder, group, rankings=rankings, **options, cache=kept)
+        fit_tables(job, tables, base, folder, build_runtime(job, group, kept), rankings=rankings, **options)
     return Run(folder)
 
 
@@ -112,12 +115,11 @@ def fit_tables(
     tables: Tables,
     base: Path,
     folder: Path,
-    group: Processes,
+    runtime: Runtime,
     *,
     rankings: Mapping[str, Any] | None = None,
     resume: bool,
     overwrite: bool = False,
-    cache: Path | None,
 ) -> None:
     """As ``fit``, with tables that are read already, into a folder that is not finished.
 
@@ -126,8 +128,7 @@ def fit_tables(
     """
     require_temporary_folder()
     setup = TrainingSetup.build(job, tables, base)
-    device = choose_device(setup.job.train.device, group)
-    options = setup.trainer_options(device)
+    setup.trainer_options(runtime.device)  # rejects a precision before anything is written
     compared = {name: sha256 for name, sha256 in tables.hashes.items() if name != "test"}  # read once trained
     resume = resume and not is_free(folder)
     if resume:
@@ -136,16 +137,16 @@ def fit_tables(
         refuse_other_labels(folder, setup)
     log_summary(setup)
     look_first(setup)
-    setup = fit_source_maps(setup, device, cache=cache)
-    setup = weight_source_records(setup, base, device, cache=cache)
-    group.wait()  # nobody writes before everybody has looked at the folder
-    with writing(folder, resume=resume, overwrite=overwrite) if group.is_main else nullcontext():
-        if group.is_main:
+    setup = fit_source_maps(setup, runtime)
+    setup = weight_source_records(setup, base, runtime)
+    runtime.processes.wait()  # nobody writes before everybody has looked at the folder
+    with writing(folder, resume=resume, overwrite=overwrite) if runtime.processes.is_main else nullcontext():
+        if runtime.processes.is_main:
             write_description(folder, setup)
             if rankings is not None:
                 write_json(folder / RANKING_FILE, rankings)
-        setup, summary = train_job(setup, folder, device, options, group, resume=resume, cache=cache)
-        if group.is_main:
-            guard_run(setup, base, folder, cache=cache)
+        setup, summary = train_job(setup, folder, runtime, resume=resume)
+        if runtime.processes.is_main:
+            guard_run(setup, base, folder, runtime)
             write_results(setup, folder, summary)
             logger.info(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")

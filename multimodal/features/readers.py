@@ -24,6 +24,7 @@ from multimodal.records import InputReader, Records, is_missing
 from multimodal.records.media import Outside, media_path, quote
 from multimodal.runtime.files import sha256_of
 from multimodal.runtime.progress import format_seconds
+from multimodal.runtime.runtime import Runtime
 from multimodal.runtime.workers import in_brief, read_ahead
 
 logger = logging.getLogger(__name__)
@@ -145,8 +146,7 @@ def feature_reader(
     tables: Iterable[Records],
     *,
     pooled: bool,
-    cache: Path | None,
-    workers: int = 0,
+    runtime: Runtime,
     views: Views | None = None,
     training: Sequence[Records] = (),
 ) -> FeatureReader:
@@ -156,17 +156,16 @@ def feature_reader(
 
     Args:
         pooled: keeps the mean token alone, which is all that some fusions use.
-        cache: folder that keeps tokens between runs; None keeps them in memory.
-        workers: processes that decode.
+        runtime: of which ``cache`` and ``workers`` count here.
         views: of the values of ``training``, which are some of the tables; None: the values as they are.
     """
     key = encoder_key(encoder, pooled=pooled)
-    store = TokenStore(None if cache is None else cache / "tokens" / key)
+    store = TokenStore(None if runtime.cache is None else runtime.cache / "tokens" / key)
     began, before = time.monotonic(), len(store)
     views = Views() if views is None else views
     values = _Values(reader, list(tables), store, views, training)
-    chooser = EngineChooser(encoder, values=len(values), cache=cache, key=key)
-    for chunk in _chunks(values, workers):
+    chooser = EngineChooser(encoder, values=len(values), cache=runtime.cache, key=key)
+    for chunk in _chunks(values, runtime.workers):
         store.add(_encode(encoder, chooser, chunk, pooled=pooled))
         if store.failure is not None and chooser.settle_for_eager():
             store.add(_encode(encoder, chooser, chunk, pooled=pooled))

@@ -3,10 +3,8 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import torch
 
 from multimodal.config import ConfigError
 from multimodal.config.frozen_rules import narrows_source
@@ -15,6 +13,7 @@ from multimodal.data import RecordDataset
 from multimodal.job.mean_tokens import mean_token_readers
 from multimodal.job.setup import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records
+from multimodal.runtime.runtime import Runtime
 from multimodal.transfer.maps.affine import AffineMap
 from multimodal.transfer.maps.domain import fit_into_target, fit_standardise
 from multimodal.transfer.maps.pca import fit_pca
@@ -23,7 +22,7 @@ from multimodal.transfer.maps.token_map import TokenMap
 logger = logging.getLogger(__name__)
 
 
-def fit_source_maps(setup: TrainingSetup, device: torch.device, *, cache: Path | None) -> TrainingSetup:
+def fit_source_maps(setup: TrainingSetup, runtime: Runtime) -> TrainingSetup:
     """The job with a map of each input's tokens that moves source records to where target records are.
 
     Target records are those of the training table and of the unlabelled one, as far as there are these; where the
@@ -38,7 +37,7 @@ def fit_source_maps(setup: TrainingSetup, device: torch.device, *, cache: Path |
     if settings is None or source is None or settings.map == "none":
         return setup
     target = [table for table in (tables.train, tables.unlabelled) if table is not None and table is not source]
-    readers = mean_token_readers(setup, [source, *target], device, cache=cache)
+    readers = mean_token_readers(setup, [source, *target], runtime)
     ours = encoder_vectors(setup, [(readers, source)])
     theirs = encoder_vectors(setup, [(readers, table) for table in target])
     moves: dict[str, AffineMap] = {}

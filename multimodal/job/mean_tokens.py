@@ -1,17 +1,17 @@
 """One vector a record: the mean tokens of its inputs, as closed-form methods take them."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
-import torch
 
 from multimodal.builders import has_random_weights
-from multimodal.data import RecordDataset, num_workers
+from multimodal.data import RecordDataset
 from multimodal.features import feature_reader
 from multimodal.features.mapped_tokens import mapped_readers
 from multimodal.job.setup import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records
+from multimodal.runtime.runtime import Runtime
 
 
 def input_vectors(reader: InputReader, records: Records, failed: dict[int, RecordError]) -> np.ndarray:
@@ -33,7 +33,7 @@ def input_vectors(reader: InputReader, records: Records, failed: dict[int, Recor
 
 
 def mean_tokens(
-    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, *, cache: Path | None
+    setup: TrainingSetup, tables: Sequence[Records], runtime: Runtime
 ) -> list[tuple[np.ndarray, dict[int, RecordError]]]:
     """For each table the features of all inputs side by side, [n d], by the job's encoders as they are now.
 
@@ -42,7 +42,7 @@ def mean_tokens(
     Returns:
         With each table's features the rows that cannot be read, whose features are those of missing values.
     """
-    readers = mean_token_readers(setup, tables, device, cache=cache)
+    readers = mean_token_readers(setup, tables, runtime)
     found = []
     for records in tables:
         failed: dict[int, RecordError] = {}
@@ -52,18 +52,16 @@ def mean_tokens(
     return found
 
 
-def mean_token_readers(
-    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, *, cache: Path | None
-) -> dict[str, InputReader]:
+def mean_token_readers(setup: TrainingSetup, tables: Sequence[Records], runtime: Runtime) -> dict[str, InputReader]:
     """What reads the mean token of each input from the tables, encoded now or kept from before."""
+    memory = replace(runtime, cache=None)  # for random weights: nobody will ask for these tokens again
     return {
         name: feature_reader(
             setup.readers[name],
-            encoder.to(device),
+            encoder.to(runtime.device),
             tables,
             pooled=True,
-            cache=None if has_random_weights(encoder) else cache,  # nobody will ask for these tokens again
-            workers=num_workers(setup.job.data.workers),
+            runtime=memory if has_random_weights(encoder) else runtime,
         )
         for name, encoder in setup.encoders.items()
     }

@@ -51,6 +51,7 @@ from multimodal.model import MultimodalModel
 from multimodal.records import InputReader, Records
 from multimodal.records.targets import TargetReader
 from multimodal.runtime.device import choose_precision
+from multimodal.runtime.runtime import Runtime
 from multimodal.splits.tables import Tables
 from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer.maps.affine import AffineMap
@@ -122,12 +123,11 @@ class TrainingSetup:
             data = [CachedDataset(part, self.job.transfer.views) for part in data]
         return data[0] if len(data) == 1 else JoinedDataset(data)
 
-    def with_kept_tokens(self, trained: Collection[str], *, cache: Path | None) -> "TrainingSetup":
+    def with_kept_tokens(self, trained: Collection[str], runtime: Runtime) -> "TrainingSetup":
         """The job with tokens in the place of the values of inputs whose encoders never train.
 
         Args:
             trained: names of the parameters that train at some time.
-            cache: as ``feature_reader`` takes them.
 
         Raises:
             ConfigError: if a contrastive task compares views of such an input, which would be equal, or more views are
@@ -146,8 +146,7 @@ class TrainingSetup:
                     encoder,
                     self.tables.all(),
                     pooled=self.model.uses_mean_token_only(name),
-                    cache=cache,
-                    workers=self.workers,
+                    runtime=runtime,
                     views=views[name],
                     training=[records for _, records in self.tables.training()],
                 )
@@ -221,7 +220,11 @@ class TrainingSetup:
         )
 
     def trainer_options(self, device: torch.device) -> TrainerOptions:
-        """How the loop runs on a device."""
+        """Options of the loop on a device.
+
+        Raises:
+            ValueError: if the device has no such precision.
+        """
         train = self.job.train
         return TrainerOptions(
             optimizer=build_optimizer_spec(self.job),

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE, UNLABELLED
@@ -16,6 +15,7 @@ from multimodal.job.mean_tokens import mean_tokens
 from multimodal.job.setup import TrainingSetup
 from multimodal.records import Records
 from multimodal.records.targets import ClassTarget, class_readers
+from multimodal.runtime.runtime import Runtime
 from multimodal.splits.tables import Tables
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
@@ -50,9 +50,7 @@ class _Domain:
         return known[kept], labels[kept]
 
 
-def weight_source_records(
-    setup: TrainingSetup, base: Path, device: torch.device, *, cache: Path | None
-) -> TrainingSetup:
+def weight_source_records(setup: TrainingSetup, base: Path, runtime: Runtime) -> TrainingSetup:
     """The job with a weight for each source record; as if there were no source, where its weight is zero.
 
     Raises:
@@ -71,7 +69,7 @@ def weight_source_records(
     if weight > 0 and (chosen_here or settings.method != "uniform"):
         target = tables.unlabelled if transductive else tables.train
         assert target is not None
-        own, there = _domains(setup, [source, target], device, cache)
+        own, there = _domains(setup, [source, target], runtime)
         if settings.method != "uniform":
             among[own.rows] = _among_themselves(settings.method, own, there, setup.job.train.seed)
             choice["effective_size"] = _report_effective_size(among[own.rows])
@@ -104,11 +102,9 @@ def _without_source(setup: TrainingSetup) -> Tables:
     return setup.tables.without(*left_out)
 
 
-def _domains(
-    setup: TrainingSetup, tables: Sequence[Records], device: torch.device, cache: Path | None
-) -> list[_Domain]:
+def _domains(setup: TrainingSetup, tables: Sequence[Records], runtime: Runtime) -> list[_Domain]:
     """Features of the readable records of source and target, each column with mean 0 and variance 1 over both."""
-    read = mean_tokens(setup, tables, device, cache=cache)
+    read = mean_tokens(setup, tables, runtime)
     for _, failed in read:
         if failed and setup.job.data.on_error == "raise":
             raise failed[min(failed)]

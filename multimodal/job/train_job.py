@@ -4,11 +4,8 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from multimodal.builders import build_objectives, build_strategy
 from multimodal.builders.strategy_rule import choose_transfer
@@ -26,11 +23,11 @@ from multimodal.model import MultimodalModel
 from multimodal.model.objective import reports
 from multimodal.run import WEIGHTS_FILE
 from multimodal.runtime.checkpoint import save_tensors
-from multimodal.runtime.distributed import Processes
+from multimodal.runtime.runtime import Runtime
 from multimodal.trainer import CHECKPOINTS, Trainer
 from multimodal.trainer.gradients import check_shared, conflict_lines, summarise_cosines
 from multimodal.trainer.history import Tracker
-from multimodal.trainer.state import TrainerOptions, TrainerState
+from multimodal.trainer.state import TrainerState
 from multimodal.trainer.weight_averaging import WeightAveraging, build_averaging
 from multimodal.trainer.weight_drift import WeightSnapshot
 from multimodal.transfer import Phase, TransferStrategy
@@ -39,14 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def train_job(
-    setup: TrainingSetup,
-    folder: Path,
-    device: torch.device,
-    options: TrainerOptions,
-    group: Processes,
-    *,
-    resume: bool,
-    cache: Path | None,
+    setup: TrainingSetup, folder: Path, runtime: Runtime, *, resume: bool
 ) -> tuple[TrainingSetup, dict[str, Any]]:
     """Trains the job's model in place; its weights go into ``folder``.
 
@@ -60,27 +50,27 @@ def train_job(
     for line in idle_warnings(task):
         logger.warning(line)
     strategy = build_strategy(task, setup.model)
-    phases = _plan(setup, task, strategy, device, group)
-    if options.project_conflicts:
+    phases = _plan(setup, task, strategy, runtime)
+    if setup.trainer_options(runtime.device).project_conflicts:
         check_shared(setup.model, phases)
-    averaging = build_averaging(choice.transfer, folder / CHECKPOINTS, len(phases), writes=group.is_main)
+    averaging = build_averaging(choice.transfer, folder / CHECKPOINTS, len(phases), writes=runtime.processes.is_main)
     if averaging is not None:
-        refuse_unshared_statistics(averaging, setup.model, phases, group)
-    setup = _with_kept_tokens(setup, phases, cache, group)
-    trackers = build_trackers(setup.job) if group.is_main else []
+        refuse_unshared_statistics(averaging, setup.model, phases, runtime.processes)
+    setup = _with_kept_tokens(setup, phases, runtime)
+    trackers = build_trackers(setup.job) if runtime.processes.is_main else []
     for tracker in trackers:
         tracker.on_start(setup.job, folder)
-    state = _train(setup, phases, folder, options, averaging, trackers, group, resume=resume)
+    state = _train(setup, phases, folder, averaging, trackers, runtime, resume=resume)
     summary = _summary(state, setup.model)
     for line in conflict_lines(summary.get("gradient_cosine", {})):
         logger.info(line)
-    if group.is_main and averaging is not None:
+    if runtime.processes.is_main and averaging is not None:
         assert state.best_score is not None
         state.best_score, summary["average"] = keep_the_better(setup, averaging, state.best_score)
     remove_objectives(setup)
     strategy.finish(setup.model)
     start.log_small_drift(setup.model, phases)
-    if group.is_main:
+    if runtime.processes.is_main:
         setup.model.eval()
         save_tensors(folder / WEIGHTS_FILE, setup.model.state_dict())
     summary |= {"transfer": choice.to_json(), "moved": start.relative_drift(setup.model)}
@@ -90,9 +80,7 @@ def train_job(
     return setup, summary
 
 
-def _plan(
-    setup: TrainingSetup, job: Job, strategy: TransferStrategy, device: torch.device, group: Processes
-) -> list[Phase]:
+def _plan(setup: TrainingSetup, job: Job, strategy: TransferStrategy, runtime: Runtime) -> list[Phase]:
     """The phases of the training; puts what joins the loss into the model, which is then on its device.
 
     Args:
@@ -101,11 +89,11 @@ def _plan(
     Raises:
         ValueError: if the processes cannot share the batches out.
     """
-    for problem in group_problems(job, group.world):
+    for problem in group_problems(job, runtime.processes.world):
         raise ValueError(problem)
     setup.model.objectives.update(build_objectives(job, setup.model))
-    setup.model.to(device)
-    add_adaptation(setup, group)
+    setup.model.to(runtime.device)
+    add_adaptation(setup, runtime.processes)
     return plan_training(job, setup.model, strategy)
 
 
@@ -113,10 +101,9 @@ def _train(
     setup: TrainingSetup,
     phases: Sequence[Phase],
     folder: Path,
-    options: TrainerOptions,
     averaging: WeightAveraging | None,
     trackers: Sequence[Tracker],
-    group: Processes,
+    runtime: Runtime,
     *,
     resume: bool,
 ) -> TrainerState:
@@ -131,27 +118,25 @@ def _train(
         setup.order(),
         {name: task.weight for name, task in setup.job.tasks.items()},
         folder,
-        options=replace(options, workers=setup.workers),
+        options=setup.trainer_options(runtime.device),
         evaluate=setup.validate if left or closed_form_tasks(setup.job) else None,  # else nothing is chosen
         weight_tracker=averaging,
         trackers=trackers,
-        processes=group,
+        processes=runtime.processes,
     )
     state = trainer.fit(left, resume=resume)
     state.skipped_rows |= {str(row): error.reason for row, error in unreadable.items()}
     return state
 
 
-def _with_kept_tokens(
-    setup: TrainingSetup, phases: Sequence[Phase], cache: Path | None, group: Processes
-) -> TrainingSetup:
+def _with_kept_tokens(setup: TrainingSetup, phases: Sequence[Phase], runtime: Runtime) -> TrainingSetup:
     """Encodes what frozen encoders read: in the main process for all where they share a disk, else in each."""
     trained = {name for phase in phases for part in phase.groups for name in part.params}
-    first = cache is None or group.is_main
+    first = runtime.cache is None or runtime.processes.is_main
     if first:
-        setup = setup.with_kept_tokens(trained, cache=cache)
-    group.wait()
-    return setup if first else setup.with_kept_tokens(trained, cache=cache)  # opens what the main process kept
+        setup = setup.with_kept_tokens(trained, runtime)
+    runtime.processes.wait()
+    return setup if first else setup.with_kept_tokens(trained, runtime)  # opens what the main process kept
 
 
 def _summary(state: TrainerState, model: MultimodalModel) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,13 +9,11 @@ import torch
 from encoders import create_encoder
 from encoders.base import Encoder
 from multimodal.builders import has_random_weights
-from multimodal.data import num_workers
 from multimodal.features import feature_reader
 from multimodal.job import TrainingSetup
 from multimodal.job.mean_tokens import input_vectors
 from multimodal.records import InputReader, RecordError, Records, is_missing
-from multimodal.runtime.device import choose_device
-from multimodal.runtime.distributed import Processes
+from multimodal.runtime.runtime import Runtime
 from multimodal.transfer.guard.arms import PROBE, RANDOM, RAW
 from multimodal.transfer.raw_features import MODALITIES, RawFeatures
 
@@ -27,7 +24,7 @@ Features = dict[str, np.ndarray]
 
 
 def arm_features(
-    setup: TrainingSetup, inputs: Sequence[str], records: Records, *, cache: Path | None
+    setup: TrainingSetup, inputs: Sequence[str], records: Records, runtime: Runtime
 ) -> tuple[dict[str, Features], dict[int, RecordError]]:
     """Arm -> features of each input, and the rows that cannot be read, whose features are those of missing values.
 
@@ -37,7 +34,7 @@ def arm_features(
     failed: dict[int, RecordError] = {}
     arms = {
         arm: {name: input_vectors(reader, records, failed) for name, reader in readers.items()}
-        for arm, readers in _readers(setup, inputs, records, cache)
+        for arm, readers in _readers(setup, inputs, records, runtime)
     }
     if failed and setup.job.data.on_error == "raise":
         raise failed[min(failed)]
@@ -45,10 +42,10 @@ def arm_features(
 
 
 def probe_features(
-    setup: TrainingSetup, inputs: Sequence[str], tables: Sequence[Records], *, cache: Path | None
+    setup: TrainingSetup, inputs: Sequence[str], tables: Sequence[Records], runtime: Runtime
 ) -> list[tuple[Features, dict[int, RecordError]]]:
     """Of each table the features that the job's encoders give, frozen, and the rows that cannot be read."""
-    readers = {name: _mean_tokens(setup, name, setup.encoders[name], tables, cache) for name in inputs}
+    readers = {name: _mean_tokens(setup, name, setup.encoders[name], tables, runtime) for name in inputs}
     found = []
     for records in tables:
         failed: dict[int, RecordError] = {}
@@ -72,7 +69,7 @@ def random_twins(encoders: Mapping[str, Encoder], seed: int) -> dict[str, Encode
 
 
 def _readers(
-    setup: TrainingSetup, inputs: Sequence[str], records: Records, cache: Path | None
+    setup: TrainingSetup, inputs: Sequence[str], records: Records, runtime: Runtime
 ) -> Iterator[tuple[str, dict[str, InputReader]]]:
     """Arm -> what reads each input."""
     yield (
@@ -83,17 +80,15 @@ def _readers(
         readers: dict[str, InputReader] = {}
         for name in inputs:
             logger.info(f"{arm}: encoding {name} by {encoders[name].name}")
-            readers[name] = _mean_tokens(setup, name, encoders[name], [records], cache)
+            readers[name] = _mean_tokens(setup, name, encoders[name], [records], runtime)
         yield arm, readers
 
 
 def _mean_tokens(
-    setup: TrainingSetup, name: str, encoder: Encoder, tables: Sequence[Records], cache: Path | None
+    setup: TrainingSetup, name: str, encoder: Encoder, tables: Sequence[Records], runtime: Runtime
 ) -> InputReader:
-    device = choose_device(setup.job.train.device, Processes())
-    workers = num_workers(setup.job.data.workers)
     reader = setup.readers[name]
-    return feature_reader(reader, encoder.to(device), tables, pooled=True, cache=cache, workers=workers)
+    return feature_reader(reader, encoder.to(runtime.device), tables, pooled=True, runtime=runtime)
 
 
 def _raw_reader(setup: TrainingSetup, name: str, records: Records) -> InputReader:

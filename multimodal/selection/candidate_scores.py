@@ -14,12 +14,10 @@ from encoders.base import Encoder
 from encoders.weights.source_run import SourceRun
 from multimodal.builders import build_encoder
 from multimodal.config import Candidate, Job
-from multimodal.data import num_workers
 from multimodal.features import feature_reader
 from multimodal.job.mean_tokens import input_vectors
 from multimodal.records import InputReader, RecordError, Records
-from multimodal.runtime.device import choose_device
-from multimodal.runtime.distributed import Processes
+from multimodal.runtime.runtime import Runtime
 from multimodal.selection.candidates import with_candidate
 from multimodal.selection.source_heads import source_answers, source_records
 from multimodal.transfer.guard.arms import estimate
@@ -51,7 +49,7 @@ class ScoredCandidate:
 
 
 def measure(
-    job: Job, name: str, candidate: Candidate, records: Records, base: Path, cache: Path | None
+    job: Job, name: str, candidate: Candidate, records: Records, base: Path, runtime: Runtime
 ) -> ScoredCandidate:
     """Features of one candidate: a single pass, or none where its tokens are kept."""
     with torch.random.fork_rng():
@@ -60,27 +58,26 @@ def measure(
     reader = InputReader(name, job.input_column(name), encoder.preprocessor)
     logger.info(f"{name}: encoding by {candidate.label}")
     began = time.monotonic()
-    features, failed = _encode(job, reader, encoder, records, cache)
+    features, failed = _encode(reader, encoder, records, runtime)
     seconds = time.monotonic() - began
     parameters = sum(parameter.numel() for parameter in encoder.parameters())
     return ScoredCandidate(candidate, encoder, reader, features, failed, parameters, seconds, vars(encoder.provenance))
 
 
 def _encode(
-    job: Job, reader: InputReader, encoder: Encoder, records: Records, cache: Path | None
+    reader: InputReader, encoder: Encoder, records: Records, runtime: Runtime
 ) -> tuple[np.ndarray, dict[int, RecordError]]:
-    device, workers = choose_device(job.train.device, Processes()), num_workers(job.data.workers)
-    kept = feature_reader(reader, encoder.to(device), [records], pooled=True, cache=cache, workers=workers)
+    kept = feature_reader(reader, encoder.to(runtime.device), [records], pooled=True, runtime=runtime)
     failed: dict[int, RecordError] = {}
     return input_vectors(kept, records, failed), failed
 
 
 def add_source_scores(
-    job: Job,
+    seed: int,
     one: ScoredCandidate,
     records: Records,
     judged: Mapping[str, LabelledFolds],
-    cache: Path | None,
+    runtime: Runtime,
 ) -> None:
     """LEEP and NCE of an earlier run's best head, and the A-distance to its training records; nothing of others.
 
@@ -92,7 +89,7 @@ def add_source_scores(
     if source is None:
         return
     places = np.unique(np.concatenate([some.rows for some in judged.values()]))
-    answers = source_answers(source, one.reader.column, records.subset(places), cache=cache)
+    answers = source_answers(source, one.reader.column, records.subset(places), runtime)
     for probabilities in answers.values():
         pairs = [(probabilities[np.searchsorted(places, some.rows)], some.labels) for some in judged.values()]
         found = {
@@ -102,16 +99,16 @@ def add_source_scores(
         one.extras |= {key: max(value, one.extras.get(key, value)) for key, value in found.items()}
     there = source_records(source)
     if there is not None and len(places) >= FEWEST_ROWS:
-        features = _source_features(job, one, *there, cache)
+        features = _source_features(seed, one, *there, runtime)
         if len(features) >= FEWEST_ROWS:
             one.extras["a_distance"] = proxy_a_distance(features, one.features[places, :-1])
 
 
-def _source_features(job: Job, one: ScoredCandidate, records: Records, column: str, cache: Path | None) -> np.ndarray:
+def _source_features(seed: int, one: ScoredCandidate, records: Records, column: str, runtime: Runtime) -> np.ndarray:
     """The candidate's features of some records that trained its run, those that have the input."""
-    rows = np.random.default_rng(job.train.seed).permutation(len(records))[:SOURCE_ROWS]
+    rows = np.random.default_rng(seed).permutation(len(records))[:SOURCE_ROWS]
     reader = InputReader(one.reader.name, column, one.encoder.preprocessor)
-    features, failed = _encode(job, reader, one.encoder, records.subset(np.sort(rows)), cache)
+    features, failed = _encode(reader, one.encoder, records.subset(np.sort(rows)), runtime)
     good = (features[:, -1] == 0) & ~np.isin(np.arange(len(features)), list(failed))
     return features[good, :-1]
 

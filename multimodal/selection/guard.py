@@ -14,6 +14,7 @@ from multimodal.records import Records
 from multimodal.run import GUARD_FILE
 from multimodal.runtime.files import write_json
 from multimodal.runtime.progress import quiet
+from multimodal.runtime.runtime import Runtime
 from multimodal.selection.arm_features import Features, probe_features
 from multimodal.selection.labelled import LabelledRecords, correct_predictions
 from multimodal.selection.task_gaps import compare_tasks, measurable, not_measured, used_inputs
@@ -32,7 +33,7 @@ PROBE_ROWS = 1000
 """Training records that the probes beside the trained model are fitted to, and validation records of both."""
 
 
-def guard_run(setup: TrainingSetup, base: Path, folder: Path, *, cache: Path | None) -> dict[str, Any]:
+def guard_run(setup: TrainingSetup, base: Path, folder: Path, runtime: Runtime) -> dict[str, Any]:
     """Measures the transfer gap of a trained job and writes it to ``transfer.json``; never changes the model.
 
     The arms of ``transfer-check`` on a few hundred training records, with the encoders as they were before the
@@ -51,7 +52,7 @@ def guard_run(setup: TrainingSetup, base: Path, folder: Path, *, cache: Path | N
         labelled, reasons = measurable(setup)
         tasks = {name: not_measured(reasons[name]) if name in reasons else {} for name in setup.job.tasks}
         with quiet():  # all of it was logged before
-            result = {"tasks": tasks | (_measure(setup, labelled, base, cache) if labelled else {})}
+            result = {"tasks": tasks | (_measure(setup, labelled, base, runtime) if labelled else {})}
     write_json(folder / GUARD_FILE, result)
     logger.info(f"did the weights help? {GUARD_FILE} has all of this:")
     for line in transfer_lines(result):
@@ -60,13 +61,13 @@ def guard_run(setup: TrainingSetup, base: Path, folder: Path, *, cache: Path | N
 
 
 def _measure(
-    setup: TrainingSetup, labelled: Mapping[str, LabelledRecords], base: Path, cache: Path | None
+    setup: TrainingSetup, labelled: Mapping[str, LabelledRecords], base: Path, runtime: Runtime
 ) -> dict[str, dict[str, Any]]:
     with torch.random.fork_rng():
         before = TrainingSetup.build(setup.job, setup.tables, base)
-    tasks = compare_tasks(before, labelled, GUARD_ROWS, cache, repeats=GUARD_REPEATS)
+    tasks = compare_tasks(before, labelled, GUARD_ROWS, runtime, repeats=GUARD_REPEATS)
     compared = {name: labelled[name] for name, values in tasks.items() if "arms" in values}
-    for name, values in _trained(setup, before, compared, tasks, cache).items():
+    for name, values in _trained(setup, before, compared, tasks, runtime).items():
         tasks[name]["trained"] = values
     return tasks
 
@@ -76,7 +77,7 @@ def _trained(
     before: TrainingSetup,
     labelled: Mapping[str, LabelledRecords],
     measured: Mapping[str, Mapping[str, Any]],
-    cache: Path | None,
+    runtime: Runtime,
 ) -> dict[str, dict[str, Any]]:
     """Task -> the trained model against probes that were fitted to training records, on validation records."""
     if not labelled:
@@ -85,7 +86,7 @@ def _trained(
     chosen = {name: rows.sample(PROBE_ROWS, seed) for name, rows in labelled.items()}
     rows = np.unique(np.concatenate([some.rows for some in chosen.values()]))
     tables = [setup.tables.train.subset(rows), valid]
-    (ours, failed), (theirs, _) = probe_features(before, used_inputs(setup, labelled), tables, cache=cache)
+    (ours, failed), (theirs, _) = probe_features(before, used_inputs(setup, labelled), tables, runtime)
     column = setup.job.data.group
     groups = record_groups(valid, column if column in valid.columns else None)
     found = {}

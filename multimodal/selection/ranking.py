@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from multimodal.builders import build_target_reader, head_arguments
+from multimodal.builders.runtime import build_runtime
 from multimodal.config import Candidate, ConfigError, Job
 from multimodal.console import progress_shown
 from multimodal.job.job_files import encoder_files, job_files
 from multimodal.records import Records
 from multimodal.run import RANKING_FILE
-from multimodal.runtime.device import choose_device
-from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
+from multimodal.runtime.runtime import Runtime
 from multimodal.runtime.torch_state import own_state
 from multimodal.selection.candidate_scores import add_source_scores, candidate_json, measure
 from multimodal.selection.candidates import find_candidates, with_candidate
@@ -76,13 +76,14 @@ def rank(
     records = read_tables(job, train=train, valid=valid, root=root).train
     if out is not None:
         refuse_overwriting("--out", out, read, records.media([job.input_column(name)]))
-    result = rank_candidates(job, name, candidates, records, base, cache=open_cache() if cache else None)
+    runtime = build_runtime(job, cache=open_cache() if cache else None)
+    result = rank_candidates(job, name, candidates, records, base, runtime)
     if out is not None:
         write_json(Path(out), result)
     return result
 
 
-def choose_encoders(job: Job, records: Records, base: Path, *, cache: Path | None) -> dict[str, dict[str, Any]]:
+def choose_encoders(job: Job, records: Records, base: Path, runtime: Runtime) -> dict[str, dict[str, Any]]:
     """Input -> its ranking, of every input that has candidates.
 
     Raises:
@@ -97,19 +98,17 @@ def choose_encoders(job: Job, records: Records, base: Path, *, cache: Path | Non
     rankings = {}
     for name in names:
         candidates = find_candidates(job, name, base)
-        rankings[name] = rank_candidates(job, name, candidates, records, base, cache=cache)
+        rankings[name] = rank_candidates(job, name, candidates, records, base, runtime)
         logger.info(f"{name}: --encoder auto takes {rankings[name]['best']}, of {len(candidates)} candidates")
     return rankings
 
 
-def run_rankings(
-    folder: Path | None, job: Job, tables: Tables, base: Path, group: Processes, cache: Path | None
-) -> dict[str, Any]:
+def run_rankings(folder: Path | None, job: Job, tables: Tables, base: Path, runtime: Runtime) -> dict[str, Any]:
     """Of every input that has candidates: as the run in the folder has it, else by the main process for all."""
     if folder is not None and (folder / RANKING_FILE).is_file():
         return dict(json.loads((folder / RANKING_FILE).read_text(encoding="utf-8")))
-    found = choose_encoders(job, tables.train, base, cache=cache) if group.is_main else {}
-    return dict(json.loads(group.gather(json.dumps(found), choose_device(job.train.device, group))[0]))
+    found = choose_encoders(job, tables.train, base, runtime) if runtime.processes.is_main else {}
+    return dict(json.loads(runtime.processes.gather(json.dumps(found), runtime.device)[0]))
 
 
 def with_choices(job: Job, base: Path, rankings: Mapping[str, Mapping[str, Any]]) -> Job:
@@ -127,8 +126,7 @@ def rank_candidates(
     candidates: Sequence[Candidate],
     records: Records,
     base: Path,
-    *,
-    cache: Path | None,
+    runtime: Runtime,
 ) -> dict[str, Any]:
     """As ``rank``, for one input and records that are read already."""
     records.require([job.input_column(name)])
@@ -140,7 +138,7 @@ def rank_candidates(
     labelled = {n: some.sample(MOST_ROWS, seed) for n, some in labelled_records(job, records, targets).items()}
     rows = np.unique(np.concatenate([some.rows for some in labelled.values()]))
     chosen = records.subset(rows)
-    measured = [measure(job, name, candidate, chosen, base, cache) for candidate in candidates]
+    measured = [measure(job, name, candidate, chosen, base, runtime) for candidate in candidates]
     failed = {row: error for one in measured for row, error in one.failed.items()}
     if failed and job.data.on_error == "raise":
         raise failed[min(failed)]
@@ -148,7 +146,7 @@ def rank_candidates(
     judged = _folds(labelled, rows, usable, seed, name)
     scores = {one.candidate.label: score_candidate(one.features[:, :-1], judged) for one in measured}
     for one in measured:
-        add_source_scores(job, one, chosen, judged, cache)
+        add_source_scores(seed, one, chosen, judged, runtime)
     parts = next(iter(judged.values())).parts
     return {
         "candidates": [

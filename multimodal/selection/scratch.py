@@ -13,8 +13,7 @@ from multimodal.config.frozen_rules import TRAINED
 from multimodal.job import TrainingSetup
 from multimodal.job.fitted_maps import fit_source_maps
 from multimodal.job.train_job import train_job
-from multimodal.runtime.device import choose_device
-from multimodal.runtime.distributed import Processes
+from multimodal.runtime.runtime import Runtime
 from multimodal.selection.labelled import correct_predictions
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.guard.gaps import Gaps
@@ -23,7 +22,7 @@ from multimodal.transfer.guard.verdict import paired_bootstrap_interval
 logger = logging.getLogger(__name__)
 
 
-def scratch_gaps(setup: TrainingSetup, tasks: Sequence[str], base: Path, *, cache: Path | None) -> dict[str, Any]:
+def scratch_gaps(setup: TrainingSetup, tasks: Sequence[str], base: Path, runtime: Runtime) -> dict[str, Any]:
     """Task -> accuracy on the validation table of the job as configured, of the same from scratch, and their gap.
 
     Trains both. The validation table chose the best epoch of both and one training each is compared, so that the
@@ -36,7 +35,7 @@ def scratch_gaps(setup: TrainingSetup, tasks: Sequence[str], base: Path, *, cach
         base: folder that relative weights start from.
     """
     configured, scratch = (
-        _right(TrainingSetup.build(job, setup.tables, base), tasks, name, cache)
+        _right(TrainingSetup.build(job, setup.tables, base), tasks, name, runtime)
         for name, job in (("as configured", setup.job), ("from scratch", from_scratch(setup)))
     )
     return {name: _gap(configured[name], scratch[name], setup.job.train.seed) for name in tasks}
@@ -69,22 +68,12 @@ def from_scratch(setup: TrainingSetup) -> Job:
     return setup.job.model_copy(update={"inputs": inputs, "transfer": transfer, "tasks": tasks})
 
 
-def _right(setup: TrainingSetup, tasks: Sequence[str], arm: str, cache: Path | None) -> dict[str, np.ndarray]:
+def _right(setup: TrainingSetup, tasks: Sequence[str], arm: str, runtime: Runtime) -> dict[str, np.ndarray]:
     """Task -> whether the trained job is right, of each labelled validation record that can be read."""
     logger.info(f"training the job {arm}")
-    device = choose_device(setup.job.train.device, Processes())
-    setup = fit_source_maps(setup, device, cache=cache)
+    setup = fit_source_maps(setup, runtime)
     with TemporaryDirectory() as folder:
-        options = setup.trainer_options(device)
-        train_job(
-            setup,
-            Path(folder),
-            device,
-            options,
-            Processes(),
-            resume=False,
-            cache=cache,
-        )
+        train_job(setup, Path(folder), runtime, resume=False)
     return {name: right for name, (_, right) in correct_predictions(setup, setup.tables.valid, tasks).items()}
 
 

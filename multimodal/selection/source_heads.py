@@ -1,22 +1,22 @@
 """What the heads of an earlier run answer to other records: the source answers that LEEP and NCE read."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from encoders.weights.source_run import SourceRun
-from multimodal.data import RecordDataset, num_workers
+from multimodal.data import RecordDataset
 from multimodal.evaluation import answer
 from multimodal.features import feature_reader
 from multimodal.records import InputReader, Records
 from multimodal.run import Run
+from multimodal.runtime.runtime import Runtime
 
 NOWHERE = ""
 """A column that no table has: inputs of the run that the records lack."""
 
 
-def source_answers(source: SourceRun, column: str, records: Records, *, cache: Path | None) -> dict[str, np.ndarray]:
+def source_answers(source: SourceRun, column: str, records: Records, runtime: Runtime) -> dict[str, np.ndarray]:
     """Classification task of the run -> probabilities [n z] of its classes, from one input alone.
 
     When not to use: where the run's heads need its other inputs, too; without them they answer from the missing tokens.
@@ -34,8 +34,7 @@ def source_answers(source: SourceRun, column: str, records: Records, *, cache: P
                 run.model.encoder(name),
                 [records],
                 pooled=run.model.uses_mean_token_only(name),
-                cache=cache,
-                workers=num_workers("auto"),
+                runtime=runtime,
             )
     shown = run.model.input_names
     answers = answer(run.model, RecordDataset(records, readers, {}), subsets=[shown])

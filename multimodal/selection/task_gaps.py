@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from multimodal.builders import has_random_weights
 from multimodal.job import TrainingSetup
+from multimodal.runtime.runtime import Runtime
 from multimodal.selection.arm_features import Features, arm_features
 from multimodal.selection.labelled import LabelledRecords, labelled_records
 from multimodal.transfer.guard.arms import PROBE, REPEATS, SINGLE, compare_arms
@@ -48,7 +48,7 @@ def compare_tasks(
     setup: TrainingSetup,
     tasks: Mapping[str, LabelledRecords],
     most: int,
-    cache: Path | None,
+    runtime: Runtime,
     *,
     repeats: int = REPEATS,
 ) -> dict[str, dict[str, Any]]:
@@ -63,7 +63,7 @@ def compare_tasks(
     seed, train = setup.job.train.seed, setup.tables.train
     chosen = {name: labelled.sample(most, seed) for name, labelled in tasks.items()}
     rows = np.unique(np.concatenate([labelled.rows for labelled in chosen.values()]))
-    arms, failed = arm_features(setup, used_inputs(setup, tasks), train.subset(rows), cache=cache)
+    arms, failed = arm_features(setup, used_inputs(setup, tasks), train.subset(rows), runtime)
     if failed:
         logger.warning(f"{len(failed)} records that cannot be read were left out; --out lists them")
     answers = {}

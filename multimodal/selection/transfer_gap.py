@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from multimodal.builders.runtime import build_runtime
 from multimodal.config import Job
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.console import progress_shown
@@ -60,11 +61,11 @@ def transfer_check(
         media = (path for table in tables.all() for path in table.media([*map(job.input_column, job.inputs)]))
         refuse_overwriting("--out", out, read, media)
     setup = TrainingSetup.build(job, tables, base)
-    kept = open_cache() if cache else None
+    runtime = build_runtime(job, cache=open_cache() if cache else None)
     labelled, reasons = measurable(setup)
     tasks = {name: not_measured(reason) for name, reason in reasons.items()}
-    tasks = {name: tasks.get(name, {}) for name in job.tasks} | compare_tasks(setup, labelled, MOST_ROWS, kept)
-    gaps = scratch_gaps(setup, list(labelled), base, cache=kept) if scratch and labelled else {}
+    tasks = {name: tasks.get(name, {}) for name in job.tasks} | compare_tasks(setup, labelled, MOST_ROWS, runtime)
+    gaps = scratch_gaps(setup, list(labelled), base, runtime) if scratch and labelled else {}
     for name, gap in gaps.items():
         tasks[name]["scratch"] = gap
     result = {"tasks": tasks, "encoders": {name: describe_weights(entry) for name, entry in setup.encoders.items()}}

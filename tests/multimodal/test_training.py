@@ -448,7 +448,7 @@ def test_a_bad_record_leaves_the_others_answered_and_exits_with_3(bundle, media,
     ("arguments", "code", "message"),
     [
         (["train", "absent.yaml"], 1, "error: absent.yaml: cannot be read"),
-        (["train", "absent.yaml", "--resume"], 2, "name the run to go on with"),
+        (["train", "absent.yaml", "--resume"], 2, "name the run to resume"),
         (["evaluate", "absent", "--data", "absent.csv"], 1, "error: absent is not a finished training run"),
         (["predict", "absent"], 2, "give either --data FILE, or one record"),
         (["predict", "absent", "--data", "x.csv"], 2, "name the file for the predictions"),

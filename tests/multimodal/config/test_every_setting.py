@@ -26,6 +26,7 @@ from multimodal.job.run_folder import free_folder
 from multimodal.metrics import selection_score
 from multimodal.plugins import TRACKERS, register_tracker
 from multimodal.runtime.distributed import processes
+from multimodal.runtime.runtime import Runtime
 from multimodal.selection.candidates import find_candidates
 from multimodal.selection.guard import guard_run
 from multimodal.splits.tables import open_job, read_tables
@@ -283,7 +284,7 @@ def seen(values: dict[str, Any], folder: Path) -> dict[str, str]:
         setup = TrainingSetup.build(job, tables, base)
         found |= built(setup) | planned(setup)
         if not any(task.type == "classification" for task in job.tasks.values()):  # else it would measure
-            found["guard"] = guard_run(setup, folder, folder, cache=None)
+            found["guard"] = guard_run(setup, folder, folder, Runtime())
     return {name: str(value) for name, value in found.items()}
 
 

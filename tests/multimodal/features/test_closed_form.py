@@ -21,6 +21,7 @@ from multimodal.features.vectors import fused_vectors, read_vectors
 from multimodal.job import TrainingSetup
 from multimodal.records import RecordError, Records
 from multimodal.run import Run
+from multimodal.runtime.runtime import Runtime
 from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.probes.logistic import fit_logistic
@@ -63,7 +64,7 @@ def kept(job: mm.Job, media: Path, train: Any = None) -> TrainingSetup:
     train = media / "train.csv" if train is None else train
     found = read_tables(job, train=train, valid=media / "valid.csv", root=media)
     built = TrainingSetup.build(job, found, Path())
-    return built.with_kept_tokens(set(), cache=None)
+    return built.with_kept_tokens(set(), Runtime())
 
 
 @pytest.mark.parametrize("head", KINDS)

@@ -22,6 +22,7 @@ from multimodal.features.token_store import TokenStore
 from multimodal.job import TrainingSetup
 from multimodal.records import InputReader, Records, read_records
 from multimodal.runtime.files import UnwritableFileError
+from multimodal.runtime.runtime import Runtime
 from multimodal.training import fit
 
 ENGINES: list[str] = []
@@ -51,9 +52,11 @@ def read(reader: InputReader, records: Records, row: int) -> tuple[Mapping[str, 
     return reader.read(records[row], records.root, records.allow_outside)
 
 
-def keep(encoder: Encoder, records: Records, cache: Path | None = None, **kwargs: Any) -> InputReader:
+def keep(encoder: Encoder, records: Records, cache: Path | None = None, workers: int = 0, **kwargs: Any) -> InputReader:
     reader = text_reader(encoder)
-    return feature_reader(reader, encoder, [records], cache=cache, **{"pooled": False, **kwargs})
+    return feature_reader(
+        reader, encoder, [records], runtime=Runtime(cache=cache, workers=workers), **{"pooled": False, **kwargs}
+    )
 
 
 def test_tokens_are_those_of_the_encoder_alone_with_each_value():
@@ -141,7 +144,7 @@ def test_a_value_that_cannot_be_read_is_named_when_its_record_is_used(tmp_path):
     encoder = TinyImage()
     records = read_records([{"image": "0.png"}, {"image": "1.png"}, {"image": "2.png"}], root=tmp_path)
     reader = InputReader("image", "image", encoder.preprocessor)
-    kept = feature_reader(reader, encoder, [records], pooled=False, cache=None)
+    kept = feature_reader(reader, encoder, [records], pooled=False, runtime=Runtime())
     assert read(kept, records, 0)[1]
     with pytest.raises(UnreadableValueError, match=r"'1.png': is not a readable JPEG"):
         read(kept, records, 1)
@@ -175,7 +178,7 @@ def test_where_the_disk_becomes_full_tokens_stay_in_memory_by_torch_with_one_war
     encoder, records = TinyText(), table("red", "blue", "green", "a round thing", "more")
     ENGINES.clear()
     with full_disk():
-        reader = feature_reader(text_reader(encoder), encoder, [records], pooled=False, cache=tmp_path, workers=0)
+        reader = feature_reader(text_reader(encoder), encoder, [records], pooled=False, runtime=Runtime(cache=tmp_path))
     assert ENGINES == ["faster", "torch eager", "torch eager", "torch eager"]
     assert [line for line in shown(caplog) if line.startswith("warning")] == [shown(caplog)[1]]
     assert shown(caplog)[1].startswith("warning: text: tokens are kept in memory alone from here on: ")

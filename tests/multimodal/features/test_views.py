@@ -20,6 +20,7 @@ from multimodal.features.closed_form import fit_heads
 from multimodal.features.views import Views
 from multimodal.job import TrainingSetup
 from multimodal.records import InputReader, read_records
+from multimodal.runtime.runtime import Runtime
 from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.folds import each_fold, repeated_folds
@@ -74,7 +75,7 @@ def test_kept_views_are_the_tokens_of_the_augmented_values(media):
     encoder, records = TinyImage().eval(), read_records([{"image": "0.png"}], root=media)
     plain = InputReader("image", "image", encoder.preprocessor)
     made = views(2)
-    reader = feature_reader(plain, encoder, [records], pooled=False, cache=None, views=made, training=[records])
+    reader = feature_reader(plain, encoder, [records], pooled=False, runtime=Runtime(), views=made, training=[records])
     content = reader.keys[(media, "0.png")]
     arrays, _ = plain.read(records[0], media, augment=made.change(content, 1))
     with torch.no_grad():
@@ -122,7 +123,7 @@ def labelled(job: mm.Job, media: Path, monkeypatch: pytest.MonkeyPatch) -> close
         lambda *args: found.append(original(*args)) or found[-1],  # type: ignore[func-returns-value]
     )
     tables = read_tables(job, train=media / "train.csv")
-    built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), cache=None)
+    built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), Runtime())
     fit_heads(job, built.model, built.training_data(), views=job.transfer.views)
     return found[0]
 
@@ -152,7 +153,7 @@ def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch, caplog)
 
     for made_by in (original, scattered):
         monkeypatch.setattr(closed_form_fit, "_labelled", made_by)
-        built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), cache=None)
+        built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), Runtime())
         fit_heads(job, built.model, built.training_data(), views=4)
     honest, leaking = (float(line.rpartition(" ")[2]) for line in caplog.messages if "held-out" in line)
     assert honest < np.log(0.45)

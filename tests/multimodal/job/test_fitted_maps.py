@@ -26,6 +26,7 @@ from multimodal.job.fitted_maps import fit_input_maps, fit_source_maps
 from multimodal.job.source_weights import weight_source_records
 from multimodal.records import RecordError, stack_inputs
 from multimodal.run import Run
+from multimodal.runtime.runtime import Runtime
 from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 from multimodal.transfer.maps.affine import AffineMap
@@ -123,7 +124,7 @@ def test_it_sees_all_training_tables_and_each_of_attention_s_tokens_is_mapped():
     changes = {"inputs.text.map": {"method": "standardise"}, "fusion": {"name": "attention", "dim": 8}}
     chosen = make_job(**changes, **{"transfer.source": {"weight": 1.0}})
     setup = TrainingSetup.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    setup = setup.with_kept_tokens([], cache=None)
+    setup = setup.with_kept_tokens([], Runtime())
     fit_input_maps(setup)
     both = np.concatenate([VECTORS, VECTORS * STRETCH + SHIFT])
     mapped = setup.model.maps["text"](torch.from_numpy(both).float()[:, None])[:, 0]
@@ -133,7 +134,7 @@ def test_it_sees_all_training_tables_and_each_of_attention_s_tokens_is_mapped():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"inputs.text.map": {"method": "pca"}}, "method pca keeps some components; say how many"),
+        ({"inputs.text.map": {"method": "pca"}}, "method pca needs components; give their number"),
         ({"inputs.text.map": {"method": "standardise", "whiten": True}}, "whiten belongs to method: pca, and"),
         (
             {"inputs.text.map": {"method": "standardise"}, "transfer.strategy": "finetune"},
@@ -172,7 +173,9 @@ def test_too_few_records_or_features_are_refused(tmp_path):
     chosen = make_job(**{"inputs.text.map": {"method": "pca", "components": 5}})
     with pytest.raises(ConfigError, match=r"inputs.text.map: components is 5; \[5, 6\] features have 1 to 4"):
         fit(chosen, train=few, valid=few, out=tmp_path / "few", cache=False)
-    with pytest.raises(ConfigError, match=r"inputs.text.map: components is 7, but tokens are 6 wide; give at most 6"):
+    with pytest.raises(
+        ConfigError, match=r"inputs.text.map: components is 7, but tokens have dimension 6; give at most 6"
+    ):
         fit(
             make_job(**{"inputs.text.map": {"method": "pca", "components": 7}}),
             train=few,
@@ -247,8 +250,8 @@ def inductive(source: list[dict[str, str]], source_map: str) -> TrainingSetup:
     chosen = make_job(**{"transfer.source": {"map": source_map, "weight": "auto"}})
     tables = {"train": rows("a")[:20], "valid": rows("a")[20:], "source": source}
     setup = TrainingSetup.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    setup = fit_source_maps(setup, CPU, cache=None)
-    return weight_source_records(setup, Path.cwd(), CPU, cache=None)
+    setup = fit_source_maps(setup, Runtime())
+    return weight_source_records(setup, Path.cwd(), Runtime())
 
 
 def test_the_choice_of_the_weight_sees_the_source_moved():
@@ -258,7 +261,7 @@ def test_the_choice_of_the_weight_sees_the_source_moved():
 
 def test_beside_target_labels_the_source_trains_moved_and_target_records_stay():
     setup = inductive(rows("b"), "standardise")
-    data = setup.with_kept_tokens([], cache=None).training_data()
+    data = setup.with_kept_tokens([], Runtime()).training_data()
     target, source = (data[0, row].inputs["text"][0]["tokens"][0] for row in (0, 20))
     assert_close(target, VECTORS[0].astype(np.float32))
     there, here = VECTORS * STRETCH + SHIFT, VECTORS[:20]

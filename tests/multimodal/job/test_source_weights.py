@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from support.assertions import assert_close
 from support.logs import logged
 
@@ -15,6 +14,7 @@ from multimodal.config.setting import SOURCE
 from multimodal.job import TrainingSetup
 from multimodal.job.source_weights import weight_source_records
 from multimodal.records import RecordError
+from multimodal.runtime.runtime import Runtime
 from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 
@@ -49,7 +49,7 @@ def weigh(source: dict[str, Any], tables: dict[str, Any], **changes: Any) -> tup
     chosen = make_job(source, **changes)
     setup = TrainingSetup.build(chosen, read_tables(chosen, **tables), Path.cwd())
     with logged() as said:
-        return weight_source_records(setup, Path.cwd(), torch.device("cpu"), cache=None), said
+        return weight_source_records(setup, Path.cwd(), Runtime()), said
 
 
 def test_a_source_with_the_same_labels_counts_and_one_with_other_labels_does_not():

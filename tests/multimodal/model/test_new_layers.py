@@ -10,6 +10,7 @@ from multimodal.config import ConfigError, parse_job
 from multimodal.job import setup as built_job
 from multimodal.model.layers import NewLayers
 from multimodal.run import Run
+from multimodal.runtime.runtime import Runtime
 from multimodal.training import fit
 
 pytestmark = pytest.mark.usefixtures("planted_encoders")
@@ -57,7 +58,7 @@ def test_on_a_frozen_encoder_they_learn_from_kept_tokens_and_export_in_parity(sh
 def test_kept_tokens_give_what_the_values_give(shop, tmp_path):
     job = shop_job(shop, **{"inputs.text.new_layers": 1, "inputs.image.new_layers": 1})
     job.model.eval()
-    kept = job.with_kept_tokens([], cache=None)
+    kept = job.with_kept_tokens([], Runtime())
     scores = [entry.validate()[0] for entry in (job, kept)]
     assert scores[0].keys() == scores[1].keys()
     for name, value in scores[0].items():

@@ -23,6 +23,7 @@ from encoders.preprocessing.text import TextPreprocessor
 from multimodal.cli import app
 from multimodal.job import TrainingSetup
 from multimodal.records import RecordError
+from multimodal.runtime.runtime import Runtime
 from multimodal.selection.arm_features import arm_features, random_twins
 from multimodal.selection.scratch import from_scratch
 from multimodal.splits.tables import read_tables
@@ -115,7 +116,7 @@ def test_the_answer_is_the_json_that_was_promised_and_is_the_same_again(media, t
 
 def test_a_missing_input_is_zeros_and_a_column_that_says_so(media):
     setup = built(shop(media))
-    arms, failed = arm_features(setup, ["image", "text"], setup.tables.train, cache=None)
+    arms, failed = arm_features(setup, ["image", "text"], setup.tables.train, Runtime())
     assert not failed
     missing = np.array([not row["image"] for row in setup.tables.train.rows])
     assert missing.any()
