@@ -12,13 +12,13 @@ from export.rows import ReadRows, input_columns, read_spread_rows
 from export.sources import check_manifest
 from export.trained_run import TrainedRun
 from multimodal.records import Records, read_records
-from multimodal.runtime.torch_state import own_state
+from multimodal.runtime.torch_state import isolated_torch_state
 
 PARITY_RECORDS = 32
 """Real records that the graph is compared on."""
 
 
-@own_state()
+@isolated_torch_state()
 def export_bundle(
     run: TrainedRun | str | Path,
     folder: str | Path,

@@ -30,7 +30,7 @@ from multimodal.records import Records, class_label, is_missing
 from multimodal.run import Run, RunError
 from multimodal.runtime.distributed import processes
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_atomically, write_json
-from multimodal.runtime.torch_state import own_state
+from multimodal.runtime.torch_state import isolated_torch_state
 from multimodal.splits.groups import record_groups
 from multimodal.splits.held_out import hold_out
 from multimodal.splits.tables import Tables, open_job, read_whole_tables
@@ -49,7 +49,7 @@ FOLD = re.compile(r"fold-[1-9]\d*")
 """Folder of a fold's run."""
 
 
-@own_state()
+@isolated_torch_state()
 @progress_shown()
 def cross_validate(
     job: Job | str | Path,

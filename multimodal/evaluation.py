@@ -18,7 +18,7 @@ from multimodal.model import MultimodalModel
 from multimodal.model.modes import evaluating
 from multimodal.records import RecordError
 from multimodal.records.targets import Truth, read_truth
-from multimodal.runtime.torch_state import own_state
+from multimodal.runtime.torch_state import isolated_torch_state
 from multimodal.task_types import join_outputs
 
 Subset = tuple[str, ...]
@@ -177,7 +177,7 @@ def flat_values(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                 yield f"{task}.{name}", float(estimate["value"])
 
 
-@own_state()
+@isolated_torch_state()
 def run_torch(model: MultimodalModel, batch: Mapping[str, Arrays], *, embedding: bool = False) -> dict[str, np.ndarray]:
     """Raw outputs of the model, in eval mode, by name.
 

@@ -26,7 +26,7 @@ from multimodal.runtime.checkpoint import load_tensors
 from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import refuse_overwriting, sha256_of, write_json
-from multimodal.runtime.torch_state import own_state
+from multimodal.runtime.torch_state import isolated_torch_state
 from multimodal.task_types.registry import task_config, task_decoding
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class Run:
         return {**self.__dict__, "folder": self.folder.absolute()}
 
     @cached_property
-    @own_state()
+    @isolated_torch_state()
     def model(self) -> MultimodalModel:
         """The trained model, in eval mode, on the CPU."""
         own: dict[str, Encoder] = {}
@@ -177,7 +177,7 @@ class Run:
         augmentations = build_augmentations(self.job, encoders, training=False)
         return RecordDataset(records, self.readers, self.targets, augmentations)
 
-    @own_state()
+    @isolated_torch_state()
     def evaluate(self, data: Any, *, out: str | Path | None = None, root: str | Path | None = None) -> dict[str, Any]:
         """Metrics per task and per combination of inputs.
 

@@ -34,7 +34,7 @@ from multimodal.runtime.distributed import processes
 from multimodal.runtime.files import open_cache, require_temporary_folder, write_json
 from multimodal.runtime.progress import format_seconds
 from multimodal.runtime.runtime import Runtime
-from multimodal.runtime.torch_state import own_state
+from multimodal.runtime.torch_state import isolated_torch_state
 from multimodal.selection.guard import guard_run
 from multimodal.selection.ranking import run_rankings, with_choices
 from multimodal.splits.tables import Tables, file_hashes, open_job, read_tables
@@ -42,7 +42,7 @@ from multimodal.splits.tables import Tables, file_hashes, open_job, read_tables
 logger = logging.getLogger(__name__)
 
 
-@own_state()
+@isolated_torch_state()
 @progress_shown()
 def fit(
     job: Job | str | Path,

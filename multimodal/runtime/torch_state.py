@@ -1,4 +1,4 @@
-"""One state of torch, whatever the program around has set; what computes leaves it as it found it."""
+"""Torch state of a fresh process for what computes, whatever the program around has set."""
 
 import random
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import torch
 
 
 @contextmanager
-def own_state() -> Iterator[None]:
-    """The state of a fresh process inside the block, and after it that of before, random states included.
+def isolated_torch_state() -> Iterator[None]:
+    """Torch state of a fresh process inside the block; restores that of before, random states included.
 
     For the public functions that compute, as a decorator. The number of threads (``torch.set_num_threads``) is the
     user's, inside as well.

@@ -17,7 +17,7 @@ from multimodal.records import Records
 from multimodal.run import RANKING_FILE
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
 from multimodal.runtime.runtime import Runtime
-from multimodal.runtime.torch_state import own_state
+from multimodal.runtime.torch_state import isolated_torch_state
 from multimodal.selection.candidate_scores import add_source_scores, candidate_json, measure
 from multimodal.selection.candidates import find_candidates, with_candidate
 from multimodal.selection.labelled import LabelledRecords, labelled_records
@@ -33,7 +33,7 @@ MOST_ROWS = 1000
 FOLDS, REPEATS = 5, 1
 
 
-@own_state()
+@isolated_torch_state()
 @progress_shown()
 def rank(
     job: Job | str | Path,

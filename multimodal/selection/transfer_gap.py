@@ -12,7 +12,7 @@ from multimodal.job import TrainingSetup
 from multimodal.job.job_files import job_files
 from multimodal.job.summary import describe_weights
 from multimodal.runtime.files import open_cache, refuse_overwriting, write_json
-from multimodal.runtime.torch_state import own_state
+from multimodal.runtime.torch_state import isolated_torch_state
 from multimodal.selection.scratch import scratch_gaps
 from multimodal.selection.task_gaps import compare_tasks, measurable, not_measured
 from multimodal.splits.tables import open_job, read_tables
@@ -21,7 +21,7 @@ MOST_ROWS = 1000
 """Training records that a task is checked on: more would tell little and take long."""
 
 
-@own_state()
+@isolated_torch_state()
 @progress_shown()
 def transfer_check(
     job: Job | str | Path,

@@ -14,7 +14,7 @@ from support.tiny_pretrained import plant, shop_task, write_shop
 
 import multimodal as mm
 from multimodal.run import Run
-from multimodal.runtime.torch_state import own_state
+from multimodal.runtime.torch_state import isolated_torch_state
 
 
 def setting(get: Callable[[], Any], put: Callable[[Any], None], value: Any) -> Callable[[], AbstractContextManager]:
@@ -160,7 +160,7 @@ def test_no_state_of_the_caller_changes_the_bundle(tiny, graph, tmp_path, name):
     assert (tmp_path / "bundle/model.onnx").read_bytes() == graph
 
 
-@own_state()
+@isolated_torch_state()
 def failing() -> None:
     torch.rand(3, requires_grad=True).sum().backward()
     raise KeyError
@@ -176,10 +176,10 @@ def test_an_error_leaves_the_state_as_it_was_too(name):
 
 
 def test_inside_everything_is_as_in_a_fresh_process():
-    with own_state():
+    with isolated_torch_state():
         fresh = state()
     for entered in (*STATES.values(), nullcontext):
-        with entered(), own_state():
+        with entered(), isolated_torch_state():
             assert state() == fresh
 
 
@@ -187,7 +187,7 @@ def test_the_number_of_threads_is_the_callers_inside_as_well(monkeypatch):
     before = torch.get_num_threads()
     torch.set_num_threads(before + 1)
     try:
-        with own_state():
+        with isolated_torch_state():
             assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
@@ -201,6 +201,6 @@ def test_random_numbers_on_cuda_go_on_where_they_were():
     first, expected = torch.rand(2, device="cuda"), torch.rand(2, device="cuda")
     torch.cuda.manual_seed(3)
     assert torch.equal(torch.rand(2, device="cuda"), first)
-    with own_state():
+    with isolated_torch_state():
         torch.rand(5, device="cuda")
     assert torch.equal(torch.rand(2, device="cuda"), expected)
