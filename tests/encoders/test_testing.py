@@ -387,10 +387,16 @@ PIXELS = TensorSpec("pixels", "uint8", ("batch", 3, 8, 8))
 @pytest.mark.parametrize(
     ("preprocessor", "message"),
     [
-        (RandomCrop(8), "JSON rebuilds: another array came out.*free of chance"),
-        (ForgetsItsCrop(16, crop=8), "JSON rebuilds: another array came out; put every setting into to_config"),
-        (HoldsAnArray(8), "JSON rebuilds: TypeError: .*not JSON serializable"),
-        (FromNobody(8), "JSON rebuilds: LookupError: there is no preprocessor 'tests/from-nobody'"),
+        (RandomCrop(8), "preprocesses alike once rebuilt from JSON: another array came out.*free of chance"),
+        (
+            ForgetsItsCrop(16, crop=8),
+            "preprocesses alike once rebuilt from JSON: another array came out; put every setting into to_config",
+        ),
+        (HoldsAnArray(8), "preprocesses alike once rebuilt from JSON: TypeError: .*not JSON serializable"),
+        (
+            FromNobody(8),
+            "preprocesses alike once rebuilt from JSON: LookupError: there is no preprocessor 'tests/from-nobody'",
+        ),
         (Undeclared(8), r"preprocessor\.tensors declares: pixels is uint8 .*; a varying axis needs a name"),
         (NoBlank(8), "has a blank that stands in for a missing value: ValueError"),
         (Declared(PIXELS, PIXELS), "declares its tensors.*name each once"),

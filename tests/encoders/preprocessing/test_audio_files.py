@@ -344,7 +344,7 @@ def test_a_link_that_is_cut_off_is_not_lost_without_a_word(subtype):
 @pytest.mark.parametrize("granule", [-1, 0, 1, 1000, 20_000])
 def test_an_ogg_whose_last_page_ends_before_the_others_is_refused(subtype, granule):
     with pytest.raises(
-        UnreadableValueError, match=rf"the end that one of its pages says \({granule}, where \d+ has been"
+        UnreadableValueError, match=rf"the end that one of its pages gives \({granule}, where \d+ has been"
     ):
         decode_audio(last_page_claiming(ogg(subtype), granule))
 

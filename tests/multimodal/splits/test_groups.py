@@ -71,7 +71,7 @@ def test_check_wants_the_column_in_train_and_names_groups_that_are_in_two_tables
         (tmp_path / f"{name}.csv").write_text(f"text,kind,product\n{lines}")
     tables = {"train": "train.csv", "valid": "valid.csv", "test": "test.csv"}
     found = [(p.file, p.message) for p in check_job(grouped(**tables), tmp_path)]
-    assert found == [("valid.csv", "6 groups ('p0', ...) have records in train, too; its scores flatter")]
+    assert found == [("valid.csv", "6 groups ('p0', ...) have records in train, too; its scores are optimistic")]
     absent = [p.message for p in check_job(grouped("session", **tables), tmp_path)]
     assert len(absent) == 1
     assert absent[0].startswith("has no column 'session'")

@@ -165,5 +165,5 @@ def test_what_cannot_be_averaged_is_refused(tmp_path):
 @pytest.mark.parametrize("shares", [[0.0, 0.5], [0.5, 1.0], [0.0, 1.0, 1.5], []])
 def test_both_ends_are_among_the_shares_that_are_tried(shares):
     values = {"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"a": {}}}
-    with pytest.raises(ConfigError, match=r"are no shares from 0 to 1 with both ends; give for example \[0, 0.5, 1\]"):
+    with pytest.raises(ConfigError, match=r"are not shares from 0 to 1 with both ends; give for example \[0, 0.5, 1\]"):
         parse_job({**values, "transfer": {"wise_ft_shares": shares}})
