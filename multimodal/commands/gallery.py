@@ -105,7 +105,7 @@ def search(
     from export.gallery.results import write_search_results
 
     single = {"image": image, "text": text, "audio": audio}
-    check_source(data, out, inputs, single, example="found.csv")
+    check_source(data, out, inputs, single, {"--allow-outside": allow_outside}, example="found.csv")
     opened = _open(folder, bundle, device, index=index)
     if data is None:
         found = opened.search([one_record(opened.predictor, inputs or [], single)], k=top)[0]

@@ -53,7 +53,8 @@ def predict(
     from export import Predictor
 
     single = {"image": image, "text": text, "audio": audio}
-    check_source(data, out, inputs, single, example="preds.csv")
+    of_table = {"--keep": keep, "--embeddings": embeddings, "--task": task, "--resume": resume}
+    check_source(data, out, inputs, single, of_table | {"--allow-outside": allow_outside}, example="preds.csv")
     predictor = Predictor.load(bundle, device=device, precision=precision)
     print_error(f"answering in {predictor.precision} on {predictor.device}")
     if data is None:
@@ -82,14 +83,30 @@ def predict(
 
 
 def check_source(
-    data: Path | None, out: Path | None, inputs: list[str] | None, single: dict[str, str | None], *, example: str
+    data: Path | None,
+    out: Path | None,
+    inputs: list[str] | None,
+    single: dict[str, str | None],
+    of_table: dict[str, Any],
+    *,
+    example: str,
 ) -> None:
-    """Refuses a command that names both a table and a record, or neither, or no file for a table's predictions."""
+    """Refuses a command that names both a table and a record, or neither, or no file for a table's predictions.
+
+    Args:
+        of_table: option -> what was given, of those that one record has no use for, beside ``--out``.
+    """
     given = bool(inputs) or any(value is not None for value in single.values())
     if given == (data is not None):
         raise typer.BadParameter("give either --data FILE, or one record by --input, --image, --text, --audio")
     if data is not None and out is None:
         raise typer.BadParameter(f"name the file for the predictions, for example --out {example}", param_hint="--out")
+    idle = [option for option, value in {"--out": out, **of_table}.items() if value]
+    if data is None and idle:
+        raise typer.BadParameter(
+            f"{' and '.join(idle)} of one record would be ignored: its predictions are printed; leave it out, or give "
+            "a table by --data FILE"
+        )
 
 
 def one_record(predictor: Any, inputs: list[str], single: dict[str, str | None]) -> dict[str, str]:

@@ -203,6 +203,7 @@ def test_vectors_are_those_of_the_only_embedding_task_else_the_fused_ones(bundle
     [
         ("search", [], "give either --data FILE, or one record"),
         ("search", ["--data", "a.csv"], "name the file for the predictions"),
+        ("search", ["--image", "a.png", "--out", "a.csv"], "--out of one record would be ignored"),
         ("calibrate", ["--data", "a.csv"], "give --data and --label together, or neither"),
         ("search", ["--image", "a.png", "--device", "tpu"], "tpu"),
     ],
