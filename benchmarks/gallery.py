@@ -21,7 +21,7 @@ from export.gallery import Gallery, SearchResult
 from export.gallery.contents import Contents
 from export.gallery.embedded import embed
 from export.gallery.refusal import choose_refusal
-from export.gallery.source import Source
+from export.gallery.source import VectorSource
 from multimodal.console import print_line, show_table
 from multimodal.records import Records, read_records
 
@@ -168,7 +168,7 @@ def speed(given: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(given.products, given.width)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    source = Source("speed", "0" * 64, "product", given.width)
+    source = VectorSource("speed", "0" * 64, "product", given.width)
     contents = Contents(source, {str(product): 1 for product in range(given.products)}, vectors)
     for name in given.index:
         gallery = Gallery(Path("nowhere"), contents, index=name)
