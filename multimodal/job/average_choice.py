@@ -15,7 +15,7 @@ from multimodal.model.modes import batch_norms
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer.weight_averaging import Ema, WeightAveraging
 from multimodal.transfer.averaging import AveragedState
-from multimodal.transfer.plan import Phase
+from multimodal.transfer.plan import Phase, trained_names
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def refuse_unshared_statistics(
     Raises:
         ConfigError: if there are several processes, and averaged weights need other running statistics.
     """
-    trained = {name for phase in phases for part in phase.groups for name in part.params}
+    trained = trained_names(phases)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     norms = [norm for norm in batch_norms(model) if any(names[id(p)] in trained for p in norm.parameters())]
     if group.world > 1 and norms and not isinstance(averaging, Ema):

@@ -31,6 +31,7 @@ from multimodal.trainer.state import TrainerState
 from multimodal.trainer.weight_averaging import WeightAveraging, build_averaging
 from multimodal.trainer.weight_drift import WeightSnapshot
 from multimodal.transfer import Phase, TransferStrategy
+from multimodal.transfer.plan import trained_names
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +132,7 @@ def _train(
 
 def _with_kept_tokens(setup: TrainingSetup, phases: Sequence[Phase], runtime: Runtime) -> TrainingSetup:
     """Encodes what frozen encoders read: in the main process for all where they share a disk, else in each."""
-    trained = {name for phase in phases for part in phase.groups for name in part.params}
+    trained = trained_names(phases)
     first = runtime.cache is None or runtime.processes.is_main
     if first:
         setup = setup.with_kept_tokens(trained, runtime)

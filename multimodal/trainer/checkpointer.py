@@ -19,7 +19,7 @@ from multimodal.runtime.checkpoint import (
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer.state import TrainerState
 from multimodal.trainer.weight_averaging import WeightTracker
-from multimodal.transfer.plan import Phase, parameter_names
+from multimodal.transfer.plan import Phase, parameter_names, trained_names
 
 CHECKPOINTS = "checkpoints"
 """Folder of a run."""
@@ -98,7 +98,7 @@ class Checkpointer:
 
 def fixed_tensors(model: MultimodalModel, phases: Sequence[Phase]) -> frozenset[str]:
     """Names of the tensors of encoders that no phase trains."""
-    trained = {name for phase in phases for group in phase.groups for name in group.params}
+    trained = trained_names(phases)
     names, fixed = parameter_names(model), set[int]()
     for entry in model.encoders:
         encoder = model.encoder(entry)

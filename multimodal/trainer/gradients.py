@@ -14,7 +14,7 @@ from multimodal.config import ConfigError
 from multimodal.model import MultimodalModel
 from multimodal.runtime.distributed import Processes
 from multimodal.transfer.multitask import gradient_cosines, project_conflicts
-from multimodal.transfer.plan import Phase
+from multimodal.transfer.plan import Phase, trained_names
 
 
 def shared_modules(model: MultimodalModel) -> tuple[nn.Module, ...]:
@@ -33,7 +33,7 @@ def check_shared(model: MultimodalModel, phases: Sequence[Phase]) -> None:
     Raises:
         ConfigError: says so.
     """
-    trained = {name for phase in phases for group in phase.groups for name in group.params}
+    trained = trained_names(phases)
     shared = {id(part) for module in shared_modules(model) for part in module.parameters()}
     if not any(name in trained and id(part) in shared for name, part in model.named_parameters()):
         raise ConfigError(

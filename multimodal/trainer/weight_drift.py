@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from multimodal.model import MultimodalModel
-from multimodal.transfer.plan import Phase, parameter_names
+from multimodal.transfer.plan import Phase, parameter_names, trained_names
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class WeightSnapshot:
 
 def _changed_names(phases: Iterable[Phase]) -> set[str]:
     """Parameters that some phase changes; of low-rank parts the matrix that they are merged into at the end."""
-    trained = {name for phase in phases for group in phase.groups for name in group.params}
+    trained = trained_names(phases)
     return trained | {f"{name.partition('.lora_')[0]}.weight" for name in trained if ".lora_" in name}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from encoders.base import Encoder
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective, StepContext
-from multimodal.transfer.plan import Phase
+from multimodal.transfer.plan import Phase, trained_names
 
 
 def l2_sp_penalty(
@@ -155,7 +155,7 @@ class SourceTokenPenalty(Objective):
 
 def anchored_names(model: MultimodalModel, inputs: Collection[str], phases: Iterable[Phase]) -> list[str]:
     """Parameters of the encoders of these inputs that some phase trains."""
-    trained = {name for phase in phases for group in phase.groups for name in group.params}
+    trained = trained_names(phases)
     own = {id(parameter) for name in inputs for parameter in model.encoder(name).parameters()}
     return [name for name, parameter in model.named_parameters() if id(parameter) in own and name in trained]
 

@@ -133,6 +133,11 @@ def parameter_names(model: nn.Module) -> dict[int, str]:
     return {id(parameter): name for name, parameter in model.named_parameters()}
 
 
+def trained_names(phases: Iterable[Phase]) -> set[str]:
+    """Names of the parameters that some phase trains."""
+    return {name for phase in phases for group in phase.groups for name in group.params}
+
+
 def check_plan(model: nn.Module, phases: Iterable[Phase], epochs: int) -> None:
     """Rejects a plan that the trainer cannot execute.
 

@@ -10,7 +10,7 @@ from encoders.registry import create_encoder
 from fusion import create_fusion
 from multimodal.model import MultimodalModel
 from multimodal.model.heads import ClassificationHead
-from multimodal.transfer.plan import EncoderPolicy, Phase, TransferStrategy, check_plan
+from multimodal.transfer.plan import EncoderPolicy, Phase, TransferStrategy, check_plan, trained_names
 
 _require, _step = partial(require, kind="a strategy"), partial(contract_step, kind="a strategy")
 POLICIES = (
@@ -71,7 +71,7 @@ def _check_phases(strategy: TransferStrategy, policy: EncoderPolicy, epochs: int
 
 
 def _check_frozen(strategy: TransferStrategy, policy: EncoderPolicy, phases: list[Phase]) -> None:
-    trained = {param for phase in phases for group in phase.groups for param in group.params}
+    trained = trained_names(phases)
     for name in policy.frozen:
         held = sorted(param for param in trained if param.startswith(f"encoders.{name}."))
         promise = "trains no encoder that policy.frozen names"
