@@ -23,7 +23,6 @@ from multimodal.builders.training import (
     build_objectives,
     build_optimizer_spec,
     build_strategy,
-    encoder_owners,
     encoders_to_finetune,
 )
 
@@ -43,7 +42,6 @@ __all__ = [
     "build_target_reader",
     "build_views",
     "check_augmentations",
-    "encoder_owners",
     "encoders_to_finetune",
     "has_random_weights",
     "head_arguments",

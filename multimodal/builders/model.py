@@ -130,6 +130,5 @@ def kept_as(encoders: Mapping[str, Encoder], name: str) -> str:
 def _components(job: Job, name: str) -> int | None:
     if job.transfer.source is not None and narrows_source(job):
         return job.transfer.source.components_kept
-    entry = job.inputs[name]
-    settings = (entry if entry.share is None else job.inputs[entry.share]).map
+    settings = job.owner(name).map
     return None if settings is None else settings.components

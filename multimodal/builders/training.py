@@ -72,8 +72,7 @@ def _as_kept(job: Job, model: MultimodalModel, targets: Mapping[str, list[str]])
 
 def _encoder_policy(job: Job, model: MultimodalModel) -> EncoderPolicy:
     """What fine-tuning does to each encoder that the model keeps."""
-    owners = encoder_owners(job)
-    kept = {name: owners[name] for name in model.encoders}  # under the first input that uses them
+    kept = {name: job.owner(name) for name in model.encoders}  # under the first input that uses them
     return EncoderPolicy(
         scales={name: _learning_rate_scale(job, entry, model.encoder(name)) for name, entry in kept.items()},
         frozen=frozenset(name for name, entry in kept.items() if entry.frozen),
@@ -82,15 +81,11 @@ def _encoder_policy(job: Job, model: MultimodalModel) -> EncoderPolicy:
     )
 
 
-def encoder_owners(job: Job) -> dict[str, Input]:
-    """Each input -> the one whose settings its encoder has: its own, or those of the input that it shares with."""
-    return {name: entry if entry.share is None else job.inputs[entry.share] for name, entry in job.inputs.items()}
-
-
 def encoders_to_finetune(job: Job, encoders: Mapping[str, Encoder]) -> list[str]:
     """Those of these inputs whose encoder comes with weights and is not to stay frozen."""
-    owners = encoder_owners(job)
-    return [name for name, encoder in encoders.items() if not owners[name].frozen and not has_random_weights(encoder)]
+    return [
+        name for name, encoder in encoders.items() if not job.owner(name).frozen and not has_random_weights(encoder)
+    ]
 
 
 def _learning_rate_scale(job: Job, entry: Input, encoder: Encoder) -> float:

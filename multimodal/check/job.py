@@ -64,7 +64,7 @@ def _modalities(job: Job) -> tuple[dict[str, str], list[Problem]]:
     """Each input's modality, without building its encoder."""
     modalities, problems = {}, []
     for name, entry in job.inputs.items():
-        owner = entry if entry.share is None else job.inputs[entry.share]
+        owner = job.owner(name)
         try:
             known = find_encoder(str(owner.encoder)).modality
             known = "unknown" if known == "any" else known  # of transformers/*, which its files would say

@@ -79,7 +79,7 @@ def fill_zero_shot_heads(job: Job, model: MultimodalModel, base: Path) -> None:
 
 def _other_half(job: Job, name: str, encoder: Encoder, base: Path) -> Aligned:
     """The text tower of the model whose image tower an input is read with."""
-    entry = job.inputs[name] if job.inputs[name].share is None else job.inputs[str(job.inputs[name].share)]
+    entry = job.owner(name)
     if (entry.options.get("tower"), entry.options.get("pooling")) != ("image", "projected"):
         raise ConfigError(
             f"inputs.{name}: a zero-shot head needs an encoder that is aligned with texts; give a CLIP or SigLIP with "
