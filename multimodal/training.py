@@ -19,8 +19,7 @@ from multimodal.job.run_folder import (
     is_free,
     is_run,
     refuse_other_data,
-    refuse_other_labels,
-    refuse_other_weights,
+    refuse_other_model,
     refuse_overwriting_inputs,
     write_description,
     writing,
@@ -133,8 +132,7 @@ def fit_tables(
     resume = resume and not is_free(folder)
     if resume:
         refuse_other_data(folder, compared, tables.left_out)
-        refuse_other_weights(folder, setup)
-        refuse_other_labels(folder, setup)
+        refuse_other_model(folder, setup)
     log_summary(setup)
     look_first(setup)
     setup = fit_source_maps(setup, runtime)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from encoders.preprocessing.registry import CONFIG_FILE as PREPROCESSOR_FILE
 from multimodal.builders.strategy_rule import choose_transfer
@@ -179,9 +179,10 @@ def refuse_other_data(folder: Path, hashes: Mapping[str, str], left_out: Sequenc
     Raises:
         RunError: names the first that differs.
     """
-    if not (folder / MODEL_FILE).is_file():
+    description = _description(folder)
+    if description is None:
         return
-    begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["provenance"]
+    begun = description["provenance"]
     other = [TABLE_NAMES.get(key, key) for key in TABLES if key in hashes and begun["data"].get(key) != hashes[key]]
     if other or begun.get("left_out", []) != list(left_out):
         which = f"another {other[0]} table (its sha256 differs)" if other else "another fold of the training table"
@@ -191,30 +192,35 @@ def refuse_other_data(folder: Path, hashes: Mapping[str, str], left_out: Sequenc
         )
 
 
-def refuse_other_weights(folder: Path, setup: TrainingSetup) -> None:
-    """Checkpoints leave out encoders that never train, so that they must be those that the run began with."""
-    if not (folder / MODEL_FILE).is_file():
+def refuse_other_model(folder: Path, setup: TrainingSetup) -> None:
+    """Refuses weights and labels that the run was not begun with.
+
+    Checkpoints leave out encoders that never train, and hold an output for each label, in their order.
+
+    Raises:
+        RunError: names the first input or task that differs.
+    """
+    begun = _description(folder)
+    if begun is None:
         return
-    begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["inputs"]
     for name, encoder in setup.encoders.items():
-        if begun[name]["provenance"]["sha256"] != encoder.provenance.sha256:
+        if begun["inputs"][name]["provenance"]["sha256"] != encoder.provenance.sha256:
             raise RunError(
                 f"{folder} was begun with other weights of inputs.{name} (their sha256 differs); put those back to go "
                 "on with --resume, or train with the new ones in another folder"
             )
-
-
-def refuse_other_labels(folder: Path, setup: TrainingSetup) -> None:
-    """Checkpoints hold an output for each label, in their order."""
-    if not (folder / MODEL_FILE).is_file():
-        return
-    begun = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["tasks"]
     for name, arguments in setup.heads.items():
-        if list(begun[name]["head"].get("labels", ())) != list(arguments.get("labels", ())):
+        if list(begun["tasks"][name]["head"].get("labels", ())) != list(arguments.get("labels", ())):
             raise RunError(
                 f"{folder} was begun with other labels of tasks.{name}, or in another order; put the records back to "
                 "go on with --resume, or train in another folder"
             )
+
+
+def _description(folder: Path) -> dict[str, Any] | None:
+    """What ``write_description`` wrote of the model; None where it wrote nothing yet."""
+    path = folder / MODEL_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def refuse_overwriting_inputs(folder: Path, job: Job, base: Path) -> None:
