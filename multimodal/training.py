@@ -91,19 +91,18 @@ def fit(
     folder = Path(out) if out is not None else free_folder(Path("runs") / job.name)
     refuse_overwriting_inputs(folder, job, base)
     with processes() as group:
-        kept, rankings = open_cache() if cache else None, None
+        kept, tables, rankings = open_cache() if cache else None, None, None
         fresh = is_free(folder) or (overwrite and is_run(folder))
         if encoder == "auto" and (resume or fresh):
-            begun = None if fresh else folder
-            rankings = run_rankings(
-                begun, job, read_tables(job, **given, root=root), base, build_runtime(job, group, kept)
-            )
+            tables = read_tables(job, **given, root=root)
+            rankings = run_rankings(None if fresh else folder, job, tables, base, build_runtime(job, group, kept))
             job = with_choices(job, base, rankings)
         if is_finished(folder, job, resume=resume, overwrite=overwrite):
             refuse_other_data(folder, file_hashes(job.data.model_dump(include=set(TABLES))))
             logger.info(f"{folder} holds this run, finished; nothing to do")
             return Run(folder)
-        tables = read_tables(job, **given, root=root)
+        if tables is None:
+            tables = read_tables(job, **given, root=root)
         options: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
         fit_tables(job, tables, base, folder, build_runtime(job, group, kept), rankings=rankings, **options)
     return Run(folder)
