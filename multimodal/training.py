@@ -147,3 +147,4 @@ def fit_tables(
             guard_run(setup, base, folder, runtime)
             write_results(setup, folder, summary)
             logger.info(f"trained {summary['steps']} steps in {format_seconds(summary['seconds'])}: {folder}")
+    runtime.processes.wait()  # the main process writes when the others have trained; all may read the run then

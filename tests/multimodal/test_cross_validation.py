@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from support.distributed_runs import run_worker
 from support.known_transfer import color_rows, plant
 from typer.testing import CliRunner
 
@@ -151,6 +152,14 @@ def test_finished_folds_are_kept_and_the_others_trained(table, tmp_path, caplog)
     pd.DataFrame(color_rows(30)).to_csv(table, index=False)
     with pytest.raises(RunError, match="was begun on another training table"):
         mm.cross_validate(job, 2, out=tmp_path / "cv", cache=False, resume=True)
+
+
+@pytest.mark.slow
+def test_two_processes_read_each_fold_once_it_is_written(tmp_path):
+    shown = run_worker(Path(__file__).with_name("folds_worker.py"), tmp_path / "run", tmp_path, world=2)
+    assert shown.count("folds: 2") == 2
+    scores = json.loads((tmp_path / "run/folds/folds.json").read_text())["tasks"]["color"]
+    assert len(scores["accuracy"]["folds"]) == 2
 
 
 def test_a_class_that_a_fold_lacks_leaves_it_without_auc_and_is_listed(tmp_path):
