@@ -206,9 +206,9 @@ def prediction_values(decodings: Mapping[str, Decoding], result: RecordResult) -
 def _check_paths(target: _Target, predictor: "Predictor", data: Any, table: Records) -> None:
     read: list[tuple[str, str | Path]] = [("the bundle", predictor.bundle.folder)]
     read += [("the table", data)] if isinstance(data, str | Path) else []
-    media = table.media([entry.column for entry in predictor.inputs.values()])
+    columns = [entry.column for entry in predictor.inputs.values()]
     for option, path in zip(("--out", "--embeddings"), target.paths, strict=False):
-        refuse_overwriting(option, path, read, media)
+        refuse_overwriting(option, path, read, table.media(columns))
     if target.vectors is not None:
         refuse_overwriting("--embeddings", target.vectors, [("--out", target.table)])
 

@@ -34,6 +34,7 @@ def shop(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "here").symlink_to(".")
     (folder / "photo.npy").symlink_to(next(row["image"] for row in rows if row["image"]))
     (folder / "graph.npy").hardlink_to(folder / "bundle" / "model.onnx")
+    (folder / "earlier.csv").write_text("")
     return folder
 
 
@@ -62,6 +63,7 @@ def predictor(shop: Path) -> Predictor:
         ("here/bundle/new/preds.jsonl", None, "lies in the bundle"),
         ("new.csv", "table.csv", "--embeddings table.csv is the same file as the table"),
         ("new.csv", "photo.npy", "--embeddings photo.npy is the same file as .*png, which a record names"),
+        ("earlier.csv", "photo.npy", "--embeddings photo.npy is the same file as .*png, which a record names"),
         ("new.csv", "graph.npy", "--embeddings graph.npy lies in the bundle"),
         ("new.csv", "here/new.csv", "--embeddings here/new.csv is the same file as --out new.csv"),
     ],
