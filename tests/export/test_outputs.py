@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.assertions import unchanged_files
 from support.bundles import make_table
 from typer.testing import CliRunner
 
@@ -13,11 +14,6 @@ from export import Bundle, Gallery, Predictor, write_predictions
 from export.triton import write_triton_repository
 from multimodal.cli import app
 from multimodal.runtime.files import OverwriteError
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file with what it holds, also behind links."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +38,8 @@ def shop(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unchanged(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The shop as working directory; nothing in it may be another afterwards."""
     monkeypatch.chdir(shop)
-    before = contents(shop)
-    yield shop
-    assert contents(shop) == before
+    with unchanged_files(shop):
+        yield shop
 
 
 @pytest.fixture(scope="module")

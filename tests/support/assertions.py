@@ -1,8 +1,9 @@
-"""What tests share: one table of tolerances, by name, and a program without torch."""
+"""What tests share: one table of tolerances, by name, checks around a block, and a program without torch."""
 
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,18 @@ def _array(values: Any) -> np.ndarray:
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     return np.asarray(values, dtype=np.float64)
+
+
+@contextmanager
+def unchanged_files(folder: Path) -> Iterator[None]:
+    """Fails if the block makes, removes or changes a file of the folder, also behind links."""
+    before = _contents(folder)
+    yield
+    assert _contents(folder) == before
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.assertions import unchanged_files
 
 from multimodal.config import Job, parse_job
 from multimodal.cross_validation import cross_validate
@@ -23,10 +24,6 @@ tasks: {label: {}}
 transfer: {guard: "off"}
 train: {epochs: 1}
 """
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def make_job(train: Path | str, **text: Any) -> Job:
@@ -54,9 +51,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unchanged(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The shop as working directory; nothing in it may be another afterwards."""
     monkeypatch.chdir(shop)
-    before = contents(shop)
-    yield shop
-    assert contents(shop) == before
+    with unchanged_files(shop):
+        yield shop
 
 
 def test_a_training_leaves_nothing_but_what_is_known_as_its_own(shop):
@@ -148,10 +144,9 @@ def test_a_run_is_not_replaced_with_a_table_of_the_new_one_in_it(shop, tmp_path,
     shutil.copytree(shop / "run", tmp_path / "run")
     (tmp_path / table).parent.mkdir(exist_ok=True)
     shutil.copy(shop / "train.csv", table)
-    before = contents(tmp_path)
-    with pytest.raises(OverwriteError, match=f"--out {table} is the same file as the table data.train"):
+    refused = pytest.raises(OverwriteError, match=f"--out {table} is the same file as the table data.train")
+    with unchanged_files(tmp_path), refused:
         fit(make_job(table), out="run", overwrite=True)
-    assert contents(tmp_path) == before
 
 
 def test_older_folds_are_not_removed_with_the_table_of_new_ones(shop, tmp_path, monkeypatch):
