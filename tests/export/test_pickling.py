@@ -121,13 +121,14 @@ def test_a_gallery_comes_back_with_the_state_that_it_held(
     monkeypatch.chdir(tmp_path)
     gallery = Gallery(Path("gallery"), Contents.empty(VectorSource("shop", "0" * 64, "product", 8)), index=index)
     gallery.add_vectors([f"p{number % 3}" for number in range(9)], unit(9))
-    expected = gallery.search_vectors(unit(9), k=2) if is_searched else None
+    if is_searched:
+        gallery.search_vectors(unit(9), k=2)
     content = pickle.dumps(gallery)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     found = pickle.loads(content)
     assert found.products == gallery.products
-    assert found.search_vectors(unit(9), k=2) == (expected or found.search_vectors(unit(9), k=2))
+    assert found.search_vectors(unit(9), k=2) == gallery.search_vectors(unit(9), k=2)
     found.add_vectors(["new"], unit(10)[9:])
     assert set(Gallery.open(tmp_path / "gallery").products) == {"p0", "p1", "p2", "new"}
 
