@@ -197,8 +197,7 @@ def prediction_cells(decodings: Mapping[str, Decoding], result: RecordResult) ->
 def prediction_values(decodings: Mapping[str, Decoding], result: RecordResult) -> list[str | float | None]:
     """Values of one line of the predictions file; None for an empty cell."""
     if isinstance(result, RecordError):
-        reason = result.reason if result.input is None else f"{result.input}: {result.reason}"
-        return [*[None] * (len(prediction_columns(decodings)) - 1), reason]
+        return [*[None] * (len(prediction_columns(decodings)) - 1), result.detail]
     cells = (decoding.cells(result[task]) for task, decoding in decodings.items())
     return [*(value for values in cells for value in values), None]
 

@@ -44,8 +44,7 @@ def write_search_results(path: Path, results: Iterable[SearchResult | RecordErro
     writer.writerow(["label", *(f"{name}_{place}" for place in places for name in ("label", "similarity")), "error"])
     for result in results:
         if isinstance(result, RecordError):
-            reason = result.reason if result.input is None else f"{result.input}: {result.reason}"
-            writer.writerow([""] * (2 * k + 1) + [reason])
+            writer.writerow([""] * (2 * k + 1) + [result.detail])
             continue
         cells = [cell for match in result.matches for cell in (match.label, repr(match.similarity))]
         label = "" if result.label is None else result.label

@@ -133,7 +133,6 @@ def one_record(predictor: Any, inputs: list[str], single: dict[str, str | None])
 def _predict_one(predictor: Any, record: dict[str, str]) -> None:
     predictions = predictor.predict([record], on_error="return")[0]
     if isinstance(predictions, RecordError):  # the only record: its number says nothing
-        name = predictions.input
-        raise ValueError(predictions.reason if name is None else f"{name}: {predictions.reason}")
+        raise ValueError(predictions.detail)
     rows = [(task, *decoding.shown(predictions[task])) for task, decoding in predictor.decodings.items()]
     show_table(("task", "answer", "probability"), rows)

@@ -41,6 +41,15 @@ class RecordError(ValueError):
         """The input (or task) whose cell it is; None where it is the record as a whole."""
         self.reason = reason
 
+    @property
+    def detail(self) -> str:
+        """Reason with its input, for a place that already tells the record.
+
+        >>> RecordError(16, "image", "'a.jpg' does not exist").detail
+        "image: 'a.jpg' does not exist"
+        """
+        return self.reason if self.input is None else f"{self.input}: {self.reason}"
+
     def __str__(self) -> str:
         place = f"record {self.row} (counted from 0)"
         return f"{place}: {self.reason}" if self.input is None else f"{place}, {self.input}: {self.reason}"
