@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from support.assertions import full_disk
-from support.bundles import CONFIG, StubRun, make_three_input_model
+from support.bundles import CONFIG, StubRun, fake_graph, make_three_input_model
 
-from export import Bundle, BundleError, ParityError, bundle_writer, export_bundle
+from export import Bundle, BundleError, ParityError, export_bundle
 from export.bundle_writer import exported_provenance
 from export.card import is_non_commercial, model_card
 from multimodal.config import Job
@@ -91,12 +91,6 @@ def test_paths_of_the_training_machine_stay_there(run: StubRun) -> None:
     assert (made["data"]["train"], made["data"]["valid"]) == ("train.csv", "val.csv")
     assert (made["inputs"]["photo"]["encoder"], made["inputs"]["photo"]["weights"]) == ("transformers/clip", "run")
     assert made["tasks"]["price"]["unit"] == "/kg"
-
-
-def fake_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The graph that was exported before stands in for a new one: exporting takes seconds."""
-    content = bundle.path("model.onnx").read_bytes()
-    monkeypatch.setattr(bundle_writer, "to_onnx", lambda model, opset, embedding: content)
 
 
 def test_without_readable_records_golden_ones_are_synthetic(

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from support.bundle_faults import rewrite
-from support.bundles import StubRun
+from support.bundles import StubRun, fake_graph
 
 from export import (
     Bundle,
     BundleError,
     ParityError,
     Predictor,
-    bundle_writer,
     export_bundle,
     gate,
     loading,
@@ -33,19 +32,13 @@ from multimodal.records import Records, read_records
 @pytest.fixture(scope="module")
 def several(run: StubRun, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The run in every precision; the graph in float32 is that of ``bundle``."""
-    content = bundle.path("model.onnx").read_bytes()
     folder = tmp_path_factory.mktemp("several") / "bundle"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bundle_writer, "to_onnx", lambda model, opset, embedding: content)
+        fake_graph(bundle, patch)
         return export_bundle(run, folder, precision=["int8", "fp16"], embedding=True)
 
 
 Table = list[dict[str, Any]]
-
-
-def fake_graph(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = bundle.path("model.onnx").read_bytes()
-    monkeypatch.setattr(bundle_writer, "to_onnx", lambda model, opset, embedding: content)
 
 
 def test_every_precision_is_listed_and_whole(several: Bundle) -> None:
