@@ -40,16 +40,17 @@ def check_task_type(
     _require(kind.main_metric in kind.metrics, kind, "lists its main_metric among its metrics", "add it")
     columns = ("label",) if kind.has_column else tuple(inputs)
     rows = [dict(zip(columns, [cell] if kind.has_column else cell, strict=True)) for cell in cells]
-    with _step(kind, "gives head_arguments that are JSON, a target reader and a head for its example cells"):
-        arguments = json.loads(json.dumps(kind.head_arguments(given, cells)))
-        reader = kind.target(columns, arguments)
-        place = HeadPlace(DIM, dict.fromkeys(inputs, DIM), tuple(inputs), {i: i for i in inputs}, is_separated=False)
-        torch.manual_seed(0)
-        head = head_class(kind.head_of(given)).build(place, **arguments)
-        targets = reader.stack([reader.read(row) for row in rows])
-        nothing = reader.stack([None] * len(rows))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
+        with _step(kind, "gives head_arguments that are JSON, a target reader and a head for its example cells"):
+            arguments = json.loads(json.dumps(kind.head_arguments(given, cells)))
+            reader = kind.target(columns, arguments)
+            place = HeadPlace(
+                DIM, dict.fromkeys(inputs, DIM), tuple(inputs), {i: i for i in inputs}, is_separated=False
+            )
+            head = head_class(kind.head_of(given)).build(place, **arguments)
+            targets = reader.stack([reader.read(row) for row in rows])
+            nothing = reader.stack([None] * len(rows))
         _check_losses(kind, head, inputs, targets, nothing)
         outputs = _check_outputs(kind, head, inputs)
         decoding = head.decoding()

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from support.token_tags import NAME, TokenLabels, TokenTags, TokenTagsHead
 
 from encoders.contract import ContractError
@@ -22,6 +23,12 @@ def test_our_task_types_keep_the_contract(name):
 
 def test_a_task_type_over_tokens_keeps_the_contract():
     check_task_type(NAME, inputs=["text"])
+
+
+def test_the_check_leaves_the_random_state_as_it_was():
+    before = torch.get_rng_state()
+    check_task_type("classification", export=False)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(
