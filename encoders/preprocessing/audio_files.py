@@ -50,7 +50,7 @@ def audio_size(data: bytes, most: int) -> tuple[int, int]:
         for part in parts_of(file, name, MAX_SECONDS):
             with _opened(part, name) as handle:
                 told = handle.frames if part.frames is None else part.frames
-                if part.is_flac and (not told or _goes_on(handle, told)):
+                if not told or (part.is_flac and _goes_on(handle, told)):
                     told += bool(told) + sum(map(len, _blocks(handle, most // handle.channels)))
                 frames, channels = frames + told, max(channels, handle.channels)
     return frames, channels

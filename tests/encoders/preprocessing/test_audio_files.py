@@ -137,6 +137,8 @@ def test_an_mp3_of_free_format_is_read_to_its_end():
         assert data[place : place + 2] == data[:2]  # every frame has the same size
         data[place + 2] &= 0x0F  # the bit rate's index
     np.testing.assert_array_equal(decode_audio(bytes(data))[0], expected)
+    assert audio_size(bytes(data), 10**7) == (len(expected), 1)
+    assert 10_000 < audio_size(bytes(data), 10_000)[0] < len(expected)
 
 
 def test_an_mp3_without_a_length_is_not_decoded_beyond_the_limit(monkeypatch):
