@@ -41,11 +41,15 @@ class EncoderInfo:
     """Factor on the job's learning rate that suits fine-tuning its weights."""
 
 
-def missing_extra(error: ModuleNotFoundError, extra: str) -> ModuleNotFoundError:
+def missing_extra(error: ModuleNotFoundError, extra: str = "") -> ModuleNotFoundError:
     """The one line that names the command for a missing package.
 
-    >>> print(missing_extra(ModuleNotFoundError(name="torch"), "train"))
+    Args:
+        extra: that brings it; left out: the one of ``EXTRAS``, else "train".
+
+    >>> print(missing_extra(ModuleNotFoundError(name="torch")))
     torch is not installed; run: pip install 'multimodal-transfer[train]'
     """
+    extra = extra or EXTRAS.get(str(error.name), "train")
     line = f"{error.name} is not installed; run: pip install 'multimodal-transfer[{extra}]'"
     return ModuleNotFoundError(line, name=error.name)

@@ -30,7 +30,7 @@ def attach_stub(
         except ModuleNotFoundError as error:
             from encoders.info import missing_extra
 
-            raise missing_extra(error, "train") from error
+            raise missing_extra(error) from error
         setattr(sys.modules[package], name, value)
         return value
 

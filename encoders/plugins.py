@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from encoders.info import EXTRAS, missing_extra
+from encoders.info import missing_extra
 
 BUILT_IN = "multimodal-transfer"
 Part = TypeVar("Part")
@@ -172,7 +172,7 @@ class Registry(Generic[Part]):
             part: Part = entry.load()
         except (ImportError, AttributeError) as error:
             if entry.owner == BUILT_IN and isinstance(error, ModuleNotFoundError):
-                raise missing_extra(error, EXTRAS.get(str(error.name), "train")) from error
+                raise missing_extra(error) from error
             raise ImportError(
                 f"the {self.kind} {name!r} of {entry.owner} cannot be loaded ({error}); install what "
                 f"{entry.owner} needs, or uninstall it"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from encoders.info import (
     BUILT_IN_MODALITIES,
-    EXTRAS,
     TRAIN_PACKAGES,
     EncoderInfo,
     Factory,
@@ -116,4 +115,4 @@ def create_encoder(name: str, *, weights: Weights | EllipsisType = ..., **kwargs
     except ModuleNotFoundError as error:
         if owner != BUILT_IN and error.name not in TRAIN_PACKAGES:
             raise  # what a plug-in needs is not in our extra
-        raise missing_extra(error, EXTRAS.get(str(error.name), "train")) from error
+        raise missing_extra(error) from error

@@ -118,7 +118,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and str(error).startswith("No module named"):  # Python's own words
         from encoders.info import missing_extra
 
-        return str(missing_extra(error, "train"))
+        return str(missing_extra(error))
     if isinstance(error, RecordError) and ", row " in error.reason:  # it holds the place, counted as people do
         return error.reason
     is_python = isinstance(error, KeyError | IndexError)  # a slip in the code, whose text alone says nothing
