@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from encoders.base import Encoder
+from encoders.base import Encoder, evaluating
 from encoders.info import missing_extra
 from encoders.parameter_order import call_order
 from encoders.preprocessing.base import whole_number
@@ -94,10 +94,8 @@ def _default_targets(encoder: Encoder) -> list[str]:
     held = [*encoder.parameters(), *encoder.buffers()]
     blank = encoder.preprocessor.stack([encoder.preprocessor.blank()])
     inputs = {name: torch.from_numpy(array).to(held[0].device) for name, array in blank.items()}
-    modes = {module: module.training for module in encoder.modules()}
-    called = call_order(encoder.eval(), lambda: encoder(inputs))
-    for module, mode in modes.items():
-        module.training = mode
+    with evaluating(encoder):
+        called = call_order(encoder, lambda: encoder(inputs))
     linear = [name for name, module in encoder.named_modules() if module in called and type(module).__name__ in _LINEAR]
     return [name for name in linear if "attn" in name or "attention" in name] or linear
 

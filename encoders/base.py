@@ -1,6 +1,8 @@
 """The contract of every encoder: one modality in, tokens and a mask out."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,3 +65,16 @@ class Encoder(nn.Module, ABC):
 def all_real(tokens: Float[Tensor, "b l d"]) -> Bool[Tensor, "b l"]:
     """The mask of tokens that are all real."""
     return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode inside the block; afterwards every submodule has the mode that it had."""
+    modes = [(child, child.training) for module in modules for child in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for child, mode in modes:
+            child.training = mode

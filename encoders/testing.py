@@ -3,15 +3,14 @@
 import copy
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.base import Encoder
+from encoders.base import Encoder, evaluating
 from encoders.contract import ContractError, contract_step, require, some
 from encoders.contract_checks import check_attributes, check_parameters, preprocess
 from encoders.preprocessing import Arrays, Preprocessor
@@ -319,15 +318,3 @@ def _compare(encoder: Encoder, promise: str, expected: Encoded, actual: Encoded,
         a, b = expected_row[mask], actual_row[actual_mask]
         off = float(np.abs(a - b).max(initial=0.0))
         require(np.allclose(b, a, rtol=relative, atol=absolute), encoder, promise, f"off by up to {off:.2g}; {fix}")
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; afterwards every module is in the mode that it had."""
-    modes = {child: child.training for child in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for child, mode in modes.items():
-            child.training = mode

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import ONNXProgram
 
+from encoders.base import evaluating
 from encoders.preprocessing import Arrays, TensorSpec
 from export.graph import rename_values, strip, value_names
 from export.samples import synthetic_samples
 from multimodal.decoding import EMBEDDING
 from multimodal.model import MultimodalModel
-from multimodal.model.modes import evaluating
 from multimodal.runtime.files import require_temporary_folder
 
 MAX_BYTES = 1_500_000_000

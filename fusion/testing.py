@@ -6,8 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from encoders.base import evaluating
 from encoders.contract import contract_step, require
-from encoders.testing import OPSET, TOLERANCES, evaluating, export_graph
+from encoders.testing import OPSET, TOLERANCES, export_graph
 from fusion.base import FusionModule
 
 DIMS = {"image": 6, "text": 4, "audio": 5}

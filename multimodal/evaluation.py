@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from encoders.base import evaluating
 from encoders.preprocessing import Arrays
 from multimodal.data import RecordDataset, evaluation_batches
 from multimodal.decoding import EMBEDDING, Decoding
 from multimodal.metrics import task_metrics
 from multimodal.metrics.calibration import fit_temperature, measure_calibration
 from multimodal.model import MultimodalModel
-from multimodal.model.modes import evaluating
 from multimodal.records import RecordError
 from multimodal.records.targets import Truth, read_truth
 from multimodal.runtime.torch_state import isolated_torch_state

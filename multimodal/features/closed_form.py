@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from encoders.base import evaluating
 from fusion import ConcatFusion
 from multimodal.config import ConfigError, Job
 from multimodal.config.frozen_rules import closed_form_inputs, closed_form_tasks
@@ -23,7 +24,6 @@ from multimodal.features.vectors import (
 )
 from multimodal.model import MultimodalModel
 from multimodal.model.heads import ClassificationHead
-from multimodal.model.modes import evaluating
 from multimodal.records import RecordError
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.maps.affine import AffineMap

@@ -10,8 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from encoders.base import Encoder
-from multimodal.model.modes import evaluating
+from encoders.base import Encoder, evaluating
 from multimodal.runtime.files import write_atomically
 from multimodal.runtime.threads import available_cores
 

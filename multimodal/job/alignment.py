@@ -9,14 +9,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from encoders.base import Encoder
+from encoders.base import Encoder, evaluating
 from encoders.text.towers import cosine_scale
 from fusion.base import masked_mean
 from multimodal.builders import build_encoders
 from multimodal.config import ConfigError, Job
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import ContrastiveHead
-from multimodal.model.modes import evaluating
 from multimodal.model.zero_shot import class_embeddings, zero_shot_heads
 from multimodal.run import Run, RunError
 

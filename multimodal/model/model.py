@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from encoders.base import Encoder
+from encoders.base import Encoder, evaluating
 from fusion.base import FusionModule, masked_mean
 from fusion.names import NamedModules
 from multimodal.model.heads import Head
 from multimodal.model.input_heads import LateHead, UnimodalHeads
-from multimodal.model.modes import batch_norms, evaluating, set_training_modes
+from multimodal.model.modes import batch_norms, set_training_modes
 
 
 class ModelOutput(NamedTuple):

@@ -1,8 +1,5 @@
 """Which modules train and which are frozen, and keeping it so."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from torch import nn
 
 
@@ -46,16 +43,3 @@ def training_batch_norms(model: nn.Module) -> list[str]:
     names = {child: name for name, child in model.named_modules()}
     trained = (child for child in batch_norms(model) if any(p.requires_grad for p in child.parameters()))
     return [names[child] for child in trained]
-
-
-@contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; afterwards every submodule has the mode that it had."""
-    modes = [(child, child.training) for module in modules for child in module.modules()]
-    for module in modules:
-        module.eval()
-    try:
-        yield
-    finally:
-        for child, mode in modes:
-            child.training = mode

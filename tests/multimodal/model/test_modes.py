@@ -1,7 +1,8 @@
 import pytest
 from torch import nn
 
-from multimodal.model.modes import batch_norms, evaluating, set_training_modes, training_batch_norms
+from encoders.base import evaluating
+from multimodal.model.modes import batch_norms, set_training_modes, training_batch_norms
 
 
 def block() -> nn.Module:
