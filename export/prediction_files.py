@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from multimodal.runtime.files import naming, replacing
+from multimodal.runtime.files import naming, partial_path, replacing
 
 FORMATS = (".csv", ".jsonl", ".parquet")
 _ROWS_PER_GROUP = 10_000  # of a Parquet file
@@ -96,11 +96,6 @@ def growing_file(path: Path, progress: WritingProgress, *, keep: bool) -> Iterat
             partial.unlink(missing_ok=True)
             progress.forget()
         raise
-
-
-def partial_path(path: Path) -> Path:
-    """File that grows until ``path`` is complete."""
-    return path.with_name(f".{path.name}.partial")
 
 
 def finish(path: Path, columns: Mapping[str, str]) -> None:

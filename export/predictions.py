@@ -18,11 +18,10 @@ from export.prediction_files import (
     growing_file,
     json_line,
     npy_header,
-    partial_path,
 )
 from multimodal.decoding import Decoding
 from multimodal.records import RecordError, Records, is_missing, read_records
-from multimodal.runtime.files import naming, refuse_overwriting, sha256_of
+from multimodal.runtime.files import naming, partial_path, refuse_overwriting, sha256_of
 from multimodal.task_types.decoding import cell_text
 
 if TYPE_CHECKING:

@@ -3,7 +3,10 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+AnyPath = TypeVar("AnyPath", Path, PurePosixPath)
 
 
 class UnwritableFileError(OSError):
@@ -29,6 +32,15 @@ def naming(path: Path) -> Iterator[None]:
         raise named from error
 
 
+def partial_path(path: AnyPath) -> AnyPath:
+    """File that is written, or grows, until ``path`` is complete.
+
+    >>> partial_path(PurePosixPath("run/model.json")).as_posix()
+    'run/.model.json.partial'
+    """
+    return path.with_name(f".{path.name}.partial")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A file beside ``path`` to be written; it takes the name when the block ends well, and vanishes otherwise.
@@ -38,7 +50,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UnwritableFileError: if it cannot be written; what ``path`` was before is as it was.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_path(path)
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -28,7 +28,7 @@ from multimodal.run import (
     RunError,
     write_architecture,
 )
-from multimodal.runtime.files import refuse_overwriting, write_atomically
+from multimodal.runtime.files import partial_path, refuse_overwriting, write_atomically
 from multimodal.trainer import CHECKPOINTS, HISTORY_FILE
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def is_run(folder: Path) -> bool:
 
 def run_files(folder: Path) -> list[Path]:
     """The files of a run, and nothing that somebody else put beside them."""
-    partial = [str(PurePosixPath(pattern).with_name(f".{PurePosixPath(pattern).name}.partial")) for pattern in WRITTEN]
+    partial = [str(partial_path(PurePosixPath(pattern))) for pattern in WRITTEN]
     found = [path for pattern in (*WRITTEN, *partial) for path in folder.glob(pattern)]
     for described in folder.glob(f"inputs/*/{PREPROCESSOR_FILE}"):
         found += described.parent.iterdir()  # and what its preprocessor needs

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from encoders.preprocessing.writing import UnwritableFileError, naming, replacing, write_atomically
+from encoders.preprocessing.writing import UnwritableFileError, naming, partial_path, replacing, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ __all__ = [
     "OverwriteError",
     "UnwritableFileError",
     "naming",
+    "partial_path",
     "refuse_overwriting",
     "replacing",
     "require_temporary_folder",
