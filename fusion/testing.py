@@ -63,6 +63,11 @@ def _batch(fusion: FusionModule, records: int = 4) -> Inputs:
     return tokens, masks
 
 
+def _with_gaps(masks: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Masks in which the first record has no first input, the second no second one, and so on."""
+    return {n: m & (torch.arange(len(m)) != i)[:, None] for i, (n, m) in enumerate(masks.items())}
+
+
 def _fuse(fusion: FusionModule, inputs: Inputs) -> Tensor:
     count = len(next(iter(inputs[0].values())))
     with _step(fusion, f"fuses a batch of {count}"):
@@ -121,8 +126,7 @@ def _check_gradients(fusion: FusionModule, inputs: Inputs) -> None:
     if not parameters:
         return
     tokens, masks = inputs
-    without = {n: m & (torch.arange(len(m)) != i)[:, None] for i, (n, m) in enumerate(masks.items())}
-    fused = _fuse(fusion, (tokens, without))
+    fused = _fuse(fusion, (tokens, _with_gaps(masks)))
     promise = "gives every parameter a gradient"
     _require(fused.requires_grad, fusion, promise, "the vector carries none; is there a no_grad or a detach?")
     loss = (fused * torch.randn_like(fused)).sum()
@@ -171,7 +175,7 @@ def _check_export(fusion: FusionModule) -> None:
     with evaluating(fusion), torch.no_grad():
         for records in (1, 5):
             tokens, masks = _batch(fusion, records)
-            masks = {n: m & (torch.arange(len(m)) != i)[:, None] for i, (n, m) in enumerate(masks.items())}
+            masks = _with_gaps(masks)
             keyed = {name: tensor.numpy() for name, tensor in _keyed((tokens, masks)).items()}
             with _step(fusion, promise):
                 kept = {value.name: keyed[value.name] for value in session.get_inputs()}
