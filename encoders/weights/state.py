@@ -9,6 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from encoders.contract import some
+
 WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts commonly keep the state_dict in a checkpoint."""
 
@@ -102,13 +104,8 @@ def state_mismatch(
 ) -> ValueError:
     """The error that says how a state_dict does not fit."""
     lists = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    said = "; ".join(f"{kind}: {_some(names)}" for kind, names in lists.items() if names)
+    said = "; ".join(f"{kind}: {some(sorted(names))}" for kind, names in lists.items() if names)
     return ValueError(f"{source} does not fit this encoder; {said}; give weights of the same architecture")
-
-
-def _some(names: Collection[str], most: int = 5) -> str:
-    shown = ", ".join(sorted(names)[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
 def digest_of_files(paths: Iterable[Path]) -> str:
