@@ -78,6 +78,32 @@ class Head(nn.Module, ABC):
         return self.prior + ((answers - self.prior) * weights[:, :, None]).sum(dim=0)
 
 
+class HeadOver(Head):
+    """A head whose outputs mean what those of another one do: it says of them what that one says."""
+
+    @property
+    @abstractmethod
+    def one(self) -> Head:
+        """That head."""
+
+    @property
+    def loss_offsets(self) -> Float[Tensor, " c"] | None:
+        """As that head has them."""
+        return self.one.loss_offsets
+
+    def loss(self, outputs: Float[Tensor, "b ..."], target: Tensor) -> Float[Tensor, " b"]:
+        """As that head gives it."""
+        return self.one.loss(outputs, target)
+
+    def decoding(self) -> Decoding:
+        """As that head gives it."""
+        return self.one.decoding()
+
+    def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
+        """As that head does."""
+        return self.one.combine(answers, weights)
+
+
 def head_class(path: str) -> type[Head]:
     """The class that a task type names as ``module:class``."""
     module, _, name = path.partition(":")

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from fusion.concat import parts_of
 from fusion.names import NamedModules
-from multimodal.decoding import Decoding
-from multimodal.model.heads import Head
+from multimodal.model.heads import Head, HeadOver
 
 
 class UnimodalHeads(nn.Module):
@@ -53,7 +52,7 @@ class UnimodalHeads(nn.Module):
         return {task: {name: self.head(task, name)(seen[name]) for name in names} for task, names in self.names.items()}
 
 
-class LateHead(Head):
+class LateHead(HeadOver):
     """One task's heads over single inputs, as a product of experts.
 
     Given the answer, inputs are taken to say independent things, so that their evidence adds up (Hinton, 2002,
@@ -108,10 +107,6 @@ class LateHead(Head):
         parts = parts_of(fused, self.in_dims)
         return {name: self.head(name)(parts[name]) for name in self.names}
 
-    def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
-        """As any of the heads does."""
-        return self.one.combine(answers, weights)
-
     def fit_expert_weights(self, answers: Float[Tensor, "m b c"], present: Bool[Tensor, "m b"], target: Tensor) -> None:
         """Sets the expert weights that give the smallest loss on records that were not trained on.
 
@@ -130,16 +125,3 @@ class LateHead(Head):
         with torch.enable_grad():
             optimizer.step(closure)
         self.expert_weights.copy_(logs.detach().exp())
-
-    @property
-    def loss_offsets(self) -> Float[Tensor, " c"] | None:
-        """As any of the heads has them."""
-        return self.one.loss_offsets
-
-    def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
-        """As any of the heads gives it."""
-        return self.one.loss(outputs, target)
-
-    def decoding(self) -> Decoding:
-        """As any of the heads gives it."""
-        return self.one.decoding()

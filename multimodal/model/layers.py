@@ -6,8 +6,7 @@ from itertools import pairwise
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multimodal.decoding import Decoding
-from multimodal.model.heads import Head
+from multimodal.model.heads import Head, HeadOver
 
 
 class NewLayers(nn.Sequential):
@@ -41,7 +40,7 @@ class _Residual(nn.Module):
         return tokens + self.narrow(nn.functional.gelu(self.widen(self.norm(tokens))))
 
 
-class TowerHead(Head):
+class TowerHead(HeadOver):
     """A head over a private tower: layers that no other task's loss reaches.
 
     A shared bottom with a tower a task (Caruana, 1997, https://doi.org/10.1023/A:1007379606734): a linear layer and a
@@ -70,18 +69,11 @@ class TowerHead(Head):
         self.tower, self.head = nn.Sequential(*layers), head
         self.num_outputs, self.chance_loss = head.num_outputs, head.chance_loss
 
+    @property
+    def one(self) -> Head:
+        """The head over the tower."""
+        return self.head
+
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """What the head says of the tower's last layer."""
         return self.head(self.tower(fused))
-
-    def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
-        """As the head gives it."""
-        return self.head.loss(outputs, target)
-
-    def decoding(self) -> Decoding:
-        """As the head gives it."""
-        return self.head.decoding()
-
-    def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
-        """As the head does."""
-        return self.head.combine(answers, weights)

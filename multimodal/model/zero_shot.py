@@ -8,13 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fusion.concat import parts_of
-from multimodal.decoding import Decoding
-from multimodal.model.heads import ClassificationHead, Head
+from multimodal.model.heads import ClassificationHead, HeadOver
 from multimodal.model.model import MultimodalModel
 from multimodal.model.objective import Objective, StepContext
 
 
-class ZeroShotHead(Head):
+class ZeroShotHead(HeadOver):
     """Scaled cosines between one input's embedding and the class embeddings, which are the weights of a linear head.
 
     CLIP (Radford et al., 2021, https://arxiv.org/abs/2103.00020), section 3.1. Trained further it is a linear probe
@@ -41,6 +40,11 @@ class ZeroShotHead(Head):
         self.head, self.projection = head, projection
         self.num_outputs, self.chance_loss = head.num_outputs, head.chance_loss
         self.register_buffer("scale", torch.ones(()))
+
+    @property
+    def one(self) -> ClassificationHead:
+        """The linear head."""
+        return self.head
 
     @torch.no_grad()
     def fill(self, classes: Float[Tensor, "c d"], scale: float, projection: nn.Linear | None) -> None:
@@ -72,14 +76,6 @@ class ZeroShotHead(Head):
         if self.projection is not None:
             part = self.projection(F.layer_norm(part, part.shape[1:]))
         return self.scale * self.head(F.normalize(part.float(), dim=1))
-
-    def loss(self, outputs: Float[Tensor, "b c"], target: Tensor) -> Float[Tensor, " b"]:
-        """As a linear head gives it."""
-        return self.head.loss(outputs, target)
-
-    def decoding(self) -> Decoding:
-        """As a linear head gives it."""
-        return self.head.decoding()
 
 
 def class_embeddings(texts: Float[Tensor, "c t d"]) -> Float[Tensor, "c d"]:

@@ -204,6 +204,13 @@ def test_logits_are_scaled_cosines_with_the_part_of_its_input():
     assert_close(head(tokens), 20 * torch.nn.functional.cosine_similarity(tokens[:, None, 3:], classes[None], dim=2))
 
 
+def test_what_the_loss_adds_to_the_logits_is_that_of_its_linear_head():
+    frequencies = [1 / len(LABELS)] * len(LABELS)
+    linear = ClassificationHead(4, LABELS, frequencies=frequencies, logit_adjustment=True)
+    head = ZeroShotHead({"image": 4}, "image", linear)
+    assert_close(head.loss_offsets, np.log(frequencies))
+
+
 def test_class_embeddings_of_another_width_are_refused():
     with pytest.raises(
         ValueError, match=r"embeddings are \[3, 5\], and the head compares \[3, 4\]; take both encoders"
