@@ -72,7 +72,7 @@ def cross_validate(
     When not to use: with little time (K trainings), or to choose among many settings: the best of many flatters.
 
     Args:
-        task, train, root, overrides, cache: as ``fit`` takes them.
+        job, train, root, overrides, cache: as ``fit`` takes them.
         folds: at least 2.
         out: takes ``fold-1`` to ``fold-K``, ordinary runs, ``folds.json`` and ``out_of_fold.csv``; left out:
             ``runs/NAME-folds``.

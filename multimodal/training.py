@@ -63,8 +63,8 @@ def fit(
     """Trains a job and returns its run.
 
     Args:
-        task: the job, or the path of its YAML.
-        train, valid, test, source, source_valid, unlabelled: tables that stand in the place of ``task.data``: a
+        job: the job, or the path of its YAML.
+        train, valid, test, source, source_valid, unlabelled: tables that stand in the place of ``job.data``: a
             path, a DataFrame or a list of dicts.
         out: folder of the run; left out: ``runs/NAME``, numbered where that is taken.
         root: folder of the media, for tables that are not files; left out: the working directory.

@@ -120,7 +120,7 @@ def plan_training(job: Job, model: MultimodalModel, strategy: TransferStrategy) 
     """Prepares the model for its training, with penalties among its objectives, and gives the phases.
 
     Args:
-        task: with a strategy that is not auto.
+        job: with a strategy that is not auto.
         model: with the weights that it starts from.
 
     Raises:

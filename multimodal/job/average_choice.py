@@ -24,7 +24,7 @@ def keep_the_better(setup: TrainingSetup, averaging: WeightAveraging, plain: flo
     """Leaves the better of the model's weights and their average in the model; of equal ones the former.
 
     Args:
-        job: with the best weights of its training.
+        setup: with the best weights of its training.
         plain: their score on the validation table.
 
     Returns:

@@ -63,7 +63,7 @@ def fit_input_maps(setup: TrainingSetup) -> None:
     It sees the mean tokens of all training tables (target, source, unlabelled), and no label.
 
     Args:
-        job: with kept tokens.
+        setup: with kept tokens.
 
     Raises:
         ConfigError: if there are too few records for the method.

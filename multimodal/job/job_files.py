@@ -18,7 +18,7 @@ def job_files(given: Job | str | Path, job: Job, base: Path) -> Files:
 
     Args:
         given: the job as it was given; a path is that of the config.
-        task: the same, as ``open_job`` gives it.
+        job: the same, as ``open_job`` gives it.
         base: folder that its weights start from.
     """
     if not isinstance(given, Job):

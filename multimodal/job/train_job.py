@@ -85,7 +85,7 @@ def _plan(setup: TrainingSetup, job: Job, strategy: TransferStrategy, runtime: R
     """The phases of the training; puts what joins the loss into the model, which is then on its device.
 
     Args:
-        task: the job's, with a strategy that is not auto.
+        job: the setup's, with a strategy that is not auto.
 
     Raises:
         ValueError: if the processes cannot share the batches out.

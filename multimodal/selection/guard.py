@@ -43,7 +43,7 @@ def guard_run(setup: TrainingSetup, base: Path, folder: Path, runtime: Runtime) 
     When not to use: for a close decision; ``transfer-check`` takes more records, and can train from scratch.
 
     Args:
-        job: as it was trained.
+        setup: as it was trained.
         base: folder that relative weights start from.
     """
     if setup.job.transfer.guard == "off":

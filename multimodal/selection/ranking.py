@@ -57,7 +57,7 @@ def rank(
     frozen features is not always that of fine-tuned ones.
 
     Args:
-        task, train, valid, root, overrides, cache: as ``fit`` takes them.
+        job, train, valid, root, overrides, cache: as ``fit`` takes them.
         encoders: candidates in short form (see ``Candidate``); none: ``inputs.NAME.candidates``, or what is there.
         input: the input's name; left out: the only one, or the only one with candidates.
         out: takes the answer as JSON.

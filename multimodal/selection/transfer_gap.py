@@ -43,7 +43,7 @@ def transfer_check(
     both sides of a fold, and every arm looks better than it is. ``data.group`` names that column.
 
     Args:
-        task, train, valid, root, overrides, cache: as ``fit`` takes them.
+        job, train, valid, root, overrides, cache: as ``fit`` takes them.
         scratch: also trains the job, and the same from random weights, and compares both on the validation table.
         out: takes the answer as JSON.
 
