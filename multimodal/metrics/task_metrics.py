@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from multimodal.metrics.intervals import Interval, bootstrap_errors, positive_interval, share_interval, wilson_interval
-from multimodal.metrics.ranking import Ranks, macro_auc, rank_partners
+from multimodal.metrics.ranking import macro_auc, rank_partners
 
 if TYPE_CHECKING:
     from multimodal.task_types import Decoding, TaskType
@@ -77,10 +77,9 @@ def classification_metrics(
     answers = scores.argmax(axis=1) if n else np.zeros(0, np.int64)
     cells, counts = np.unique(targets.astype(np.int64) * size + answers, return_counts=True)
     truth = targets[:, None] == np.arange(known)  # [n c]
-    right = int((answers == targets).sum())
     return {
         "n": n,
-        "accuracy": _estimate(right / n, wilson_interval(right, n)) if n else _undefined(),
+        "accuracy": _share_of(int((answers == targets).sum()), n),
         **_shares(("balanced_accuracy", "macro_f1"), counts, lambda draws: _class_means(draws, cells, size)),
         "auc": _auc(scores, truth),
         "absent": _absent(labels, truth),
@@ -93,13 +92,12 @@ def _abstention(scores: np.ndarray, right: np.ndarray, min_probability: float) -
     """Nothing where every record is answered."""
     if not min_probability:
         return {}
-    n, answered = len(scores), scores.max(axis=1, initial=0.0) >= min_probability
-
-    def share(hits: np.ndarray, among: int) -> Metrics:
-        count = int(hits.sum())
-        return _estimate(count / among, wilson_interval(count, among)) if among else _undefined()
-
-    return {"coverage": share(answered, n), "answered_accuracy": share(right & answered, int(answered.sum()))}
+    answered = scores.max(axis=1, initial=0.0) >= min_probability
+    count = int(answered.sum())
+    return {
+        "coverage": _share_of(count, len(scores)),
+        "answered_accuracy": _share_of(int((right & answered).sum()), count),
+    }
 
 
 def multilabel_metrics(
@@ -122,10 +120,9 @@ def multilabel_metrics(
         micro = _divide(2 * both.sum(axis=1), either.sum(axis=1))
         return np.stack([_mean(_divide(2 * both, either)), micro], axis=1)
 
-    right = int((truth == answers).all(axis=1).sum())
     return {
         "n": n,
-        "accuracy": _estimate(right / n, wilson_interval(right, n)) if n else _undefined(),
+        "accuracy": _share_of(int((truth == answers).all(axis=1).sum()), n),
         **_shares(("macro_f1", "micro_f1"), np.ones(n, np.int64), f1),
         "auc": _auc(scores, truth[:, :known]),
         "absent": _absent(labels, truth[:, :known]),
@@ -175,7 +172,7 @@ def matching_metrics(first: np.ndarray, second: np.ndarray, contents: np.ndarray
     if n < 2:
         return {"n": n, "top1": _undefined()}  # a record alone has nothing to be taken for
     right = (_found_partners(first, second, contents) + _found_partners(second, first, contents)) / 2
-    return {"n": n, "top1": _estimate(right / n, wilson_interval(right, n))}
+    return {"n": n, "top1": _share_of(right, n)}
 
 
 def retrieval_metrics(embeddings: np.ndarray, targets: np.ndarray) -> Metrics:
@@ -186,17 +183,12 @@ def retrieval_metrics(embeddings: np.ndarray, targets: np.ndarray) -> Metrics:
     taken for others, and are not in ``n``. Scores of tables of different sizes do not compare.
     """
     ranks = rank_partners(embeddings, targets)
-    scores: Metrics = {f"recall_at_{k}": _recall(ranks, k) for k in (1, 5)}
     n, mean = len(ranks.first), _undefined()
+    scores: Metrics = {f"recall_at_{k}": _share_of(int((ranks.first <= k).sum()), n) for k in (1, 5)}
     if n:
         value = float(ranks.precision.mean())
         mean = _estimate(value, share_interval(value, float(ranks.precision.std()) / math.sqrt(n), n))
     return {"n": n, **scores, "map": mean, "alone": len(targets) - n}
-
-
-def _recall(ranks: Ranks, k: int) -> Metrics:
-    n, found = len(ranks.first), int((ranks.first <= k).sum())
-    return _estimate(found / n, wilson_interval(found, n)) if n else _undefined()
 
 
 def _found_partners(anchors: np.ndarray, partners: np.ndarray, contents: np.ndarray) -> float:
@@ -263,6 +255,11 @@ def _mean(values: np.ndarray) -> np.ndarray:
     """Mean [r] over the columns [r, c] that are defined."""
     defined = ~np.isnan(values)
     return _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
+
+
+def _share_of(hits: float, n: int) -> Metrics:
+    """A share of n records with Wilson's interval."""
+    return _estimate(hits / n, wilson_interval(hits, n)) if n else _undefined()
 
 
 def _estimate(value: float, interval: Interval | None) -> Metrics:
