@@ -1,12 +1,12 @@
 """Base of the sections of a job: unknown keys are errors that name the nearest one."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from encoders.plugins import Registry
+from encoders.preprocessing.base import nearest_hint
 from multimodal.config.unread import unread
 
 RESOLVED = {"written by": "a training"}
@@ -32,9 +32,7 @@ class Section(BaseModel):
         if isinstance(data, Mapping):
             for key in data:
                 if key not in cls.model_fields:
-                    near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
-                    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(cls.model_fields)}"
-                    raise ValueError(f"unknown key {key!r}; {hint}")
+                    raise ValueError(f"unknown key {key!r}{nearest_hint(str(key), cls.model_fields)}")
                 if isinstance(data[key], bool) and _is_number(cls.model_fields[key].annotation):
                     raise ValueError(f"{key} is {str(data[key]).lower()}, and a number is needed; give one")
         return data

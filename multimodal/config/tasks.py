@@ -1,11 +1,11 @@
 """The job's tasks."""
 
-import difflib
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from encoders.preprocessing.base import nearest_hint
 from multimodal.config.frozen_rules import COMPUTED_HEADS
 from multimodal.config.section import Section, registered
 from multimodal.task_types import TASK_TYPES, TaskType, task_type
@@ -63,9 +63,7 @@ class ZeroShot(Section):
         """
         for label in self.words:
             if label not in labels:
-                near = difflib.get_close_matches(label, labels, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(labels)}"
-                raise ValueError(f"words: there is no class {label!r}; {hint}")
+                raise ValueError(f"words: there is no class {label!r}{nearest_hint(label, labels)}")
 
     def texts(self, label: str) -> list[str]:
         """What the prompts say of a class."""

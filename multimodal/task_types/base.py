@@ -1,12 +1,12 @@
 """The contract of task types: everything about a kind of task but the tensors of its head. Never imports torch."""
 
-import difflib
 from abc import ABC
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from encoders.preprocessing.base import nearest_hint
 from multimodal.records import class_label, is_missing
 from multimodal.records.targets import ClassTarget, TargetReader
 from multimodal.task_types.decoding import Decoding
@@ -74,9 +74,8 @@ class TaskType(ABC):
         """Problems of a task's settings."""
         for key in task.options:
             if key not in self.options:
-                near = difflib.get_close_matches(key, self.options, n=1)
-                known = f"there are {', '.join(self.options)}" if self.options else f"{self.name} has none"
-                yield f"options: unknown key {key!r}; {f'did you mean {near[0]!r}?' if near else known}"
+                hint = nearest_hint(key, self.options) if self.options else f"; {self.name} has none"
+                yield f"options: unknown key {key!r}{hint}"
 
     def job_problems(self, job: "Job", name: str) -> Iterator[str]:
         """Parts of the job that do not suit a task of this type."""
