@@ -248,11 +248,6 @@ def class_counts(values: Iterable[Any]) -> Counter[str]:
     return Counter(class_label(value) for value in values if not is_missing(value))
 
 
-def label_counts(values: Iterable[Any]) -> Counter[str]:
-    """How many records have each label of a multilabel column."""
-    return Counter(label for value in values if not is_missing(value) for label in label_set(value))
-
-
 def balanced_weights(counts: Sequence[int]) -> list[float]:
     """Class weights in inverse proportion to the counts, such that the records' mean weight is 1.
 

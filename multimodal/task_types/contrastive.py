@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,9 +12,6 @@ from multimodal.records import is_missing
 from multimodal.records.targets import PairTarget, TargetReader
 from multimodal.task_types.base import Metric, TaskType
 from multimodal.task_types.decoding import Decoding, Prediction
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from multimodal.records.targets import (
     balanced_weights,
     class_counts,
     class_readers,
-    label_counts,
     mean_and_deviation,
     parse_number,
     read_truth,
 )
+from multimodal.task_types import task_type
 
 LABELS = ("3", "apple", "pear")
 
@@ -168,7 +168,7 @@ def test_numbers_of_which_nothing_can_be_learned_are_refused_with_the_true_reaso
 
 def test_counts_leave_out_empty_cells_and_count_a_label_once_a_record():
     assert class_counts(["a", " a", None, "b", ""]) == {"a": 2, "b": 1}
-    assert label_counts(["a;b;a", None, ["b"], ";", ""]) == {"a": 1, "b": 2}
+    assert task_type("multilabel").count(["a;b;a", None, ["b"], ";", ""]) == {"a": 1, "b": 2}
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
