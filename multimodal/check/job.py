@@ -1,6 +1,7 @@
 """`multimodal check`: all checks of a job's tables. Never imports torch."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,11 @@ def _group_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
 
 
 def _group_names(split: Split, column: str) -> set[str]:
-    cells = split.values(column) if split.has(column) else []
-    return {class_label(cell) for cell in cells if not is_missing(cell) and not isinstance(cell, list | dict)}
+    names = set()
+    for cell in split.values(column) if split.has(column) else []:
+        with suppress(UnreadableValueError):  # named where rows are held out by it
+            names |= set() if is_missing(cell) else {class_label(cell)}
+    return names
 
 
 def _pair_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:

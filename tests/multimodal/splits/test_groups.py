@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from multimodal.check.job import check_job
@@ -75,3 +76,10 @@ def test_check_wants_the_column_in_train_and_names_groups_that_are_in_two_tables
     absent = [p.message for p in check_job(grouped("session", **tables), tmp_path)]
     assert len(absent) == 1
     assert absent[0].startswith("has no column 'session'")
+
+
+def test_check_names_a_group_that_is_no_single_value(tmp_path):
+    rows = [{"text": f"text {i}", "kind": "ab"[i % 2], "product": f"p{i}".encode()} for i in range(6)]
+    pd.DataFrame(rows).to_parquet(tmp_path / "train.parquet")
+    (found,) = [problem.message for problem in check_job(grouped(train="train.parquet"), tmp_path)]
+    assert "train.parquet, row 1, column product: 'b'p0'' is a bytes" in found
