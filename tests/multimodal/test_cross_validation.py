@@ -156,10 +156,13 @@ def test_finished_folds_are_kept_and_the_others_trained(table, tmp_path, caplog)
 
 @pytest.mark.slow
 def test_two_processes_read_each_fold_once_it_is_written(tmp_path):
-    shown = run_worker(Path(__file__).with_name("folds_worker.py"), tmp_path / "run", tmp_path, world=2)
-    assert shown.count("folds: 2") == 2
-    scores = json.loads((tmp_path / "run/folds/folds.json").read_text())["tasks"]["color"]
-    assert len(scores["accuracy"]["folds"]) == 2
+    run_worker(Path(__file__).with_name("folds_worker.py"), tmp_path / "run", tmp_path, world=2)
+    written, *returned = (
+        json.loads((tmp_path / "run" / name).read_text()) for name in ("folds/folds.json", "rank-0.json", "rank-1.json")
+    )
+    assert returned[0] == returned[1]
+    assert returned[0]["tasks"] == written["tasks"]
+    assert len(written["tasks"]["color"]["accuracy"]["folds"]) == 2
 
 
 def test_a_class_that_a_fold_lacks_leaves_it_without_auc_and_is_listed(tmp_path):
