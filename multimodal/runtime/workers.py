@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+_Answer = tuple[Exception | None, Any]
+"""What the work raised, or its result."""
 
 AHEAD = 4
 """Tasks that each process is given before their results are asked for."""
@@ -100,7 +102,7 @@ class _Worker(Generic[Job, Result]):
     """
 
     def __init__(self, work: Callable[[Job], Result]) -> None:
-        self._answers: queue.SimpleQueue[tuple[Exception | None, Any]] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()  # None: there will be no more
         self._socket, theirs = socket.socketpair()
         self._process = multiprocessing.Process(target=_serve, args=(theirs, self._socket, work), daemon=True)
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -120,14 +122,15 @@ class _Worker(Generic[Job, Result]):
 
     def answer(self, place: Callable[[Job], str], task: Job, check: Callable[[], None]) -> Result:
         """The result of the task that it was given first of those whose result was not taken."""
-        error, result = self._wait(place, task, check)
-        if isinstance(error, EOFError | ConnectionError):
-            raise WorkerError(self._how_it_ended(place(task))) from None
+        answer = self._wait(place, task, check)
+        if answer is None:
+            raise WorkerError(self._how_it_ended(place(task)))
+        error, result = answer
         if error is not None:
             raise error
         return result
 
-    def _wait(self, place: Callable[[Job], str], task: Job, check: Callable[[], None]) -> tuple[Exception | None, Any]:
+    def _wait(self, place: Callable[[Job], str], task: Job, check: Callable[[], None]) -> _Answer | None:
         began, is_told = time.monotonic(), False
         while True:
             with suppress(queue.Empty):
@@ -162,6 +165,8 @@ class _Worker(Generic[Job, Result]):
         try:
             while True:
                 self._answers.put(receive(self._socket))
+        except (EOFError, ConnectionError):
+            self._answers.put(None)
         except Exception as error:
             self._answers.put((error, None))
 

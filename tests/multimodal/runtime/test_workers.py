@@ -3,6 +3,7 @@ import functools
 import logging
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -154,6 +155,22 @@ def test_what_fails_in_a_process_is_raised_and_no_process_is_left(work, kind, ma
     with pytest.raises(kind, match=match):
         results(work, range(40), 2)
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        EOFError("No data left in file"),
+        ConnectionResetError(104, "Connection reset by peer"),
+        BrokenPipeError(32, "Broken pipe", "3.wav"),
+        ConnectionRefusedError("the mount does not reply"),
+        ConnectionError("3.png is on a share that has gone"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_end_of_file_or_connection_in_the_work_is_not_taken_for_the_process_s_end(error):
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        results(fail_with(lambda: error), range(8), 2)
 
 
 def test_an_error_says_where_in_the_process_it_was_raised():
