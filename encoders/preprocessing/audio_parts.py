@@ -62,13 +62,9 @@ def too_long(name: str, max_seconds: float) -> UnreadableValueError:
     return UnreadableValueError(f"{name}: lasts more than {max_seconds} s, which are read at most; cut it into parts")
 
 
-def _after_tags(file: BinaryIO) -> int:
-    place = 0
+def _after_tags(file: Stream, place: int = 0) -> int:
     for _ in range(_MOST_TAGS):
-        head = read_at(file, place, 10)
-        if head[:3] != b"ID3":
-            break
-        place += tag_size(head)
+        place += tag_size(read_at(file, place, 16))
     return place
 
 
@@ -91,11 +87,13 @@ def _mpeg(file: Stream, start: int, name: str, max_seconds: float) -> Part:
             f"{name}: changes its sample rate or its channels after {frames.samples / frames.rate:.2f} s; files that "
             "were put one after the other have to be alike, convert them to one first"
         )
-    if frames.claimed is not None and frames.claimed >= frames.count:
+    is_long, stop = frames.samples > max_seconds * frames.rate, file.seek(0, 2)
+    is_cut = not is_long and start + len(data) < stop and _after_tags(file, start + frames.end) < stop
+    if frames.claimed is not None and frames.claimed >= frames.count and not is_cut:
         return Part(file)  # with the delay and the padding that are cut off
-    if frames.samples > max_seconds * frames.rate:
+    if is_long:
         raise too_long(name, max_seconds)
-    if frames.is_scattered:
+    if frames.is_scattered or is_cut:
         raise UnreadableValueError(f"{name}: holds too much between its frames that is no audio; convert it")
     view = FileView(io.BytesIO(data), frames.begin, frames.end, claimed=_ENDLESS)
     return Part(view, frames=frames.samples)

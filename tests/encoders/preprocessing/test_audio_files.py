@@ -129,6 +129,31 @@ def test_an_mp3_with_something_between_all_its_frames_is_refused(between):
         decode_audio(data + (between + data[:4000]) * 60)
 
 
+LARGE = {
+    "ID3v2": id3(6_000_000),
+    "APE": ape(bytes(6_000_000)),
+    "both": id3(3_000_000) + ape(bytes(3_000_000)),
+    "ID3v1 and ID3v2": ID3V1 + id3(5_000_000),
+    "as large as is read at once": id3(4_990_000),
+    "two of ID3v2": id3(2_600_000) * 2,
+}
+
+
+@pytest.mark.parametrize("between", LARGE)
+@pytest.mark.parametrize("has_length", [True, False])
+def test_an_mp3_that_another_follows_after_more_than_is_read_at_once_is_refused(between, has_length):
+    files = [mp3(), mp3(seed=1)] if has_length else [without_length(mp3()), without_length(mp3(seed=1))]
+    with pytest.raises(UnreadableValueError, match="holds too much between its frames that is no audio; convert it"):
+        decode_audio(LARGE[between].join(files))
+
+
+@pytest.mark.parametrize("after", LARGE)
+@pytest.mark.parametrize("has_length", [True, False])
+def test_large_tags_at_the_end_of_an_mp3_are_no_audio(after, has_length):
+    data = mp3() if has_length else without_length(mp3())
+    np.testing.assert_array_equal(decode_audio(data + LARGE[after])[0], decode_audio(data)[0])
+
+
 def test_an_mp3_of_free_format_is_read_to_its_end():
     data = bytearray(without_length(mp3(48_000, bitrate_mode="CONSTANT", compression_level=0.5)))
     expected = decode_audio(bytes(data))[0]
