@@ -3,6 +3,7 @@
 import re
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -45,14 +46,14 @@ class VectorFile:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is of another format.
+            ValueError: if it is of another format, or cannot be read.
         """
         if not path.is_file():
             raise FileNotFoundError(
                 f"there is no file of word vectors {str(path)!r}; give wordvectors/ and the path of a file of "
                 "word2vec (.bin or text), GloVe (.txt) or fastText (.vec)"
             )
-        with path.open("rb") as file:
+        with reading(path) as file:
             head = file.read(1 << 18)
         if head.startswith(_COMPRESSED):
             raise ValueError(f"{path}: is compressed; unpack it, and give the file that was in it")
@@ -72,9 +73,9 @@ class VectorFile:
         """Every entry.
 
         Raises:
-            ValueError: for the first that is damaged, with its line.
+            ValueError: for the first that is damaged, with its line; or if the file cannot be read.
         """
-        with self.path.open("rb") as file:
+        with reading(self.path) as file:
             header = 0 if self.count is None else 1
             if header:
                 file.readline()
@@ -115,6 +116,22 @@ class VectorFile:
             start = end
         if (buffer[start:] + file.read(16)).strip():
             raise ValueError(f"{self.path}: continues after its {self.count} words; {_ADVICE}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file; what fails while it is read is no fault of the place that is written to meanwhile.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror or error}); see its permissions and its disk, or copy it again"
+        ) from error
 
 
 _ADVICE = "it is damaged, or of another format than word2vec's, GloVe's or fastText's .vec; fetch it again"

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from encoders.text.word_files import VectorFile
+from encoders.text.word_files import VectorFile, reading
 
 FORMAT = 1
 KEYS, OFFSETS, ROWS, MATRIX, TABLE = "keys.bin", "offsets.npy", "rows.npy", "matrix.npy", "table.json"
@@ -52,7 +52,7 @@ class WordTable:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is damaged.
+            ValueError: if it is damaged, or cannot be read.
             OSError: if nothing can be written there.
         """
         if not source.is_file():
@@ -147,7 +147,7 @@ def _convert(source: Path, folder: Path) -> dict[str, Any]:
         if kept < len(words):
             logger.info("%s: %d words are there twice; the first of each counts", source, len(words) - kept)
         sizes = {name: (staging / name).stat().st_size for name in (KEYS, OFFSETS, ROWS, MATRIX)}
-        with source.open("rb") as content:
+        with reading(source) as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         table = {"format": FORMAT, "source": state, "sha256": digest, "sizes": sizes}
         (staging / TABLE).write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")

@@ -1,7 +1,10 @@
 """Static word vectors: files of every format, their conversion, and the encoder made of them."""
 
+import errno
+import io
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -162,6 +165,54 @@ def test_a_place_that_cannot_be_written_is_named(glove, monkeypatch):
     monkeypatch.setattr(word_table.tempfile, "mkdtemp", refuse)
     with pytest.raises(PermissionError, match=r"glove\.txt\.table cannot be written .* as the option cache"):
         WordTable.open(glove)
+
+
+class Failing(io.BufferedReader):
+    """Gives so many bytes of a file, then what the system says of its disk."""
+
+    def __init__(self, path, number, left):
+        super().__init__(io.FileIO(path))
+        self.number, self.left = number, left
+
+    def _take(self, content):
+        self.left -= len(content)
+        if self.left < 0:
+            raise OSError(self.number, os.strerror(self.number))
+        return content
+
+    def read(self, size=-1):
+        return self._take(super().read(size))
+
+    def readline(self, size=-1):
+        return self._take(super().readline(size))
+
+    def __next__(self):
+        return self._take(super().__next__())
+
+    def readinto(self, buffer):
+        return len(self._take(buffer[: super().readinto(buffer)]))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.ETIMEDOUT, errno.ENXIO])
+@pytest.mark.parametrize("opening", [1, 2, 3])
+@pytest.mark.parametrize("form", ["glove.txt", "word2vec.bin"])
+def test_a_file_that_cannot_be_read_is_not_called_a_place_that_cannot_be_written(
+    number, opening, form, tmp_path, monkeypatch
+):
+    path = write_vectors(tmp_path / form, make_vectors(), form)
+    opened, openings = Path.open, []
+
+    def open_(self, mode="r", *arguments, **options):
+        if self != path:
+            return opened(self, mode, *arguments, **options)
+        openings.append(mode)
+        return Failing(path, number, 3 if len(openings) == opening else 10**6)
+
+    monkeypatch.setattr(Path, "open", open_)
+    with pytest.raises(ValueError, match=f"{form}: cannot be read .{os.strerror(number)}.; see its permissions"):
+        WordTable.open(path)
+    assert len(openings) == opening
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.slow
