@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -80,7 +81,10 @@ def _readers(
         readers: dict[str, InputReader] = {}
         for name in inputs:
             logger.info(f"{arm}: encoding {name} by {encoders[name].name}")
-            readers[name] = _mean_tokens(setup, name, encoders[name], [records], runtime)
+            is_twin = encoders[name] is not setup.encoders[name]
+            # nobody asks for a twin's tokens again
+            kept = replace(runtime, cache=None) if is_twin else runtime
+            readers[name] = _mean_tokens(setup, name, encoders[name], [records], kept)
         yield arm, readers
 
 

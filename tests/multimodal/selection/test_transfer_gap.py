@@ -21,6 +21,7 @@ import multimodal as mm
 from encoders import registry
 from encoders.preprocessing.text import TextPreprocessor
 from multimodal.cli import app
+from multimodal.features import encoder_key
 from multimodal.job import TrainingSetup
 from multimodal.records import RecordError
 from multimodal.runtime.runtime import Runtime
@@ -181,6 +182,14 @@ def test_random_twins_have_the_architecture_and_other_weights(media):
     assert not encoders["text"].project.weight.any()
     other = random_twins(encoders, seed=0)["text"]
     assert torch.equal(other.project.weight, twins["text"].project.weight)
+
+
+def test_tokens_of_random_twins_are_not_kept_for_later(media, tmp_path):
+    setup = built(shop(media))
+    arms, _ = arm_features(setup, ["image", "text"], setup.tables.train, Runtime(cache=tmp_path))
+    assert {"random", "probe"} < set(arms)
+    kept = {path.name for path in (tmp_path / "tokens").iterdir()}
+    assert kept == {encoder_key(encoder, pooled=True) for encoder in setup.encoders.values()}
 
 
 def test_only_so_many_records_are_checked_in_the_same_shares_and_it_is_said(monkeypatch, caplog):
