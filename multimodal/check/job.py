@@ -188,8 +188,11 @@ def _choice_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
     elif getattr(job.data, chosen) is None and job.data.group in (None, *records.columns):
         try:
             hold_out(records, job, beside)
-        except (ConfigError, RecordError) as error:
+        except ConfigError as error:
             yield tables[learned].problem("error", str(error))
+        except RecordError as error:  # of a group's cell
+            reason = error.reason.removeprefix(f"{records.place(error.row, job.data.group)}: ")
+            yield tables[learned].problem("error", reason, job.data.group, error.row)
 
 
 def _equal(split: Split, column: str, label_column: str) -> bool:

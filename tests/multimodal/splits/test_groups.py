@@ -78,8 +78,21 @@ def test_check_wants_the_column_in_train_and_names_groups_that_are_in_two_tables
     assert absent[0].startswith("has no column 'session'")
 
 
-def test_check_names_a_group_that_is_no_single_value(tmp_path):
-    rows = [{"text": f"text {i}", "kind": "ab"[i % 2], "product": f"p{i}".encode()} for i in range(6)]
+@pytest.mark.parametrize("row", [1, 4])
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (b"p0", "'b'p0'' is a bytes"),
+        (["a", "b"], "'['a', 'b']' is a list"),
+        ({"id": 3}, "'{'id': 3}' is a dict"),
+        ([], "'[]' is a list"),
+        ([["a"]], "'[['a']]' is a list"),
+    ],
+)
+def test_check_names_a_group_that_is_no_single_value(cell, message, row, tmp_path):
+    rows = [{"text": f"text {i}", "kind": "ab"[i % 2], "product": None} for i in range(6)]
+    rows[row - 1]["product"] = cell
     pd.DataFrame(rows).to_parquet(tmp_path / "train.parquet")
-    (found,) = [problem.message for problem in check_job(grouped(train="train.parquet"), tmp_path)]
-    assert "train.parquet, row 1, column product: 'b'p0'' is a bytes" in found
+    (found,) = check_job(grouped(train="train.parquet"), tmp_path)
+    assert (found.severity, found.file, found.row, found.column) == ("error", "train.parquet", row, "product")
+    assert found.message.startswith(message)
