@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-_Answer = tuple[Exception | None, Any]
+_Outcome = tuple[Exception | None, Any]
 """What the work raised, or its result."""
 
 AHEAD = 4
@@ -75,10 +75,10 @@ def read_ahead(
             given.append((worker, task))
             if len(given) == AHEAD * len(team):
                 worker, task = given.popleft()
-                yield worker.answer(place, task, check)
+                yield worker.result(place, task, check)
         while given:
             worker, task = given.popleft()
-            yield worker.answer(place, task, check)
+            yield worker.result(place, task, check)
     finally:
         for worker in team:
             worker.end()
@@ -102,7 +102,7 @@ class _Worker(Generic[Job, Result]):
     """
 
     def __init__(self, work: Callable[[Job], Result]) -> None:
-        self._answers: queue.SimpleQueue[_Answer | None] = queue.SimpleQueue()  # None: there will be no more
+        self._outcomes: queue.SimpleQueue[_Outcome | None] = queue.SimpleQueue()  # None: there will be no more
         self._socket, theirs = socket.socketpair()
         self._process = multiprocessing.Process(target=_serve, args=(theirs, self._socket, work), daemon=True)
         self._thread = threading.Thread(target=self._listen, daemon=True)
@@ -120,21 +120,21 @@ class _Worker(Generic[Job, Result]):
         with suppress(ConnectionError):  # it has ended, and what listens to it says so
             send(self._socket, packed(task))
 
-    def answer(self, place: Callable[[Job], str], task: Job, check: Callable[[], None]) -> Result:
+    def result(self, place: Callable[[Job], str], task: Job, check: Callable[[], None]) -> Result:
         """The result of the task that it was given first of those whose result was not taken."""
-        answer = self._wait(place, task, check)
-        if answer is None:
+        outcome = self._wait(place, task, check)
+        if outcome is None:
             raise WorkerError(self._how_it_ended(place(task)))
-        error, result = answer
+        error, result = outcome
         if error is not None:
             raise error
         return result
 
-    def _wait(self, place: Callable[[Job], str], task: Job, check: Callable[[], None]) -> _Answer | None:
+    def _wait(self, place: Callable[[Job], str], task: Job, check: Callable[[], None]) -> _Outcome | None:
         began, is_told = time.monotonic(), False
         while True:
             with suppress(queue.Empty):
-                return self._answers.get(timeout=CHECK_SECONDS)
+                return self._outcomes.get(timeout=CHECK_SECONDS)
             check()
             waited = time.monotonic() - began
             if waited > MOST_SECONDS:
@@ -164,11 +164,11 @@ class _Worker(Generic[Job, Result]):
     def _listen(self) -> None:
         try:
             while True:
-                self._answers.put(receive(self._socket))
+                self._outcomes.put(receive(self._socket))
         except (EOFError, ConnectionError):
-            self._answers.put(None)
+            self._outcomes.put(None)
         except Exception as error:
-            self._answers.put((error, None))
+            self._outcomes.put((error, None))
 
     def _how_it_ended(self, where: str) -> str:
         self._process.join(timeout=5)
