@@ -6,11 +6,13 @@ import os
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 _BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # tab, and where str.splitlines splits
+_VALUES = re.compile(r"'[^']*'|\d+")
 _NARROWEST = 8  # columns of a terminal for one of a table, of which its frame takes three
 
 
@@ -30,6 +32,35 @@ def print_line(line: str = "") -> None:
 def print_error(line: str) -> None:
     """Prints a line on stderr."""
     _write(sys.stderr, line)
+
+
+@contextmanager
+def first_errors(most: int, others: str) -> Iterator[Callable[[str], None]]:
+    """Takes messages: prints the first of each kind on stderr, and at the end how many more there were.
+
+    Args:
+        most: of a kind, whose messages differ in nothing but numbers and quoted values.
+        others: where the rest is found.
+    """
+    counts, first, last = Counter[str](), dict[str, str](), dict[str, str]()
+
+    def take(message: str) -> None:
+        kind = _VALUES.sub("", message)
+        counts[kind] += 1
+        first.setdefault(kind, message)
+        last[kind] = message
+        if counts[kind] <= most:
+            print_error(message)
+
+    try:
+        yield take
+    finally:
+        for kind, count in counts.items():
+            if count == most + 1:
+                print_error(last[kind])
+            elif count > most:
+                place = first[kind].partition(": ")[0]
+                print_error(f"and {count - most} more of the same kind as {place}; {others}")
 
 
 def _write(stream: TextIO, line: str) -> None:

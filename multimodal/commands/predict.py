@@ -18,8 +18,11 @@ from multimodal.commands.options import (
     Precision,
     TextValue,
 )
-from multimodal.console import print_error, print_line, progress_bar, show_table
+from multimodal.console import first_errors, print_error, print_line, progress_bar, show_table
 from multimodal.records import RecordError
+
+SHOWN = 3
+"""Failures of one kind that are printed."""
 
 
 def predict(
@@ -63,7 +66,8 @@ def predict(
         from export.predictions import write_predictions
 
         assert out is not None
-        with progress_bar("answering") as advance:
+        others = f"the column error of {out} has them all"
+        with progress_bar("answering") as advance, first_errors(SHOWN, others) as on_failure:
             failed, total = write_predictions(
                 predictor,
                 data,
@@ -72,7 +76,7 @@ def predict(
                 embeddings=embeddings,
                 task=task,
                 batch_size=batch_size,
-                on_failure=print_error,
+                on_failure=on_failure,
                 allow_outside=allow_outside,
                 resume=resume,
                 advance=advance,

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from support.assertions import assert_close
+from typer.testing import CliRunner
 
 from export import Bundle, Predictor, RecordError, write_predictions
 from export.predictions import prediction_cells, prediction_columns
+from multimodal.cli import app
 from multimodal.decoding import Prediction, Sigmoid
 from multimodal.records import read_records
 
@@ -114,6 +116,19 @@ def test_columns_of_the_table_come_before_the_answers(
     assert [str(row["id"]) for row in found.rows] == ["007", "8", "9"]
     assert [row["shelf"] or None for row in found.rows] == [None, None, "top"]
     assert [bool(row["error"]) for row in found.rows] == [False, True, False]
+
+
+def test_the_command_prints_the_first_failures_of_a_kind_and_counts_the_others(bundle, media, tmp_path) -> None:
+    (media / "outside.csv").write_text("image,text,sound\n" + "../0.png,red,\n" * 20 + ",,\n")
+    command = ["predict", str(bundle.folder), "--data", str(media / "outside.csv"), "--out", str(tmp_path / "out.csv")]
+    done = CliRunner().invoke(app, [*command, "--device", "cpu"])
+    first, *others, empty, more = [line for line in done.stderr.splitlines() if "outside.csv, " in line]
+    assert first.startswith("outside.csv, row 1, column image: '../0.png' ")
+    assert [line.partition(": ")[0].rpartition(" row ")[2] for line in others] == ["2, column image", "3, column image"]
+    assert "every input is missing" in empty
+    where = "and 17 more of the same kind as outside.csv, row 1, column image"
+    assert more == f"{where}; the column error of {tmp_path / 'out.csv'} has them all"
+    assert sum(bool(row["error"]) for row in read_records(tmp_path / "out.csv").rows) == 21
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TextIO
 
 import pytest
 
 from multimodal.console import (
+    first_errors,
     open_streams,
     print_error,
     print_line,
@@ -24,6 +26,35 @@ def test_lines_go_to_stdout_and_complaints_to_stderr_as_they_are(capsys):
     print_line("[bold]50%[/bold] größe")
     print_error("error: [red]")
     assert capsys.readouterr() == ("[bold]50%[/bold] größe\n", "error: [red]\n")
+
+
+@pytest.mark.parametrize(
+    ("messages", "printed"),
+    [
+        ([], []),
+        (["a.csv, row 1: gone"], ["a.csv, row 1: gone"]),
+        ([f"a.csv, row {row}: '{row}.png' is gone" for row in range(1, 4)], [1, 2, 3]),
+        ([f"a.csv, row {row}: '{row}.png' is gone" for row in range(1, 10)], [1, 2, "and 7 more as a.csv, row 1"]),
+        (["row 1: x is gone", "row 2: y is gone", "row 3: x is gone", "row 4: x is gone"], None),
+        (["row 1, column a: no", "row 1, column b: no", "row 2, column a: no"], None),
+    ],
+)
+def test_the_first_errors_of_each_kind_are_printed_and_the_others_counted(messages, printed, capsys):
+    with first_errors(2, "see out.csv") as take:
+        for message in messages:
+            take(message)
+    lines = capsys.readouterr().err.splitlines()
+    expected = {int: lambda row: f"a.csv, row {row}: '{row}.png' is gone", str: str}
+    wanted = messages if printed is None else [expected[type(entry)](entry) for entry in printed]
+    assert [line.replace("of the same kind as", "as").removesuffix("; see out.csv") for line in lines] == wanted
+
+
+def test_errors_are_counted_where_the_reading_ends_early_too(capsys):
+    with suppress(KeyboardInterrupt), first_errors(1, "see out.csv") as take:
+        for row in range(5):
+            take(f"row {row}: gone")
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "row 0: gone\nand 4 more of the same kind as row 0; see out.csv\n"
 
 
 def forget_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
