@@ -15,9 +15,9 @@ import numpy as np
 import onnxruntime as ort
 
 from encoders.preprocessing import Preprocessor
-from export.batching import rounded_length
 from export.bundle import Bundle
 from export.session import DeviceError, device_index, output_sizes, planned_device
+from multimodal.inference.batching import rounded_length
 from multimodal.runtime.files import open_cache
 
 logger = logging.getLogger(__name__)

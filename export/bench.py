@@ -72,7 +72,7 @@ def bench(predictor: Predictor, *, device: str = "auto", seconds: float = 2.0, f
 
 def stages(predictor: Predictor, record: dict[str, Any], seconds: float) -> dict[str, float]:
     """Milliseconds of each stage of one record, medians: decode and preprocess (by input), run, decode."""
-    box = predictor.black_box()
+    box = predictor.record_model()
     found: dict[str, float] = {}
     samples = {}
     for name, value in record.items():

@@ -9,8 +9,8 @@ from export.bundle_folder import new_bundle
 from export.bundle_writer import BundleWriter
 from export.precisions import wanted_precisions
 from export.rows import ReadRows, input_columns, read_spread_rows
-from export.sources import check_manifest
 from export.trained_run import TrainedRun
+from multimodal.inference.sources import check_manifest
 from multimodal.records import Records, read_records
 from multimodal.runtime.torch_state import isolated_torch_state
 

@@ -13,8 +13,9 @@ from encoders.preprocessing import Preprocessor, load_preprocessor
 from export.bundle import Bundle, BundleError
 from export.bundle_folder import check_hashes
 from export.onnx_file import check_onnx_file
-from export.session import DeviceError, open_session, planned_device, reason_of, session_device
+from export.session import DeviceError, open_session, planned_device, session_device
 from multimodal.decoding import Decoding
+from multimodal.inference.batching import reason_of
 from multimodal.task_types import TASK_TYPES
 from multimodal.task_types.registry import task_decoding
 

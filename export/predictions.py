@@ -1,6 +1,6 @@
 """Predictions as files: one line of CSV, JSON or Parquet per record, embeddings as one array. Never imports torch."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from export.batching import LOOK_AHEAD, RecordResult
 from export.bundle import BUNDLE_FILE
 from export.prediction_files import (
     WritingProgress,
@@ -19,10 +18,10 @@ from export.prediction_files import (
     json_line,
     npy_header,
 )
-from multimodal.decoding import Decoding
+from multimodal.inference.batching import LOOK_AHEAD, RecordResult
+from multimodal.inference.tables import PredictionColumns
 from multimodal.records import RecordError, Records, is_missing, read_records
 from multimodal.runtime.files import naming, partial_path, refuse_overwriting, sha256_of
-from multimodal.task_types.decoding import cell_text
 
 if TYPE_CHECKING:
     from export.predictor import Predictor
@@ -97,7 +96,7 @@ def write_predictions(
     if resume and not isinstance(data, str | Path):
         raise ValueError("only the predictions of a manifest can be resumed; give its path, or leave resume out")
     table = read_records(data, root=root, allow_outside=allow_outside)
-    _check_kept(target.keep, table, prediction_columns(predictor.decodings))
+    _check_kept(target.keep, table, PredictionColumns(predictor.decodings).names)
     _check_paths(target, predictor, data, table)
     progress = WritingProgress(target.table, _fingerprint(target, predictor, data))
     if resume:
@@ -115,7 +114,7 @@ def write_predictions(
     if vectors is not None:
         with naming(vectors):
             partial_path(vectors).replace(vectors)
-    finish(target.table, {**dict.fromkeys(keep, "string"), **_column_types(predictor.decodings)})
+    finish(target.table, {**dict.fromkeys(keep, "string"), **PredictionColumns(predictor.decodings).types})
     progress.forget()
     return progress.failed, progress.rows
 
@@ -126,10 +125,10 @@ class _Writer:
     def __init__(
         self, predictor: "Predictor", target: _Target, files: Sequence[BinaryIO], progress: WritingProgress
     ) -> None:
-        self.decodings, self.target, self.progress = predictor.decodings, target, progress
+        self.predictions, self.target, self.progress = PredictionColumns(predictor.decodings), target, progress
         self.dim = 0 if target.output is None else predictor.output_dim(target.output)
         self.columns = {name: entry.column for name, entry in predictor.inputs.items()}
-        self.names = [*target.keep, *prediction_columns(self.decodings)]
+        self.names = [*target.keep, *self.predictions.names]
         self.is_csv = target.table.suffix.lower() == ".csv"
         self.files, self.lines, self.vectors = files, files[0], files[1:]
         self.begin = progress.rows
@@ -158,8 +157,8 @@ class _Writer:
 
     def _line(self, kept: Sequence[str | None], result: RecordResult) -> bytes:
         if self.is_csv:
-            return csv_line([*(cell or "" for cell in kept), *prediction_cells(self.decodings, result)])
-        return json_line(self.names, [*kept, *prediction_values(self.decodings, result)])
+            return csv_line([*(cell or "" for cell in kept), *self.predictions.cells(result)])
+        return json_line(self.names, [*kept, *self.predictions.values(result)])
 
     def close(self) -> None:
         """Writes the final number of rows into the array's header; every header has the same length."""
@@ -171,34 +170,6 @@ class _Writer:
 def _append(file: BinaryIO, content: bytes) -> None:
     with naming(Path(file.name)):
         file.write(content)
-
-
-def prediction_columns(decodings: Mapping[str, Decoding]) -> list[str]:
-    """Columns of the predictions file.
-
-    >>> from multimodal.decoding import Destandardize, Softmax
-    >>> prediction_columns({"product": Softmax(("apple", "pear")), "price": Destandardize(0.0, 1.0)})
-    ['product', 'product_probability', 'price', 'error']
-    """
-    return list(_column_types(decodings))
-
-
-def prediction_cells(decodings: Mapping[str, Decoding], result: RecordResult) -> list[str]:
-    """Cells of one line of the predictions file.
-
-    >>> from multimodal.decoding import Destandardize, Prediction
-    >>> prediction_cells({"price": Destandardize(0.0, 1.0)}, {"price": Prediction(value=2.5)})
-    ['2.5', '']
-    """
-    return [cell_text(value) for value in prediction_values(decodings, result)]
-
-
-def prediction_values(decodings: Mapping[str, Decoding], result: RecordResult) -> list[str | float | None]:
-    """Values of one line of the predictions file; None for an empty cell."""
-    if isinstance(result, RecordError):
-        return [*[None] * (len(prediction_columns(decodings)) - 1), result.detail]
-    cells = (decoding.cells(result[task]) for task, decoding in decodings.items())
-    return [*(value for values in cells for value in values), None]
 
 
 def _check_paths(target: _Target, predictor: "Predictor", data: Any, table: Records) -> None:
@@ -221,11 +192,6 @@ def _check_kept(keep: Sequence[str], table: Records, columns: Sequence[str]) -> 
 
 def _text(cell: Any) -> str | None:
     return None if is_missing(cell) else str(cell)
-
-
-def _column_types(decodings: Mapping[str, Decoding]) -> dict[str, str]:
-    types = {task + suffix: kind for task, entry in decodings.items() for suffix, kind in entry.columns.items()}
-    return {**types, "error": "string"}
 
 
 def _fingerprint(target: _Target, predictor: "Predictor", data: Any) -> dict[str, Any]:

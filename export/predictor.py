@@ -1,25 +1,27 @@
 """Predictions of a bundle: onnxruntime and the preprocessing of training. Never imports torch."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import onnxruntime as ort
 
 from encoders.preprocessing import Arrays, Preprocessor
 from export.acceleration import Acceleration, Buckets, accelerated_run, run_bound, session_options
-from export.batching import LOOK_AHEAD, OnError, RecordResult, predicted_batches
 from export.bundle import Bundle, BundleError, BundleInput, FileEntry
 from export.bundle_folder import read_bundle
 from export.loading import load_decoding, load_input, open_model
 from export.session import output_sizes, release_memory, run_session, session_device
-from export.sources import RecordSource, Sample, open_source
 from multimodal.decoding import EMBEDDING, Decoding, Prediction
-from multimodal.explain.black_box import BlackBox
+from multimodal.inference.batching import OnError, RecordResult
+from multimodal.inference.record_model import RecordModel
+from multimodal.inference.sources import Sample, open_source
 from multimodal.records import InputReader, RecordError, stack_inputs
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = ["Predictor", "RecordResult"]
 
@@ -60,9 +62,12 @@ class Predictor:
             if task in bundle.tasks
         }
         self._preprocessors = dict(preprocessors)
-        self._readers = {
+        readers = {
             name: InputReader(name, entry.column, self._preprocessors[name]) for name, entry in bundle.inputs.items()
         }
+        self._model = RecordModel(
+            readers, self.decodings, lambda stacked: self.run(flat_feed(stacked)), has_embedding=bundle.embedding
+        )
         plainly = run_bound if self.device == "cuda" else run_session
         self._run = partial(plainly, session) if run is None else run
         self._load_again: Callable[[], Predictor] | None = None
@@ -191,8 +196,24 @@ class Predictor:
                 missing, for a key that is no input, and for a record whose outputs are not finite.
             ManifestError: if a manifest has none of the inputs' columns, or misspells one.
         """
-        batches = self.predict_batches(records, batch_size=batch_size, on_error=on_error, look_ahead=LOOK_AHEAD)
-        return [result for batch in batches for result in batch]
+        return self._model.predict(records, batch_size=batch_size, on_error=on_error)
+
+    def predict_table(self, data: Any, *, batch_size: int = 32, on_error: OnError = "raise") -> "pandas.DataFrame":
+        """Predictions of a table as a DataFrame with the table's index, which can be joined to it.
+
+        Columns are those of ``multimodal predict``, and ``<task>_probability_<label>`` for every label.
+
+        Args:
+            data: a manifest (its path, ``Records`` or a DataFrame), or a list of dicts with input names as keys.
+            batch_size: records at a time.
+            on_error: "raise" stops at the first record that cannot be used; "return" leaves its cells empty and puts
+                the reason into the column ``error``.
+
+        Raises:
+            RecordError, ManifestError: as ``predict``.
+            ModuleNotFoundError: if pandas is not installed.
+        """
+        return self._model.predict_table(data, batch_size=batch_size, on_error=on_error)
 
     def predict_batches(
         self, records: Any, *, batch_size: int = 32, on_error: OnError = "raise", look_ahead: int = 0
@@ -203,15 +224,7 @@ class Predictor:
             look_ahead: batches read beyond the next one: records of similar length then share a batch, and reading
                 overlaps with the model. 0 reads no record before its batch is wanted.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; give at least 1")
-        if on_error not in ("raise", "return"):
-            raise ValueError(f"on_error is {on_error!r}; give 'raise' or 'return'")
-        if look_ahead < 0:
-            raise ValueError(f"look_ahead is {look_ahead}; give 0 or more batches")
-        source = open_source(records, self.bundle.inputs, self._preprocessors)
-        predict = partial(self._predict, source=source)
-        return predicted_batches(source, predict, batch_size=batch_size, on_error=on_error, look_ahead=look_ahead)
+        return self._model.predict_batches(records, batch_size=batch_size, on_error=on_error, look_ahead=look_ahead)
 
     def read(self, record: Mapping[str, Any], row: int = 0) -> Sample:
         """Arrays of one record, a dict with input names as keys; ``outputs`` takes them.
@@ -222,45 +235,27 @@ class Predictor:
         Raises:
             RecordError: as ``predict``.
         """
-        sample = open_source([record], self.bundle.inputs, self._preprocessors).read(row, record)
+        sample = open_source([record], self._model.readers).read(row, record)
         if isinstance(sample, RecordError):
             raise sample
         return sample
 
     def outputs(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
         """Raw outputs ``[b c]`` of samples, as ``read`` returns them, in one batch."""
-        return self.run(flat_feed(stack_inputs(self._readers, samples)))
+        return self.run(flat_feed(stack_inputs(self._model.readers, samples)))
 
     def decode(self, samples: Sequence[Sample], outputs: Mapping[str, np.ndarray]) -> list[dict[str, Prediction]]:
         """Predictions of each sample from raw outputs: task -> Prediction."""
-        by_task = {task: decoding.predictions(outputs[task]) for task, decoding in self.decodings.items()}
-        if self.bundle.embedding:
-            by_task[EMBEDDING] = [Prediction(embedding=vector) for vector in outputs[EMBEDDING]]
-        missing = [tuple(name for name, (_, present) in sample.items() if not present) for sample in samples]
-        return [
-            {task: replace(predictions[row], missing=missing[row]) for task, predictions in by_task.items()}
-            for row in range(len(samples))
-        ]
+        return self._model.decode(samples, outputs)
 
     @property
     def preprocessors(self) -> dict[str, Preprocessor]:
         """Input -> preprocessor."""
         return dict(self._preprocessors)
 
-    def black_box(self) -> BlackBox:
+    def record_model(self) -> RecordModel:
         """The bundle as explanations see it."""
-        return BlackBox(
-            dict(self._readers),
-            self.decodings,
-            lambda stacked: self.run(flat_feed(stacked)),
-            has_embedding=self.bundle.embedding,
-        )
-
-    def _predict(self, samples: list[Sample], source: RecordSource) -> list[dict[str, Prediction]]:
-        outputs = self.run(flat_feed(stack_inputs(source.readers, samples)))
-        if not all_finite(outputs):
-            raise FloatingPointError("its outputs are not finite; its values are beyond the range of the model")
-        return self.decode(samples, outputs)
+        return self._model
 
 
 def _loaded_again(load: Callable[[], Predictor], files: Mapping[str, FileEntry]) -> Predictor:
@@ -271,11 +266,6 @@ def _loaded_again(load: Callable[[], Predictor], files: Mapping[str, FileEntry])
             "load the folder with Predictor.load"
         )
     return predictor
-
-
-def all_finite(outputs: Mapping[str, np.ndarray]) -> bool:
-    """True if every number of every output is finite."""
-    return all(bool(np.isfinite(values).all()) for values in outputs.values())
 
 
 def flat_feed(stacked: Mapping[str, Arrays]) -> dict[str, np.ndarray]:

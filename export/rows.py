@@ -7,7 +7,7 @@ from itertools import islice, pairwise
 import numpy as np
 
 from encoders.preprocessing import Arrays, UnreadableValueError
-from export.sources import Sample
+from multimodal.inference.sources import Sample
 from multimodal.records import InputReader, Records, stack_inputs
 
 

@@ -18,7 +18,6 @@ from multimodal.runtime.threads import available_cores
 
 logger = logging.getLogger(__name__)
 
-_MAX_REASON = 500  # characters
 _TENSORRT = "TensorrtExecutionProvider"
 _FATAL_ONLY = 4  # what fails while running is raised, a line on stderr would say it twice
 _ERRORS_ONLY = 3  # onnxruntime's severity: 2 would print a warning for every node that stays on the CPU
@@ -91,11 +90,6 @@ def release_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def reason_of(error: Exception) -> str:
-    """Message of an error of onnxruntime, cut to a readable length."""
-    return str(error).strip()[:_MAX_REASON]
 
 
 def session_device(session: ort.InferenceSession) -> str:

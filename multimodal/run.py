@@ -17,7 +17,8 @@ from multimodal.config import Job, load_job
 from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding
 from multimodal.evaluation import evaluate, run_torch
-from multimodal.explain.black_box import BlackBox
+from multimodal.inference.batching import OnError
+from multimodal.inference.record_model import RecordModel
 from multimodal.model import MultimodalModel
 from multimodal.plugins import plugins_of, require_plugins
 from multimodal.records import InputReader, ManifestError, Records, read_records
@@ -30,6 +31,8 @@ from multimodal.runtime.torch_state import isolated_torch_state
 from multimodal.task_types.registry import task_config, task_decoding
 
 if TYPE_CHECKING:
+    import pandas
+
     from export import Bundle
 
 FORMAT = 1
@@ -226,10 +229,23 @@ class Run:
             encoders[name] = encoder.narrowed(words)
         return narrowed
 
-    def black_box(self) -> BlackBox:
-        """What explains its answers."""
-        answer = partial(run_torch, self._on_device(), embedding=True)
-        return BlackBox(self.readers, self.decodings, answer, has_embedding=True)
+    def predict(self, records: Any, *, batch_size: int = 32, on_error: OnError = "raise") -> list[Any]:
+        """Predictions of each record, in order: task -> Prediction, and ``embedding``; as ``Predictor.predict``."""
+        return self.record_model().predict(records, batch_size=batch_size, on_error=on_error)
+
+    def predict_table(self, data: Any, *, batch_size: int = 32, on_error: OnError = "raise") -> "pandas.DataFrame":
+        """Predictions of a table as a DataFrame with its index and every probability; as ``Predictor.predict_table``.
+
+        >>> found = run.predict_table(frame)  # doctest: +SKIP
+        >>> frame.join(found, rsuffix="_predicted")  # doctest: +SKIP
+        """
+        return self.record_model().predict_table(data, batch_size=batch_size, on_error=on_error)
+
+    def record_model(self) -> RecordModel:
+        """The run as explanations see it."""
+        forward = partial(run_torch, self._on_device(), embedding=True)
+        served = {task: decoding for task, decoding in self.decodings.items() if decoding.is_served}
+        return RecordModel(self.readers, served, forward, has_embedding=True, allow_outside=self.job.data.outside)
 
     def training_records(self) -> Records | None:
         """The records that trained the model; None where their file is not as it was, or never was one.

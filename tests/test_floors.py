@@ -40,6 +40,7 @@ RECORDS = (
 )
 PLUGINS = ("multimodal.plugins",)
 CONFIG = ("multimodal.config", "multimodal.config.*", "multimodal.splits", "multimodal.splits.*")
+INFERENCE = ("multimodal.inference", "multimodal.inference.*")
 EXPLAIN = ("multimodal.explain", "multimodal.explain.*")
 MULTIMODAL = ("multimodal", "multimodal.*")
 SERVING = ("export", "export.*")
@@ -103,7 +104,8 @@ FLOORS = (  # a module belongs to the first floor that names it
         ("numpy", "pydantic", "yaml"),
         torch_free=True,
     ),
-    Floor(EXPLAIN, (*EXPLAIN, *RECORDS, *PREPROCESSING), ("numpy", "PIL"), torch_free=True),
+    Floor(INFERENCE, (*INFERENCE, *RECORDS, *PREPROCESSING), ("numpy",), lazy_outside=("pandas",), torch_free=True),
+    Floor(EXPLAIN, (*EXPLAIN, *INFERENCE, *RECORDS, *PREPROCESSING), ("numpy", "PIL"), torch_free=True),
     Floor(ROOF, (*ROOF, *RECORDS), ("typer",), (*ENCODERS, *MULTIMODAL, *SERVING)),
     Floor(
         MULTIMODAL,
@@ -132,13 +134,13 @@ FLOORS = (  # a module belongs to the first floor that names it
     ),
     Floor(
         WEB,
-        (*SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
+        (*SERVING, *RECORDS, *INFERENCE, *EXPLAIN, *PREPROCESSING),
         ("numpy", "onnxruntime", "fastapi", "starlette", "uvicorn", "prometheus_client"),
         torch_free=True,
     ),
     Floor(
         SERVING,
-        ("encoders", *REGISTRIES, *SERVING, *RECORDS, *EXPLAIN, *PREPROCESSING),
+        ("encoders", *REGISTRIES, *SERVING, *RECORDS, *INFERENCE, *EXPLAIN, *PREPROCESSING),
         ("numpy", "onnxruntime", "PIL", "soundfile"),
         lazy_outside=("faiss", "pyarrow", "triton_python_backend_utils"),
         torch_free=True,

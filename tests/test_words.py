@@ -104,7 +104,7 @@ UNCONVERTED = {
     "multimodal/metrics": "width, answer, lacks, docstring",
     "multimodal/model": "width, answer, null, goes on, lacks, shall, docstring",
     "multimodal/records": "a record, lacks, docstring",
-    "multimodal/run.py": "answer, lacks, docstring",
+    "multimodal/run.py": "lacks, docstring",
     "multimodal/runtime": "goes on, lacks, docstring",
     "multimodal/selection": "answer, a record, lacks, docstring",
     "multimodal/splits": "answer, lacks, docstring",

@@ -26,7 +26,7 @@ from export.serving.openapi import ERRORS, PREDICT
 from export.serving.records import check_values, record_of_form, records_of_json
 from export.serving.responses import RequestError, json_response, prediction_json, refusal
 from export.serving.service import Service
-from export.sources import Sample
+from multimodal.inference.sources import Sample
 
 HINTS = {
     404: "; /openapi.json lists what there is, with POST /predict and GET /model among it",

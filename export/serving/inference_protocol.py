@@ -15,7 +15,7 @@ from export.serving.openapi import ERRORS
 from export.serving.responses import RequestError, json_response
 from export.serving.service import PredictionResponse, Service
 from export.serving.tensor_records import output_tensors, samples_of_tensors, tensor_metadata
-from export.sources import Sample
+from multimodal.inference.sources import Sample
 
 INFER: dict[str, Any] = {
     "requestBody": {

@@ -12,17 +12,18 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from export.predictor import Predictor, all_finite
+from export.predictor import Predictor
 from export.serving.admission import Admission, Permit
 from export.serving.batcher import MicroBatcher
 from export.serving.metrics import Metrics
 from export.serving.readiness import load_verified
 from export.serving.responses import RequestError, to_bytes
 from export.serving.settings import Settings
-from export.sources import Sample
 from multimodal.decoding import Prediction
 from multimodal.explain.explanation_target import explanation_target
 from multimodal.explain.shapley import MAX_INPUTS, contributions
+from multimodal.inference.record_model import all_finite
+from multimodal.inference.sources import Sample
 from multimodal.records import RecordError
 from multimodal.runtime.threads import available_cores
 
@@ -203,7 +204,7 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._model, self._explain, sample)
 
     def _explain(self, sample: Sample) -> dict[str, dict[str, Any]]:
-        box = self.predictor.black_box()
+        box = self.predictor.record_model()
         outputs = box.outputs([sample])
         aims = [
             aim

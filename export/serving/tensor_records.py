@@ -11,7 +11,7 @@ from export.serving.responses import RequestError
 from export.serving.service import PredictionResponse
 from export.serving.settings import Limits
 from export.serving.tensors import DATATYPES, to_array, to_tensor
-from export.sources import Sample
+from multimodal.inference.sources import Sample
 
 PRESENT = TensorSpec("present", "bool", ("batch",))
 _LONGEST = {"tokens": "max_tokens", "samples": "max_samples"}

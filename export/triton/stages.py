@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from encoders.preprocessing import Arrays, Preprocessor, load_preprocessor
-from export.batching import rounded_length
-from export.sources import RecordSource, Sample
+from multimodal.inference.batching import rounded_length
+from multimodal.inference.sources import RecordSource, Sample
 from multimodal.records import InputReader, RecordError
 from multimodal.task_types.registry import task_decoding
 

@@ -26,20 +26,20 @@ def explain(
     """Shows what each input, region, word and second contributed to predictions, and the nearest training records."""
     from export import Predictor
     from export.bundle import BUNDLE_FILE
-    from export.sources import check_manifest
     from multimodal.explain.report import explain_table
+    from multimodal.inference.sources import check_manifest
     from multimodal.records import read_records
 
     outside: Outside = allow_outside
     known = None
     if (model / BUNDLE_FILE).is_file():
         refuse_overwriting("--out", out, [("the bundle", model)])
-        box = Predictor.load(model).black_box()
+        box = Predictor.load(model).record_model()
     else:
         from multimodal.run import Run
 
         run = Run(model)
-        box, outside = run.black_box(), allow_outside or run.job.data.outside
+        box, outside = run.record_model(), allow_outside or run.job.data.outside
         known = run.training_records() if train is None and neighbors else None
     training = known if train is None else read_records(train, allow_outside=outside)
     records = read_records(data, allow_outside=outside)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multimodal.decoding import EMBEDDING
-from multimodal.explain.black_box import BATCH_SIZE, BlackBox, Sample
+from multimodal.inference.record_model import BATCH_SIZE, RecordModel, Sample
 from multimodal.records import RecordError, Records
 
 
@@ -20,7 +20,7 @@ class Neighbors:
     """[n f], of length 1."""
 
     @classmethod
-    def of(cls, box: BlackBox, records: Records) -> "Neighbors":
+    def of(cls, box: RecordModel, records: Records) -> "Neighbors":
         """Encodes a table, leaving out unreadable records.
 
         Raises:

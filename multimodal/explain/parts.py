@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from encoders.preprocessing import Arrays
-from multimodal.explain.black_box import BlackBox, Sample
 from multimodal.explain.explanation_target import ExplanationTarget
+from multimodal.inference.record_model import RecordModel, Sample
 
 GRID = 6
 """Windows side by side in an image; they overlap by half, so that there are 11 x 11."""
@@ -34,7 +34,9 @@ class Parts:
     without: list[tuple[Arrays, bool]]
     """The input without each part, and its presence."""
 
-    def drops(self, box: BlackBox, sample: Sample, name: str, targets: Sequence[ExplanationTarget]) -> list[np.ndarray]:
+    def drops(
+        self, box: RecordModel, sample: Sample, name: str, targets: Sequence[ExplanationTarget]
+    ) -> list[np.ndarray]:
         """Evidence for each target that is lost with each part, [k]; negative where the part opposes it.
 
         Occlusion: Zeiler and Fergus (2014), https://arxiv.org/abs/1311.2901. Deletion: Li et al. (2016),
@@ -45,7 +47,7 @@ class Parts:
         return [values[0] - values[1:] for values in evidence]
 
 
-def parts_of(box: BlackBox, name: str, row: Mapping[str, Any], sample: Sample) -> Parts | None:
+def parts_of(box: RecordModel, name: str, row: Mapping[str, Any], sample: Sample) -> Parts | None:
     """Parts of a present input; None for unknown kinds of arrays. ``row`` has the raw values."""
     arrays, _ = sample[name]
     reader = box.readers[name]

@@ -8,12 +8,12 @@ import numpy as np
 from PIL import Image
 
 from multimodal.decoding import EMBEDDING
-from multimodal.explain.black_box import BlackBox, Sample
 from multimodal.explain.explanation_target import ExplanationTarget, explanation_target
 from multimodal.explain.figures import draw_contributions, draw_neighbors, draw_parts
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.parts import Parts, parts_of
 from multimodal.explain.shapley import Contributions, contributions
+from multimodal.inference.record_model import RecordModel, Sample
 from multimodal.records import Records
 
 
@@ -28,7 +28,7 @@ class Explanation:
 
 
 def explain_record(
-    box: BlackBox,
+    box: RecordModel,
     records: Records,
     row: int,
     *,
@@ -91,7 +91,7 @@ def explain_record(
 
 
 def _answered(
-    box: BlackBox, target: ExplanationTarget, share: Contributions, outputs: dict[str, np.ndarray]
+    box: RecordModel, target: ExplanationTarget, share: Contributions, outputs: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     prediction = box.decodings[target.task].predictions(outputs[target.task])[0]
     value = prediction.value if target.label is None else (list(prediction.labels) or prediction.label)
@@ -119,7 +119,7 @@ def _described(parts: Parts, drops: np.ndarray, target: ExplanationTarget, sourc
     return {"kind": parts.kind, "unit": target.evidence_unit, "parts": entries}
 
 
-def _source(box: BlackBox, records: Records, row: int, sample: Sample, name: str, parts: Parts) -> Any:
+def _source(box: RecordModel, records: Records, row: int, sample: Sample, name: str, parts: Parts) -> Any:
     reader, (arrays, _) = box.readers[name], sample[name]
     if parts.kind == "image":
         return arrays["pixels"]
@@ -129,7 +129,7 @@ def _source(box: BlackBox, records: Records, row: int, sample: Sample, name: str
 
 
 def _neighbor_figures(
-    box: BlackBox, sample: Sample, neighbors: Neighbors, found: Sequence[tuple[int, float]]
+    box: RecordModel, sample: Sample, neighbors: Neighbors, found: Sequence[tuple[int, float]]
 ) -> dict[str, Image.Image]:
     """One strip for each image input."""
     samples = [sample, *(box.read(neighbors.records, near) for near, _ in found)]

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from multimodal.explain.black_box import BlackBox
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.record import Explanation, explain_record
+from multimodal.inference.record_model import RecordModel
 from multimodal.records import RecordError, Records
 from multimodal.runtime.files import replacing, write_atomically, write_json
 
@@ -25,7 +25,7 @@ records with the most similar fused vector, by cosine similarity. All numbers ar
 
 
 def explain_table(
-    box: BlackBox,
+    box: RecordModel,
     records: Records,
     out: str | Path,
     *,

@@ -7,8 +7,8 @@ from math import factorial
 
 import numpy as np
 
-from multimodal.explain.black_box import BlackBox, Sample
 from multimodal.explain.explanation_target import ExplanationTarget
+from multimodal.inference.record_model import RecordModel, Sample
 
 MAX_INPUTS = 4
 """Present inputs of a record, which need 16 forward passes."""
@@ -67,7 +67,7 @@ def shapley_values(players: Sequence[str], value: Mapping[Subset, float]) -> dic
     return shares
 
 
-def contributions(box: BlackBox, sample: Sample, targets: Sequence[ExplanationTarget]) -> list[Contributions]:
+def contributions(box: RecordModel, sample: Sample, targets: Sequence[ExplanationTarget]) -> list[Contributions]:
     """Contributions of each input to the amount of each target; 0 for missing inputs.
 
     Raises:

@@ -10,9 +10,9 @@ from support.assertions import assert_close
 from typer.testing import CliRunner
 
 from export import Bundle, Predictor, RecordError, write_predictions
-from export.predictions import prediction_cells, prediction_columns
 from multimodal.cli import app
 from multimodal.decoding import Prediction, Sigmoid
+from multimodal.inference.tables import PredictionColumns
 from multimodal.records import read_records
 
 
@@ -98,10 +98,10 @@ def test_embeddings_of_a_bundle_without_them_are_refused(bundle: Bundle, tmp_pat
 
 def test_a_multilabel_answer_without_labels_has_empty_cells() -> None:
     tasks = {"tags": Sigmoid(("new", "sale"), (0.5, 0.5))}
-    assert prediction_columns(tasks) == ["tags", "tags_probability", "error"]
-    assert prediction_cells(tasks, {"tags": Prediction()}) == ["", "", ""]
+    assert PredictionColumns(tasks).names == ["tags", "tags_probability", "error"]
+    assert PredictionColumns(tasks).cells({"tags": Prediction()}) == ["", "", ""]
     both = Prediction(labels=("new", "sale"), probability=0.7)
-    assert prediction_cells(tasks, {"tags": both}) == ["new;sale", "0.7", ""]
+    assert PredictionColumns(tasks).cells({"tags": both}) == ["new;sale", "0.7", ""]
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])

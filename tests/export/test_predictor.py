@@ -240,3 +240,35 @@ def test_a_plugin_preprocessor_is_loaded_only_where_it_is_allowed(copied: Path) 
         Predictor.load(copied)
     with pytest.raises(LookupError, match="is not installed; run: pip install satellite-encoders"):
         Predictor.load(copied, allow_plugins=["satellite/v1"])
+
+
+def test_an_answer_that_is_not_finite_is_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor.load(bundle.folder)
+    plainly = predictor.run
+
+    def run(feed: Any) -> Any:
+        spoilt = np.array([text.sum() == longest for text in feed["text.attention_mask"]])
+        return {name: np.where(spoilt[:, None], np.nan, values) for name, values in plainly(feed).items()}
+
+    texts = ["red", "red and green and blue", "blue"]
+    longest = max(predictor.read({"text": text})["text"][0]["attention_mask"].sum() for text in texts)
+    monkeypatch.setattr(predictor, "run", run)
+    found = predictor.predict([{"text": text} for text in texts], on_error="return")
+    assert [isinstance(one, RecordError) for one in found] == [False, True, False]
+    assert isinstance(found[1], RecordError)
+    assert (
+        found[1].reason
+        == "cannot be predicted: its outputs are not finite; its values are beyond the range of the model"
+    )
+
+
+def test_looking_ahead_changes_no_answer(bundle: Bundle) -> None:
+    predictor = Predictor.load(bundle.folder, device="cpu", precision="fp32")
+    records = [{"text": "red " * (1 + 5 * index % 7)} for index in range(11)]
+    expected = [found["price"].value for found in predictor.predict(records, batch_size=1)]
+    for look_ahead in (0, 1, 5):
+        batches = predictor.predict_batches(records, batch_size=3, look_ahead=look_ahead)
+        given = [found["price"].value for batch in batches for found in batch]  # type: ignore[index]
+        assert_close(given, expected, "onnx")
+    with pytest.raises(ValueError, match="look_ahead is -1; give 0 or more batches"):
+        predictor.predict_batches(records, look_ahead=-1)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from support.assertions import WITHOUT_TORCH, near
+from support.assertions import WITHOUT_TORCH, assert_close, near
 from support.logs import shown
 from support.text_checkpoints import write_two_towers
 from support.tiny_models import make_rows
@@ -104,8 +104,42 @@ def test_evaluating_a_loaded_run_repeats_its_metrics(run, media):
         assert again[part] == run.metrics[part]
 
 
+def test_a_run_predicts_what_its_bundle_predicts(run, bundle, media):
+    predictor = mm.Predictor.load(bundle, device="cpu")
+    records = [{"text": "red", "image": str(media / "0.png")}, {"text": "blue"}]
+    for data in (media / "test.csv", records):
+        ours, theirs = run.predict(data), predictor.predict(data)
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.keys() == other.keys() == {"color", "price", "embedding"}
+            assert (one["color"].label, one["color"].missing) == (other["color"].label, other["color"].missing)
+            assert_close(list(one["color"].probabilities.values()), list(other["color"].probabilities.values()), "onnx")
+            assert_close(one["price"].value, other["price"].value, "onnx")
+            assert_close(one["embedding"].embedding, other["embedding"].embedding, "onnx")
+
+
+def test_a_table_of_predictions_has_the_tables_index_and_every_probability(run, bundle, media, monkeypatch):
+    monkeypatch.chdir(media)
+    frame = pd.read_csv("test.csv").set_index(pd.Index([f"item-{n}" for n in range(12)], name="item"))
+    frame.loc["item-3", "image"] = "absent.png"
+    with pytest.raises(mm.RecordError, match=r"record 3 .*'absent.png'"):
+        run.predict_table(frame)
+    ours = run.predict_table(frame, on_error="return")
+    labels = [f"color_probability_{label}" for label in ("blue", "green", "red")]
+    assert list(ours.columns) == ["color", "color_probability", *labels, "price", "error"]
+    assert ours.index.equals(frame.index)
+    assert ours["error"].notna().tolist() == [row == 3 for row in range(12)]
+    assert ours.drop(columns=["color", "error"]).dtypes.eq(float).all()
+    answered = ours.drop(index="item-3")
+    assert_close(answered[labels].sum(axis=1).to_numpy(), np.ones(11), "float32")
+    assert [label.rpartition("_")[2] for label in answered[labels].idxmax(axis=1)] == answered["color"].tolist()
+    theirs = mm.Predictor.load(bundle, device="cpu").predict_table(frame, on_error="return")
+    assert theirs["color"].equals(ours["color"])
+    assert_close(theirs[labels].drop(index="item-3"), answered[labels], "onnx")
+
+
 def explain_one(run: Run, media: Path) -> None:
-    box = run.black_box()
+    box = run.record_model()
     box.outputs([box.read(read_records(media / "test.csv"), 0)])
 
 

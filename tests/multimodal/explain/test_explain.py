@@ -15,13 +15,13 @@ from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.preprocessing.image import ImagePreprocessor
 from encoders.preprocessing.text import TextPreprocessor
 from multimodal.decoding import EMBEDDING, Decoding, Destandardize, Sigmoid, Softmax
-from multimodal.explain.black_box import BlackBox
 from multimodal.explain.explanation_target import explanation_target
 from multimodal.explain.neighbors import Neighbors
 from multimodal.explain.parts import MAX_WORDS, parts_of, text_parts
 from multimodal.explain.record import explain_record
 from multimodal.explain.report import explain_table
 from multimodal.explain.shapley import contributions, shapley_values, subsets_of
+from multimodal.inference.record_model import RecordModel
 from multimodal.records import InputReader, RecordError, Records, read_records
 
 RATE, SIZE = 8000, 24
@@ -56,7 +56,7 @@ def answer(stacked: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     }
 
 
-def make_box(*names: str) -> BlackBox:
+def make_box(*names: str) -> RecordModel:
     kinds = {
         "front": ImagePreprocessor(SIZE),
         "back": ImagePreprocessor(SIZE),
@@ -73,7 +73,7 @@ def make_box(*names: str) -> BlackBox:
         }
         return answer(absent | stacked)
 
-    return BlackBox(readers, DECODINGS, filled, has_embedding=True)
+    return RecordModel(readers, DECODINGS, filled, has_embedding=True)
 
 
 BOX = make_box("front", "back", "text", "sound")
@@ -88,7 +88,7 @@ def table(**changes: Any) -> Records:
     return read_records([{**row, **changes}])
 
 
-def aims_of(box: BlackBox, records: Records) -> dict[str, Any]:
+def aims_of(box: RecordModel, records: Records) -> dict[str, Any]:
     outputs = box.outputs([box.read(records, 0)])
     return {task: explanation_target(task, decoding, outputs) for task, decoding in DECODINGS.items()}
 
@@ -135,7 +135,7 @@ def test_more_inputs_than_can_be_combined_are_refused():
         contributions(box, box.read(records, 0), [])
 
 
-def strongest(box: BlackBox, records: Records, name: str, task: str = "color") -> tuple[Any, np.ndarray]:
+def strongest(box: RecordModel, records: Records, name: str, task: str = "color") -> tuple[Any, np.ndarray]:
     sample = box.read(records, 0)
     parts = parts_of(box, name, records[0], sample)
     drops = parts.drops(box, sample, name, [aims_of(box, records)[task]])[0]
@@ -192,7 +192,7 @@ def test_neighbours_are_ordered_by_their_cosine():
     assert_close([similarity, lower], [1.0, 1.0], "float64")
     with pytest.raises(ValueError, match="has no record that can be read; give the table that trained the model"):
         Neighbors.of(BOX, read_records([{}]))
-    blind = BlackBox(BOX.readers, BOX.decodings, BOX.forward, has_embedding=False)
+    blind = RecordModel(BOX.readers, BOX.decodings, BOX.forward, has_embedding=False)
     with pytest.raises(ValueError, match=r"no output `embedding`.* export it again with --embedding, or explain"):
         Neighbors.of(blind, read_records(rows))
 
@@ -220,7 +220,7 @@ def test_a_folder_has_a_json_and_pictures_a_record_and_a_page(tmp_path: Path):
         BOX, records, out, tasks=["color"], rows=9, training=records, number=2, on_failure=complaints.append
     ) == (2, 4)
     assert "records, row 2, column front: an image cannot be a int" in complaints[0]
-    assert "records, row 3: every input is missing (front, back, text, sound); fill in one" in complaints[1]
+    assert "records, row 3: every input is missing; give at least front or back or text or sound" in complaints[1]
     content = json.loads((out / "0001.json").read_text())
     assert content["neighbors"][0]["record"] == "records, row 1"
     assert content["inputs"]["front"] == "(ndarray)"

@@ -3,12 +3,11 @@
 import difflib
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError
-from export.bundle import BundleInput
+from encoders.preprocessing import Arrays, UnreadableValueError
 from multimodal.records import InputReader, ManifestError, RecordError, Records, read_records
 from multimodal.records.media import Outside
 
@@ -23,7 +22,7 @@ class RecordSource:
     """Rows, and the readers of their inputs."""
 
     rows: Iterable[Any]
-    readers: dict[str, InputReader]
+    readers: Mapping[str, InputReader]
     root: Path | None
     allow_outside: Outside
     strict_keys: bool
@@ -44,8 +43,8 @@ class RecordSource:
             except UnreadableValueError as error:
                 return RecordError(number, name, str(error))
         if not any(present for _, present in sample.values()):
-            names = " or ".join(self.readers)
-            return RecordError(number, None, f"every input is missing; give at least {names}")
+            columns = " or ".join(reader.column for reader in self.readers.values())
+            return RecordError(number, None, f"every input is missing; give at least {columns}")
         return sample
 
     def _hint(self, key: Any) -> str:
@@ -53,10 +52,12 @@ class RecordSource:
         return f"did you mean {near[0]!r}?" if near else f"the inputs are {', '.join(self.readers)}"
 
 
-def open_source(
-    records: Any, inputs: Mapping[str, BundleInput], preprocessors: Mapping[str, Preprocessor]
-) -> RecordSource:
+def open_source(records: Any, readers: Mapping[str, InputReader], allow_outside: Outside = False) -> RecordSource:
     """Source of dicts with input names as keys, or of a manifest (path, ``Records``, DataFrame).
+
+    Args:
+        readers: input -> what reads its column of a manifest.
+        allow_outside: as ``read_records`` takes it.
 
     Raises:
         ManifestError: if a manifest has none of the inputs' columns, or misspells one.
@@ -68,12 +69,10 @@ def open_source(
             raise TypeError(
                 f"records are a {type(records).__name__}; give a list of dicts, one per record, or a manifest"
             )
-        readers = {name: InputReader(name, name, preprocessors[name]) for name in inputs}
-        return RecordSource(records, readers, None, True, strict_keys=True)
-    table = read_records(records)
-    columns = {name: entry.column for name, entry in inputs.items()}
-    check_manifest(table, columns)
-    readers = {name: InputReader(name, columns[name], preprocessors[name]) for name in columns}
+        by_name = {name: replace(reader, column=name) for name, reader in readers.items()}
+        return RecordSource(records, by_name, None, True, strict_keys=True)
+    table = read_records(records, allow_outside=allow_outside)
+    check_manifest(table, {name: reader.column for name, reader in readers.items()})
     return RecordSource(table.rows, readers, table.root, table.allow_outside, strict_keys=False)
 
 

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Literal
 
-from export.session import reason_of
-from export.sources import RecordSource, Sample
 from multimodal.decoding import Prediction
+from multimodal.inference.sources import RecordSource, Sample
 from multimodal.records import RecordError
 from multimodal.runtime.threads import available_cores
 
@@ -20,6 +19,7 @@ OnError = Literal["raise", "return"]
 LOOK_AHEAD = 3
 """Batches that are read ahead when a whole table is predicted."""
 _MOST_READERS = 8
+_MAX_REASON = 500  # characters
 
 
 def predicted_batches(
@@ -55,6 +55,11 @@ def predicted_batches(
             for start in range(0, len(results), batch_size):
                 yield results[start : start + batch_size]
             first += len(window)
+
+
+def reason_of(error: Exception) -> str:
+    """Message of an error of onnxruntime or torch, cut to a readable length."""
+    return str(error).strip()[:_MAX_REASON]
 
 
 def rounded_length(length: int, longest: int, *, sizes: int, shortest: int = 1) -> int:

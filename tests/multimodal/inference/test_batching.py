@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.assertions import assert_close
 
-from export import Bundle, Predictor, RecordError
-from export.batching import length_key, predicted_batches
-from export.sources import RecordSource, Sample
 from multimodal.decoding import Prediction
+from multimodal.inference.batching import length_key, predicted_batches
+from multimodal.inference.sources import RecordSource, Sample
+from multimodal.records import RecordError
 
 
 class Source(RecordSource):
@@ -96,26 +95,6 @@ def test_a_model_that_answers_none_of_several_is_no_records_fault() -> None:
         list(predicted_batches(source(ROWS), answer, batch_size=4, on_error="return", look_ahead=0))
 
 
-def test_an_answer_that_is_not_finite_is_none(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor = Predictor.load(bundle.folder)
-    plainly = predictor.run
-
-    def run(feed: Any) -> Any:
-        spoilt = np.array([text.sum() == longest for text in feed["text.attention_mask"]])
-        return {name: np.where(spoilt[:, None], np.nan, values) for name, values in plainly(feed).items()}
-
-    texts = ["red", "red and green and blue", "blue"]
-    longest = max(predictor.read({"text": text})["text"][0]["attention_mask"].sum() for text in texts)
-    monkeypatch.setattr(predictor, "run", run)
-    found = predictor.predict([{"text": text} for text in texts], on_error="return")
-    assert [isinstance(one, RecordError) for one in found] == [False, True, False]
-    assert isinstance(found[1], RecordError)
-    assert (
-        found[1].reason
-        == "cannot be predicted: its outputs are not finite; its values are beyond the range of the model"
-    )
-
-
 def test_at_most_two_windows_are_read():
     taken, before = list[int](), set(threading.enumerate())
 
@@ -153,27 +132,15 @@ def test_reading_goes_on_while_a_window_is_answered():
 
 
 def test_lengths_are_compared_input_by_input():
-    def sample(sound: int, words: int) -> Sample:
-        return {"sound": ({"waveform": np.zeros(sound)}, True), "text": ({"ids": np.zeros(words)}, True)}
+    def sample(audio: int, words: int) -> Sample:
+        return {"audio": ({"waveform": np.zeros(audio)}, True), "text": ({"ids": np.zeros(words)}, True)}
 
     assert length_key(sample(1000, 3)) < length_key(sample(1020, 9)) < length_key(sample(1010, 20))
-
-
-def test_looking_ahead_changes_no_answer(bundle: Bundle) -> None:
-    predictor = Predictor.load(bundle.folder, device="cpu", precision="fp32")
-    records = [{"text": "red " * (1 + 5 * index % 7)} for index in range(11)]
-    expected = [answer["price"].value for answer in predictor.predict(records, batch_size=1)]
-    for look_ahead in (0, 1, 5):
-        batches = predictor.predict_batches(records, batch_size=3, look_ahead=look_ahead)
-        given = [answer["price"].value for batch in batches for answer in batch]  # type: ignore[index]
-        assert_close(given, expected, "onnx")
-    with pytest.raises(ValueError, match="look_ahead is -1; give 0 or more batches"):
-        predictor.predict_batches(records, look_ahead=-1)
 
 
 def test_one_record_is_read_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("a thread was started")
 
-    monkeypatch.setattr("export.batching.ThreadPoolExecutor", refuse)
+    monkeypatch.setattr("multimodal.inference.batching.ThreadPoolExecutor", refuse)
     assert run([7], batch_size=32, look_ahead=3) == ([[7]], [[7]])

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.batching import rounded_length
+from multimodal.inference.batching import rounded_length
 
 
 @pytest.mark.parametrize(("sizes", "shortest", "most"), [(4, 1, 1.25), (2, 8, 1.5)])
