@@ -49,12 +49,21 @@ class Registry(Generic[Part]):
         group: entry points of other distributions, e.g. "multimodal.fusions".
         own: gives the built-in entries.
         listing: end of the message about an unknown name; left out: all names.
+        meant: gives names that an unknown one may stand for, however it is spelled.
     """
 
-    def __init__(self, kind: str, group: str, own: Callable[[], Iterable[Entry]], *, listing: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        own: Callable[[], Iterable[Entry]],
+        *,
+        listing: str = "",
+        meant: Callable[[str], list[str]] = lambda name: [],
+    ) -> None:
         self.kind, self.group, self.listing = kind, group, listing
         self.registered: dict[str, Entry] = {}
-        self._own = own
+        self._own, self._meant = own, meant
 
     @cached_property
     def built_in(self) -> dict[str, Entry]:
@@ -125,7 +134,7 @@ class Registry(Generic[Part]):
                 return entry
         if distribution is not None:
             raise LookupError(f"the {self.kind} {name!r} is not installed; run: pip install {distribution}")
-        near = difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
+        near = self._meant(name) or difflib.get_close_matches(name, entries, n=3, cutoff=0.5)
         hint = (
             f"did you mean {' or '.join(near)}?"
             if near

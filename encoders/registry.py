@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from difflib import get_close_matches
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,20 @@ def _built_in() -> Iterator[Entry]:
         yield built_in(info.name, path, info)
 
 
+def _without_family(name: str) -> list[str]:
+    """The full name of a hub id (``google/vit-base-patch16-224``), which begins with no library's name."""
+    libraries = {other.partition("/")[0] for other in ENCODERS.entries()}
+    owner, _, model = name.partition("/")
+    is_hub_id = owner and model and "/" not in model and not get_close_matches(owner, libraries, cutoff=0.75)
+    return [f"transformers/{name}"] if is_hub_id else []
+
+
 ENCODERS: Registry[Factory] = Registry(
-    "encoder", "multimodal.encoders", _built_in, listing="`multimodal encoders` lists what there is"
+    "encoder",
+    "multimodal.encoders",
+    _built_in,
+    listing="`multimodal encoders` lists what there is; models of a hub are timm/NAME and transformers/NAME",
+    meant=_without_family,
 )
 
 

@@ -12,7 +12,9 @@ from multimodal.runtime.files import refuse_overwriting
 
 
 def explain(
-    model: Annotated[Path, typer.Argument(metavar="RUN|BUNDLE", help="A run, or a bundle (without torch).")],
+    model: Annotated[
+        Path, typer.Argument(metavar="RUN|BUNDLE", help="A run, or a bundle (without torch).", exists=True)
+    ],
     data: Table,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder for figures, JSON and index.html.")],
     tasks: Annotated[list[str] | None, typer.Option("--task", metavar="NAME", help="All, if left out.")] = None,

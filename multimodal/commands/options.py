@@ -1,5 +1,6 @@
 """Arguments and exit codes that commands share."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,10 @@ import typer
 EXIT_NOTHING_DONE, EXIT_USAGE, EXIT_SOME_FAILED = 1, 2, 3
 
 Config = Annotated[Path, typer.Argument(help="YAML description of the job.", show_default=False)]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training run.", show_default=False)]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="Folder of a training run.", show_default=False, exists=True, file_okay=False),
+]
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of an exported bundle.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Changes a value of the config; may be repeated.")
@@ -18,6 +22,22 @@ Table = Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV, JSON L
 AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Allows media outside the table's folder, also behind links.")
 ]
+
+
+def read_job_first(config: Path, overrides: Sequence[str]) -> None:
+    """Reads a job and looks for its tables before anything imports torch, which takes seconds.
+
+    Raises:
+        ConfigError, ManifestError: as the training would.
+    """
+    from multimodal.config.setting import TABLES
+    from multimodal.records import read_records
+    from multimodal.splits.tables import open_job
+
+    job, _ = open_job(config, overrides, {})
+    for table in job.data.model_dump(include=set(TABLES)).values():
+        if table is not None and not Path(table).exists():
+            read_records(table)
 
 
 def _device(value: str) -> str:

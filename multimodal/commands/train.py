@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, Config, Overrides, RunFolder, Table
+from multimodal.commands.options import EXIT_NOTHING_DONE, Config, Overrides, RunFolder, Table, read_job_first
 from multimodal.console import print_line, show_folds, show_metrics, show_table
 
 SHOWN = 3
@@ -65,19 +65,20 @@ def train(
 
     With --folds, RUN gets a run for each fold of the training table, folds.json and out_of_fold.csv.
     """
-    from multimodal.training import fit
-
     if resume and out is None:
         raise typer.BadParameter("name the run to resume, for example --out runs/retail", param_hint="--resume")
     if overwrite and (resume or out is None):
         message = "leave --resume out" if resume else "name the run to replace, for example --out runs/retail"
         raise typer.BadParameter(message, param_hint="--overwrite")
+    read_job_first(config, overrides or ())
     if folds is not None:
         if encoder is not None:
             message = "choose the encoders first, with `multimodal rank`: the folds must not choose what they judge"
             raise typer.BadParameter(message, param_hint="--encoder")
         _cross_validate(config, overrides or (), folds, out, resume=resume, overwrite=overwrite, cache=cache)
         return
+    from multimodal.training import fit
+
     options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "cache": cache}
     run = fit(config, overrides=overrides or (), out=out, encoder=encoder, **options)
     if run.metrics:

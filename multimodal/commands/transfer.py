@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from multimodal.commands.options import Config, Overrides
+from multimodal.commands.options import Config, Overrides, read_job_first
 from multimodal.console import show_ranking, show_transfer
 
 
@@ -19,6 +19,7 @@ def rank(
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE.json", help="File for scores and choice.")] = None,
 ) -> None:
     """Ranks candidate encoders for an input by a cross-validated probe, before anything is trained."""
+    read_job_first(config, overrides or ())
     from multimodal.selection.ranking import rank as rank_encoders
 
     show_ranking(rank_encoders(config, encoders=encoders or (), input=name, overrides=overrides or (), out=out))
@@ -35,6 +36,7 @@ def transfer_check(
     ] = None,
 ) -> None:
     """Compares the encoders' weights with raw features, random weights, and each input alone."""
+    read_job_first(config, overrides or ())
     from multimodal.selection.transfer_gap import transfer_check as check_transfer
 
     show_transfer(check_transfer(config, overrides=overrides or (), scratch=scratch, out=out))

@@ -6,7 +6,7 @@ from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Augment, Candidate, FeatureMap, Input
 from multimodal.config.job import NAME_PATTERN, Job
 from multimodal.config.load import load_job, override_task, parse_job
-from multimodal.config.section import ConfigError
+from multimodal.config.problems import ConfigError
 from multimodal.config.tasks import Task, ZeroShot
 from multimodal.config.train import Tracking, Train
 from multimodal.config.transfer import Lora, SecondPhase, Transfer

@@ -1,17 +1,15 @@
 """Reading a job description from YAML, with changes from the command line."""
 
 import copy
-import difflib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from multimodal.config.job import Job
-from multimodal.config.section import RESOLVED, ConfigError
+from multimodal.config.problems import ConfigError
+from multimodal.config.section import RESOLVED
 from multimodal.config.yaml_core import read_yaml
 
 
@@ -47,31 +45,13 @@ def parse_job(
         _apply_override(values, override, overrides[:index])
     try:
         return Job.model_validate(values, context=RESOLVED if resolved else None)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            place = ".".join(str(part) for part in problem["loc"])
-            lines.append(f"{source}: {place + ': ' if place else ''}{_reason(problem)}")
-        raise ConfigError("\n".join(lines)) from error
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{source}: {line}" for line in str(error).split("\n"))) from None
 
 
 def override_task(job: Job, overrides: Sequence[str]) -> Job:
     """The job with changes, "a.b=c" each, validated again."""
     return parse_job(job.model_dump(mode="json"), overrides, source=job.name) if overrides else job
-
-
-def _reason(problem: Mapping[str, Any]) -> str:
-    message, given = str(problem["msg"]), problem["input"]
-    if message.startswith("Value error, "):
-        return message.removeprefix("Value error, ")
-    if not isinstance(given, str | int | float | None):
-        return message
-    choices = re.findall("'([^']+)'", message) if problem["type"] == "literal_error" else []
-    near = difflib.get_close_matches(str(given), choices, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    if problem["type"] == "string_type":
-        hint = "; put quotes around a text"
-    return f"is {given!r}; {message[0].lower()}{message[1:]}{hint}"
 
 
 def _apply_override(values: dict[str, Any], override: str, earlier: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from multimodal.config.section import ConfigError
+from multimodal.config.problems import ConfigError
 
 _TAG = "tag:yaml.org,2002:"
 CORE_SCHEMA = (

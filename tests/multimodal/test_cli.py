@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,35 @@ def test_a_working_directory_that_is_gone_is_said(tmp_path: Path, monkeypatch, c
     )
     with pytest.raises(OSError, match="the working directory cannot be used"), errors_as_messages(debug=True):
         pytest.fail("not reached")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "absent.yaml"),
+        ("train", "typo.yaml"),
+        ("train", "typo.yaml", "--folds", "3"),
+        ("train", "job.yaml", "--set", "train.lr=1"),
+        ("train", "no_table.yaml"),
+        ("rank", "typo.yaml"),
+        ("transfer-check", "absent.yaml"),
+        ("check", "typo.yaml"),
+        ("evaluate", "absent", "--data", "train.csv"),
+        ("export", "absent", "--out", "bundle"),
+        ("explain", "absent", "--data", "train.csv", "--out", "figures"),
+        ("predict", "absent", "--image", "a.png"),
+        ("serve", "absent"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_file_or_key_is_said_before_torch_is_imported(config: Path, arguments: tuple[str, ...]):
+    config.with_name("typo.yaml").write_text(config.read_text().replace("encoder", "encodr"))
+    config.with_name("no_table.yaml").write_text(config.read_text().replace("train.csv", "trian.csv"))
+    code = (
+        "import sys; sys.modules['torch'] = None; from multimodal.cli import main; "
+        f"sys.argv = ['multimodal', *{arguments!r}]; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=config.parent, check=False)
+    assert done.returncode in (1, 2)
+    assert "torch" not in done.stderr
+    assert re.search("absent|encodr|'lr'|trian.csv", done.stderr)

@@ -133,7 +133,7 @@ def test_a_job_without_inputs_or_tasks_is_refused(section):
     refused(make_job(**{section: {}}), f"config: {section}: is empty; give at least one")
     values = make_job()
     del values[section]
-    refused(values, f"config: {section}: Field required")
+    refused(values, f"config: {section}: is missing; give it")
 
 
 @pytest.mark.parametrize("name", ["error", "embedding", "product_probability"])
@@ -390,7 +390,7 @@ def test_settings_of_transfer_out_of_range_are_refused_with_their_place(key, val
         (["train.epochs=-2"], "train.epochs: is -2; input should be greater than 0"),
         (["tasks.k.type=clasification"], "tasks.k.type: there is no task type 'clasification'; did you mean classif"),
         (["tasks.k.type=poem"], "there is no task type 'poem'; there are classification, multilabel, regression, "),
-        (["tasks.k.type=[a]"], "tasks.k.type: Input should be a valid string"),
+        (["tasks.k.type=[a]"], "tasks.k.type: is a list; input should be a valid string"),
         (["tasks.k.options={a: 1}"], "tasks.k: options: unknown key 'a'; classification has none"),
     ],
 )
