@@ -39,7 +39,7 @@ class RequestGuard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if self.service.state == "draining":
+                if self.service.state in ("draining", "failed"):
                     message["headers"] = [*message.get("headers", ()), _CLOSE]  # the peer connects elsewhere next
             await send(message)
 

@@ -1,5 +1,6 @@
 """HTTP of uvicorn with limits on a request's head, and on the cost of a rejection."""
 
+import select
 from asyncio import TimerHandle, Transport
 from typing import Any, Protocol
 
@@ -7,6 +8,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 65_536
 HEAD_SECONDS = 10.0
+SILENT_SECONDS = 1.0
+"""After the end of a server's work, until a connection on which nothing comes is closed."""
 
 
 class Gate(Protocol):
@@ -17,6 +20,13 @@ class Gate(Protocol):
 
     def passed(self) -> None:
         """Ends a pending request: the application has counted it, or never will."""
+
+
+def has_arrived(descriptor: int) -> bool:
+    """True if a socket has something that was not read yet: bytes, their end, or a connection."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class _Rejected:
@@ -39,6 +49,7 @@ class _Peer:
         self._transport = transport
         self.close = transport.close
         self.is_closing = transport.is_closing
+        self.get_extra_info = transport.get_extra_info
 
     def write(self, data: bytes) -> None:
         """Sends data while the connection is open."""
@@ -59,7 +70,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, gate: Gate, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._gate = gate
-        self._in_head = True
+        self._in_head = False
         self._head_timer: TimerHandle | None = None
         self._overhead = 0
         """Bytes of the current head, or of trailers, so far."""
@@ -89,8 +100,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._overhead = 0
         self._stop_clock()
-        is_busy = self.cycle is not None and not self.cycle.response_complete
-        if is_busy or self.parser.get_method() != b"POST" or not self.parser.should_keep_alive():
+        if self._is_answering() or self.parser.get_method() != b"POST" or not self.parser.should_keep_alive():
             super().on_headers_complete()
             return
         refusal = self._gate.refusal()
@@ -113,6 +123,23 @@ class BoundedProtocol(HttpToolsProtocol):
         """Takes a piece of the body."""
         self._overhead = 0
         super().on_body(body)
+
+    def shutdown(self) -> None:
+        """Closes the connection after the request that is under way, or else when nothing comes for a second.
+
+        Who has just connected is about to send, and the kernel may hold a request that was not read yet.
+        """
+        super().shutdown() if self._is_answering() else self.loop.call_later(SILENT_SECONDS, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        is_silent = not self._in_head and not self._is_answering()
+        if is_silent and not self.transport.is_closing():
+            descriptor = self.transport.get_extra_info("socket").fileno()
+            if not has_arrived(descriptor):
+                self.transport.close()
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stops the timer."""

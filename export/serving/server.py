@@ -1,8 +1,12 @@
 """Start of a server, and its end, without losing accepted requests."""
 
+import asyncio
+import ctypes
 import math
 import os
 import socket
+import struct
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,12 +18,19 @@ import uvicorn
 
 from export.predictor import Predictor
 from export.serving.app import create_app
-from export.serving.protocol import BoundedProtocol
+from export.serving.protocol import SILENT_SECONDS, BoundedProtocol, has_arrived
 from export.serving.readiness import load_verified
 from export.serving.service import Service
 from export.serving.settings import Settings
 
 _KEEP_ALIVE_SECONDS = 75  # longer than what load balancers keep a connection, so that they close it first
+_HANDSHAKE_SECONDS = 0.1  # for those under way; most round trips are shorter
+_LONGEST_ACCEPTING = 20 * _HANDSHAKE_SECONDS
+_SO_ATTACH_FILTER = 26
+_DROP_SYN = b"".join(  # instructions of classic BPF on a TCP header: of its flags, is SYN set? Drop, else keep
+    struct.pack("HBBI", *instruction)
+    for instruction in ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+)
 
 
 def serve(
@@ -43,8 +54,18 @@ def serve(
         BundleError: if the bundle is not as it should be.
     """
     settings = Settings() if settings is None else settings
+    service = Service(Path(folder), settings, load=load)
     with _listen(settings) as sock, _uninterrupted():
-        service = Service(Path(folder), settings, load=load)
+        listening(_address(settings.host, sock))
+        GracefulServer(service).run(sockets=[sock])
+    if service.failure is not None:
+        raise service.failure
+
+
+class GracefulServer(uvicorn.Server):
+    """Server that stays open but not ready between the first signal and its end, and loses nothing at its end."""
+
+    def __init__(self, service: Service) -> None:
         config = uvicorn.Config(
             create_app(service),
             http=partial(BoundedProtocol, gate=service),  # type: ignore[arg-type]  # it is only called
@@ -55,19 +76,8 @@ def serve(
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=math.ceil(settings.timeout_seconds) + 1,
+            timeout_graceful_shutdown=math.ceil(service.settings.timeout_seconds + SILENT_SECONDS) + 1,
         )
-        server = _Server(config, service)
-        listening(_address(settings.host, sock))
-        server.run(sockets=[sock])
-    if service.failure is not None:
-        raise service.failure
-
-
-class _Server(uvicorn.Server):
-    """Server that stays open but not ready between the first signal and its end."""
-
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
         self._service = service
         self._stop_at: float | None = None
@@ -80,6 +90,20 @@ class _Server(uvicorn.Server):
             self._stop_at = time.monotonic() + self._service.settings.drain_seconds
         else:
             self.should_exit = self.force_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops accepting, and ends when what the kernel has accepted has been answered.
+
+        Closing a listening socket resets every connection that the kernel has accepted and this process has not, with
+        the requests that were sent on it.
+        """
+        for sock in sockets or ():
+            _refuse_new(sock)
+            end = time.monotonic() + _LONGEST_ACCEPTING  # where it can only be closed, others may come all the time
+            await asyncio.sleep(_HANDSHAKE_SECONDS)
+            while has_arrived(sock.fileno()) and time.monotonic() < end:
+                await asyncio.sleep(_HANDSHAKE_SECONDS)
+        await super().shutdown(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Exits when draining is over; called ten times per second."""
@@ -117,6 +141,20 @@ def _listen(settings: Settings) -> socket.socket:
         raise OSError(
             f"{settings.host}, port {settings.port} is not available ({error}); give another --port, or 0 for any"
         ) from error
+
+
+def _refuse_new(sock: socket.socket) -> None:
+    """Drops requests for connections (Linux), while handshakes under way may end and be accepted.
+
+    Their senders ask again after a second, and are then refused by the closed port.
+    """
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
+    with suppress(OSError):  # a sandbox may forbid it
+        sock.setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
+        )
 
 
 def _address(host: str, sock: socket.socket) -> str:

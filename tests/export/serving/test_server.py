@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from support.server_process import Running
 from support.waiting import wait_until
 
 from export.serving import protocol
-from export.serving.server import _uninterrupted, serve
+from export.serving.server import GracefulServer, _refuse_new, _uninterrupted, serve
+from export.serving.service import Service
 from export.serving.settings import Settings
 
 
@@ -95,6 +97,59 @@ def test_requests_sent_all_the_time_are_all_answered_when_it_ends(running: Runni
     assert not any(thread.is_alive() for thread in threads)
     assert set(statuses) == {200}
     assert len(statuses) >= 36
+
+
+@pytest.mark.parametrize("connections", [1, 2, 10, 100, 300])
+def test_connections_that_only_the_kernel_has_accepted_are_answered_at_the_end(bundle: Any, connections: int) -> None:
+    service = Service(bundle.folder, Settings(timeout_seconds=120))
+    server = GracefulServer(service)
+    server.should_exit = True  # it ends as soon as it has started
+    with ExitStack() as opened:
+        sock = socket.create_server(("127.0.0.1", 0), backlog=2048)
+        clients = [opened.enter_context(socket.create_connection(sock.getsockname())) for _ in range(connections)]
+        for client in clients:
+            client.sendall(request("/v2/health/live", method="GET"))
+        service.drain()
+        server.run(sockets=[sock])
+        replies = [answer(client) for client in clients]
+    assert {(status, headers["connection"]) for status, headers, _ in replies} == {(200, "close")}
+
+
+def test_requests_that_begin_or_end_after_it_stopped_listening_are_answered(running: Running) -> None:
+    running.wait_until_ready()
+    whole = request("/predict", b'{"text": "red"}')
+    begun = [b"", b"\r\n", b"P", b"POST /pred", whole[:-20], whole[:-4]]
+    with ExitStack() as opened:
+        fresh, kept = ([opened.enter_context(running.connect()) for _ in begun] for _ in range(2))
+        for connection in kept:
+            connection.sendall(whole)
+            assert answer(connection)[0] == 200
+        cases = [*zip(fresh, begun, strict=True), *zip(kept, begun, strict=True)]
+        for connection, before in cases:
+            connection.sendall(before)
+        running.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: refuses(running), "closed to others")
+        for connection, before in cases:
+            connection.sendall(whole.removeprefix(before))
+        replies = [answer(connection) for connection, _ in cases]
+    assert {(status, headers["connection"]) for status, headers, _ in replies} == {(200, "close")}
+    assert running.process.communicate(timeout=240) == ("", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a filter of Linux")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_socket_that_refuses_new_connections_keeps_those_that_it_has(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as sock:
+        address = sock.getsockname()[:2]
+        with socket.create_connection(address) as old:
+            _refuse_new(sock)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.1)
+            accepted, _ = sock.accept()
+            with accepted:
+                old.sendall(b"x")
+                assert accepted.recv(1) == b"x"
 
 
 def test_a_port_that_is_taken_is_an_error(bundle: Any) -> None:
