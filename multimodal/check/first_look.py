@@ -9,7 +9,7 @@ from multimodal.check.labels import HELD_OUT, label_problems
 from multimodal.check.problems import Problem, Split, first_of_each
 from multimodal.job import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records, is_missing
-from multimodal.records.media import media_path
+from multimodal.records.media import media_path, respelling
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,7 @@ def _errors(setup: TrainingSetup, split: Split, found: list[Problem]) -> Iterato
 
 def _missing_files(records: Records, reader: InputReader) -> Iterator[RecordError]:
     reasons: dict[str, str | None] = {}
+    notes: list[str] = []
     for row, record in enumerate(records.rows):
         value = record.get(reader.column)
         if is_missing(value) or not isinstance(value, str | Path):
@@ -85,9 +86,13 @@ def _missing_files(records: Records, reader: InputReader) -> Iterator[RecordErro
         path = str(value)
         if path not in reasons:
             try:
-                media_path(path, records.root, allow_outside=records.allow_outside)
-                reasons[path] = None
+                found = media_path(path, records.root, allow_outside=records.allow_outside)
+                reasons[path], note = None, respelling(path, found, records.root)
+                notes += [] if note is None else [note]
             except UnreadableValueError as error:
                 reasons[path] = str(error)
         if reasons[path] is not None:
             yield RecordError(row, reader.name, f"{records.place(row, reader.column)}: {reasons[path]}")
+    if notes:
+        count = f"{len(notes)} of {len(reasons)} paths are not spelled as their files"
+        logger.warning(f"{records.source}: {reader.column}: {count}, first {notes[0]}")

@@ -13,7 +13,7 @@ from encoders.preprocessing.image_files import decode_image
 from multimodal.check.problems import Problem, Split
 from multimodal.config import Job
 from multimodal.records import is_missing
-from multimodal.records.media import media_path, quote
+from multimodal.records.media import media_path, quote, respelling
 from multimodal.runtime.files import sha256_of
 from multimodal.runtime.threads import available_cores
 from multimodal.task_types import TaskType
@@ -48,7 +48,10 @@ def media_problems(job: Job, splits: Sequence[Split], modalities: Mapping[str, s
         if not is_missing(record.get(column))
     ]
     digests: dict[_Cell, str] = {}
-    for cell, (digest, reason) in zip(cells, _examine(cells, splits), strict=True):
+    for cell, (digest, reason, note) in zip(cells, _examine(cells, splits), strict=True):
+        if note:
+            message = f"{note}; write it so, since other programs may not find it"
+            yield splits[cell.split].problem("warning", message, cell.column, cell.row, kind="spelling")
         if reason:
             yield splits[cell.split].problem("error", reason, cell.column, cell.row)
         else:
@@ -59,8 +62,11 @@ def media_problems(job: Job, splits: Sequence[Split], modalities: Mapping[str, s
             yield from _contradictions(column, job.tasks[name].kind, digests, splits)
 
 
-def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[str, str]]:
-    """The digest of each cell's content, or why it cannot be read; a file that several cells name is read once."""
+def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[str, str, str | None]]:
+    """The digest of each cell's content, or why it cannot be read, and how its path is read if not as written.
+
+    A file that several cells name is read once.
+    """
     sources = [_source(cell, splits[cell.split]) for cell in cells]
     keys = [
         (cell.modality, source if isinstance(source, Path) else number)
@@ -70,10 +76,11 @@ def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[
     with ThreadPoolExecutor(available_cores()) as pool:  # decoders release the interpreter while they work
         results = dict(zip(work, pool.map(_decode, [key[0] for key in work], work.values()), strict=True))
     for cell, key, source in zip(cells, keys, sources, strict=True):
-        digest, reason = results[key]
-        if reason and isinstance(source, Path):
-            reason = f"{quote(cell.value)}: {reason.removeprefix(f'{source}: ')}"  # the path as it was written
-        yield digest, reason
+        (digest, reason), note = results[key], None
+        if isinstance(source, Path):
+            note = respelling(cell.value, source, splits[cell.split].records.root)
+            reason = reason and f"{quote(cell.value)}: {reason.removeprefix(f'{source}: ')}"  # as it was written
+        yield digest, reason, note
 
 
 def _source(cell: _Cell, split: Split) -> Any:

@@ -3,8 +3,12 @@
 import itertools
 import os
 import stat
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 from typing import Literal
+from urllib.parse import unquote
 
 from encoders.preprocessing import UnreadableValueError
 
@@ -34,6 +38,10 @@ def quote(value: object) -> str:
 def media_path(value: str | Path, root: Path | None, *, allow_outside: Outside = False) -> Path:
     """Path of the file that a cell names.
 
+    Where there is no such file, another spelling of the path is taken that names one: without spaces around it, with
+    ``%20`` and its like decoded, in Unicode's other form; ``file:///a.jpg`` is the path ``/a.jpg``. ``respelling``
+    tells.
+
     Args:
         root: folder that relative paths start from. None: the working directory, and any file may be named.
         allow_outside: permits ``..``, absolute paths and links out of ``root``, or only these links ("links").
@@ -41,16 +49,18 @@ def media_path(value: str | Path, root: Path | None, *, allow_outside: Outside =
     Raises:
         UnreadableValueError: if the path leaves ``root``, or is not that of a file.
     """
-    text = str(value)
-    if "\0" in text:
-        raise UnreadableValueError(f"{quote(value)} holds a NUL character, which no path can; correct the cell")
-    if "://" in text:
-        raise UnreadableValueError(f"{quote(value)} is a web address; download the file and give its path")
-    if root is not None and allow_outside is not True:
+    text = _without_scheme(str(value))
+    base = Path() if root is None else root
+    is_limited = root is not None and allow_outside is not True
+    if is_limited:
         _check_inside(text)
-    path = Path(text) if root is None else root / text
+    if not os.path.lexists(base / text):
+        text = next((other for other in _spellings(text) if os.path.exists(base / other)), text)
+        if is_limited:
+            _check_inside(text)
+    path = base / text
     try:
-        _require_file(text, path)
+        _require_file(str(value), text, path)
         if root is not None and not allow_outside:
             _check_links(text, path, root)
     except OSError as error:
@@ -58,6 +68,44 @@ def media_path(value: str | Path, root: Path | None, *, allow_outside: Outside =
     except UnicodeEncodeError as error:
         raise UnreadableValueError(f"{quote(value)} is not a file name; correct the cell") from error
     return path
+
+
+def respelling(value: str | Path, path: Path, root: Path | None) -> str | None:
+    """Note that ``media_path`` has taken another spelling of a cell's path; None where it is the cell's own.
+
+    >>> respelling("a%20b.jpg", Path("images/a b.jpg"), Path("images"))
+    "'a%20b.jpg' is read as 'a b.jpg'"
+    >>> respelling("a.jpg", Path("images/a.jpg"), Path("images")) is None
+    True
+    """
+    base = Path() if root is None else root
+    if path == base / str(value):
+        return None
+    written, read = str(value), str(path.relative_to(base) if path.is_relative_to(base) else path)
+    if unicodedata.normalize("NFC", written) == unicodedata.normalize("NFC", read):  # they look the same
+        return f"{written!a} is read as {read!a}, another form of Unicode (NFC, NFD)"
+    how = ", without the spaces around it" if written.strip() == read else ""
+    return f"{quote(written)} is read as {quote(read)}{how}"
+
+
+def _without_scheme(text: str) -> str:
+    """The path, of a ``file:`` address, too."""
+    if text.lower().startswith("file:///"):
+        text = unquote(text[len("file://") :])
+    if "\0" in text:
+        raise UnreadableValueError(f"{quote(text)} holds a NUL character, which no path can; correct the cell")
+    if text.lower().startswith("file:"):
+        raise UnreadableValueError(f"{quote(text)} is no path; leave file: out, or write file:/// and the whole path")
+    if "://" in text:
+        raise UnreadableValueError(f"{quote(text)} is a web address; download the file and give its path")
+    return text
+
+
+def _spellings(text: str) -> Iterator[str]:
+    decoded = unquote(text)
+    for other in (text, text.strip(), decoded, decoded.strip()):
+        if other.strip() and "\0" not in other:
+            yield from (other, unicodedata.normalize("NFC", other), unicodedata.normalize("NFD", other))
 
 
 def _check_inside(text: str) -> None:
@@ -71,19 +119,45 @@ def _check_inside(text: str) -> None:
     raise UnreadableValueError(f"{quote(text)} {reason}, or {_ALLOWED}")
 
 
-def _require_file(text: str, path: Path) -> None:
+def _require_file(written: str, text: str, path: Path) -> None:
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
         if path.is_symlink():
             reason = "is a link to a file that is not there; fetch that file, or mount its disk"
-            raise UnreadableValueError(f"{quote(text)} {reason}") from error
-        hint = "; write it with / instead of \\" if "\\" in text and os.sep == "/" else ""
+            raise UnreadableValueError(f"{quote(written)} {reason}") from error
+        near = _near(text, path)
+        hint = f"; did you mean {quote(near)}?" if near else ""
+        hint = "; write it with / instead of \\" if "\\" in text and os.sep == "/" else hint
         folder = "the working directory" if path == Path(text) else "the manifest's folder"
-        raise UnreadableValueError(f"{quote(text)} does not exist, seen from {folder}{hint}") from error
+        raise UnreadableValueError(f"{quote(written)} does not exist, seen from {folder}{hint}") from error
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "not an ordinary file"
-        raise UnreadableValueError(f"{quote(text)} is {kind}; give the path of a file")
+        raise UnreadableValueError(f"{quote(written)} is {kind}; give the path of a file")
+
+
+def _near(text: str, path: Path) -> str | None:
+    """The path of the only file beside it that differs in case, separators or suffix alone."""
+    look = _look(path.name)
+    try:
+        names = _names_by_look(path.parent, os.stat(path.parent).st_mtime_ns).get(look, ()) if look else ()
+    except OSError:
+        return None
+    return text[: -len(path.name)] + names[0] if len(names) == 1 and text.endswith(path.name) else None
+
+
+@lru_cache(maxsize=4)
+def _names_by_look(folder: Path, changed_ns: int) -> dict[str, list[str]]:
+    """Look -> names in a folder, which is listed again when it has changed."""
+    names: dict[str, list[str]] = {}
+    for name in os.listdir(folder):
+        names.setdefault(_look(name), []).append(name)
+    return names
+
+
+def _look(name: str) -> str:
+    stem = unicodedata.normalize("NFKC", unquote(name)).casefold().rpartition(".")[0] or name.casefold()
+    return "".join(filter(str.isalnum, stem))
 
 
 def _check_links(text: str, path: Path, root: Path) -> None:

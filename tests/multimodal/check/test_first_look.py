@@ -106,6 +106,18 @@ def test_labels_are_warned_of_as_check_does(rows, tmp_path, spelled, message):
     assert any(line.startswith(f"warning: records: color: {message}") for line in lines)
 
 
+def test_paths_in_another_spelling_than_their_files_are_counted(rows, tmp_path):
+    train = [
+        {**record, "image": f"{record['image']} " if number < 3 else record["image"]}
+        for number, record in enumerate(rows)
+    ]
+    name = rows[0]["image"]
+    assert looked(make_job(), tmp_path, train=train) == [
+        f"warning: records: image: 3 of 36 paths are not spelled as their files, first '{name} ' is read as '{name}', "
+        "without the spaces around it"
+    ]
+
+
 def test_ten_thousand_files_are_looked_for_within_a_moment(rows, tmp_path, caplog):
     names = [f"many{number}.png" for number in range(10_000)]
     for name in names:

@@ -54,6 +54,16 @@ def test_a_clean_job_has_no_problems(tmp_path):
     assert check_job(make_job(), tmp_path) == []
 
 
+def test_a_path_in_another_spelling_than_its_file_is_a_warning(tmp_path):
+    shelf(tmp_path, val=[{"image": " val0%2Epng", "product": "apple"}, {"image": "val3.png", "product": "pear"}])
+    assert check_job(make_job(), tmp_path) == [
+        Problem(
+            *("warning", "val.csv", 1, "image"),
+            "' val0%2Epng' is read as 'val0.png'; write it so, since other programs may not find it",
+        )
+    ]
+
+
 def test_check_is_torch_free(tmp_path):
     shelf(tmp_path)
     (tmp_path / "check.py").write_text(
