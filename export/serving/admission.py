@@ -75,10 +75,12 @@ class Permit:
 
     admission: Admission
     records: int
+    on_read: Callable[[], None] = lambda: None
+    """Called when its body has arrived whole."""
+    on_queued: Callable[[], None] = lambda: None
+    """Called after that, when its records wait for the model, or never will."""
     is_read: bool = False
-    """True once its body has arrived."""
-    on_queued: Callable[[], None] | None = None
-    """Called when its records wait for the model, or never will."""
+    is_queued: bool = False
 
     def grow(self, records: int) -> None:
         """Sets the number of records of the request.
@@ -94,8 +96,13 @@ class Permit:
         self.admission.records += more
         self.records = records
 
+    def mark_read(self) -> None:
+        """Calls ``on_read``."""
+        self.is_read = True
+        self.on_read()
+
     def mark_queued(self) -> None:
-        """Calls ``on_queued``, once."""
-        if self.on_queued is not None:
+        """Calls ``on_queued``, once, if the body has arrived."""
+        if self.is_read and not self.is_queued:
+            self.is_queued = True
             self.on_queued()
-            self.on_queued = None

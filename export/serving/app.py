@@ -22,7 +22,7 @@ from export.serving.body import announced_bytes, read_body, stream_body
 from export.serving.inference_protocol import add_inference_protocol
 from export.serving.metrics import CONTENT_TYPE
 from export.serving.middleware import FAILURE, RequestGuard
-from export.serving.openapi import ERRORS, PREDICT
+from export.serving.openapi import GUARDED, OPEN, PREDICT, PREDICTION, error_responses
 from export.serving.records import check_values, record_of_form, records_of_json
 from export.serving.responses import RequestError, json_response, prediction_json, refusal
 from export.serving.service import Service
@@ -76,15 +76,20 @@ def create_app(service: Service) -> ASGIApp:
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
-    @app.get("/", summary="Web page", response_class=Response)
+    @app.get("/", summary="Web page", response_class=Response, responses=OPEN)
     async def page() -> Response:
         return Response(PAGE, headers=PAGE_HEADERS, media_type="text/html")
 
-    @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+    @app.get("/metrics", summary="Metrics for Prometheus", response_class=Response, responses=GUARDED)
     async def metrics() -> Response:
         return Response(service.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
-    @app.get("/model", summary="Inputs and tasks of the model", response_class=Response, responses=ERRORS)
+    @app.get(
+        "/model",
+        summary="Inputs and tasks of the model",
+        response_class=Response,
+        responses=error_responses(401, 403, 503),
+    )
     async def model() -> Response:
         predictor = service.predictor
         content = {
@@ -99,7 +104,11 @@ def _add_pages(app: FastAPI, service: Service) -> None:
 
 def _add_predict(app: FastAPI, service: Service) -> None:
     @app.post(
-        "/predict", summary="Predictions of records", response_class=Response, responses=ERRORS, openapi_extra=PREDICT
+        "/predict",
+        summary="Predictions of records",
+        response_class=Response,
+        responses=PREDICTION,
+        openapi_extra=PREDICT,
     )
     async def predict(
         request: Request,
@@ -142,7 +151,7 @@ async def _samples(request: Request, service: Service, permit: Permit, deadline:
             415,
             f"the Content-Type is {kind.strip()[:60] or 'not given'!r}; send application/json or multipart/form-data",
         )
-    permit.is_read = True
+    permit.mark_read()
 
     def read() -> list[Sample]:
         records = parse()
@@ -161,7 +170,9 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     hint = HINTS.get(error.status_code, "")
     reason = f"{request.method[:10]} {request.url.path[:100]!r}: {error.detail}{hint}"
-    return refusal(RequestError(error.status_code, reason))
+    allow = (error.headers or {}).get("Allow")
+    # the middleware asks for GET where HEAD was sent
+    return refusal(RequestError(error.status_code, reason, allow="GET, HEAD" if allow == "GET" else allow))
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

@@ -28,8 +28,8 @@ class MicroBatcher(Generic[Item, Result]):
     """Collects items into batches, one batch at a time.
 
     An item waits while the batch before it runs; then for at most ``max_wait_ms``, and only while other requests
-    are ``arriving``: a single item runs at once. If a batch fails, its items run one by one, so that one of them does
-    not spoil the others.
+    are ``arriving``, which are here whole and being read: a single item runs at once. If a batch fails, its items run
+    one by one, so that one of them does not spoil the others.
 
     Args:
         run: items of a batch -> their results; called in the executor.
@@ -48,7 +48,7 @@ class MicroBatcher(Generic[Item, Result]):
         observe: Callable[[int], None] = lambda size: None,
     ) -> None:
         self.arriving = 0
-        """Number of admitted requests whose items are not in the queue yet."""
+        """Number of requests that are here whole, and whose items are not in the queue yet."""
         self._run = run
         self._executor = executor
         self._max_batch = max_batch
@@ -63,6 +63,10 @@ class MicroBatcher(Generic[Item, Result]):
         self._queue.append(waiting)
         self._changed.set()
         return waiting.future
+
+    def arrives(self) -> None:
+        """Begins the arrival of a request: its items will soon be in the queue."""
+        self.arriving += 1
 
     def arrived(self) -> None:
         """Ends the arrival of a request: its items are in the queue, or will not come."""

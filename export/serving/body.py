@@ -54,7 +54,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def parse_json(body: bytes, max_values: int) -> Any:
-    """Content of JSON in UTF-8, without NaN and without duplicate keys.
+    """Content of JSON in UTF-8, with or without its byte order mark, without NaN and without duplicate keys.
 
     >>> parse_json(b'{"text": "red"}', 10)
     {'text': 'red'}
@@ -66,7 +66,7 @@ def parse_json(body: bytes, max_values: int) -> Any:
     if sum(map(body.count, (b",", b"[", b"{"))) > max_values:
         raise RequestError(413, f"the JSON holds more than {max_values} values; send fewer a request")
     try:
-        return json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise RequestError(
             400, f"the body is not UTF-8 ({error.reason} at byte {error.start}); encode it so"

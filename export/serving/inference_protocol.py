@@ -11,31 +11,12 @@ from starlette.responses import Response
 
 from export.serving.admission import Permit
 from export.serving.body import announced_bytes, parse_json, read_body
-from export.serving.openapi import ERRORS
+from export.serving.openapi import GUARDED, MAX_ID, MODEL, OPEN, PREDICTION, READINESS, TENSORS
 from export.serving.responses import RequestError, json_response
 from export.serving.service import PredictionResponse, Service
 from export.serving.tensor_records import output_tensors, samples_of_tensors, tensor_metadata
 from multimodal.inference.sources import Sample
 
-INFER: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["inputs"],
-                    "properties": {
-                        "id": {"type": "string"},
-                        "inputs": {"type": "array", "items": {"type": "object"}},
-                        "outputs": {"type": "array", "items": {"type": "object"}},
-                    },
-                }
-            }
-        },
-    }
-}
-MAX_ID = 200
 _VERSION = "1"
 
 
@@ -44,21 +25,32 @@ def add_inference_protocol(app: FastAPI, service: Service) -> None:
     _add_health(app, service)
     model = "/v2/models/{name}"
 
-    @app.get(model, summary="Tensors of the model", response_class=Response, responses=ERRORS)
+    @app.get(model, summary="Tensors of the model", response_class=Response, responses=MODEL)
     @app.get(f"{model}/versions/{{version}}", include_in_schema=False, response_class=Response)
-    async def metadata(name: str, version: str = _VERSION) -> Response:
-        _check_name(service, name, version)
+    async def metadata(request: Request, name: str) -> Response:
+        _check_name(service, request)
         return json_response({"name": name, "versions": [_VERSION], **tensor_metadata(service.predictor)})
 
-    @app.post(f"{model}/infer", summary="Tensors in, tensors out", response_class=Response, responses=ERRORS,
-              openapi_extra=INFER)  # fmt: skip
+    @app.get(f"{model}/ready", summary="Readiness of the model", response_class=Response, responses=MODEL)
+    @app.get(f"{model}/versions/{{version}}/ready", include_in_schema=False, response_class=Response)
+    async def ready(request: Request, name: str) -> Response:
+        _check_name(service, request)
+        return _ready(service)
+
+    @app.post(
+        f"{model}/infer",
+        summary="Tensors in, tensors out",
+        response_class=Response,
+        responses=MODEL | PREDICTION,
+        openapi_extra=TENSORS,
+    )
     @app.post(f"{model}/versions/{{version}}/infer", include_in_schema=False, response_class=Response)
-    async def infer(request: Request, name: str, version: str = _VERSION) -> Response:
-        _check_name(service, name, version)
+    async def infer(request: Request, name: str) -> Response:
+        _check_name(service, request)
         limits = service.settings.limits
         async with service.request(announced_bytes(request, limits.max_body_bytes)) as permit:
             body = await read_body(request, limits.max_body_bytes)
-            permit.is_read = True
+            permit.mark_read()
             content, samples = await service.in_reader(lambda: _samples(body, service))
             permit.grow(len(samples))
             wanted = _wanted(content, service)
@@ -68,7 +60,7 @@ def add_inference_protocol(app: FastAPI, service: Service) -> None:
 
 
 def _add_health(app: FastAPI, service: Service) -> None:
-    @app.get("/v2", summary="Metadata of the server", response_class=Response)
+    @app.get("/v2", summary="Metadata of the server", response_class=Response, responses=GUARDED)
     async def server() -> Response:
         from importlib.metadata import version
 
@@ -76,17 +68,12 @@ def _add_health(app: FastAPI, service: Service) -> None:
             {"name": "multimodal-transfer", "version": version("multimodal-transfer"), "extensions": []}
         )
 
-    @app.get("/v2/health/live", summary="Liveness of the server", response_class=Response)
+    @app.get("/v2/health/live", summary="Liveness of the server", response_class=Response, responses=OPEN)
     async def live() -> Response:
         return json_response({"live": True})
 
-    @app.get("/v2/health/ready", summary="Readiness of the server", response_class=Response)
+    @app.get("/v2/health/ready", summary="Readiness of the server", response_class=Response, responses=READINESS)
     async def ready() -> Response:
-        return _ready(service)
-
-    @app.get("/v2/models/{name}/ready", summary="Readiness of the model", response_class=Response)
-    async def model_ready(name: str) -> Response:
-        _check_name(service, name, _VERSION)
         return _ready(service)
 
 
@@ -95,7 +82,8 @@ def _ready(service: Service) -> Response:
     return json_response({"ready": is_ready, "state": service.state}, 200 if is_ready else 503)
 
 
-def _check_name(service: Service, name: str, version: str) -> None:
+def _check_name(service: Service, request: Request) -> None:
+    name, version = request.path_params["name"], request.path_params.get("version", _VERSION)
     if name != service.name or version != _VERSION:
         raise RequestError(404, f"there is no model {name[:100]!r} of version {version[:20]!r}; there is "
                                 f"{service.name!r} of version {_VERSION}")  # fmt: skip

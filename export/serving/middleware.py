@@ -27,7 +27,7 @@ class RequestGuard:
         self.app = app
         self.service = service
         token = service.settings.token
-        self._authorization = None if token is None else f"Bearer {token}".encode()
+        self._token = None if token is None else token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -45,7 +45,8 @@ class RequestGuard:
 
         try:
             self._check(scope)
-            await self.app(scope, receive, counted)
+            asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope  # whose body uvicorn leaves out
+            await self.app(asked, receive, counted)
         except RequestError as error:
             await refusal(error)(scope, receive, counted)
         except Exception:  # FastAPI has answered with FAILURE, and hands it on
@@ -64,9 +65,10 @@ class RequestGuard:
         origin = headers.get(b"origin", b"").decode("latin-1")
         if origin and urlsplit_host(origin) != host:
             raise RequestError(403, "pages of other sites may not call this server")
-        if self._authorization is None or scope["path"] in OPEN_ROUTES:
+        if self._token is None or scope["path"] in OPEN_ROUTES:
             return
-        if not hmac.compare_digest(headers.get(b"authorization", b""), self._authorization):
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if not hmac.compare_digest(token.strip(), self._token) or scheme.lower() != b"bearer":
             raise RequestError(401, "the bearer token is missing or wrong; send the header Authorization: Bearer TOKEN")
 
 

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES = 65_536
+_TOO_LARGE = f"The head of the request, or its end, has more than {MAX_HEAD_BYTES} bytes."
+_SEPARATORS = len(": \r\n")
 HEAD_SECONDS = 10.0
 SILENT_SECONDS = 1.0
 """After the end of a server's work, until a connection on which nothing comes is closed."""
@@ -73,7 +75,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_timer: TimerHandle | None = None
         self._overhead = 0
-        """Bytes of the current head, or of trailers, so far."""
+        """Bytes since a head ended, or a piece of a body: of a head or of trailers that have not ended."""
+        self._lines = 0
+        """Bytes in lines of the current head, or of its trailers."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Starts the timer of the first head."""
@@ -88,17 +92,23 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_head:
             self._start_clock()  # not before: nearly every head comes whole
         if self._overhead > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"The head of the request, or its end, has more than {MAX_HEAD_BYTES} bytes.")
+            self.send_400_response(_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """Begins a head."""
         super().on_message_begin()
         self._in_head = True
+        self._lines = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Takes a piece of the address."""
+        self._count(len(url))
+        super().on_url(url)
 
     def on_headers_complete(self) -> None:
         """Ends a head; rejects its request if there is no room."""
         self._in_head = False
-        self._overhead = 0
+        self._overhead = self._lines = 0
         self._stop_clock()
         if self._is_answering() or self.parser.get_method() != b"POST" or not self.parser.should_keep_alive():
             super().on_headers_complete()
@@ -116,8 +126,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Takes a line of the head, and drops those of trailers."""
+        self._count(len(name) + len(value) + _SEPARATORS)
         if self._in_head:
             super().on_header(name, value)
+
+    def _count(self, size: int) -> None:
+        """Counts what has come whole, perhaps with much behind it in one read."""
+        self._lines += size
+        if self._lines > MAX_HEAD_BYTES:
+            self.send_400_response(_TOO_LARGE)
+            raise ValueError(_TOO_LARGE)  # ends the parser
 
     def on_body(self, body: bytes) -> None:
         """Takes a piece of the body."""

@@ -27,6 +27,7 @@ class RequestError(Exception):
         record: int | None = None,
         input: str | None = None,
         retry_after: int | None = None,
+        allow: str | None = None,
     ) -> None:
         super().__init__(status, reason)
         self.status = status
@@ -36,6 +37,8 @@ class RequestError(Exception):
         self.input = input
         self.retry_after = retry_after
         """Seconds."""
+        self.allow = allow
+        """Methods that the address takes."""
 
     def content(self) -> dict[str, Any]:
         """Body of the response."""
@@ -77,7 +80,10 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
 
 def refusal(error: RequestError) -> Response:
     """Response to a rejected request."""
-    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
-    if error.status == 401:
-        headers["www-authenticate"] = "Bearer"
-    return json_response(error.content(), error.status, headers)
+    headers = {
+        "retry-after": None if error.retry_after is None else str(error.retry_after),
+        "www-authenticate": "Bearer" if error.status == 401 else None,
+        "allow": error.allow,
+    }
+    given = {name: value for name, value in headers.items() if value is not None}
+    return json_response(error.content(), error.status, given)

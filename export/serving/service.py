@@ -137,8 +137,7 @@ class Service:
             RequestError: 429 if the queue is full; 408 or 504 if it takes too long.
         """
         with self.admission.admit(size) as permit:
-            self._batcher.arriving += 1
-            permit.on_queued = self._batcher.arrived
+            permit.on_read, permit.on_queued = self._batcher.arrives, self._batcher.arrived
             try:
                 async with asyncio.timeout(self.settings.timeout_seconds):
                     yield permit

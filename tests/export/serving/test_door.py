@@ -2,10 +2,13 @@
 
 import json
 import threading
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from support.server_process import Running
 from support.waiting import wait_until
 
 from export import Bundle, BundleError, Predictor
@@ -44,6 +47,51 @@ def test_a_token_is_asked_of_all_that_says_something_of_the_model(bundle: Bundle
         assert client.post("/predict", json={"text": "red"}, headers=right).status_code == 200
 
 
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer "])
+def test_the_scheme_of_a_token_has_no_case(bundle: Bundle, scheme: str) -> None:
+    client, _ = opened(bundle, token=TOKEN)
+    with client:
+        assert client.get("/v2", headers={"authorization": f"{scheme} {TOKEN}"}).status_code == 200
+
+
+@pytest.mark.parametrize("value", [TOKEN, f"Basic {TOKEN}", f"Bearer{TOKEN}", f"Bearer {TOKEN}x", "Bearer", "Bearer "])
+def test_another_scheme_or_token_is_refused(bundle: Bundle, value: str) -> None:
+    client, _ = opened(bundle, token=TOKEN)
+    with client:
+        assert client.get("/v2", headers={"authorization": value}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/predict", "POST"),
+        ("HEAD", "/predict", "POST"),
+        ("POST", "/model", "GET, HEAD"),
+        ("DELETE", "/", "GET, HEAD"),
+        ("PUT", "/v2/models/fruit/infer", "POST"),
+        ("PATCH", "/v2/models/fruit/versions/1", "GET, HEAD"),
+    ],
+)
+def test_an_address_says_what_it_takes(client: TestClient, method: str, path: str, allowed: str) -> None:
+    reply = client.request(method, path)
+    assert (reply.status_code, reply.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("path", ["/", "/model", "/v2", "/v2/health/ready", "/v2/models/fruit", "/openapi.json", "/no"])
+def test_head_says_what_get_does_without_a_body(running: Running, path: str) -> None:
+    running.wait_until_ready()
+    replies = []
+    for method in ("GET", "HEAD"):
+        with closing(HTTPConnection("127.0.0.1", running.port, timeout=240)) as connection:
+            connection.request(method, path)
+            reply = connection.getresponse()
+            headers = {name: value for name, value in reply.getheaders() if name != "date"}
+            replies.append((reply.status, headers, reply.read()))
+    (status, headers, body), head = replies
+    assert head == (status, headers, b"")
+    assert int(headers["content-length"]) == len(body) > 0
+
+
 def test_pages_of_other_sites_and_other_names_are_kept_out(client: TestClient) -> None:
     other = client.post("/predict", json={"text": "red"}, headers={"origin": "http://evil.example"})
     assert (other.status_code, other.json()["error"]) == (403, "pages of other sites may not call this server")
@@ -80,6 +128,14 @@ def test_openapi_describes_what_can_be_asked(client: TestClient) -> None:
     assert {"/predict", "/v2/models/{name}/infer", "/v2/health/ready", "/metrics"} <= set(paths)
     assert set(paths["/predict"]["post"]["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
     assert "429" in paths["/predict"]["post"]["responses"]
+    answers = {path: set(operation["responses"]) for path, entry in paths.items() for operation in entry.values()}
+    assert all({"200", "403", "default"} <= statuses for statuses in answers.values())
+    assert all(("404" in answers[path]) == path.startswith("/v2/models/") for path in answers)
+    assert not {path for path, statuses in answers.items() if "422" in statuses} - {
+        "/predict",
+        "/v2/models/{name}/infer",
+    }
+    assert all(parameter["in"] == "path" for parameter in paths["/v2/models/{name}"]["get"]["parameters"])
 
 
 def test_before_the_golden_records_have_passed_it_lives_but_is_not_ready(bundle: Bundle) -> None:

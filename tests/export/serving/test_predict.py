@@ -114,6 +114,26 @@ def test_a_bad_body_is_refused_with_the_reason(client: TestClient, body: bytes, 
     assert re.search(reason, reply.json()["error"]), reply.text
 
 
+@pytest.mark.parametrize(
+    "body",
+    ['{"text": "red"}', ' {"text": "red"}', '[{"text": "red"}]', '\n[{"text": "round"}]', '{"text": "\ufeffred"}'],
+)
+def test_a_byte_order_mark_before_json_changes_nothing(client: TestClient, body: str) -> None:
+    plain, marked = (
+        client.post("/predict", content=body.encode(encoding), headers={"content-type": "application/json"})
+        for encoding in ("utf-8", "utf-8-sig")
+    )
+    assert (marked.status_code, marked.content) == (200, plain.content)
+
+
+@pytest.mark.parametrize(
+    "mark", [b"\xef\xbb", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf\xef\xbb\xbf", b"\xef\xbb\xbf\xff"]
+)
+def test_another_mark_is_refused(client: TestClient, mark: bytes) -> None:
+    reply = client.post("/predict", content=mark + b'{"text": "red"}', headers={"content-type": "application/json"})
+    assert (reply.status_code, "the body is not" in reply.json()["error"]) == (400, True)
+
+
 def test_a_refusal_names_the_record_and_the_input(client: TestClient) -> None:
     reply = client.post("/predict", json=[{"text": "red"}, {"photo": "AAAA"}])
     assert (reply.json()["record"], reply.json()["input"]) == (1, "photo")

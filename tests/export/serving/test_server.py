@@ -1,5 +1,6 @@
 """The command: a process that listens, drains and ends."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,11 +12,15 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+import uvicorn
 from support.server_process import Running
 from support.waiting import wait_until
+from uvicorn.server import ServerState
 
+from export import Bundle
 from export.serving import protocol
 from export.serving.server import GracefulServer, _refuse_new, _uninterrupted, serve
 from export.serving.service import Service
@@ -212,6 +217,72 @@ def test_an_endless_head_is_cut_off(running: Running) -> None:
         else:
             assert connection.recv(100).startswith(b"HTTP/1.1 400")
     assert protocol.MAX_HEAD_BYTES < 100 * 4096
+
+
+@pytest.mark.parametrize("size", [60_000, 65_000, 70_000, 120_000, 180_000, 250_000])
+@pytest.mark.parametrize("part", ["line", "lines", "address", "trailer"])
+def test_a_head_or_trailer_is_bounded_in_one_read_as_in_many(size: int, part: str) -> None:
+    """The parser gets it at once, as from a fast network."""
+    long = {
+        "line": b"GET /v2 HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * size + b"\r\n\r\n",
+        "lines": b"GET /v2 HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"X: aaaaa\r\n" * (size // 10) + b"\r\n",
+        "address": b"GET /v2?" + b"a" * size + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        "trailer": b"POST /v2 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX: "
+        + b"a" * size
+        + b"\r\n\r\n",
+    }[part]
+    written = received_at_once(long)
+    assert written.startswith(b"HTTP/1.1 400") == (size > protocol.MAX_HEAD_BYTES)
+    assert (b"more than 65536 bytes" in written) == (size > protocol.MAX_HEAD_BYTES)
+
+
+def received_at_once(data: bytes) -> bytes:
+    """What the protocol writes by itself, before the application has run."""
+
+    async def run() -> bytes:
+        transport = Mock(spec=asyncio.Transport)
+        transport.is_closing.return_value = False
+        transport.get_extra_info.return_value = None
+        transport.close.side_effect = lambda: setattr(transport.is_closing, "return_value", True)
+        gate = Mock(spec=protocol.Gate)
+        gate.refusal.return_value = None
+
+        async def app(scope: object, receive: object, send: object) -> None:
+            await asyncio.Event().wait()
+
+        connection = protocol.BoundedProtocol(
+            config=uvicorn.Config(app, log_config=None), server_state=ServerState(), app_state={}, gate=gate
+        )
+        connection.connection_made(transport)
+        connection.data_received(data)
+        return b"".join(call.args[0] for call in transport.write.call_args_list)
+
+    return asyncio.run(run())
+
+
+def test_a_slow_upload_holds_back_nobody(bundle: Bundle) -> None:
+    """Records wait for those that arrive, here longer than the test may take; a body under way does not arrive."""
+    server = Running(bundle.folder, "--max-wait-ms", "1e9", "--timeout", "120", "--threads", "1")
+    try:
+        server.wait_until_ready()
+        body = b'{"text": "red"}'
+        form = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+        begun = [
+            request("/predict", body)[:-1],
+            request("/predict", body)[: -len(body)],
+            request("/v2/models/fruit/infer", b'{"inputs": []}')[:-1],
+            form + b'Content-Length: 99\r\n\r\n--x\r\nContent-Disposition: form-data; name="text"\r\n\r\nre',
+            request("/predict").replace(b"Content-Length: 0", b"Transfer-Encoding: chunked") + b"1\r\n{\r\n",
+        ]
+        with ExitStack() as opened:
+            for number, beginning in enumerate(begun, start=1):
+                opened.enter_context(server.connect()).sendall(beginning)
+                server.wait_until_waiting(number)
+                with server.connect() as other:
+                    other.sendall(request("/predict", body))
+                    assert answer(other)[0] == 200
+    finally:
+        server.stop(signal.SIGKILL)
 
 
 def test_addresses_that_are_none_take_no_place_in_the_queue(bundle: Any) -> None:
