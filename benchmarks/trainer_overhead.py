@@ -18,8 +18,7 @@ import torch
 import torch.nn.functional as F
 
 import multimodal as mm
-from multimodal.data import training_batches
-from multimodal.data.order import StepSampler
+from multimodal.builders import build_trainer_options
 from multimodal.demo.data import unpack_demo_data
 from multimodal.job import TrainingSetup
 from multimodal.splits.tables import read_tables
@@ -45,7 +44,8 @@ def make_job(folder: Path, workers: int) -> TrainingSetup:
 
 def by_hand(setup: TrainingSetup) -> float:
     """Seconds a step of the plainest loop that does the same."""
-    model, steps = setup.model, setup.order().steps_per_epoch
+    model, loader = setup.model, setup.loader
+    steps = loader.order.steps_per_epoch
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -54,11 +54,10 @@ def by_hand(setup: TrainingSetup) -> float:
         [{"params": matrices, "weight_decay": 0.01}, {"params": vectors, "weight_decay": 0.0}], lr=1e-3
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    workers = setup.trainer_options(CPU).workers
     starts = []
     total = 0.0
     model.train()
-    for [batch] in training_batches(setup.training_data(), StepSampler(setup.order(), 0, steps), workers=workers):
+    for [batch] in loader.steps(0, steps):
         starts.append(time.perf_counter())
         outputs = model(batch.inputs).outputs
         loss = torch.stack([F.cross_entropy(outputs[task], batch.targets[task]) for task in outputs]).sum()
@@ -81,8 +80,8 @@ def by_trainer(setup: TrainingSetup) -> float:
         return original(self, parts, learning_rate, seed)
 
     with tempfile.TemporaryDirectory() as folder, patch.object(Step, "__call__", timed):
-        options, weights = setup.trainer_options(CPU), {"object": 1.0, "pattern": 1.0}
-        trainer = Trainer(setup.model, setup.training_data(), setup.order(), weights, Path(folder), options=options)
+        options = build_trainer_options(setup.job, CPU)
+        trainer = Trainer(setup.model, setup.loader, Path(folder), options=options)
         trainer.fit(Finetune().plan(setup.model, 1))
     return (starts[-1] - starts[1]) / (len(starts) - 2)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multimodal.evaluation import expert_weights_of
+from multimodal.evaluation import evaluate, expert_weights_of
 from multimodal.explain.reliability_diagram import draw_reliability
 from multimodal.job import TrainingSetup
 from multimodal.run import METRICS_FILE, RELIABILITY_FOLDER, write_decodings
@@ -23,12 +23,13 @@ def write_results(setup: TrainingSetup, folder: Path, summary: Mapping[str, Any]
     Args:
         summary: of the training, JSON, with ``skipped_rows``.
     """
-    setup, fitted = setup.calibrated()
-    write_decodings(folder, setup.decodings)
-    tables = setup.tables
-    split = "valid" if tables.test is None else "test"
-    metrics = {**setup.evaluate(tables.valid if tables.test is None else tables.test), "split": split}
-    metrics |= {"calibration_fit": fitted, "training": summary, "setting": tables.setting}
+    tables, datasets = setup.tables, setup.datasets
+    decodings, fitted = setup.validator.calibrate()
+    write_decodings(folder, decodings)
+    split, scored = ("valid", tables.valid) if tables.test is None else ("test", tables.test)
+    data, on_error = datasets.evaluation(scored), setup.job.data.on_error
+    metrics = evaluate(setup.model, data, decodings, workers=datasets.workers, on_error=on_error)
+    metrics |= {"split": split, "calibration_fit": fitted, "training": summary, "setting": tables.setting}
     metrics |= {"source": setup.source_choice} if setup.source_choice else {}
     if tables.setting == "transductive":
         metrics["selection"] = unlabelled_selection(setup)

@@ -29,6 +29,7 @@ from multimodal.job.summary import log_summary
 from multimodal.job.train_job import train_job
 from multimodal.results import write_results
 from multimodal.run import RANKING_FILE, Run
+from multimodal.runtime.device import choose_precision
 from multimodal.runtime.distributed import processes
 from multimodal.runtime.files import open_cache, require_temporary_folder, write_json
 from multimodal.runtime.progress import format_seconds
@@ -126,7 +127,7 @@ def fit_tables(
     """
     require_temporary_folder()
     setup = TrainingSetup.build(job, tables, base)
-    setup.trainer_options(runtime.device)  # rejects a precision before anything is written
+    choose_precision(job.train.precision, runtime.device)  # rejects one before anything is written
     compared = {name: sha256 for name, sha256 in tables.hashes.items() if name != "test"}  # read once trained
     resume = resume and not is_free(folder)
     if resume:

@@ -6,7 +6,6 @@ from multimodal.builders.encoders import (
     build_encoders,
     build_readers,
     build_views,
-    check_augmentations,
     has_random_weights,
 )
 from multimodal.builders.heads import (
@@ -18,11 +17,11 @@ from multimodal.builders.heads import (
     sampling_weights,
 )
 from multimodal.builders.model import build_fusion, build_model
-from multimodal.builders.orders import build_label_order
+from multimodal.builders.orders import build_label_order, build_order
 from multimodal.builders.training import (
     build_objectives,
-    build_optimizer_spec,
     build_strategy,
+    build_trainer_options,
     encoders_to_finetune,
 )
 
@@ -36,12 +35,12 @@ __all__ = [
     "build_label_order",
     "build_model",
     "build_objectives",
-    "build_optimizer_spec",
+    "build_order",
     "build_readers",
     "build_strategy",
     "build_target_reader",
+    "build_trainer_options",
     "build_views",
-    "check_augmentations",
     "encoders_to_finetune",
     "has_random_weights",
     "head_arguments",

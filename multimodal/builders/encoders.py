@@ -20,7 +20,7 @@ def build_encoders(inputs: Mapping[str, Input], base: Path) -> dict[str, Encoder
         base: folder that relative weights and model folders start from.
 
     Raises:
-        ConfigError: if an encoder's modality is not the one that was given.
+        ConfigError: if an encoder's modality is not the one that was given, or not that of the input's augmentations.
     """
     own = {name: build_encoder(name, entry, base) for name, entry in inputs.items() if entry.encoder is not None}
     encoders = {name: own[name if entry.share is None else entry.share] for name, entry in inputs.items()}
@@ -30,6 +30,10 @@ def build_encoders(inputs: Mapping[str, Input], base: Path) -> dict[str, Encoder
                 f"inputs.{name}: modality is {entry.modality!r}, but its encoder {encoders[name].name} reads "
                 f"{encoders[name].modality!r}; leave modality out, or take another encoder"
             )
+        try:
+            entry.augment.check_modality(encoders[name].modality)
+        except ValueError as error:
+            raise ConfigError(f"inputs.{name}.{error}") from error
     return encoders
 
 
@@ -69,19 +73,6 @@ def full_weights(weights: str | None, base: Path) -> str | None:
     """The weights; a path seen from ``base`` is written in full."""
     path = weights_path(weights, base)
     return weights if path is None else str(path)
-
-
-def check_augmentations(job: Job, encoders: Mapping[str, Encoder]) -> None:
-    """Refuses changes to values that an input has none of.
-
-    Raises:
-        ConfigError: names the first input.
-    """
-    for name, entry in job.inputs.items():
-        try:
-            entry.augment.check_modality(encoders[name].modality)
-        except ValueError as error:
-            raise ConfigError(f"inputs.{name}.{error}") from error
 
 
 def has_random_weights(encoder: Encoder) -> bool:

@@ -1,14 +1,34 @@
-"""The order of a job's records, where it follows from their labels."""
+"""Order in which a job's training reads its records."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from multimodal.builders.heads import label_cells
+from multimodal.builders.heads import label_cells, sampling_weights
 from multimodal.config import ConfigError, Job
 from multimodal.config.rules import grouped_task
-from multimodal.data.order import LabelOrder
+from multimodal.data.domains import domain_order
+from multimodal.data.order import LabelOrder, Order, StepOrder
 from multimodal.records import Records, class_label, is_missing
+from multimodal.splits.tables import Tables
+
+
+def build_order(job: Job, tables: Tables) -> StepOrder:
+    """Rows of each step: of groups of labels, of several tables side by side, or as they come.
+
+    Raises:
+        ConfigError: if the tables do not suit the job.
+        RecordError: for a label that cannot be used, with ``data.on_error: raise``.
+    """
+    train = job.train
+    grouped = build_label_order(job, [records for _, records in tables.training()])
+    if grouped is not None:
+        return grouped
+    labelled = [(len(records), sampling_weights(job, records)) for records in tables.labelled()]
+    if len(labelled) == 1 and tables.unlabelled is None:
+        return Order(labelled[0][0], train.batch_size, train.seed, labelled[0][1])
+    unlabelled = None if tables.unlabelled is None else len(tables.unlabelled)
+    return domain_order(labelled, unlabelled, batch_size=train.batch_size, seed=train.seed)
 
 
 def build_label_order(job: Job, tables: Sequence[Records]) -> LabelOrder | None:

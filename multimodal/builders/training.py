@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from encoders import find_encoder
 from encoders.base import Encoder
 from multimodal.builders.encoders import has_random_weights
@@ -12,7 +14,9 @@ from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective
 from multimodal.model.zero_shot import PullToNames, zero_shot_heads
 from multimodal.plugins import STRATEGIES, TRACKERS, strategy_info
+from multimodal.runtime.device import choose_precision
 from multimodal.trainer.history import Tracker
+from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights
 from multimodal.transfer import EncoderPolicy, OptimizerSpec, Phase, TransferStrategy
 from multimodal.transfer.penalties import SourceTokenPenalty, SourceWeightPenalty, anchored_names, without_decay
@@ -110,10 +114,26 @@ def build_objectives(job: Job, model: MultimodalModel) -> dict[str, Objective]:
     return objectives
 
 
-def build_optimizer_spec(job: Job) -> OptimizerSpec:
-    """How phases step that do not say it themselves."""
+def build_trainer_options(job: Job, device: torch.device) -> TrainerOptions:
+    """Options of the training loop on a device.
+
+    Raises:
+        ValueError: if the device has no such precision.
+    """
     train = job.train
-    return OptimizerSpec(train.optimizer, train.learning_rate, train.weight_decay, train.momentum, train.warmup)
+    return TrainerOptions(
+        # of phases that name none
+        OptimizerSpec(train.optimizer, train.learning_rate, train.weight_decay, train.momentum, train.warmup),
+        task_weights={name: task.weight for name, task in job.tasks.items()},
+        clip_norm=train.clip_norm,
+        precision=choose_precision(train.precision, device),
+        seed=train.seed,
+        patience=train.patience,
+        checkpoint_steps=train.checkpoint_steps,
+        on_error=job.data.on_error,
+        project_conflicts=train.task_weighting == "pcgrad",
+        gradient_cosine=train.gradient_cosine,
+    )
 
 
 def plan_training(job: Job, model: MultimodalModel, strategy: TransferStrategy) -> list[Phase]:

@@ -66,10 +66,10 @@ def _errors(setup: TrainingSetup, split: Split, found: list[Problem]) -> Iterato
         if problem.severity == "error" and problem.file == split.file and problem.row is not None:
             place = records.place(problem.row - 1, problem.column)
             yield RecordError(problem.row - 1, problem.column, f"{place}: {problem.message}")
-    for reader in setup.readers.values():
+    for reader in setup.datasets.readers.values():
         if reader.reads_paths:
             yield from _missing_files(records, reader)
-    data = setup.dataset(records)
+    data = setup.datasets.evaluation(records)
     for row in range(min(len(records), FIRST, setup.job.train.batch_size)):
         error = data[0, row].error
         if error is not None:

@@ -10,6 +10,7 @@ from multimodal.task_types import EMBEDDING, TASK_TYPES, task_type
 
 if TYPE_CHECKING:
     from multimodal.config.job import Job
+    from multimodal.config.train import Train
 
 
 def grouped_task(job: "Job") -> str | None:
@@ -36,6 +37,21 @@ def group_problems(job: "Job", processes: int = 1) -> Iterator[str]:
             f"train.batch_size is {train.batch_size}, of which {processes} processes with {train.accumulate} parts "
             f"(train.accumulate) each must get whole groups of {size} records (tasks.{name}.records_per_label); set it "
             f"to a multiple of {multiple}"
+        )
+
+
+def share_problems(train: "Train", tables: int, processes: int) -> Iterator[str]:
+    """Batches of which some micro-batch would have no record of a table.
+
+    Args:
+        tables: labelled ones that share a batch evenly; unlabelled records are as many as of all of these.
+    """
+    fewest, cuts = train.batch_size // tables, processes * train.accumulate
+    if fewest < cuts:
+        yield (
+            f"a step has {fewest} records of a table, for {processes} processes with {train.accumulate} parts of the "
+            "batch (train.accumulate) each, and every part needs one; set train.batch_size "
+            f"{cuts / fewest:.2g} times as high"
         )
 
 

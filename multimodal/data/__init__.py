@@ -12,6 +12,7 @@ from multimodal.data.dataset import (
     num_workers,
     training_batches,
 )
+from multimodal.data.loader import StepLoader
 
 __all__ = [
     "Augmentation",
@@ -20,6 +21,7 @@ __all__ = [
     "RecordDataset",
     "Sample",
     "SampleDataset",
+    "StepLoader",
     "collate",
     "evaluation_batches",
     "num_workers",

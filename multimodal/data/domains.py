@@ -114,13 +114,3 @@ def source_factor(order: DomainOrder) -> float:
     """Rate of target draws relative to source draws, by which source records have to be weighted."""
     target, source = order.orders[:2]
     return (source.num_rows / source.batch_size) / (target.num_rows / target.batch_size)
-
-
-def check_shares(order: DomainOrder, *, processes: int, parts: int) -> None:
-    """Raises a ConfigError if some process or micro-batch would have no record of a table."""
-    fewest, cuts = min(table.batch_size for table in order.orders), processes * parts
-    if fewest < cuts:
-        raise ConfigError(
-            f"a step has {fewest} records of a table, for {processes} processes with {parts} parts of the batch "
-            f"(train.accumulate) each, and every part needs one; set train.batch_size {cuts / fewest:.2g} times as high"
-        )

@@ -140,6 +140,13 @@ def encoder_key(encoder: Encoder, *, pooled: bool) -> str:
     return digest.hexdigest()[:32]
 
 
+class TrainingViews(NamedTuple):
+    """Tables whose values are read in several views."""
+
+    views: Views = Views()
+    tables: Sequence[Records] = ()
+
+
 def feature_reader(
     reader: InputReader,
     encoder: Encoder,
@@ -147,8 +154,7 @@ def feature_reader(
     *,
     pooled: bool,
     runtime: Runtime,
-    views: Views | None = None,
-    training: Sequence[Records] = (),
+    training: TrainingViews | None = None,
 ) -> FeatureReader:
     """A reader of tokens in the place of a reader of values; encodes first what no run before has kept.
 
@@ -157,13 +163,13 @@ def feature_reader(
     Args:
         pooled: keeps the mean token alone, which is all that some fusions use.
         runtime: of which ``cache`` and ``workers`` count here.
-        views: of the values of ``training``, which are some of the tables; None: the values as they are.
+        training: views of the values of some of the tables; None: all values as they are.
     """
     key = encoder_key(encoder, pooled=pooled)
     store = TokenStore(None if runtime.cache is None else runtime.cache / "tokens" / key)
     began, before = time.monotonic(), len(store)
-    views = Views() if views is None else views
-    values = _Values(reader, list(tables), store, views, training)
+    training = TrainingViews() if training is None else training
+    values = _Values(reader, list(tables), store, training)
     chooser = EngineChooser(encoder, values=len(values), cache=runtime.cache, key=key)
     for chunk in _chunks(values, runtime.workers):
         store.add(_encode(encoder, chooser, chunk, pooled=pooled))
@@ -176,12 +182,12 @@ def feature_reader(
     new = len(store) - before
     place = "in memory" if store.folder is None else f"in {store.folder}"
     took = f"{new} new in {format_seconds(time.monotonic() - began)}" if new else "none new"
-    kind = "values" if views.count == 1 else f"values and their {views.count} views"
+    kind = "values" if training.views.count == 1 else f"values and their {training.views.count} views"
     logger.info(
         f"{reader.name}: frozen; tokens of {len(store)} {kind} ({took}), {store.num_bytes / 1e6:.1f} MB {place}"
     )
     arrays = TokenPreprocessor(encoder.modality, encoder.embed_dim)
-    return FeatureReader(reader.name, reader.column, arrays, reader, store, values.keys, views)
+    return FeatureReader(reader.name, reader.column, arrays, reader, store, values.keys, training.views)
 
 
 class _Place(NamedTuple):
@@ -201,15 +207,14 @@ class _Values(Dataset[tuple[str, Arrays] | None]):
         reader: InputReader,
         tables: Sequence[Records],
         store: TokenStore,
-        views: Views,
-        training: Sequence[Records],
+        training: TrainingViews,
     ) -> None:
         self.reader = reader
         self.places: list[_Place] = []
         self.keys: dict[tuple[Path | None, str], str] = {}
-        seen: set[str] = set()
+        views, seen = training.views, set[str]()
         for records in tables:
-            count = views.count if any(records is table for table in training) else 1
+            count = views.count if any(records is table for table in training.tables) else 1
             for row in records.rows:
                 content = self._key(row, records)
                 for view in range(count if content is not None else 0):

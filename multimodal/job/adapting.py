@@ -3,10 +3,9 @@
 import logging
 
 from fusion.names import NamedModules
-from multimodal.data.domains import DomainOrder, check_shares
 from multimodal.job.setup import TrainingSetup
+from multimodal.model import MultimodalModel
 from multimodal.records.targets import class_readers
-from multimodal.runtime.distributed import Processes
 from multimodal.transfer.adaptation.objectives import create_adaptation
 
 logger = logging.getLogger(__name__)
@@ -16,19 +15,17 @@ FEW_RECORDS_A_CLASS = 2
 """MCC: with fewer unlabelled records a class in the batch it drives right answers towards the classes that it lacks."""
 
 
-def add_adaptation(setup: TrainingSetup, group: Processes) -> None:
+def add_adaptation(setup: TrainingSetup, world: int) -> None:
     """Puts the objective of ``transfer.adapt`` into the model, where there are records to adapt to.
 
-    Raises:
-        ConfigError: if a process, or a part of the batch, would have no record of some domain.
+    Args:
+        world: processes that share a batch.
     """
-    order, adapt = setup.order(), setup.job.transfer.adapt
-    if isinstance(order, DomainOrder):
-        check_shares(order, processes=group.world, parts=setup.job.train.accumulate)
+    adapt = setup.job.transfer.adapt
     if adapt is None or setup.tables.unlabelled is None:
         return
     model = setup.model
-    classes = {name: len(reader.labels) for name, reader in class_readers(setup.targets).items()}
+    classes = {name: len(reader.labels) for name, reader in class_readers(setup.datasets.targets).items()}
     names = [None] if adapt.on == "fused" else adapt.on
     widths = {name: model.fusion.out_dim if name is None else model.fusion.in_dims[name] for name in names}
     objective = create_adaptation(
@@ -41,7 +38,7 @@ def add_adaptation(setup: TrainingSetup, group: Processes) -> None:
         seed=setup.job.train.seed,
     )
     model.objectives[OBJECTIVE] = objective.to(next(model.parameters()).device)
-    records = setup.job.train.batch_size // (group.world * setup.job.train.accumulate)
+    records = setup.job.train.batch_size // (world * setup.job.train.accumulate)
     most = max(classes.values(), default=0)
     if adapt.method == "mcc" and records < FEW_RECORDS_A_CLASS * most:
         logger.warning(
@@ -50,6 +47,6 @@ def add_adaptation(setup: TrainingSetup, group: Processes) -> None:
         )
 
 
-def remove_objectives(setup: TrainingSetup) -> None:
-    """Leaves what only training needed behind."""
-    setup.model.objectives = NamedModules({})
+def remove_objectives(model: MultimodalModel) -> None:
+    """Leaves behind what only training needed."""
+    model.objectives = NamedModules({})

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from encoders.base import Encoder, evaluating
 from encoders.text.towers import cosine_scale
 from fusion.base import masked_mean
-from multimodal.builders import build_encoders
+from multimodal.builders import build_encoder
 from multimodal.config import ConfigError, Job
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import ContrastiveHead
@@ -65,7 +65,7 @@ def fill_zero_shot_heads(job: Job, model: MultimodalModel, base: Path) -> None:
         except ValueError as error:
             raise ConfigError(f"tasks.{name}.zero_shot.{error}") from error
         if settings.source is None:
-            aligned = _other_half(job, head.input, model.encoder(head.input), base)
+            aligned = _other_tower(job, head.input, model.encoder(head.input), base)
         else:
             aligned = _from_run(name, settings.source, head.input, model.encoder(head.input), base)
         texts = [settings.texts(label) for label in head.head.labels]
@@ -76,7 +76,7 @@ def fill_zero_shot_heads(job: Job, model: MultimodalModel, base: Path) -> None:
             raise ConfigError(f"tasks.{name}: {error}") from error
 
 
-def _other_half(job: Job, name: str, encoder: Encoder, base: Path) -> Aligned:
+def _other_tower(job: Job, name: str, encoder: Encoder, base: Path) -> Aligned:
     """The text tower of the model whose image tower an input is read with."""
     entry = job.owner(name)
     if (entry.options.get("tower"), entry.options.get("pooling")) != ("image", "projected"):
@@ -90,8 +90,8 @@ def _other_half(job: Job, name: str, encoder: Encoder, base: Path) -> Aligned:
             f"inputs.{name}: its weights ({weights}) come without the text tower that a zero-shot head needs; set "
             "weights: pretrained, or give zero_shot.source"
         )
-    half = entry.model_copy(update={"options": {"tower": "text", "pooling": "projected"}, "modality": "text"})
-    text = build_encoders({name: half}, base)[name]
+    tower = entry.model_copy(update={"options": {"tower": "text", "pooling": "projected"}})
+    text = build_encoder(name, tower, base)
     try:
         return Aligned(text, cosine_scale(encoder.name, weights))
     except ValueError as error:

@@ -2,15 +2,16 @@
 
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from multimodal.config import ConfigError
-from multimodal.data import training_batches
-from multimodal.data.order import StepSampler
+from multimodal.data import StepLoader
 from multimodal.job.setup import TrainingSetup
+from multimodal.model import MultimodalModel
 from multimodal.model.modes import batch_norms
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer.weight_averaging import Ema, WeightAveraging
@@ -45,7 +46,7 @@ def keep_the_better(setup: TrainingSetup, averaging: WeightAveraging, plain: flo
     return max(found.score, plain), {**compared, "kept": kept}
 
 
-def refuse_unshared_statistics(
+def reject_unshared_statistics(
     averaging: WeightAveraging, model: nn.Module, phases: Collection[Phase], group: Processes
 ) -> None:
     """Refuses what would need BatchNorm statistics of all processes after the training.
@@ -67,15 +68,14 @@ def _score(setup: TrainingSetup, averaged: AveragedState) -> float:
     """Puts the weights into the model, with running statistics of their own, and scores them."""
     setup.model.load_state_dict(averaged.state)
     if averaged.re_estimate:
-        _estimate_statistics(setup, {name.rpartition(".")[0] for name in averaged.re_estimate})
+        _estimate_statistics(setup.model, setup.loader, {name.rpartition(".")[0] for name in averaged.re_estimate})
     setup.model.eval()
-    return setup.validate()[1]
+    return setup.validator()[1]
 
 
 @torch.no_grad()
-def _estimate_statistics(setup: TrainingSetup, names: Collection[str]) -> None:
+def _estimate_statistics(model: MultimodalModel, loader: StepLoader, names: Collection[str]) -> None:
     """Running statistics of these BatchNorm layers: the plain mean over the batches of the first epoch."""
-    model, order = setup.model, setup.order()
     device = next(model.parameters()).device
     norms = [module for name, module in model.named_modules() if name in names]
     momenta = [norm.momentum for norm in norms]
@@ -84,8 +84,7 @@ def _estimate_statistics(setup: TrainingSetup, names: Collection[str]) -> None:
     for norm in norms:
         norm.train().reset_running_stats()
         norm.momentum = None
-    sampler = StepSampler(order, 0, order.steps_per_epoch)
-    for parts in training_batches(setup.training_data(), sampler, workers=setup.workers):
+    for parts in replace(loader, accumulate=1).steps(0, loader.order.steps_per_epoch):
         for batch in parts:
             model.encode(batch.to(device).inputs)
     for norm, momentum in zip(norms, momenta, strict=True):

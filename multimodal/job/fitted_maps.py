@@ -54,7 +54,8 @@ def fit_source_maps(setup: TrainingSetup, runtime: Runtime) -> TrainingSetup:
         logger.info(
             f"{name}: {settings.map} moves {len(ours[name])} source values to {len(theirs[name])} of the target"
         )
-    return replace(setup, source_maps={name: moves[owner] for name, owner in setup.model.encoder_of.items()})
+    source_maps = {name: moves[owner] for name, owner in setup.model.encoder_of.items()}
+    return replace(setup, datasets=replace(setup.datasets, source_maps=source_maps))
 
 
 def fit_input_maps(setup: TrainingSetup) -> None:
@@ -73,7 +74,7 @@ def fit_input_maps(setup: TrainingSetup) -> None:
     if not settings:
         return
     used = {name for name, owner in setup.model.encoder_of.items() if owner in settings}
-    tables = [(setup.readers_of(origin), records) for origin, records in setup.tables.training()]
+    tables = [(setup.datasets.readers_of(origin), records) for origin, records in setup.tables.training()]
     chosen = [({name: readers[name] for name in used}, records) for readers, records in tables]
     vectors = encoder_vectors(setup, chosen)
     for name, given in settings.items():

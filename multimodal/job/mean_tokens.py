@@ -46,7 +46,7 @@ def mean_tokens(
     found = []
     for records in tables:
         failed: dict[int, RecordError] = {}
-        own = mapped_readers(readers, setup.maps_for(records))
+        own = mapped_readers(readers, setup.datasets.maps_for(records))
         vectors = [input_vectors(reader, records, failed) for reader in own.values()]
         found.append((np.concatenate(vectors, axis=1), failed))
     return found
@@ -57,7 +57,7 @@ def mean_token_readers(setup: TrainingSetup, tables: Sequence[Records], runtime:
     memory = replace(runtime, cache=None)  # for random weights: nobody will ask for these tokens again
     return {
         name: feature_reader(
-            setup.readers[name],
+            setup.datasets.readers[name],
             encoder.to(runtime.device),
             tables,
             pooled=True,

@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from encoders.preprocessing.registry import CONFIG_FILE as PREPROCESSOR_FILE
-from multimodal.builders.strategy_rule import choose_transfer
 from multimodal.config import Job, load_job
 from multimodal.config.setting import TABLES
 from multimodal.job.job_files import job_files
@@ -247,7 +246,7 @@ def write_description(folder: Path, setup: TrainingSetup) -> None:
         **({"left_out": setup.tables.left_out} if setup.tables.left_out else {}),
         "setting": setup.tables.setting,
         "seed": setup.job.train.seed,
-        "transfer": choose_transfer(setup.job, setup.encoders, setup.tables.train).to_json(),
+        "transfer": setup.choice.to_json(),
         "versions": {name: importlib.metadata.version(name) for name in ("multimodal-transfer", "torch")},
     }
     write_architecture(folder, setup.job, setup.encoders, setup.heads, setup.model, provenance)

@@ -78,7 +78,7 @@ def weight_source_records(setup: TrainingSetup, base: Path, runtime: Runtime) ->
             choice["scores"] = {f"{value:g}": score for value, score in scores.items()}
             logger.info("source: held-out target accuracy by weight: " + _listed(scores))
     if transductive:
-        return replace(setup, source_weights=among, source_choice=choice)
+        return _weighted(setup, among, choice)
     choice["weight"] = weight
     if weight == 0:
         logger.info("source: weight 0, as if there were none")
@@ -86,9 +86,13 @@ def weight_source_records(setup: TrainingSetup, base: Path, runtime: Runtime) ->
         alone.model.maps.load_state_dict(setup.model.maps.state_dict())
         return replace(alone, source_choice=choice)
     logger.info(f"source: each record counts {weight:g} times a target record")
-    order = setup.order()
+    order = setup.order
     assert isinstance(order, DomainOrder)
-    return replace(setup, source_weights=among * weight * source_factor(order), source_choice=choice)
+    return _weighted(setup, among * weight * source_factor(order), choice)
+
+
+def _weighted(setup: TrainingSetup, weights: np.ndarray, choice: dict[str, Any]) -> TrainingSetup:
+    return replace(setup, datasets=replace(setup.datasets, source_weights=weights), source_choice=choice)
 
 
 def few_components(source: np.ndarray, target: np.ndarray) -> int:
@@ -147,7 +151,7 @@ def _choose(
     totals = dict.fromkeys(GRID, 0.0)
     reason = "no task is a classification"
     chosen_by = 0
-    for name, reader in class_readers(setup.targets).items():
+    for name, reader in class_readers(setup.datasets.targets).items():
         own, own_labels = source.classes(reader)
         there, labels = target.classes(reader)
         if len(own) == 0 or len(there) == 0 or most_folds(labels) < 2:

@@ -18,8 +18,9 @@ def log_summary(setup: TrainingSetup) -> None:
     beside = {"source": tables.source, "unlabelled": tables.unlabelled}
     counts = "".join(f", {len(table)} {name}" for name, table in beside.items() if table is not None)
     logger.info(f"records: {len(tables.train)} train, {len(tables.valid)} valid{held_out}, {test} test{counts}")
-    several = f"in {setup.workers} process{'es' * (setup.workers > 1)} beside training"
-    decoders = several if setup.workers else "in the training process"
+    workers = setup.datasets.workers
+    several = f"in {workers} process{'es' * (workers > 1)} beside training"
+    decoders = several if workers else "in the training process"
     logger.info(f"decoding: {decoders} (data.workers: {setup.job.data.workers})")
     for name, encoder in setup.encoders.items():
         owner = setup.model.encoder_of[name]

@@ -91,7 +91,7 @@ def _readers(
 def _mean_tokens(
     setup: TrainingSetup, name: str, encoder: Encoder, tables: Sequence[Records], runtime: Runtime
 ) -> InputReader:
-    reader = setup.readers[name]
+    reader = setup.datasets.readers[name]
     return feature_reader(reader, encoder.to(runtime.device), tables, pooled=True, runtime=runtime)
 
 

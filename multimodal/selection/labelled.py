@@ -69,8 +69,8 @@ def correct_predictions(
     setup: TrainingSetup, records: Records, tasks: Iterable[str]
 ) -> dict[str, tuple[Truth, np.ndarray]]:
     """Classification task -> the known answers of the records that can be read, and 1 where the model is right [n]."""
-    data, shown = setup.dataset(records), setup.model.input_names
-    answers = answer(setup.model, data, subsets=[shown], workers=setup.workers)
+    data, shown = setup.datasets.evaluation(records), setup.model.input_names
+    answers = answer(setup.model, data, subsets=[shown], workers=setup.datasets.workers)
     places, found = {int(row): place for place, row in enumerate(answers.rows)}, {}
     for name in tasks:
         truth = read_truth(data.targets[name], data.records, answers.rows.tolist())

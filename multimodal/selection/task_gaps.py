@@ -20,7 +20,7 @@ NO_WEIGHTS = "no encoder comes with weights"
 
 def measurable(setup: TrainingSetup) -> tuple[dict[str, LabelledRecords], dict[str, str]]:
     """The training records of each task whose gap can be measured, and why that of the others cannot."""
-    labelled = labelled_records(setup.job, setup.tables.train, setup.targets)
+    labelled = labelled_records(setup.job, setup.tables.train, setup.datasets.targets)
     found = {name: _reason(setup, name, labelled.get(name)) for name in setup.job.tasks}
     reasons = {name: reason for name, reason in found.items() if reason is not None}
     return {name: rows for name, rows in labelled.items() if name not in reasons}, reasons
@@ -89,7 +89,7 @@ def compare_tasks(
 
 def used_inputs(setup: TrainingSetup, tasks: Iterable[str]) -> list[str]:
     """The inputs that one of the tasks may use, in config order."""
-    return [entry for entry in setup.readers if any(entry in setup.job.task_inputs(name) for name in tasks)]
+    return [entry for entry in setup.datasets.readers if any(entry in setup.job.task_inputs(name) for name in tasks)]
 
 
 def task_arms(arms: Mapping[str, Features], inputs: Sequence[str], places: np.ndarray) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ def unlabelled_selection(setup: TrainingSetup) -> dict[str, Any]:
     rows, fused, outputs = _seen(setup, setup.tables.valid)
     _, there, answers = _seen(setup, setup.tables.unlabelled)
     tasks = {}
-    for name, reader in class_readers(setup.targets).items():
+    for name, reader in class_readers(setup.datasets.targets).items():
         truth = read_truth(reader, setup.tables.valid, rows.tolist())
         places = np.flatnonzero(np.isin(rows, truth.rows))
         known = truth.targets < len(reader.labels)
@@ -63,11 +63,11 @@ def _risk(losses: np.ndarray, source: np.ndarray, target: np.ndarray) -> dict[st
 @torch.inference_mode()
 def _seen(setup: TrainingSetup, records: Records) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Rows that could be read, their fused vectors [n f], and their raw outputs by task [n c]."""
-    model, data = setup.model.eval(), setup.dataset(records)
+    model, data = setup.model.eval(), setup.datasets.evaluation(records)
     device = next(model.parameters()).device
     rows: list[int] = []
     fused, outputs = [], []
-    for batch in evaluation_batches(data, batch_size=64, workers=setup.workers):
+    for batch in evaluation_batches(data, batch_size=64, workers=setup.datasets.workers):
         failed = {error.row for error in batch.errors}
         good = torch.tensor([row not in failed for row in batch.rows])
         result = model(batch.to(device).inputs)

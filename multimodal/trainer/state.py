@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,8 +25,8 @@ class TrainerOptions:
 
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     """For phases that name none."""
-    accumulate: int = 1
-    """Parts that each step's batch is cut into."""
+    task_weights: Mapping[str, float] = field(default_factory=dict)
+    """Task -> weight of its loss, for every head."""
     clip_norm: float | None = 1.0
     precision: Precision = "fp32"
     seed: int = 0
@@ -34,8 +34,6 @@ class TrainerOptions:
     """Epochs without a better score until a phase ends, for phases that name none."""
     checkpoint_steps: int | None = None
     """Steps between checkpoints, besides one at each epoch's end."""
-    workers: int = 0
-    """Decoding processes."""
     on_error: Literal["raise", "skip"] = "raise"
     project_conflicts: bool = False
     """Removes from each task's gradient on shared parameters what works against another task."""

@@ -25,8 +25,7 @@ class Step:
     """Applies one optimizer step to the model; a step whose loss is not finite changes nothing.
 
     Args:
-        task_weights: task -> weight of its loss, for every head.
-        options: of which ``clip_norm``, ``precision`` and ``project_conflicts`` count here.
+        options: of which ``task_weights``, ``clip_norm``, ``precision`` and ``project_conflicts`` count here.
         scaler: scales the loss in fp16, and skips steps whose scaled gradient overflows.
     """
 
@@ -34,19 +33,18 @@ class Step:
         self,
         model: MultimodalModel,
         optimizer: torch.optim.Optimizer,
-        task_weights: dict[str, float],
         *,
         options: TrainerOptions,
         scaler: torch.amp.GradScaler,
         processes: Processes,
     ) -> None:
-        self.model, self.optimizer, self.task_weights = model, optimizer, task_weights
+        self.model, self.optimizer, self.task_weights = model, optimizer, options.task_weights
         self.options, self.scaler, self.processes = options, scaler, processes
         self.device = next(model.parameters()).device
         self.shared = shared_parameters(model)
         self.cosines: dict[str, float] = {}
         """"TASK.TASK" -> cosine of their gradients in the last step that measured them."""
-        self.terms = loss_terms(model, list(task_weights))
+        self.terms = loss_terms(model, list(self.task_weights))
         synchronised = [module for module in model.modules() if isinstance(module, nn.SyncBatchNorm)]
         self.batch_norms = [*batch_norms(model), *synchronised]
         self.trained = [p for group in optimizer.param_groups for p in group["params"]]

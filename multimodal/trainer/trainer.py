@@ -4,14 +4,14 @@ import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
-from multimodal.data import Batch, SampleDataset, training_batches
-from multimodal.data.order import StepOrder, StepSampler
+from multimodal.data import Batch, StepLoader
 from multimodal.model import MultimodalModel
 from multimodal.model.modes import training_batch_norms
 from multimodal.model.objective import monitored
@@ -30,44 +30,47 @@ from multimodal.transfer.plan import Phase, check_plan, parameter_names
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Hooks:
+    """Calls of the trainer while it trains."""
+
+    evaluate: Callable[[], tuple[dict[str, float], float]] | None = None
+    """Gives validation metrics as flat numbers, and the score that chooses the best weights (higher is better); None
+    keeps the last weights. Called in the main process only."""
+    weight_tracker: WeightTracker = field(default_factory=WeightTracker)
+    """Keeps weights on the way."""
+    trackers: Sequence[Tracker] = ()
+    """Observers, in the main process."""
+
+
 class Trainer:
     """Carries out phases of training and ends with the best weights.
 
     Args:
         model: on its device already.
-        data: the training records.
-        order: rows of each step.
-        task_weights: task -> weight of its loss, for every head.
+        loader: of the training records.
         folder: takes ``checkpoints/`` and ``history.csv``.
-        evaluate: gives validation metrics as flat numbers, and the score that chooses the best weights
-            (higher is better); None keeps the last weights. Called in the main process only.
-        weight_tracker: keeps weights on the way; None keeps none.
-        trackers: observers, in the main process.
     """
 
     def __init__(
         self,
         model: MultimodalModel,
-        data: SampleDataset,
-        order: StepOrder,
-        task_weights: dict[str, float],
+        loader: StepLoader,
         folder: Path,
         *,
         options: TrainerOptions,
-        evaluate: Callable[[], tuple[dict[str, float], float]] | None = None,
-        weight_tracker: WeightTracker | None = None,
-        trackers: Sequence[Tracker] = (),
+        hooks: Hooks | None = None,
         processes: Processes | None = None,
     ) -> None:
+        hooks = Hooks() if hooks is None else hooks
         self.processes = processes if processes is not None else Processes()
-        self.data, self.order, self.task_weights = data, order, task_weights
+        self.loader, self.order = loader, loader.order
         self.model = self.processes.synchronise(model)
-        self.options, self.evaluate = options, evaluate
-        self.weight_tracker = WeightTracker() if weight_tracker is None else weight_tracker
+        self.options, self.evaluate, self.weight_tracker = options, hooks.evaluate, hooks.weight_tracker
         self.device = next(model.parameters()).device
         self.state = TrainerState()
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=options.precision == "fp16")
-        self.history = RunHistory(folder / HISTORY_FILE, is_main=self.processes.is_main, trackers=trackers)
+        self.history = RunHistory(folder / HISTORY_FILE, is_main=self.processes.is_main, trackers=hooks.trackers)
         self.checkpointer = Checkpointer(
             folder / CHECKPOINTS, self.model, self.weight_tracker, self.scaler, self.processes
         )
@@ -111,14 +114,7 @@ class Trainer:
         optimizer = build_optimizer(self.model, phase, spec)
         if saved is not None:
             unpack_optimizer(optimizer, saved, self.model)
-        step = Step(
-            self.model,
-            optimizer,
-            self.task_weights,
-            options=self.options,
-            scaler=self.scaler,
-            processes=self.processes,
-        )
+        step = Step(self.model, optimizer, options=self.options, scaler=self.scaler, processes=self.processes)
         step.part_size = self.state.part_size
         self._warn_of_batch_norms(phase)
         total = phase.epochs * self.order.steps_per_epoch
@@ -167,9 +163,8 @@ class Trainer:
 
     def _batches(self, total: int) -> Iterator[list[Batch]]:
         world = {"rank": self.processes.rank, "world": self.processes.world}
-        sampler = StepSampler(self.order, self.state.step, self.state.phase_start + total, **world)
-        parts, workers = self.options.accumulate, self.options.workers
-        batches = training_batches(self.data, sampler, parts=parts, workers=workers, check=self._stop.check)
+        end = self.state.phase_start + total
+        batches = self.loader.steps(self.state.step, end, **world, check=self._stop.check)
         with closing(batches):
             while True:
                 with self._stop.bounded(STEP_SECONDS):

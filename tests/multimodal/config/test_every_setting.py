@@ -15,8 +15,7 @@ import torch
 from support.assertions import changed
 from support.tiny_pretrained import plant, write_shop
 
-from multimodal.builders import build_objectives, build_strategy, build_views
-from multimodal.builders.strategy_rule import choose_transfer
+from multimodal.builders import build_objectives, build_strategy, build_trainer_options, build_views
 from multimodal.builders.training import build_trackers, plan_training
 from multimodal.config import Job
 from multimodal.config.section import Section
@@ -25,7 +24,6 @@ from multimodal.job.adapting import add_adaptation
 from multimodal.job.run_folder import free_folder
 from multimodal.metrics import selection_score
 from multimodal.plugins import TRACKERS, register_tracker
-from multimodal.runtime.distributed import processes
 from multimodal.runtime.runtime import Runtime
 from multimodal.selection.candidates import find_candidates
 from multimodal.selection.guard import guard_run
@@ -290,7 +288,7 @@ def seen(values: dict[str, Any], folder: Path) -> dict[str, str]:
 
 def built(setup: TrainingSetup) -> dict[str, Any]:
     """Of what the job's records and model are."""
-    job, model, data = setup.job, setup.model, setup.training_data()
+    job, model, data = setup.job, setup.model, setup.datasets.training
     samples = [data[epoch, row] for epoch in range(2) for row in range(4)]
     arrays = [array for sample in samples for inputs, _ in sample.inputs.values() for array in inputs.values()]
     values = {"accuracy": 0.5, "macro_f1": 0.4, "r2": 0.1, "rmse": 2.0, "map": 0.3}
@@ -299,12 +297,13 @@ def built(setup: TrainingSetup) -> dict[str, Any]:
         "model": (model, model.modality_dropout, model.reads, model.unimodal.weight),
         "weights": [digest(tensor.numpy()) for tensor in model.state_dict().values()],
         "encoders": [(encoder.name, vars(encoder.provenance)) for encoder in setup.encoders.values()],
-        "heads": (setup.heads, [vars(head) for head in model.heads.values()], setup.decodings),
-        "targets": setup.targets,
-        "columns": [reader.column for reader in setup.readers.values()],
+        "heads": (setup.heads, [vars(head) for head in model.heads.values()], setup.validator.decodings()),
+        "targets": setup.datasets.targets,
+        "columns": [reader.column for reader in setup.datasets.readers.values()],
         "samples": [digest(array) for array in arrays],
-        "order": [[block.tolist() for block in step] for step in setup.order().blocks(0)],
-        "options": (setup.trainer_options(torch.device("cpu")), setup.workers),
+        "order": [[block.tolist() for block in step] for step in setup.order.blocks(0)],
+        "options": build_trainer_options(job, torch.device("cpu")),
+        "loader": (setup.loader.accumulate, setup.loader.workers),
         "views": [one.count for one in build_views(job, setup.encoders).values()],
         "score": selection_score(metrics, job.train.metric, {name: task.kind for name, task in job.tasks.items()}),
         "trackers": build_trackers(job),
@@ -313,15 +312,13 @@ def built(setup: TrainingSetup) -> dict[str, Any]:
 
 def planned(setup: TrainingSetup) -> dict[str, Any]:
     """Of how it trains."""
-    choice = choose_transfer(setup.job, setup.encoders, setup.tables.train)
-    task = setup.job.model_copy(update={"transfer": choice.transfer})
+    task = setup.job.model_copy(update={"transfer": setup.choice.transfer})
     strategy = build_strategy(task, setup.model)
     setup.model.objectives.update(build_objectives(task, setup.model))
-    with processes() as group:
-        add_adaptation(setup, group)
+    add_adaptation(setup, 1)
     # low-rank parts need an extra
     phases = [] if task.transfer.strategy == "lora" else plan_training(task, setup.model, strategy)
-    averaging = build_averaging(choice.transfer, Path("unused"), len(phases), writes=False)
+    averaging = build_averaging(task.transfer, Path("unused"), len(phases), writes=False)
     return {
         "strategy": strategy,
         "phases": phases,

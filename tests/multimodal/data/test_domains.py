@@ -13,7 +13,7 @@ from support.tiny_models import make_dataset, make_model, make_rows
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE, TARGET, UNLABELLED
 from multimodal.data import RecordDataset, collate, training_batches
-from multimodal.data.domains import DomainOrder, JoinedDataset, check_shares, domain_order, source_factor
+from multimodal.data.domains import DomainOrder, JoinedDataset, domain_order, source_factor
 from multimodal.data.order import BLANK, StepSampler, interleave
 
 Keys = list[list[tuple[int, int]]]
@@ -62,7 +62,6 @@ def test_a_sampler_that_starts_later_gives_the_rest_of_the_whole_run(rows, unlab
 def test_every_part_of_every_process_has_every_table(rows, unlabelled, world, parts, more):
     counts, batch = [rows, 2 * rows], 2 * world * parts + 2 * more
     mixed = order(counts, unlabelled, batch)
-    check_shares(mixed, processes=world, parts=parts)
     ranks = [list(StepSampler(mixed, 0, 2, rank=rank, world=world)) for rank in range(world)]
     whole: Keys = list(StepSampler(mixed, 0, 2))
     for step, keys in enumerate(whole):
@@ -97,8 +96,6 @@ def test_rare_classes_of_each_table_are_drawn_more_often():
 def test_too_small_a_batch_is_refused():
     with pytest.raises(ConfigError, match="batch_size is 1 for 2 labelled tables; give at least one record to each"):
         order([3, 3], None, 1)
-    with pytest.raises(ConfigError, match=r"has 2 records of a table, for 2 processes with 2 parts .* 2 times as high"):
-        check_shares(order([9, 9], 9, 4), processes=2, parts=2)
 
 
 def test_rows_of_one_block_keep_their_order():

@@ -19,6 +19,7 @@ from multimodal.features.closed_form import fit_heads, without_closed_form
 from multimodal.features.neighbours_head import NeighboursHead
 from multimodal.features.vectors import fused_vectors, read_vectors
 from multimodal.job import TrainingSetup
+from multimodal.job.kept_tokens import keep_tokens
 from multimodal.records import RecordError, Records
 from multimodal.run import Run
 from multimodal.runtime.runtime import Runtime
@@ -64,7 +65,7 @@ def kept(job: mm.Job, media: Path, train: Any = None) -> TrainingSetup:
     train = media / "train.csv" if train is None else train
     found = read_tables(job, train=train, valid=media / "valid.csv", root=media)
     built = TrainingSetup.build(job, found, Path())
-    return built.with_kept_tokens(set(), Runtime())
+    return keep_tokens(built, set(), Runtime())
 
 
 @pytest.mark.parametrize("head", KINDS)
@@ -91,7 +92,7 @@ def predicted(run: Run, records: Records) -> list[str | None]:
 def test_the_head_is_the_probe_that_was_fitted_scaling_and_all(media):
     job = make_job("softmax")
     built = kept(job, media)
-    data = built.training_data()
+    data = built.datasets.training
     fit_heads(job, built.model, data)
     vectors = read_vectors(data, ["image", "text"])
     fused = fused_vectors(built.model.eval(), vectors, ["image", "text"])
@@ -107,7 +108,7 @@ def test_the_head_is_the_probe_that_was_fitted_scaling_and_all(media):
 def test_a_missing_input_stands_at_the_training_mean(media):
     job = make_job()
     built = kept(job, media)
-    data = built.training_data()
+    data = built.datasets.training
     fit_heads(job, built.model, data)
     vectors = read_vectors(data, ["image", "text"])
     fused = fused_vectors(built.model.eval(), vectors, ["image", "text"])
@@ -120,7 +121,7 @@ def test_a_missing_input_stands_at_the_training_mean(media):
 def test_inputs_that_a_task_does_not_read_have_no_weight(media):
     job = make_job(tasks={"color": {"head": "softmax", "inputs": ["text"]}, "price": {"type": "regression"}})
     built = kept(job, media)
-    fit_heads(job, built.model, built.training_data())
+    fit_heads(job, built.model, built.datasets.training)
     width = built.model.fusion.in_dims["image"]
     weight = built.model.head("color").linear.weight
     assert weight[:, :width].abs().max() == 0
@@ -128,7 +129,7 @@ def test_inputs_that_a_task_does_not_read_have_no_weight(media):
 
 
 def labelled_by(built: TrainingSetup) -> TrainingSetup:
-    fit_heads(built.job, built.model, built.training_data())
+    fit_heads(built.job, built.model, built.datasets.training)
     return built
 
 
@@ -139,7 +140,7 @@ def test_row_weights_reach_the_head(media):
     job = make_job("class_mean")
     clean = labelled_by(kept(job, media, train=pd.DataFrame(rows)))
     built = kept(job, media, train=pd.DataFrame([*rows, *wrong]))
-    data = built.training_data()
+    data = built.datasets.training
     data.weights = np.repeat([1.0, 0.0], [len(rows), len(wrong)])
     fit_heads(job, built.model, data)
     weighed = built.model.head("color").linear.weight

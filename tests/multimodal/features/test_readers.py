@@ -19,7 +19,7 @@ from multimodal.features import content_key, encoder_key, feature_reader
 from multimodal.features.engine_choice import EngineChoice, EngineChooser
 from multimodal.features.engines import EagerEngine, Engine
 from multimodal.features.token_store import TokenStore
-from multimodal.job import TrainingSetup
+from multimodal.job import train_job
 from multimodal.records import InputReader, Records, read_records
 from multimodal.runtime.files import UnwritableFileError
 from multimodal.runtime.runtime import Runtime
@@ -221,7 +221,7 @@ def test_training_on_kept_tokens_is_training_on_values(media, tmp_path, monkeypa
     kept = fit(make_job(frozen=True), train=media / "train.csv", out=tmp_path / "kept")
     assert any(line.startswith("text: frozen; tokens of ") for line in caplog.messages)
     assert not any(line.startswith("image: frozen") for line in caplog.messages)
-    monkeypatch.setattr(TrainingSetup, "with_kept_tokens", lambda self, *_, **__: self)
+    monkeypatch.setattr(train_job, "keep_tokens", lambda setup, *_: setup)
     plain = fit(make_job(frozen=True, augment={"enabled": False}), train=media / "train.csv", out=tmp_path / "plain")
     for name, value in plain.model.state_dict().items():
         assert_close(kept.model.state_dict()[name], value, "float32")

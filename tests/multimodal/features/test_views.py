@@ -14,11 +14,12 @@ from support.tiny_models import TinyImage, make_rows
 import multimodal as mm
 from multimodal.config import Augment, ConfigError
 from multimodal.data.augment import Augmentation
+from multimodal.features import TrainingViews, feature_reader
 from multimodal.features import closed_form as closed_form_fit
-from multimodal.features import feature_reader
 from multimodal.features.closed_form import fit_heads
 from multimodal.features.views import Views
 from multimodal.job import TrainingSetup
+from multimodal.job.kept_tokens import keep_tokens
 from multimodal.records import InputReader, read_records
 from multimodal.runtime.runtime import Runtime
 from multimodal.splits.tables import read_tables
@@ -75,7 +76,8 @@ def test_kept_views_are_the_tokens_of_the_augmented_values(media):
     encoder, records = TinyImage().eval(), read_records([{"image": "0.png"}], root=media)
     plain = InputReader("image", "image", encoder.preprocessor)
     made = views(2)
-    reader = feature_reader(plain, encoder, [records], pooled=False, runtime=Runtime(), views=made, training=[records])
+    training = TrainingViews(made, [records])
+    reader = feature_reader(plain, encoder, [records], pooled=False, runtime=Runtime(), training=training)
     content = reader.keys[(media, "0.png")]
     arrays, _ = plain.read(records[0], media, augment=made.change(content, 1))
     with torch.no_grad():
@@ -123,8 +125,8 @@ def labelled(job: mm.Job, media: Path, monkeypatch: pytest.MonkeyPatch) -> close
         lambda *args: found.append(original(*args)) or found[-1],  # type: ignore[func-returns-value]
     )
     tables = read_tables(job, train=media / "train.csv")
-    built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), Runtime())
-    fit_heads(job, built.model, built.training_data(), views=job.transfer.views)
+    built = keep_tokens(TrainingSetup.build(job, tables, Path()), set(), Runtime())
+    fit_heads(job, built.model, built.datasets.training, views=job.transfer.views)
     return found[0]
 
 
@@ -153,8 +155,8 @@ def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch, caplog)
 
     for made_by in (original, scattered):
         monkeypatch.setattr(closed_form_fit, "_labelled", made_by)
-        built = TrainingSetup.build(job, tables, Path()).with_kept_tokens(set(), Runtime())
-        fit_heads(job, built.model, built.training_data(), views=4)
+        built = keep_tokens(TrainingSetup.build(job, tables, Path()), set(), Runtime())
+        fit_heads(job, built.model, built.datasets.training, views=4)
     honest, leaking = (float(line.rpartition(" ")[2]) for line in caplog.messages if "held-out" in line)
     assert honest < np.log(0.45)
     assert leaking > honest + 0.2

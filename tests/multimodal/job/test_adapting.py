@@ -19,7 +19,6 @@ from multimodal.config import ConfigError
 from multimodal.job import TrainingSetup
 from multimodal.job.adapting import add_adaptation
 from multimodal.run import Run, RunError
-from multimodal.runtime.distributed import Processes
 from multimodal.splits.tables import read_tables
 from multimodal.training import fit
 
@@ -163,18 +162,17 @@ def test_frozen_encoders_read_target_inputs_once(rows, tmp_path, caplog):
 def test_a_small_batch_for_many_classes_is_warned_of(rows, caplog):
     job = make_job({"adapt": {"method": "mcc"}}, train={"batch_size": 5})
     built = TrainingSetup.build(job, read_tables(job, source=rows, unlabelled=rows), Path.cwd())
-    add_adaptation(built, Processes())
+    add_adaptation(built, 1)
     assert shown(caplog) == [
         "warning: mcc compares 5 records of 3 classes at a time; with fewer than two a class it confuses right "
         "answers: raise train.batch_size, or take another transfer.adapt.method"
     ]
 
 
-def test_a_batch_that_cannot_give_every_process_every_domain_is_refused(rows):
-    job = make_job(DANN, train={"batch_size": 3, "accumulate": 2})
-    built = TrainingSetup.build(job, read_tables(job, source=rows, unlabelled=rows), Path.cwd())
-    with pytest.raises(ConfigError, match="a step has 3 records of a table, for 2 processes with 2 parts of the batch"):
-        add_adaptation(built, Processes(0, 2, 0))
+def test_a_batch_that_cannot_give_every_process_every_domain_is_refused(rows, tmp_path):
+    job = make_job(DANN, train={"batch_size": 1, "accumulate": 2})
+    with pytest.raises(ConfigError, match="a step has 1 records of a table, for 1 processes with 2 parts of the batch"):
+        fit(job, source=rows, unlabelled=rows, out=tmp_path / "run", cache=False)
 
 
 def test_labels_are_those_of_source_and_target_together(rows):
@@ -187,6 +185,6 @@ def test_labels_are_those_of_source_and_target_together(rows):
 def test_unlabelled_rows_change_no_task_loss(rows):
     job = make_job(DANN)
     built = TrainingSetup.build(job, read_tables(job, source=rows, unlabelled=rows), Path.cwd())
-    data = built.training_data()
+    data = built.datasets.training
     assert [data[0, row].targets["color"] is None for row in (0, len(data) - 1)] == [False, True]
     assert_close(torch.tensor(data[0, 0].weight), torch.tensor(1.0))

@@ -23,6 +23,7 @@ from export.predictor import flat_feed
 from multimodal.config import ConfigError, parse_job
 from multimodal.job import TrainingSetup
 from multimodal.job.fitted_maps import fit_input_maps, fit_source_maps
+from multimodal.job.kept_tokens import keep_tokens
 from multimodal.job.source_weights import weight_source_records
 from multimodal.records import RecordError, stack_inputs
 from multimodal.run import Run
@@ -124,7 +125,7 @@ def test_it_sees_all_training_tables_and_each_of_attention_s_tokens_is_mapped():
     changes = {"inputs.text.map": {"method": "standardise"}, "fusion": {"name": "attention", "dim": 8}}
     chosen = make_job(**changes, **{"transfer.source": {"weight": 1.0}})
     setup = TrainingSetup.build(chosen, read_tables(chosen, **tables), Path.cwd())
-    setup = setup.with_kept_tokens([], Runtime())
+    setup = keep_tokens(setup, [], Runtime())
     fit_input_maps(setup)
     both = np.concatenate([VECTORS, VECTORS * STRETCH + SHIFT])
     mapped = setup.model.maps["text"](torch.from_numpy(both).float()[:, None])[:, 0]
@@ -261,7 +262,7 @@ def test_the_choice_of_the_weight_sees_the_source_moved():
 
 def test_beside_target_labels_the_source_trains_moved_and_target_records_stay():
     setup = inductive(rows("b"), "standardise")
-    data = setup.with_kept_tokens([], Runtime()).training_data()
+    data = keep_tokens(setup, [], Runtime()).datasets.training
     target, source = (data[0, row].inputs["text"][0]["tokens"][0] for row in (0, 20))
     assert_close(target, VECTORS[0].astype(np.float32))
     there, here = VECTORS * STRETCH + SHIFT, VECTORS[:20]

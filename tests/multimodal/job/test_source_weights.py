@@ -70,10 +70,10 @@ def test_a_source_with_the_same_labels_counts_and_one_with_other_labels_does_not
 
 def test_a_given_weight_counts_as_it_would_if_all_records_were_in_one_batch():
     setup, _ = weigh({"weight": 0.3}, {"train": texts(10, 0), "valid": texts(4, 5), "source": texts(40, 1)})
-    assert setup.source_weights is not None
+    assert setup.datasets.source_weights is not None
     # a step has 4 records of each: of the target 4 of 10, of the source 4 of 40
-    assert_close(setup.source_weights, np.full(40, 0.3 * 4))
-    data = setup.training_data()
+    assert_close(setup.datasets.source_weights, np.full(40, 0.3 * 4))
+    data = setup.datasets.training
     origins = [(data[0, row].origin, data[0, row].weight) for row in (0, 10)]
     assert origins == [(0, 1.0), (SOURCE, pytest.approx(1.2))]
 
@@ -100,7 +100,7 @@ def test_source_records_that_look_like_the_target_count_more(method):
     setup, said = weigh(
         {"weight": 1.0, "method": method}, {"train": target, "valid": target, "source": [*alike, *texts(20, 2)]}
     )
-    weights = setup.source_weights
+    weights = setup.datasets.source_weights
     assert weights is not None
     assert weights[:20].mean() > 1.5 * weights[20:].mean()
     assert 1 < setup.source_choice["effective_size"] < 40
@@ -111,8 +111,8 @@ def test_without_target_labels_source_records_weigh_among_themselves(tmp_path):
     target = [{"text": f"{row['text']} shop"} for row in texts(30, 0)]
     tables = {"source": texts(40, 1), "source_valid": texts(6, 2), "unlabelled": target}
     setup, _ = weigh({"method": "density_ratio"}, tables)
-    assert setup.source_weights is not None
-    assert_close(setup.source_weights.mean(), 1.0)
+    assert setup.datasets.source_weights is not None
+    assert_close(setup.datasets.source_weights.mean(), 1.0)
     assert "weight" not in setup.source_choice
     run = fit(make_job({"method": "density_ratio"}), **tables, out=tmp_path / "run", cache=False)
     assert run.metrics["source"].keys() == {"method", "effective_size"}

@@ -17,6 +17,7 @@ from support.synthetic_products import CONFIG
 from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config import parse_job
+from multimodal.data import StepLoader
 from multimodal.data.order import LabelOrder, StepOrder
 from multimodal.model.embedding_heads import SupConHead
 from multimodal.records.targets import ClassTarget
@@ -60,14 +61,12 @@ def supcon(folder: Path, media: Path) -> None:
         order: StepOrder = (LabelOrder if group.world > 1 else OneAfterTheOther)(labels, 8, 0, 2)
         trainer = Trainer(
             model,
-            data,
-            order,
-            {"color": 1.0, "price": 1.0},
+            StepLoader(data, order, accumulate=1 if group.world > 1 else 2),
             folder,
             options=TrainerOptions(
                 optimizer=OptimizerSpec(learning_rate=1e-2),
                 seed=1,
-                accumulate=1 if group.world > 1 else 2,
+                task_weights={"color": 1.0, "price": 1.0},
                 gradient_cosine=True,
             ),
             processes=group,

@@ -7,7 +7,8 @@ from support.tiny_pretrained import shop_job, shop_task
 
 from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_job
-from multimodal.job import setup as built_job
+from multimodal.job import kept_tokens
+from multimodal.job.kept_tokens import keep_tokens
 from multimodal.model.layers import NewLayers
 from multimodal.run import Run
 from multimodal.runtime.runtime import Runtime
@@ -39,8 +40,8 @@ def test_they_are_new_parameters_beside_the_heads(shop):
 def test_on_a_frozen_encoder_they_learn_from_kept_tokens_and_export_in_parity(shop, tmp_path, fusion, monkeypatch):
     """A bundle is written only where onnxruntime agrees with torch on every combination of inputs."""
     kept = []
-    reader = built_job.feature_reader
-    monkeypatch.setattr(built_job, "feature_reader", lambda *a, **k: kept.append(reader(*a, **k)) or kept[-1])
+    reader = kept_tokens.feature_reader
+    monkeypatch.setattr(kept_tokens, "feature_reader", lambda *a, **k: kept.append(reader(*a, **k)) or kept[-1])
     layers = {"inputs.text.new_layers": 2, "inputs.image.new_layers": 1, "transfer.strategy": "linear_probe"}
     task = shop_task(shop, fusion=fusion, **layers)
     run = fit(task, out=tmp_path / "run")
@@ -58,8 +59,8 @@ def test_on_a_frozen_encoder_they_learn_from_kept_tokens_and_export_in_parity(sh
 def test_kept_tokens_give_what_the_values_give(shop, tmp_path):
     job = shop_job(shop, **{"inputs.text.new_layers": 1, "inputs.image.new_layers": 1})
     job.model.eval()
-    kept = job.with_kept_tokens([], Runtime())
-    scores = [entry.validate()[0] for entry in (job, kept)]
+    kept = keep_tokens(job, [], Runtime())
+    scores = [entry.validator()[0] for entry in (job, kept)]
     assert scores[0].keys() == scores[1].keys()
     for name, value in scores[0].items():
         assert_close(scores[1][name], value)

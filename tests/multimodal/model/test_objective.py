@@ -8,6 +8,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor, nn
 
+from multimodal.data import StepLoader
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective, StepContext
@@ -34,9 +35,8 @@ def train(folder: Path, objective: Objective | None, *, parts: int = 1, epochs: 
     if objective is not None:
         model.objectives["pull"] = objective
     data = make_dataset(make_rows(folder / "media", 12), folder / "media", model)
-    options = TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2), accumulate=parts)
-    weights = {"color": 1.0, "price": 1.0}
-    trainer = Trainer(model, data, Order(12, 4, seed=0), weights, folder, options=options)
+    options = TrainerOptions(OptimizerSpec(learning_rate=1e-2), task_weights={"color": 1.0, "price": 1.0})
+    trainer = Trainer(model, StepLoader(data, Order(12, 4, seed=0), parts), folder, options=options)
     trainer.fit(Finetune().plan(model, epochs))
     return model
 

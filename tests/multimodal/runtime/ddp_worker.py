@@ -15,7 +15,7 @@ import torch
 from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config.setting import SOURCE, UNLABELLED
-from multimodal.data import RecordDataset, SampleDataset
+from multimodal.data import RecordDataset, SampleDataset, StepLoader
 from multimodal.data.domains import JoinedDataset, domain_order
 from multimodal.data.order import Order, StepOrder
 from multimodal.runtime.distributed import Processes, processes
@@ -51,12 +51,12 @@ def train(folder: Path, media: Path, kind: str, group: Processes) -> None:
     options = TrainerOptions(
         optimizer=OptimizerSpec(learning_rate=1e-2),
         seed=1,
-        accumulate=2,
+        task_weights=weights,
         on_error="skip",
         project_conflicts=kind == "pcgrad",
         gradient_cosine=True,
     )
-    trainer = Trainer(model, data, order, weights, folder, options=options, processes=group)
+    trainer = Trainer(model, StepLoader(data, order, accumulate=2), folder, options=options, processes=group)
     state = trainer.fit(Finetune().plan(model, 1 if corrupt else 3))
     if group.is_main:
         (folder / "losses.json").write_text(json.dumps([entry["loss"] for entry in state.history]))

@@ -15,8 +15,9 @@ from typing import Any
 
 from support.tiny_models import make_dataset, make_model, make_rows
 
+from multimodal.data import StepLoader
 from multimodal.data.order import Order
-from multimodal.trainer import Trainer, trainer
+from multimodal.trainer import Hooks, Trainer, trainer
 from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer import Finetune
 
@@ -58,9 +59,10 @@ def main(folder: Path, number: int, place: str) -> None:
         raise AssertionError("it is stuck")
 
     model.heads["color"].register_forward_hook(hook)
-    options, weights = TrainerOptions(checkpoint_steps=2, workers=1), {"color": 1.0, "price": 1.0}
-    judged = evaluate if place == "evaluation" else None
-    training = Trainer(model, data, Order(20, 5, seed=0), weights, folder, options=options, evaluate=judged)
+    options = TrainerOptions(checkpoint_steps=2, task_weights={"color": 1.0, "price": 1.0})
+    hooks = Hooks(evaluate if place == "evaluation" else None)
+    loader = StepLoader(data, Order(20, 5, seed=0), workers=1)
+    training = Trainer(model, loader, folder, options=options, hooks=hooks)
     training.fit(Finetune().plan(model, 2))
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from support.tiny_models import make_dataset, make_model, make_rows
 
-from multimodal.data import RecordDataset, Sample
+from multimodal.data import RecordDataset, Sample, StepLoader
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.runtime.checkpoint import load_newest_checkpoint
@@ -44,8 +44,8 @@ def make_trainer(folder: Path, model: MultimodalModel, *, workers: int = 0, step
     order = Order(N, batch_size=5, seed=3)
     if step is not None:
         data.key = (step // STEPS, int(order.blocks(step // STEPS)[step % STEPS][0][0]))
-    options, weights = TrainerOptions(workers=workers), {"color": 1.0, "price": 0.5}
-    return Trainer(model, data, order, weights, folder, options=options)
+    options = TrainerOptions(task_weights={"color": 1.0, "price": 0.5})
+    return Trainer(model, StepLoader(data, order, workers=workers), folder, options=options)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_sigterm_while_a_batch_is_waited_for_saves_what_was_trained(whole, tmp_p
 def test_ctrl_c_while_a_batch_is_waited_for_ends_the_training(tmp_path):
     model = make_model()
     trainer = make_trainer(tmp_path, model, workers=1, step=1)
-    trainer.data.signal = signal.SIGINT
+    trainer.loader.data.signal = signal.SIGINT
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(Finetune().plan(model, 1))
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from support.tiny_models import make_dataset, make_model, make_rows
 
+from multimodal.data import StepLoader
 from multimodal.data.order import Order
 from multimodal.runtime import checkpoint
 from multimodal.runtime.checkpoint import save_tensors
@@ -57,15 +58,10 @@ def main(folder: Path, media: Path, moment: str | None) -> None:
         die_at(moment)
     model = make_model(norm="batch", dropout=0.2, modality_dropout=0.3)
     data = make_dataset(make_rows(media, 22, gaps=True), media, model)
-    options = TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2), seed=3, checkpoint_steps=2, workers=1)
-    trainer = Trainer(
-        model,
-        data,
-        Order(22, batch_size=5, seed=3),
-        {"color": 1.0, "price": 0.5},
-        folder,
-        options=options,
-    )
+    weights = {"color": 1.0, "price": 0.5}
+    options = TrainerOptions(OptimizerSpec(learning_rate=1e-2), seed=3, checkpoint_steps=2, task_weights=weights)
+    loader = StepLoader(data, Order(22, batch_size=5, seed=3), workers=1)
+    trainer = Trainer(model, loader, folder, options=options)
     trainer.fit(ProbeThenFinetune(probe_epochs=1).plan(model, 3), resume=True)
     save_tensors(folder / "model.safetensors", model.state_dict())
 

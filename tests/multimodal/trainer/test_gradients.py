@@ -9,7 +9,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError
-from multimodal.data import Batch, collate
+from multimodal.data import Batch, StepLoader, collate
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.runtime.distributed import Processes
@@ -47,9 +47,9 @@ def one_by_one(model: MultimodalModel, batch: Batch) -> torch.Tensor:
 
 def make_step(model: MultimodalModel, *, scaler: torch.amp.GradScaler | None = None, **options) -> Step:
     optimizer = torch.optim.SGD([{"params": list(model.parameters()), "lr_scale": 1.0}], lr=1.0)
-    settings = TrainerOptions(clip_norm=None, **options)
+    settings = TrainerOptions(clip_norm=None, task_weights=WEIGHTS, **options)
     scaler = torch.amp.GradScaler("cpu", enabled=False) if scaler is None else scaler
-    return Step(model, optimizer, WEIGHTS, options=settings, scaler=scaler, processes=Processes())
+    return Step(model, optimizer, options=settings, scaler=scaler, processes=Processes())
 
 
 @pytest.mark.parametrize("cuts", [1, 3])
@@ -139,8 +139,8 @@ def test_a_job_whose_tasks_share_nothing_that_trains_is_refused():
 def train(folder: Path, *, epochs: int = 3, fusion: str = "concat", **options) -> MultimodalModel:
     model = make_model(norm="batch", fusion=fusion, dropout=0.2)
     data = make_dataset(make_rows(folder / "media", 13, gaps=True), folder / "media", model)
-    settings = TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2), accumulate=2, **options)
-    trainer = Trainer(model, data, Order(13, 4, seed=0), WEIGHTS, folder, options=settings)
+    settings = TrainerOptions(OptimizerSpec(learning_rate=1e-2), task_weights=WEIGHTS, **options)
+    trainer = Trainer(model, StepLoader(data, Order(13, 4, seed=0), accumulate=2), folder, options=settings)
     trainer.fit(Finetune().plan(model, epochs))
     return model
 

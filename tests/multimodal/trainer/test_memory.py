@@ -8,7 +8,7 @@ import torch
 from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 
-from multimodal.data import Batch, training_batches
+from multimodal.data import Batch, StepLoader, training_batches
 from multimodal.data.order import Order, StepSampler
 from multimodal.model import MultimodalModel
 from multimodal.runtime.checkpoint import load_newest_checkpoint
@@ -19,6 +19,8 @@ from multimodal.trainer.optimization import build_optimizer
 from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.step import Step
 from multimodal.transfer import Finetune, OptimizerSpec
+
+WEIGHTS = {"color": 1.0, "price": 0.5}
 
 
 def hold_at_most(model: MultimodalModel, records: int) -> list[int]:
@@ -39,10 +41,11 @@ def hold_at_most(model: MultimodalModel, records: int) -> list[int]:
 
 def make_step(model: MultimodalModel, **changes) -> Step:
     (phase,) = Finetune().plan(model, 1)
-    given = {"options": TrainerOptions(clip_norm=None), "processes": Processes(), **changes}
+    options = TrainerOptions(clip_norm=None, task_weights=WEIGHTS)
+    given = {"options": options, "processes": Processes(), **changes}
     optimizer = build_optimizer(model, phase, OptimizerSpec())
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    return Step(model, optimizer, {"color": 1.0, "price": 0.5}, scaler=scaler, **given)
+    return Step(model, optimizer, scaler=scaler, **given)
 
 
 def one_batch(folder: Path, model: MultimodalModel, size: int = 10) -> Batch:
@@ -131,8 +134,7 @@ def test_the_part_size_outlives_the_process(tmp_path, caplog):
         hold_at_most(model, records)
         data = make_dataset(make_rows(tmp_path / "media", 10), tmp_path / "media", model)
         order = Order(10, batch_size=5, seed=3)
-        weights = {"color": 1.0, "price": 0.5}
-        return Trainer(model, data, order, weights, tmp_path, options=TrainerOptions())
+        return Trainer(model, StepLoader(data, order), tmp_path, options=TrainerOptions(task_weights=WEIGHTS))
 
     first = trainer(3)
     first.fit(Finetune().plan(first.model, 2))

@@ -13,12 +13,12 @@ from support.interruption import KilledError, kill_at
 from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor
 
-from multimodal.data import Batch, collate
+from multimodal.data import Batch, StepLoader, collate
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
 from multimodal.runtime.checkpoint import load_newest_checkpoint
-from multimodal.trainer import Trainer, TrainingError
+from multimodal.trainer import Hooks, Trainer, TrainingError
 from multimodal.trainer.losses import combined_loss, task_losses
 from multimodal.trainer.state import TrainerOptions
 from multimodal.transfer import (
@@ -36,17 +36,15 @@ WEIGHTS = {"color": 1.0, "price": 0.5}
 
 
 def make_trainer(folder: Path, model: MultimodalModel, *, n: int = 22, gaps: bool = True, **options) -> Trainer:
-    evaluate = options.pop("evaluate", None)
+    hooks, parts = Hooks(options.pop("evaluate", None)), options.pop("accumulate", 1)
     data = make_dataset(make_rows(folder / "media", n, gaps=gaps), folder / "media", model)
-    defaults = {"optimizer": OptimizerSpec(learning_rate=1e-2), "seed": 3}
+    defaults = {"optimizer": OptimizerSpec(learning_rate=1e-2), "seed": 3, "task_weights": WEIGHTS}
     return Trainer(
         model,
-        data,
-        Order(n, batch_size=5, seed=3),
-        WEIGHTS,
+        StepLoader(data, Order(n, batch_size=5, seed=3), parts),
         folder,
         options=TrainerOptions(**{**defaults, **options}),
-        evaluate=evaluate,
+        hooks=hooks,
     )
 
 
@@ -186,8 +184,9 @@ def test_the_second_phase_begins_with_the_loss_at_which_the_first_ended(tmp_path
         losses.append(float(step_loss(model, batch)))
         return {}, len(losses) / 10  # each epoch is the best so far
 
-    options = TrainerOptions(optimizer=OptimizerSpec(learning_rate=1e-2))
-    trainer = Trainer(model, data, Order(8, 8, seed=0), WEIGHTS, tmp_path, options=options, evaluate=evaluate)
+    options = TrainerOptions(OptimizerSpec(learning_rate=1e-2), task_weights=WEIGHTS)
+    loader = StepLoader(data, Order(8, 8, seed=0))
+    trainer = Trainer(model, loader, tmp_path, options=options, hooks=Hooks(evaluate))
     history = trainer.fit(TwoPhase(probe_epochs=4).plan(model, 6)).history
     assert [entry["phase"] for entry in history] == ["probe"] * 4 + ["finetune"] * 2
     assert history[4]["loss"] == near(losses[3], "six digits")

@@ -11,10 +11,8 @@ from support.tiny_pretrained import shop_job, shop_task
 from torch import nn
 
 from multimodal.config import ConfigError, Transfer, parse_job
-from multimodal.data import training_batches
-from multimodal.data.order import StepSampler
-from multimodal.job import TrainingSetup
-from multimodal.job.average_choice import _score, keep_the_better, refuse_unshared_statistics
+from multimodal.job.average_choice import _score, keep_the_better, reject_unshared_statistics
+from multimodal.job.validator import Validator
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer.weight_averaging import CandidateWeights, Ema, Soup, WeightAveraging, WiseFt, build_averaging
 from multimodal.training import fit
@@ -114,7 +112,7 @@ def test_the_better_on_the_validation_table_is_kept_and_of_equal_ones_the_plain(
     shop, monkeypatch, caplog, average, plain, kept
 ):
     job = shop_job(shop, **{"transfer.average": "ema"})
-    monkeypatch.setattr(TrainingSetup, "validate", lambda self: ({}, average))
+    monkeypatch.setattr(Validator, "__call__", lambda self: ({}, average))
     before = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
     other = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in before.items()}
     score, told = keep_the_better(job, Planned(AveragedState(other, ())), plain)
@@ -129,14 +127,13 @@ def test_the_better_on_the_validation_table_is_kept_and_of_equal_ones_the_plain(
 def test_running_statistics_of_an_average_are_those_of_the_training_records(shop, monkeypatch):
     """Reference: mean and variance of what enters the BatchNorm, the mean over the batches of an epoch."""
     job = shop_job(shop)
-    monkeypatch.setattr(TrainingSetup, "validate", lambda self: ({}, 0.0))
+    monkeypatch.setattr(Validator, "__call__", lambda self: ({}, 0.0))
     encoder = job.model.encoder("image")
     names = [f"encoders.image.norm.{statistic}" for statistic in ("running_mean", "running_var")]
     state = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
     _score(job, AveragedState(state, tuple(names)))
     means, variances = [], []
-    order = job.order()
-    for (batch,) in training_batches(job.training_data(), StepSampler(order, 0, order.steps_per_epoch)):
+    for (batch,) in job.loader.steps(0, job.order.steps_per_epoch):
         rows = batch.inputs["image"]["present"]
         with torch.no_grad():
             x = encoder.first(batch.inputs["image"]["pixels"][rows].float() / 255.0 - 0.5)
@@ -156,10 +153,10 @@ def test_what_cannot_be_averaged_is_refused(tmp_path):
     model, two = make_model(norm="batch"), replace(Processes(), world=2)
     phases = Finetune().plan(model, 1)
     with pytest.raises(ConfigError, match=r"statistics of 1 BatchNorm layers again, .* there are 2; train in one, or"):
-        refuse_unshared_statistics(Soup(tmp_path, 2), model, phases, two)
-    refuse_unshared_statistics(Soup(tmp_path, 2), model, phases, Processes())
-    refuse_unshared_statistics(Soup(tmp_path, 2), model, LinearProbe().plan(model, 1), two)
-    refuse_unshared_statistics(Ema(0.9), model, phases, two)
+        reject_unshared_statistics(Soup(tmp_path, 2), model, phases, two)
+    reject_unshared_statistics(Soup(tmp_path, 2), model, phases, Processes())
+    reject_unshared_statistics(Soup(tmp_path, 2), model, LinearProbe().plan(model, 1), two)
+    reject_unshared_statistics(Ema(0.9), model, phases, two)
 
 
 @pytest.mark.parametrize("shares", [[0.0, 0.5], [0.5, 1.0], [0.0, 1.0, 1.5], []])

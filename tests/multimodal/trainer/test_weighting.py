@@ -12,6 +12,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError, parse_job
+from multimodal.data import StepLoader
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.run import Run
@@ -73,10 +74,9 @@ def make_trainer(folder: Path, *, parts: int = 1) -> tuple[MultimodalModel, Trai
     model.objectives[TASK_WEIGHT] = LearnedTaskWeights(WEIGHTS)
     data = make_dataset(make_rows(folder / "media", 13, gaps=True), folder / "media", model)
     options = TrainerOptions(
-        optimizer=OptimizerSpec(learning_rate=1e-2, weight_decay=0.5), accumulate=parts, checkpoint_steps=2
+        optimizer=OptimizerSpec(learning_rate=1e-2, weight_decay=0.5), task_weights=WEIGHTS, checkpoint_steps=2
     )
-    order = Order(13, 4, seed=0)
-    return model, Trainer(model, data, order, WEIGHTS, folder, options=options)
+    return model, Trainer(model, StepLoader(data, Order(13, 4, seed=0), parts), folder, options=options)
 
 
 def test_they_learn_without_weight_decay_and_stand_in_the_history(tmp_path):
