@@ -98,7 +98,8 @@ def write_predictions(
     table = read_records(data, root=root, allow_outside=allow_outside)
     _check_kept(target.keep, table, PredictionColumns(predictor.decodings).names)
     _check_paths(target, predictor, data, table)
-    progress = WritingProgress(target.table, _fingerprint(target, predictor, data))
+    sha256 = table.sha256 if isinstance(data, str | Path) else None
+    progress = WritingProgress(target.table, _fingerprint(target, predictor, sha256))
     if resume:
         progress.restore()
     with ExitStack() as stack:
@@ -194,12 +195,15 @@ def _text(cell: Any) -> str | None:
     return None if is_missing(cell) else str(cell)
 
 
-def _fingerprint(target: _Target, predictor: "Predictor", data: Any) -> dict[str, Any]:
-    """Everything that a process which resumes must have in common with the first one."""
-    is_file = isinstance(data, str | Path) and Path(data).is_file()
+def _fingerprint(target: _Target, predictor: "Predictor", table: str | None) -> dict[str, Any]:
+    """Everything that a process which resumes must have in common with the first one.
+
+    Args:
+        table: sha256 of its file; None for what is no file.
+    """
     return {
         "bundle": sha256_of(predictor.bundle.folder / BUNDLE_FILE),
-        "table": sha256_of(Path(data)) if is_file else None,
+        "table": table,
         "precision": predictor.precision,
         "embeddings": None if target.vectors is None else target.vectors.name,
         "task": target.output,

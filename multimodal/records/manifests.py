@@ -1,6 +1,7 @@
 """Manifest files: CSV, JSON Lines and Parquet as column names and rows. Never imports torch."""
 
 import csv
+import hashlib
 import io
 import json
 from collections import Counter
@@ -32,23 +33,30 @@ class ManifestError(ValueError):
         return f"{place}: {self.reason}"
 
 
-def read_manifest(path: Path) -> Table:
-    """Reads a manifest by its suffix: ``.csv``, ``.jsonl`` (or ``.ndjson``) or ``.parquet``.
+def read_manifest(path: Path) -> tuple[Table, str]:
+    """Reads a manifest, and the sha256 of its content, at once.
 
-    CSV is UTF-8 with or without a byte order mark, comma-separated, with a header; its cells stay text, and
-    blank lines are no records. JSON Lines has one object per line.
+    The suffix is ``.csv``, ``.jsonl`` (or ``.ndjson``) or ``.parquet``. CSV is UTF-8 with or without a byte order mark,
+    comma-separated, with a header; its cells stay text, and blank lines are no records. JSON Lines has one object per
+    line.
 
     Raises:
         ManifestError: if the file cannot be read or is not a table; names the row or the line.
         ModuleNotFoundError: if it is Parquet and pyarrow is not installed.
     """
-    readers = {".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".parquet": _read_parquet}
-    reader: Callable[[Path], Table] | None = readers.get(path.suffix.lower())
+    readers: dict[str, Callable[[bytes, str], Table]] = {
+        ".csv": _read_csv,
+        ".jsonl": _read_json_lines,
+        ".ndjson": _read_json_lines,
+        ".parquet": _read_parquet,
+    }
+    reader = readers.get(path.suffix.lower())
     if reader is None:
         kinds = ", ".join(readers)
         raise ManifestError(path.name, f"the suffix {path.suffix!r} is not that of a manifest; there are {kinds}")
     try:
-        return reader(path)
+        content = path.read_bytes()
+        return reader(content, path.name), hashlib.sha256(content).hexdigest()
     except OSError as error:
         reason = f"{path} cannot be read ({error.strerror or error}); give the path of a manifest"
         raise ManifestError(path.name, reason) from error
@@ -78,29 +86,28 @@ def union_of_keys(rows: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for row in rows for key in row))
 
 
-def _read_text(path: Path) -> str:
-    content = path.read_bytes()
+def _decoded(content: bytes, name: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         reason = f"line {line} is not UTF-8 (byte {content[error.start]:#04x}); save the file as UTF-8"
-        raise ManifestError(path.name, reason) from error
+        raise ManifestError(name, reason) from error
 
 
-def _read_csv(path: Path) -> Table:
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
+def _read_csv(content: bytes, name: str) -> Table:
+    reader = csv.reader(io.StringIO(_decoded(content, name), newline=""), strict=True)
     try:
         lines = [(reader.line_num, cells) for cells in reader if cells]
     except csv.Error as error:
         reason = f"line {reader.line_num} is not CSV ({error}); quote its cells, or save the table as JSON Lines"
-        raise ManifestError(path.name, reason) from error
+        raise ManifestError(name, reason) from error
     if not lines:
-        raise ManifestError(path.name, "is empty; its first line must name the columns")
+        raise ManifestError(name, "is empty; its first line must name the columns")
     header = lines[0][1]
     if len(header) == 1 and any(separator in header[0] for separator in ";\t"):
-        raise ManifestError(path.name, f"has the one column {header[0]!r}; separate columns with commas")
-    columns = check_columns(path.name, header)
+        raise ManifestError(name, f"has the one column {header[0]!r}; separate columns with commas")
+    columns = check_columns(name, header)
     rows = []
     for row, (line, cells) in enumerate(lines[1:], 1):
         if len(cells) != len(columns):
@@ -108,7 +115,7 @@ def _read_csv(path: Path) -> Table:
                 f"has {len(cells)} cells where the header has {len(columns)} (it ends in line {line}); "
                 "put quotes around cells that hold a comma or a line break"
             )
-            raise ManifestError(path.name, reason, row)
+            raise ManifestError(name, reason, row)
         rows.append(dict(zip(columns, cells, strict=True)))
     return columns, rows
 
@@ -120,24 +127,24 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _read_json_lines(path: Path) -> Table:
+def _read_json_lines(content: bytes, name: str) -> Table:
     rows = []
-    for line, text in enumerate(_read_text(path).split("\n"), 1):
+    for line, text in enumerate(_decoded(content, name).split("\n"), 1):
         if not text.strip():
             continue
         try:
             row = json.loads(text, object_pairs_hook=_distinct_keys)
         except (ValueError, RecursionError) as error:
             reason = f"line {line} is not JSON ({error}); write one object per line"
-            raise ManifestError(path.name, reason) from error
+            raise ManifestError(name, reason) from error
         if not isinstance(row, dict):
             reason = f"line {line} holds a {type(row).__name__}, not an object; write one object per line"
-            raise ManifestError(path.name, reason)
+            raise ManifestError(name, reason)
         rows.append(row)
-    return check_columns(path.name, union_of_keys(rows)), rows
+    return check_columns(name, union_of_keys(rows)), rows
 
 
-def _read_parquet(path: Path) -> Table:
+def _read_parquet(content: bytes, name: str) -> Table:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -145,9 +152,9 @@ def _read_parquet(path: Path) -> Table:
         line = "pyarrow is not installed; run: pip install 'multimodal-transfer[parquet]'"
         raise ModuleNotFoundError(line, name="pyarrow") from error
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:  # one file: no columns guessed from the folders' names
-            columns = check_columns(path.name, file.schema_arrow.names)
+        with pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)) as file:
+            columns = check_columns(name, file.schema_arrow.names)
             return columns, file.read().to_pylist()
     except pyarrow.ArrowException as error:
         reason = f"is not a Parquet file that can be read ({error}); write it again"
-        raise ManifestError(path.name, reason) from error
+        raise ManifestError(name, reason) from error

@@ -75,6 +75,8 @@ class Records:
     """Permits media outside ``root``; "links": only those behind a link."""
     numbers: Sequence[int] | None = None
     """In a subset: row of each record in the whole table, from 0."""
+    sha256: str | None = None
+    """Of the manifest's content, whatever was left out since; None for Python objects."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -138,8 +140,9 @@ def read_records(source: Any, *, root: str | Path | None = None, allow_outside: 
     folder = None if root is None else Path(root)
     if isinstance(source, str | Path):
         path = Path(source)
-        columns, rows = read_manifest(path)
-        return Records(columns, rows, path.name, path.parent if folder is None else folder, allow_outside)
+        (columns, rows), sha256 = read_manifest(path)
+        root = path.parent if folder is None else folder
+        return Records(columns, rows, path.name, root, allow_outside, sha256=sha256)
     if hasattr(source, "columns") and hasattr(source, "to_dict"):  # a DataFrame, without importing pandas
         columns = check_columns("DataFrame", list(source.columns))
         return Records(columns, source.to_dict("records"), "DataFrame", folder, allow_outside)

@@ -144,7 +144,8 @@ def read_whole_tables(
             raise ConfigError(f"the {name} table has no record; leave data.{name} out, or add records")
     if "unlabelled" in tables:  # dropped here, so that nothing can read them
         tables["unlabelled"] = tables["unlabelled"].without(job.label_columns().values())
-    return tables, file_hashes(sources)
+    files = [name for name, source in sources.items() if isinstance(source, str | Path) and Path(source).is_file()]
+    return tables, {name: sha256 for name in files if (sha256 := tables[name].sha256) is not None}
 
 
 def file_hashes(sources: Mapping[str, Any]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 import builtins
 import csv
+import hashlib
 import json
 import pickle
 from pathlib import Path
@@ -8,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multimodal.records.manifests import ManifestError, check_columns, read_manifest
+from multimodal.records.manifests import ManifestError, Table, check_columns, read_manifest
+from multimodal.records.records import read_records
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
@@ -17,9 +19,40 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
+def table_of(path: Path) -> Table:
+    return read_manifest(path)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", b"a,b\n1,2\n"),
+        ("a.csv", b"\xef\xbb\xbfa,b\r\n1,2\r\n"),
+        ("a.csv", b"a\n"),
+        ("a.jsonl", b'{"a": 1}\n\n'),
+        ("a.ndjson", b'{"a": "\\u00fc"}'),
+    ],
+)
+def test_the_digest_is_that_of_the_file_as_it_was_read(tmp_path, name, content):
+    path = write(tmp_path, name, content)
+    records = read_records(path)
+    path.write_bytes(b"a\nanother\n")
+    expected = hashlib.sha256(content).hexdigest()
+    assert [records.sha256, records.subset([]).sha256, records.without(["a"]).sha256] == [expected] * 3
+
+
+def test_a_parquet_file_has_its_digest_and_python_objects_have_none(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pytest.importorskip("pyarrow").table({"a": [1]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    expected = hashlib.sha256((tmp_path / "a.parquet").read_bytes()).hexdigest()
+    assert read_records(tmp_path / "a.parquet").sha256 == expected
+    assert read_records([{"a": 1}]).sha256 is None
+
+
 def test_csv_cells_stay_text(tmp_path):
     path = write(tmp_path, "a.csv", "image,price,code\na.jpg,2.50,007\nb.jpg,,NA\n")
-    columns, rows = read_manifest(path)
+    columns, rows = table_of(path)
     assert columns == ("image", "price", "code")
     assert rows == [
         {"image": "a.jpg", "price": "2.50", "code": "007"},
@@ -31,12 +64,12 @@ def test_csv_cells_stay_text(tmp_path):
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
 def test_csv_with_any_line_end_with_or_without_byte_order_mark(tmp_path, prefix, end):
     path = write(tmp_path, "a.CSV", prefix + f"naïve,b{end}ü,2{end}".encode())
-    assert read_manifest(path) == (("naïve", "b"), [{"naïve": "ü", "b": "2"}])
+    assert table_of(path) == (("naïve", "b"), [{"naïve": "ü", "b": "2"}])
 
 
 def test_csv_quoted_cells_hold_commas_quotes_and_line_breaks(tmp_path):
     path = write(tmp_path, "a.csv", 'text,label\n"red, ""ripe""\nand round",apple\n')
-    assert read_manifest(path)[1] == [{"text": 'red, "ripe"\nand round', "label": "apple"}]
+    assert table_of(path)[1] == [{"text": 'red, "ripe"\nand round', "label": "apple"}]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
@@ -45,15 +78,15 @@ def test_csv_gives_back_what_the_csv_module_wrote(tmp_path, rows):
     path = tmp_path / "a.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *rows])
-    assert read_manifest(path)[1] == [{"a": first, "b": second} for first, second in rows]
+    assert table_of(path)[1] == [{"a": first, "b": second} for first, second in rows]
 
 
 def test_csv_blank_lines_are_no_records(tmp_path):
-    assert len(read_manifest(write(tmp_path, "a.csv", "\na,b\n1,2\n\n3,4\n\n"))[1]) == 2
+    assert len(table_of(write(tmp_path, "a.csv", "\na,b\n1,2\n\n3,4\n\n"))[1]) == 2
 
 
 def test_csv_with_a_header_only_has_no_records(tmp_path):
-    assert read_manifest(write(tmp_path, "a.csv", "a,b\n")) == (("a", "b"), [])
+    assert table_of(write(tmp_path, "a.csv", "a,b\n")) == (("a", "b"), [])
 
 
 @pytest.mark.parametrize(
@@ -74,13 +107,13 @@ def test_csv_with_a_header_only_has_no_records(tmp_path):
 )
 def test_csv_that_is_no_table_is_refused_with_its_place(tmp_path, content, message):
     with pytest.raises(ManifestError, match=message):
-        read_manifest(write(tmp_path, "a.csv", content))
+        table_of(write(tmp_path, "a.csv", content))
 
 
 def test_json_lines_keep_their_types_and_may_leave_keys_out(tmp_path):
     lines = [{"image": "a.jpg", "labels": ["x", "y"], "price": 2.5}, {"text": "r\u2028ed", "price": None}]
     content = "\ufeff" + "\r\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
-    columns, rows = read_manifest(write(tmp_path, "a.jsonl", content))
+    columns, rows = table_of(write(tmp_path, "a.jsonl", content))
     assert columns == ("image", "labels", "price", "text")
     assert rows == lines
 
@@ -97,7 +130,7 @@ def test_json_lines_keep_their_types_and_may_leave_keys_out(tmp_path):
 )
 def test_json_lines_that_are_no_records_are_refused_with_their_line(tmp_path, content, message):
     with pytest.raises(ManifestError, match=message):
-        read_manifest(write(tmp_path, "a.ndjson", content))
+        table_of(write(tmp_path, "a.ndjson", content))
 
 
 def test_parquet_is_read_as_pyarrow_wrote_it(tmp_path):
@@ -106,18 +139,18 @@ def test_parquet_is_read_as_pyarrow_wrote_it(tmp_path):
     rows = [{"image": b"\xff\xd8", "n": 3, "labels": ["x"]}, {"image": None, "n": None, "labels": []}]
     (tmp_path / "n=5").mkdir()  # a folder's name is no column
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "n=5" / "a.parquet")
-    assert read_manifest(tmp_path / "n=5" / "a.parquet") == (("image", "n", "labels"), rows)
+    assert table_of(tmp_path / "n=5" / "a.parquet") == (("image", "n", "labels"), rows)
 
 
 def test_parquet_that_is_damaged_or_has_a_column_twice_is_refused(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     with pytest.raises(ManifestError, match=r"a.parquet: is not a Parquet file that can be read .*; write it again"):
-        read_manifest(write(tmp_path, "a.parquet", b"PAR1 and no more"))
+        table_of(write(tmp_path, "a.parquet", b"PAR1 and no more"))
     table = pyarrow.Table.from_arrays([pyarrow.array([1]), pyarrow.array([2])], names=["a", "a"])
     parquet.write_table(table, tmp_path / "b.parquet")
     with pytest.raises(ManifestError, match="more than one column is named 'a'"):
-        read_manifest(tmp_path / "b.parquet")
+        table_of(tmp_path / "b.parquet")
 
 
 def test_parquet_without_pyarrow_names_the_command_that_installs_it(tmp_path, monkeypatch):
@@ -130,17 +163,17 @@ def test_parquet_without_pyarrow_names_the_command_that_installs_it(tmp_path, mo
 
     monkeypatch.setattr(builtins, "__import__", without_pyarrow)
     with pytest.raises(ModuleNotFoundError, match=r"run: pip install 'multimodal-transfer\[parquet\]'"):
-        read_manifest(write(tmp_path, "a.parquet", b""))
+        table_of(write(tmp_path, "a.parquet", b""))
 
 
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(ManifestError, match=r"the suffix '.xlsx' is not that of a manifest; there are .csv, .jsonl"):
-        read_manifest(tmp_path / "a.xlsx")
+        table_of(tmp_path / "a.xlsx")
     with pytest.raises(ManifestError, match=r"nothing.csv cannot be read \(No such file or directory\)"):
-        read_manifest(tmp_path / "nothing.csv")
+        table_of(tmp_path / "nothing.csv")
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ManifestError, match=r"folder.csv cannot be read"):
-        read_manifest(tmp_path / "folder.csv")
+        table_of(tmp_path / "folder.csv")
 
 
 def test_column_names_are_text():
