@@ -195,11 +195,36 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     table = [(inputs, *(_headline(values[task]) for task in tasks)) for inputs, values in metrics["modalities"].items()]
     print_line()
     show_table(("inputs shown", *tasks), table, title="What each input contributes")
+    for task, details in metrics.get("details", {}).items():
+        _show_details(task, details)
     calibration = [_calibration(task, values) for task, values in metrics.get("calibration", {}).items()]
     if calibration:
         print_line()
         columns = ("task", "temperature", "calibration error", "log loss", "records")
         show_table(columns, calibration, title="How far its probabilities can be believed")
+
+
+MOST_LABELS = 20
+"""Labels of a task that are shown in one table; of more, those with the lowest F1."""
+MOST_CONFUSIONS = 5
+
+
+def _show_details(task: str, details: Mapping[str, Any]) -> None:
+    """One row per label, and the labels that are most often confused."""
+    labels, title = details.get("classes", ()), f"Labels of {task}"
+    if len(labels) > MOST_LABELS:
+        title += f": the {MOST_LABELS} of {len(labels)} with the lowest F1 (--out FILE has all)"
+        labels = sorted(labels, key=lambda row: -1.0 if row["f1"] is None else row["f1"])[:MOST_LABELS]
+    shares = ("precision", "recall", "f1")
+    rows = [(row["label"], row["n"], row["predicted"], *map(_number, map(row.get, shares))) for row in labels]
+    print_line()
+    show_table(("label", "records", "predicted", "precision", "recall", "F1"), rows, title=title)
+    wrong = [cell for cell in details.get("confusion", ()) if cell["label"] != cell["predicted"]]
+    if wrong:
+        most = sorted(wrong, key=lambda cell: -int(cell["n"]))[:MOST_CONFUSIONS]
+        found = [(cell["label"], cell["predicted"], cell["n"]) for cell in most]
+        print_line()
+        show_table(("label", "predicted", "records"), found, title=f"Most often confused in {task}")
 
 
 def show_folds(result: Mapping[str, Any]) -> None:
@@ -306,8 +331,9 @@ def _calibration(task: str, values: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _estimate(estimate: Mapping[str, Any]) -> tuple[str, str]:
-    def number(value: float | None) -> str:
-        return "-" if value is None else f"{value:.4g}"
-
     low, high = estimate.get("low"), estimate.get("high")
-    return number(estimate["value"]), "-" if low is None else f"{number(low)} to {number(high)}"
+    return _number(estimate["value"]), "-" if low is None else f"{_number(low)} to {_number(high)}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

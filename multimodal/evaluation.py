@@ -123,6 +123,17 @@ def calibrations(
     return {task: values for task, values in measured.items() if values is not None}
 
 
+def detailed_tables(
+    answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
+) -> dict[str, Any]:
+    """Task -> tables behind its scores, as ``Decoding.details`` gives them, of every task that has some."""
+    tables = {
+        task: decodings[task].details(decodings[task].scores(outputs), truth.targets, truth.unknown)
+        for task, outputs, truth in known_answers(answers, subset, dataset, decodings)
+    }
+    return {task: table for task, table in tables.items() if table}
+
+
 def fit_temperatures(
     answers: Answers,
     subset: Subset,
@@ -151,7 +162,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """``{"tasks": metrics per task, "modalities": {"image+text": metrics per task}, "calibration": ...}``, JSON.
 
-    Calibration is that of the answers to all inputs. ``skipped_rows`` says why records could not be read.
+    Calibration, and the tables of labels in ``details``, are those of the answers to all inputs. ``skipped_rows`` says
+    why records could not be read.
 
     Raises:
         RecordError: for the first record that cannot be read, unless ``on_error`` is "skip".
@@ -165,6 +177,7 @@ def evaluate(
         "tasks": tables[subsets[0]],
         "modalities": {"+".join(subset): table for subset, table in tables.items()},
         "calibration": calibrations(answers, subsets[0], dataset, decodings),
+        "details": detailed_tables(answers, subsets[0], dataset, decodings),
         "skipped_rows": {str(error.row): error.reason for error in answers.errors},
     }
 

@@ -64,9 +64,18 @@ def task_metrics(
 
 
 def classification_metrics(
-    scores: np.ndarray, targets: np.ndarray, labels: Sequence[str], unknown: Sequence[str], min_probability: float
+    scores: np.ndarray,
+    targets: np.ndarray,
+    labels: Sequence[str],
+    unknown: Sequence[str],
+    min_probability: float,
+    chosen: np.ndarray | None = None,
 ) -> Metrics:
-    """Scores of exactly one label per record, from probabilities [n c]."""
+    """Scores of exactly one label per record, from probabilities [n c].
+
+    Args:
+        chosen: index of the label that each record is given, int [n]; None: of the most probable one.
+    """
     n, known = len(targets), len(labels)
     size = known + len(unknown)
     if n and not 0 <= targets.min() <= targets.max() < size:
@@ -74,28 +83,29 @@ def classification_metrics(
             f"targets go from {targets.min()} to {targets.max()}, but there are {known} labels and {len(unknown)} "
             "unknown ones; give indices into both, the labels first"
         )
-    answers = scores.argmax(axis=1) if n else np.zeros(0, np.int64)
-    cells, counts = np.unique(targets.astype(np.int64) * size + answers, return_counts=True)
+    if chosen is None:
+        chosen = scores.argmax(axis=1) if n else np.zeros(0, np.int64)
+    cells, counts = np.unique(targets.astype(np.int64) * size + chosen, return_counts=True)
     truth = targets[:, None] == np.arange(known)  # [n c]
     return {
         "n": n,
-        "accuracy": _share_of(int((answers == targets).sum()), n),
+        "accuracy": _share_of(int((chosen == targets).sum()), n),
         **_shares(("balanced_accuracy", "macro_f1"), counts, lambda draws: _class_means(draws, cells, size)),
         "auc": _auc(scores, truth),
         "absent": _absent(labels, truth),
         "unknown": {label: int((targets == known + index).sum()) for index, label in enumerate(unknown)},
-        **_abstention(scores, answers == targets, min_probability),
+        **_abstention(scores[np.arange(n), chosen], chosen == targets, min_probability),
     }
 
 
-def _abstention(scores: np.ndarray, right: np.ndarray, min_probability: float) -> dict[str, Metrics]:
+def _abstention(probabilities: np.ndarray, right: np.ndarray, min_probability: float) -> dict[str, Metrics]:
     """Nothing where every record is answered."""
     if not min_probability:
         return {}
-    answered = scores.max(axis=1, initial=0.0) >= min_probability
+    answered = probabilities >= min_probability
     count = int(answered.sum())
     return {
-        "coverage": _share_of(count, len(scores)),
+        "coverage": _share_of(count, len(probabilities)),
         "answered_accuracy": _share_of(int((right & answered).sum()), count),
     }
 

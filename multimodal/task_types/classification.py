@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from multimodal.metrics import Metrics
+from multimodal.metrics.class_tables import classification_table
 from multimodal.metrics.task_metrics import classification_metrics
 from multimodal.records.targets import balanced_weights
 from multimodal.task_types.base import Metric, TaskType
 from multimodal.task_types.decoding import (
     PROBABILITY_COLUMNS,
     PROBABILITY_SCHEMA,
+    AgreementLimits,
     Decoding,
     Prediction,
     ProbabilityDecoding,
@@ -34,7 +36,10 @@ class Softmax(ProbabilityDecoding):
     temperature: float = 1.0
     """Divides the logits; above 1 makes probabilities smaller."""
     min_probability: float = 0.0
-    """Of the most probable class; a record with less gets no label."""
+    """Of the class; a record with less gets no label."""
+    positive: str = ""
+    """One of two classes, which is given from a probability of ``threshold`` on; empty: the most probable is given."""
+    threshold: float = 0.5
     kind: ClassVar[str] = "softmax"
     columns: ClassVar[Mapping[str, str]] = PROBABILITY_COLUMNS
     schema: ClassVar[Mapping[str, Any]] = {"label": {"type": ["string", "null"]}, **PROBABILITY_SCHEMA}
@@ -47,18 +52,35 @@ class Softmax(ProbabilityDecoding):
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
-        """The most probable class of each record, where it is probable enough."""
-        found = []
-        for row in self.scores(outputs):
-            best = int(row.argmax())
+        """The class of each record, where it is probable enough."""
+        scores, found = self.scores(outputs), []
+        for row, best in zip(scores, self.chosen(scores).tolist(), strict=True):
             label = self.labels[best] if row[best] >= self.min_probability else None
             probabilities = dict(zip(self.labels, row.tolist(), strict=True))
             found.append(Prediction(label, probability=float(row[best]), probabilities=probabilities))
         return found
 
+    def chosen(self, scores: np.ndarray) -> np.ndarray:
+        """Index of each record's class, int [b], from probabilities [b c]: the most probable, or by the threshold."""
+        if not self.positive:
+            best: np.ndarray = scores.argmax(axis=1) if len(scores) else np.zeros(0, np.int64)
+            return best
+        positive = self.labels.index(self.positive)
+        return np.where(scores[:, positive] >= self.threshold, positive, 1 - positive)
+
     def metrics(self, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> Metrics:
         """Gives ``classification_metrics``."""
-        return classification_metrics(scores, targets, self.labels, unknown, self.min_probability)
+        chosen = self.chosen(scores)
+        return classification_metrics(scores, targets, self.labels, unknown, self.min_probability, chosen)
+
+    def details(self, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> dict[str, Any]:
+        """Gives ``classification_table``."""
+        return classification_table(targets, self.chosen(scores), (*self.labels, *unknown))
+
+    def agree(self, actual: np.ndarray, expected: np.ndarray, limits: AgreementLimits) -> np.ndarray:
+        """Mask of the records of the same class, bool [b]."""
+        same: np.ndarray = self.chosen(self.scores(actual)) == self.chosen(self.scores(expected))
+        return same
 
     def cells(self, prediction: Prediction) -> tuple[str | float | None, ...]:
         """Class and probability; the class is empty where it is not probable enough."""
@@ -75,6 +97,11 @@ class Softmax(ProbabilityDecoding):
     def shown(self, prediction: Prediction) -> tuple[str, str]:
         """Class and probability."""
         return prediction.label or "(no answer)", f"{prediction.probability:.4f}"
+
+    def explained(self, scores: np.ndarray) -> tuple[int, str | None] | None:
+        """The class that the record is given."""
+        chosen = int(self.chosen(scores[None])[0])
+        return chosen, self.labels[chosen]
 
     def others(self, scores: np.ndarray, column: int) -> np.ndarray:
         """Sum of the other classes' probabilities, which keeps its digits."""
@@ -96,9 +123,9 @@ class Softmax(ProbabilityDecoding):
 
     def statements(self, scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The probability of the predicted class."""
-        known = self.known(targets)
+        known, chosen = self.known(targets), self.chosen(scores)
         right = scores[known, targets[known].astype(np.int64)]
-        return scores.max(axis=1, initial=0.0), scores.argmax(axis=1) == targets, right
+        return scores[np.arange(len(scores)), chosen], chosen == targets, right
 
     @property
     def statements_per_record(self) -> int:

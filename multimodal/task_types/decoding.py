@@ -99,6 +99,10 @@ class Decoding(ABC):
     def metrics(self, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> Metrics:
         """Every score of the task with its interval, as ``multimodal.metrics.task_metrics`` describes them."""
 
+    def details(self, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> dict[str, Any]:
+        """Tables behind the scores, JSON; arguments as of ``metrics``."""
+        return {}
+
     def agree(self, actual: np.ndarray, expected: np.ndarray, limits: AgreementLimits) -> np.ndarray:
         """Mask of the records for which two computations of the outputs predict the same, bool [b]."""
         same: np.ndarray = actual.argmax(axis=-1) == expected.argmax(axis=-1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from multimodal.metrics import Metrics
+from multimodal.metrics.class_tables import label_rows
 from multimodal.metrics.task_metrics import multilabel_metrics
 from multimodal.records import is_missing, label_set
 from multimodal.records.targets import LabelSetTarget, TargetReader
@@ -70,6 +71,14 @@ class Sigmoid(ProbabilityDecoding):
     def metrics(self, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> Metrics:
         """Gives ``multilabel_metrics``."""
         return multilabel_metrics(scores, targets, self.labels, unknown, self.thresholds)
+
+    def details(self, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> dict[str, Any]:
+        """``classes``, as ``label_rows`` gives them; of an unknown label without answers."""
+        truth = targets > 0.5  # [n c]
+        given = np.zeros_like(truth)
+        given[:, : len(self.labels)] = scores >= np.asarray(self.thresholds)
+        counts = ((truth & given).sum(axis=0), truth.sum(axis=0), given.sum(axis=0))
+        return {"classes": label_rows((*self.labels, *unknown), *counts)}
 
     def agree(self, actual: np.ndarray, expected: np.ndarray, limits: AgreementLimits) -> np.ndarray:
         """Mask of the records with the same labels, bool [b]."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TextIO
 
+import numpy as np
 import pytest
 
 from multimodal.console import (
@@ -18,6 +19,7 @@ from multimodal.console import (
     show_metrics,
     show_table,
 )
+from multimodal.metrics.class_tables import classification_table
 
 LONG = "word " * 100 + "end"
 
@@ -286,6 +288,32 @@ def test_metrics_are_a_line_each_and_then_a_line_for_each_combination_of_inputs(
         "image+text\t0.9123 (20)\t- (0)",
         "text\t- (0)\t-",
     ]
+
+
+def test_labels_are_a_line_each_and_the_largest_confusions_follow(capsys):
+    targets, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 2])
+    details = {"color": classification_table(targets, predicted, ("blue", "green", "red"))}
+    show_metrics({**metrics(), "details": details})
+    assert capsys.readouterr().out.splitlines()[8:] == [
+        "label\trecords\tpredicted\tprecision\trecall\tF1",
+        "blue\t3\t2\t0.5\t0.3333\t0.4",
+        "green\t2\t3\t0.3333\t0.5\t0.4",
+        "red\t1\t1\t1\t1\t1",
+        "",
+        "label\tpredicted\trecords",
+        "blue\tgreen\t2",
+        "green\tblue\t1",
+    ]
+
+
+def test_of_many_labels_those_with_the_lowest_f1_are_shown(capsys):
+    targets = np.arange(60) % 30
+    predicted = np.where(targets < 3, targets + 1, targets)
+    details = {"color": classification_table(targets, predicted, [f"label {number:02}" for number in range(30)])}
+    show_metrics({**metrics(), "details": details})
+    labels = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()[9:29]]
+    assert labels[:4] == ["label 00", "label 01", "label 02", "label 03"]
+    assert len(set(labels)) == 20
 
 
 def test_calibration_is_a_line_for_each_task_that_has_probabilities(capsys):
