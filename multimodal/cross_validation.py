@@ -19,6 +19,7 @@ from multimodal.evaluation import answer
 from multimodal.job.job_files import job_files
 from multimodal.job.run_folder import (
     LOCK_FILE,
+    Destination,
     is_finished,
     is_free,
     is_run,
@@ -107,12 +108,12 @@ def cross_validate(
             place = folder / f"fold-{number + 1}"
             logger.info(f"fold {number + 1} of {folds}: {int((parts == number).sum())} records held out")
             tables_of_fold = fold_tables(job, tables, hashes, parts == number)
-            if is_finished(place, job, resume=not overwrite, overwrite=overwrite):
+            destination = Destination(place, resume=not overwrite, overwrite=overwrite)
+            if is_finished(destination, job):
                 refuse_other_data(place, tables_of_fold.hashes, tables_of_fold.left_out)
                 logger.info(f"{place} is finished; kept")
             else:
-                options: dict[str, Any] = {"resume": not overwrite, "overwrite": overwrite}
-                fit_tables(job, tables_of_fold, base, place, build_runtime(job, group, kept), **options)
+                fit_tables(job, tables_of_fold, base, destination, build_runtime(job, group, kept))
             runs.append((Run(place), tables_of_fold))
         result = {
             **_summary(runs),

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from multimodal.console import progress_shown
 from multimodal.job import TrainingSetup
 from multimodal.job.fitted_maps import fit_source_maps
 from multimodal.job.run_folder import (
+    Destination,
     free_folder,
     is_finished,
     is_free,
@@ -98,14 +100,14 @@ def fit(
             tables = read_tables(job, **given, root=root)
             rankings = run_rankings(None if fresh else folder, job, tables, base, build_runtime(job, group, kept))
             job = with_choices(job, base, rankings)
-        if is_finished(folder, job, resume=resume, overwrite=overwrite):
+        destination = Destination(folder, resume=resume, overwrite=overwrite)
+        if is_finished(destination, job):
             refuse_other_data(folder, file_hashes(job.data.model_dump(include=set(TABLES))))
             logger.info(f"{folder} holds this run, finished; nothing to do")
             return Run(folder)
         if tables is None:
             tables = read_tables(job, **given, root=root)
-        options: dict[str, Any] = {"resume": resume, "overwrite": overwrite}
-        fit_tables(job, tables, base, folder, build_runtime(job, group, kept), rankings=rankings, **options)
+        fit_tables(job, tables, base, destination, build_runtime(job, group, kept), rankings=rankings)
     return Run(folder)
 
 
@@ -113,14 +115,12 @@ def fit_tables(
     job: Job,
     tables: Tables,
     base: Path,
-    folder: Path,
+    destination: Destination,
     runtime: Runtime,
     *,
     rankings: Mapping[str, Any] | None = None,
-    resume: bool,
-    overwrite: bool = False,
 ) -> None:
-    """As ``fit``, with tables that are read already, into a folder that is not finished.
+    """Trains a job like ``fit``, on tables that are read already, into a folder that is not finished.
 
     Args:
         rankings: what chose the encoders, kept beside the config.
@@ -129,8 +129,9 @@ def fit_tables(
     setup = TrainingSetup.build(job, tables, base)
     choose_precision(job.train.precision, runtime.device)  # rejects one before anything is written
     compared = {name: sha256 for name, sha256 in tables.hashes.items() if name != "test"}  # read once trained
-    resume = resume and not is_free(folder)
-    if resume:
+    folder = destination.folder
+    destination = replace(destination, resume=destination.resume and not is_free(folder))
+    if destination.resume:
         refuse_other_data(folder, compared, tables.left_out)
         refuse_other_model(folder, setup)
     log_summary(setup)
@@ -138,12 +139,12 @@ def fit_tables(
     setup = fit_source_maps(setup, runtime)
     setup = weight_source_records(setup, base, runtime)
     runtime.processes.wait()  # nobody writes before everybody has looked at the folder
-    with writing(folder, resume=resume, overwrite=overwrite) if runtime.processes.is_main else nullcontext():
+    with writing(destination) if runtime.processes.is_main else nullcontext():
         if runtime.processes.is_main:
             write_description(folder, setup)
             if rankings is not None:
                 write_json(folder / RANKING_FILE, rankings)
-        setup, summary = train_job(setup, folder, runtime, resume=resume)
+        setup, summary = train_job(setup, folder, runtime, resume=destination.resume)
         if runtime.processes.is_main:
             guard_run(setup, base, folder, runtime)
             write_results(setup, folder, summary)

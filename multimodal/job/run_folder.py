@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -91,19 +92,31 @@ def _is_work(path: Path) -> bool:
     return path.suffix == ".safetensors" or path.name == METRICS_FILE
 
 
-def is_finished(folder: Path, job: Job, *, resume: bool, overwrite: bool = False) -> bool:
-    """Whether the run is done; refuses a folder that holds something else.
+@dataclass(frozen=True)
+class Destination:
+    """Folder that a run goes to, and what becomes of the run in it."""
+
+    folder: Path
+    resume: bool = False
+    """Continues it."""
+    overwrite: bool = False
+    """Replaces it."""
+
+
+def is_finished(destination: Destination, job: Job) -> bool:
+    """True where the run is done; rejects a folder that holds something else.
 
     Raises:
         RunError: says what it holds.
     """
+    folder = destination.folder
     if is_free(folder):
         return False
     if not is_run(folder):
         raise RunError(f"{folder} is not empty and holds no training run; name another folder")
-    if overwrite:
+    if destination.overwrite:
         return False
-    if not resume:
+    if not destination.resume:
         raise RunError(
             f"{folder} is not empty; add --resume to go on with the run in it, --overwrite to replace it, or name "
             "another folder"
@@ -125,16 +138,17 @@ def _with_followed_links(job: Job) -> Job:
 
 
 @contextmanager
-def writing(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
+def writing(destination: Destination) -> Iterator[None]:
     """Makes the folder this process's own inside the block, without the run that it replaces.
 
     Raises:
         RunError: if another process trains in it, or did since ``is_finished`` looked.
     """
+    folder, resume = destination.folder, destination.resume
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK_FILE).open("ab") as file:
         _lock(file, folder)
-        if not (resume or overwrite or is_free(folder)):
+        if not (resume or destination.overwrite or is_free(folder)):
             raise RunError(f"{folder} was trained in meanwhile; name another folder")
         if not resume:
             remove_run(folder)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import multimodal as mm
 from multimodal.cli import app
 from multimodal.config import parse_job
-from multimodal.job.run_folder import is_finished, is_free, is_run, remove_run, run_files, writing
+from multimodal.job.run_folder import Destination, is_finished, is_free, is_run, remove_run, run_files, writing
 from multimodal.run import RunError
 
 TASK = parse_job({"inputs": {"text": {"encoder": "compact/text"}}, "tasks": {"color": {}}})
@@ -60,8 +60,8 @@ def test_a_folder_that_is_not_there_or_empty_is_free(tmp_path):
 def test_a_run_without_a_checkpoint_or_a_result_is_free(tmp_path, files):
     folder = begun(tmp_path / "run", **files)
     assert is_free(folder)
-    assert not is_finished(folder, TASK, resume=False)
-    assert not is_finished(folder, TASK.model_copy(update={"name": "other"}), resume=True)
+    assert not is_finished(Destination(folder), TASK)
+    assert not is_finished(Destination(folder, resume=True), TASK.model_copy(update={"name": "other"}))
 
 
 @pytest.mark.parametrize(
@@ -78,9 +78,9 @@ def test_a_run_with_a_checkpoint_or_a_result_is_refused_without_resume_or_overwr
     folder = begun(tmp_path / "run", **{file: ""})
     assert not is_free(folder)
     with pytest.raises(RunError, match="is not empty; add --resume to go on with the run in it, --overwrite to repl"):
-        is_finished(folder, TASK, resume=False)
-    assert is_finished(folder, TASK, resume=True) == (file == "metrics.json")
-    assert not is_finished(folder, TASK, resume=False, overwrite=True)
+        is_finished(Destination(folder), TASK)
+    assert is_finished(Destination(folder, resume=True), TASK) == (file == "metrics.json")
+    assert not is_finished(Destination(folder, overwrite=True), TASK)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_folder_of_something_else_is_always_refused(tmp_path, files, options):
     assert not is_free(tmp_path)
     assert not is_run(tmp_path)
     with pytest.raises(RunError, match="is not empty and holds no training run; name another folder"):
-        is_finished(tmp_path, TASK, **options)
+        is_finished(Destination(tmp_path, **options), TASK)
     assert names(tmp_path) == set(files)
 
 
@@ -115,7 +115,7 @@ def test_a_begun_run_with_files_of_others_is_not_free(tmp_path):
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "run").write_text("")
     with pytest.raises(RunError, match="holds no training run"):
-        is_finished(tmp_path / "run", TASK, resume=False)
+        is_finished(Destination(tmp_path / "run"), TASK)
 
 
 # --- replacing ---
@@ -168,8 +168,8 @@ def test_a_link_to_another_disk_is_not_followed_out_of_the_run(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from multimodal.job.run_folder import writing
-with writing(Path(sys.argv[1]), resume=False, overwrite=False):
+from multimodal.job.run_folder import Destination, writing
+with writing(Destination(Path(sys.argv[1]))):
     print("mine", flush=True)
     sys.stdin.read()
 """
@@ -184,12 +184,12 @@ def test_a_folder_in_which_another_process_trains_is_refused_until_that_ends(tmp
     for options in ({"resume": False, "overwrite": False}, {"resume": True, "overwrite": False}):
         with (
             pytest.raises(RunError, match=r"another process trains in .*; wait until it ends, or name another"),
-            writing(folder, **options),
+            writing(Destination(folder, **options)),
         ):
             pass
     other.kill()
     other.communicate()
-    with writing(folder, resume=False, overwrite=False):
+    with writing(Destination(folder)):
         assert names(folder) == {".lock"}
 
 
@@ -197,7 +197,7 @@ def test_a_folder_that_was_trained_in_since_it_was_looked_at_is_refused(tmp_path
     folder = begun(tmp_path / "run", **{"metrics.json": "{}"})
     with (
         pytest.raises(RunError, match="was trained in meanwhile; name another folder"),
-        writing(folder, resume=False, overwrite=False),
+        writing(Destination(folder)),
     ):
         pass
     assert "metrics.json" in names(folder)

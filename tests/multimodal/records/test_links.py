@@ -18,7 +18,7 @@ from multimodal.builders.encoders import build_encoder
 from multimodal.check.job import check_job
 from multimodal.cli import app
 from multimodal.config import Input, load_job
-from multimodal.job.run_folder import is_finished
+from multimodal.job.run_folder import Destination, is_finished
 from multimodal.records import InputReader, Records, read_records
 from multimodal.run import Run
 from multimodal.splits.tables import open_job, read_tables
@@ -178,7 +178,7 @@ def test_a_job_of_links_trains_and_its_run_evaluates_and_is_resumed_by_the_targe
     )
     job, _ = open_job(config, (), {})
     assert load_job(run.folder / "config.yaml") != job
-    assert is_finished(run.folder, job, resume=True)
+    assert is_finished(Destination(run.folder, resume=True), job)
 
 
 @pytest.fixture(scope="module")
