@@ -14,6 +14,7 @@ from encoders.text.words import WordVectors
 from fusion.names import module_key
 from multimodal.builders import build_augmentations, build_decodings, build_model, build_target_reader
 from multimodal.config import Job, load_job
+from multimodal.config.setting import learned_tables
 from multimodal.data import RecordDataset, num_workers
 from multimodal.decoding import Decoding
 from multimodal.evaluation import evaluate, run_torch
@@ -252,20 +253,19 @@ class Run:
 
         In the transductive setting these are the source's, and so are those of ``validation_records``.
         """
-        records, provenance = self._table(self._labelled), self._description["provenance"]
+        records, provenance = self._table(self._learned[0]), self._description["provenance"]
         others = {*(provenance["held_out"] or ()), *provenance.get("left_out", ())}
         return None if records is None else records.subset(row for row in range(len(records)) if row not in others)
 
     def validation_records(self) -> Records | None:
         """The records that chose the checkpoint; None where their file is not as it was, or never was one."""
-        held_out, labelled = self._description["provenance"]["held_out"], self._labelled
-        valid = "valid" if labelled == "train" else "source_valid"
-        records = self._table(valid if held_out is None else labelled)
+        (learned, chosen), held_out = self._learned, self._description["provenance"]["held_out"]
+        records = self._table(chosen if held_out is None else learned)
         return records if records is None or held_out is None else records.subset(held_out)
 
     @property
-    def _labelled(self) -> str:
-        return "source" if self._description["provenance"].get("setting") == "transductive" else "train"
+    def _learned(self) -> tuple[str, str]:
+        return learned_tables(transductive=self._description["provenance"].get("setting") == "transductive")
 
     def _table(self, split: str) -> Records | None:
         """A table of the training, where its file is as it was."""

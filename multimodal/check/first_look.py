@@ -7,6 +7,7 @@ from pathlib import Path
 from encoders.preprocessing import UnreadableValueError
 from multimodal.check.labels import HELD_OUT, label_problems
 from multimodal.check.problems import Problem, Split, first_of_each
+from multimodal.config.setting import learned_tables
 from multimodal.job import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records, is_missing
 from multimodal.records.media import media_path, respelling
@@ -46,7 +47,7 @@ def look_first(setup: TrainingSetup) -> None:
 
 def _splits(setup: TrainingSetup) -> list[Split]:
     tables = setup.tables
-    learned, chosen = ("source", "source_valid") if tables.setting == "transductive" else ("train", "valid")
+    learned, chosen = learned_tables(transductive=tables.setting == "transductive")
     named: dict[str, Records | None] = {
         learned: tables.train,
         chosen if tables.held_out is None else HELD_OUT: tables.valid,

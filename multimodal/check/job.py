@@ -11,7 +11,7 @@ from multimodal.check.labels import label_problems
 from multimodal.check.media import DECODERS, media_problems
 from multimodal.check.problems import Problem, Split
 from multimodal.config import ConfigError, Job
-from multimodal.config.setting import TABLES, table_problems
+from multimodal.config.setting import TABLES, is_transductive, learned_tables, table_problems
 from multimodal.records import ManifestError, RecordError, class_label, is_missing, label_set, read_records
 from multimodal.splits.held_out import hold_out, undefined
 
@@ -176,7 +176,7 @@ def _pair_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
 def _choice_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
     """Validation records, held out where there is no table of them, that cannot choose the best weights."""
     tables = {split.name: split for split in splits}
-    learned, chosen = ("train", "valid") if "train" in tables else ("source", "source_valid")
+    learned, chosen = learned_tables(transductive=is_transductive(tables))
     if learned not in tables or len(tables[learned].records) < 2:
         return
     beside = [tables["source"].records] if learned == "train" and "source" in tables else []

@@ -29,18 +29,25 @@ def setting_of(job: Job, given: Collection[str]) -> Setting:
     """
     for problem in table_problems(job, given):
         raise ConfigError(problem)
-    if "source" in given and "train" not in given:
+    if is_transductive(given):
         return "transductive"
     return "inductive" if any(task.kind.has_column for task in job.tasks.values()) else "unsupervised"
+
+
+def is_transductive(given: Collection[str]) -> bool:
+    """True where the source alone has labels."""
+    return "source" in given and "train" not in given
+
+
+def learned_tables(*, transductive: bool) -> tuple[str, str]:
+    """Names of the table that a job learns from, and of the one that chooses its best weights."""
+    return ("source", "source_valid") if transductive else ("train", "valid")
 
 
 def table_problems(job: Job, given: Collection[str]) -> Iterator[str]:
     """Tables and methods that do not fit together."""
     source, adapt = job.transfer.source, job.transfer.adapt
-    if "train" in given or "source" not in given:
-        yield from _inductive_problems(job, given)
-    else:
-        yield from _transductive_problems(job, given)
+    yield from (_transductive_problems if is_transductive(given) else _inductive_problems)(job, given)
     weights_by_inputs = source is not None and source.method != "uniform" and "train" not in given
     reads_inputs = adapt is not None or _maps(source) or weights_by_inputs
     if "unlabelled" in given and not reads_inputs:

@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from multimodal.config import ConfigError, Job, load_job, override_task
-from multimodal.config.setting import SOURCE, TABLES, TARGET, UNLABELLED, Setting, setting_of
+from multimodal.config.setting import (
+    SOURCE,
+    TABLES,
+    TARGET,
+    UNLABELLED,
+    Setting,
+    is_transductive,
+    learned_tables,
+    setting_of,
+)
 from multimodal.records.records import Records, read_records
 from multimodal.runtime.files import sha256_of
 from multimodal.splits.held_out import hold_out, undefined
@@ -96,7 +105,7 @@ def read_tables(job: Job, *, root: str | Path | None = None, **given: Any) -> Ta
         ManifestError: if a table cannot be read.
     """
     tables, hashes = read_whole_tables(job, given, root=root)
-    learned, chosen = _learned_from(tables)
+    learned, chosen = learned_tables(transductive=is_transductive(tables))
     train, valid, held_out = tables[learned], tables.get(chosen), None
     beside = [tables["source"]] if learned == "train" and "source" in tables else []
     if valid is None:
@@ -132,7 +141,7 @@ def read_whole_tables(
     sources = {name: source for name, source in sources.items() if source is not None}
     setting_of(job, sources)  # rejects tables that nothing would read
     tables = {name: read_records(source, root=root, allow_outside=job.data.outside) for name, source in sources.items()}
-    learned, _ = _learned_from(tables)
+    learned, _ = learned_tables(transductive=is_transductive(tables))
     count = len(tables[learned]) if learned in tables else 0
     if count < 2:
         raise ConfigError(
@@ -152,8 +161,3 @@ def file_hashes(sources: Mapping[str, Any]) -> dict[str, str]:
     """sha256 of the tables that are existing files, by name."""
     files = {name: Path(source) for name, source in sources.items() if isinstance(source, str | Path)}
     return {name: sha256_of(path) for name, path in files.items() if path.is_file()}
-
-
-def _learned_from(tables: Mapping[str, Records]) -> tuple[str, str]:
-    """Names of the training table and of the one that chooses the checkpoint."""
-    return ("source", "source_valid") if "train" not in tables and "source" in tables else ("train", "valid")
