@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from encoders.preprocessing.files import is_desktop_file
 from export.bundle import (
     BUNDLE_FILE,
     SUMS_FILE,
@@ -119,7 +120,7 @@ def _check_files(bundle: Bundle, found: Mapping[str, int]) -> None:
 
 
 def _listing(folder: Path) -> dict[str, int]:
-    """Size of every file but the two that list the others; rejects anything but files and folders."""
+    """Size of every file but the two that list the others, and a desktop's; rejects anything but files and folders."""
     found: dict[str, int] = {}
     pending = [folder]
     while pending:
@@ -131,6 +132,8 @@ def _listing(folder: Path) -> dict[str, int]:
                 raise BundleError(f"{folder}: {name} is a link; copy the bundle with what its links point to")
             if entry.is_dir(follow_symlinks=False):
                 pending.append(Path(entry.path))
+            elif is_desktop_file(entry.name):
+                continue
             elif entry.is_file(follow_symlinks=False):
                 found[name] = entry.stat(follow_symlinks=False).st_size
             else:

@@ -30,6 +30,15 @@ def file_name(raw: Any) -> str:
     return "the given bytes" if isinstance(raw, Bytes) else str(raw)
 
 
+def is_desktop_file(name: str) -> bool:
+    """True for a file that file managers leave in every folder they show, and that nothing reads.
+
+    >>> [is_desktop_file(name) for name in (".DS_Store", "Thumbs.db", "._model.onnx", "model.onnx")]
+    [True, True, True, False]
+    """
+    return name in (".DS_Store", "Thumbs.db", "desktop.ini") or name.startswith("._")
+
+
 @contextmanager
 def open_file(raw: Any) -> Iterator[BinaryIO]:
     """Opens a path or bytes for reading.

@@ -8,6 +8,7 @@ from typing import Any
 
 from encoders.plugins import Decorated, Registry, built_in
 from encoders.preprocessing.base import Preprocessor
+from encoders.preprocessing.files import is_desktop_file
 from encoders.preprocessing.writing import write_atomically
 
 CONFIG_FILE = "preprocess.json"
@@ -84,7 +85,8 @@ def load_preprocessor(folder: Path, *, allow_plugins: Collection[str] | None = N
     if not (folder / CONFIG_FILE).is_file():
         raise FileNotFoundError(f"{folder} holds no {CONFIG_FILE}; give the folder that save_preprocessor wrote")
     try:
-        files = {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir()) if path.is_file()}
+        paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not is_desktop_file(path.name)]
+        files = {path.name: path.read_text(encoding="utf-8") for path in paths}
         config = json.loads(files.pop(CONFIG_FILE))
     except ValueError as error:
         raise ValueError(f"{folder}: damaged ({error}); copy or write it again") from error

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.assertions import full_disk
 
-from export import Bundle, BundleError, Predictor
+from export import Bundle, BundleError, Predictor, verify_bundle
 from export.bundle_folder import new_bundle, read_bundle, seal_bundle
 from multimodal.runtime.files import UnwritableFileError
 
@@ -123,6 +123,20 @@ def test_changed_sums_are_refused(copied: Path) -> None:
 def test_a_file_that_is_not_listed_is_refused(copied: Path) -> None:
     (copied / "inputs" / "text" / "extra.json").write_text("{}")
     with pytest.raises(BundleError, match=r"inputs/text/extra\.json is not listed in bundle\.json; remove it"):
+        read_bundle(copied)
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "Thumbs.db", "desktop.ini", "inputs/._text", "inputs/text/.DS_Store", "._model.onnx"]
+)
+def test_what_file_managers_leave_in_a_folder_is_ignored(copied: Path, name: str) -> None:
+    (copied / name).write_bytes(b"\0\1Bud1")
+    assert name not in read_bundle(copied).files
+    assert verify_bundle(copied) == []
+    Predictor.load(copied)
+    (copied / name).unlink()
+    (copied / name).symlink_to("/etc/hosts")
+    with pytest.raises(BundleError, match="is a link"):
         read_bundle(copied)
 
 
