@@ -185,15 +185,16 @@ class Predictor:
         """Predictions of each record, in order: task -> Prediction (and ``embedding``, where the bundle has it).
 
         Args:
-            records: a list of dicts with input names as keys; or a manifest (its path, ``Records`` or a
-                DataFrame) with the columns that training used. A missing input is left out, or None.
+            records: a list of dicts with inputs or their columns as keys; or a manifest (its path, ``Records`` or a
+                DataFrame) with the columns that training used. A missing input is left out, or None; other keys
+                and columns are ignored.
             batch_size: records at a time.
             on_error: "raise" stops at the first record that cannot be used; "return" puts its RecordError in
                 the record's place.
 
         Raises:
             RecordError: for a value that is given but cannot be used, for a record of which every input is
-                missing, for a key that is no input, and for a record whose outputs are not finite.
+                missing, for a key that is probably a misspelt input, and for a record whose outputs are not finite.
             ManifestError: if a manifest has none of the inputs' columns, or misspells one.
         """
         return self._model.predict(records, batch_size=batch_size, on_error=on_error)
@@ -235,7 +236,7 @@ class Predictor:
         Raises:
             RecordError: as ``predict``.
         """
-        sample = open_source([record], self._model.readers).read(row, record)
+        sample = open_source([record], self._model.readers, strict_keys=True).read(row, record)
         if isinstance(sample, RecordError):
             raise sample
         return sample

@@ -84,7 +84,9 @@ def remove(
 def search(
     bundle: BundleFolder,
     folder: Folder,
-    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FILE", help="CSV, TSV, JSON Lines or Parquet.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.csv", help="File with one line per record.")
     ] = None,

@@ -17,7 +17,7 @@ BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder of 
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="Changes a value of the config; may be repeated.")
 ]
-Table = Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")]
+Table = Annotated[Path, typer.Option("--data", metavar="FILE", help="CSV, TSV, JSON Lines or Parquet.")]
 
 AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Allows media outside the table's folder, also behind links.")

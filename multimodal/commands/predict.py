@@ -27,7 +27,9 @@ SHOWN = 3
 
 def predict(
     bundle: BundleFolder,
-    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="CSV, JSON Lines or Parquet.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FILE", help="CSV, TSV, JSON Lines or Parquet.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="File with one line per record: .csv, .jsonl or .parquet."),

@@ -11,7 +11,7 @@ class Data(Section):
     """Tables of records. Paths are relative to the config, media paths in a table to the table."""
 
     train: str | None = None
-    """CSV, JSON Lines or Parquet."""
+    """CSV, TSV, JSON Lines or Parquet."""
     valid: str | None = None
     """Chooses the best checkpoint; without it a tenth of train is held out, drawn by the seed such that it defines the
     metric."""

@@ -3,12 +3,12 @@
 import difflib
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from encoders.preprocessing import Arrays, UnreadableValueError
-from multimodal.records import InputReader, ManifestError, RecordError, Records, read_records
+from multimodal.records import InputReader, ManifestError, RecordError, Records, is_table, read_records
 from multimodal.records.media import Outside
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ class RecordSource:
     allow_outside: Outside
     strict_keys: bool
     """True if an unknown key is an error; a manifest has further columns, such as labels."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Input -> the manifest's column, whose name a dict without the input's own may have for it, too."""
 
     def read(self, number: int, row: Any) -> Sample | RecordError:
         """Arrays of one record, or the reason why it cannot be used."""
@@ -36,6 +38,10 @@ class RecordSource:
             for key in row:
                 if key not in self.readers:
                     return RecordError(number, None, f"has the key {key!r}, which is no input; {self._hint(key)}")
+        if self.columns:
+            row, problem = self._by_input(row)
+            if problem:
+                return RecordError(number, None, problem)
         sample: Sample = {}
         for name, reader in self.readers.items():
             try:
@@ -47,30 +53,46 @@ class RecordSource:
             return RecordError(number, None, f"every input is missing; give at least {columns}")
         return sample
 
+    def _by_input(self, row: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """The values of the inputs, and what is wrong where a key is probably a misspelt one."""
+        keys = {name: name if name in row else column for name, column in self.columns.items()}
+        others = {str(key).casefold(): key for key in row if key not in keys.values()}
+        for name, key in keys.items():
+            near = [] if key in row else difflib.get_close_matches(name.casefold(), others, n=1)
+            if near:
+                hint = f"did you mean {name!r}? Else give {name!r}: None"
+                return {}, f"has the key {others[near[0]]!r}, which is no input; {hint}"
+        return {name: row[key] for name, key in keys.items() if key in row}, None
+
     def _hint(self, key: Any) -> str:
         near = difflib.get_close_matches(str(key), self.readers, n=1)
         return f"did you mean {near[0]!r}?" if near else f"the inputs are {', '.join(self.readers)}"
 
 
-def open_source(records: Any, readers: Mapping[str, InputReader], allow_outside: Outside = False) -> RecordSource:
-    """Source of dicts with input names as keys, or of a manifest (path, ``Records``, DataFrame).
+def open_source(
+    records: Any, readers: Mapping[str, InputReader], allow_outside: Outside = False, *, strict_keys: bool = False
+) -> RecordSource:
+    """Source of dicts with inputs or their columns as keys, or of a manifest (path, ``Records``, DataFrame).
+
+    Further keys are ignored, as further columns are, but where one is probably a misspelt input.
 
     Args:
         readers: input -> what reads its column of a manifest.
         allow_outside: as ``read_records`` takes it.
+        strict_keys: rejects dicts with keys that are no inputs.
 
     Raises:
         ManifestError: if a manifest has none of the inputs' columns, or misspells one.
         TypeError: if ``records`` is something else.
     """
-    is_manifest = isinstance(records, str | Path | Records) or hasattr(records, "to_dict")
-    if not is_manifest:
+    if not is_table(records):
         if not isinstance(records, Iterable) or isinstance(records, Mapping | bytes):
             raise TypeError(
                 f"records are a {type(records).__name__}; give a list of dicts, one per record, or a manifest"
             )
         by_name = {name: replace(reader, column=name) for name, reader in readers.items()}
-        return RecordSource(records, by_name, None, True, strict_keys=True)
+        columns = {} if strict_keys else {name: reader.column for name, reader in readers.items()}
+        return RecordSource(records, by_name, None, True, strict_keys=strict_keys, columns=columns)
     table = read_records(records, allow_outside=allow_outside)
     check_manifest(table, {name: reader.column for name, reader in readers.items()})
     return RecordSource(table.rows, readers, table.root, table.allow_outside, strict_keys=False)

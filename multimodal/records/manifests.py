@@ -1,12 +1,17 @@
-"""Manifest files: CSV, JSON Lines and Parquet as column names and rows. Never imports torch."""
+"""Manifest files: CSV, TSV, JSON Lines and Parquet as column names and rows. Never imports torch."""
 
+import codecs
 import csv
+import gzip
 import hashlib
 import io
 import json
+import re
+import threading
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 Table = tuple[tuple[str, ...], list[dict[str, Any]]]
@@ -36,30 +41,60 @@ class ManifestError(ValueError):
 def read_manifest(path: Path) -> tuple[Table, str]:
     """Reads a manifest, and the sha256 of its content, at once.
 
-    The suffix is ``.csv``, ``.jsonl`` (or ``.ndjson``) or ``.parquet``. CSV is UTF-8 with or without a byte order mark,
-    comma-separated, with a header; its cells stay text, and blank lines are no records. JSON Lines has one object per
-    line.
+    The suffix is ``.csv``, ``.tsv``, ``.jsonl`` (or ``.ndjson``), any of these with ``.gz``, or ``.parquet``. CSV is
+    UTF-8, or UTF-16 with a byte order mark, and has a header; its cells stay text, and blank lines are no records.
+    Cells are separated by the first of comma, tab and semicolon that the header holds, in ``.tsv`` by tabs. JSON Lines
+    has one object per line.
 
     Raises:
         ManifestError: if the file cannot be read or is not a table; names the row or the line.
         ModuleNotFoundError: if it is Parquet and pyarrow is not installed.
     """
+    name = PurePath(path.name.lower())
+    packed = name.suffix == ".gz" and name.with_suffix("").suffix in (".csv", ".tsv", ".jsonl", ".ndjson")
+    reader = _reader(path, name.with_suffix("").suffix if packed else name.suffix)
+    try:
+        content = path.read_bytes()
+        sha256 = hashlib.sha256(content).hexdigest()
+        return reader(gzip.decompress(content) if packed else content, path.name), sha256
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ManifestError(path.name, f"cannot be decompressed ({error}); copy it again") from error
+    except OSError as error:
+        reason = f"{path} cannot be read ({error.strerror or error}); give the path of a manifest"
+        raise ManifestError(path.name, reason) from error
+
+
+def _reader(path: Path, suffix: str) -> Callable[[bytes, str], Table]:
+    """Takes the content of a manifest, and its name."""
     readers: dict[str, Callable[[bytes, str], Table]] = {
         ".csv": _read_csv,
+        ".tsv": _read_csv,
         ".jsonl": _read_json_lines,
         ".ndjson": _read_json_lines,
         ".parquet": _read_parquet,
     }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        kinds = ", ".join(readers)
-        raise ManifestError(path.name, f"the suffix {path.suffix!r} is not that of a manifest; there are {kinds}")
-    try:
-        content = path.read_bytes()
-        return reader(content, path.name), hashlib.sha256(content).hexdigest()
-    except OSError as error:
-        reason = f"{path} cannot be read ({error.strerror or error}); give the path of a manifest"
-        raise ManifestError(path.name, reason) from error
+    if not path.exists() and any(re.fullmatch("[a-z][a-z0-9+.-]+:", part) for part in path.parts):
+        raise ManifestError(path.name, "is named by an address; download the file, and give its path")
+    if path.is_dir():
+        raise ManifestError(path.name, f"is a folder; {_FOLDER}")
+    if suffix not in readers:
+        way = next((way for suffixes, way in _WAYS.items() if suffix in suffixes), f"there are {', '.join(readers)}")
+        raise ManifestError(path.name, f"the suffix {path.suffix!r} is not that of a manifest; {way}")
+    return readers[suffix]
+
+
+_FOLDER = (
+    "name a table in it; for a folder of each class, write one: a header `image,label`, then a line for each file with "
+    "its path and its folder's name"
+)
+_WAYS = {
+    (".xlsx", ".xls", ".ods"): "save the sheet as CSV, or in Python give pandas.read_excel(...)",
+    (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar"): "unpack it, and name the table in it (.csv.gz is read as it is)",
+    (".json",): "write one object per line, as .jsonl (from pandas: to_json(..., orient='records', lines=True))",
+    (".txt", ".dat", ""): "call it .csv or .tsv if it is one",
+    (".feather", ".arrow", ".pkl", ".pickle", ".h5", ".orc"): "read it with pandas, and give the DataFrame",
+}
+"""Suffixes -> what to do with such a file."""
 
 
 def check_columns(source: str, columns: Sequence[Any]) -> tuple[str, ...]:
@@ -87,33 +122,59 @@ def union_of_keys(rows: Iterable[dict[str, Any]]) -> tuple[str, ...]:
 
 
 def _decoded(content: bytes, name: str) -> str:
+    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        reason = f"line {line} is not UTF-8 (byte {content[error.start]:#04x}); save the file as UTF-8"
-        raise ManifestError(name, reason) from error
+        what = "UTF-16, as its first bytes say" if is_utf16 else f"UTF-8 (byte {content[error.start]:#04x})"
+        raise ManifestError(name, f"line {line} is not {what}; save the file as UTF-8") from error
+    return text
+
+
+_HEADER = re.compile(r"""\s*((?:"[^"]*"|[^"\r\n])*)""")
+_cell_limit = threading.Lock()
+
+
+def _separator(name: str, text: str) -> str:
+    """The separator of a table's cells."""
+    if name.lower().removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    header = _HEADER.match(text)
+    names = re.sub('"[^"]*"', "", header[0]) if header else ""
+    return next((separator for separator in ",\t;" if separator in names), ",")
+
+
+def _csv_lines(name: str, text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """Number of the last line of each row that is not blank, and its cells."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    with _cell_limit:
+        before = csv.field_size_limit(len(text) + 1)  # the process's, 131,072 characters: a long text is no fault
+        try:
+            return [(reader.line_num, cells) for cells in reader if cells]
+        except csv.Error as error:
+            reason = f"line {reader.line_num} is not CSV ({error}); quote its cells, or save the table as JSON Lines"
+            raise ManifestError(name, reason) from error
+        finally:
+            csv.field_size_limit(before)
 
 
 def _read_csv(content: bytes, name: str) -> Table:
-    reader = csv.reader(io.StringIO(_decoded(content, name), newline=""), strict=True)
-    try:
-        lines = [(reader.line_num, cells) for cells in reader if cells]
-    except csv.Error as error:
-        reason = f"line {reader.line_num} is not CSV ({error}); quote its cells, or save the table as JSON Lines"
-        raise ManifestError(name, reason) from error
+    text = _decoded(content, name)
+    separator = _separator(name, text)
+    lines = _csv_lines(name, text, separator)
     if not lines:
         raise ManifestError(name, "is empty; its first line must name the columns")
-    header = lines[0][1]
-    if len(header) == 1 and any(separator in header[0] for separator in ";\t"):
-        raise ManifestError(name, f"has the one column {header[0]!r}; separate columns with commas")
-    columns = check_columns(name, header)
+    if any("\0" in column for column in lines[0][1]):
+        raise ManifestError(name, "begins with NUL characters, as UTF-16 does; save the file as UTF-8")
+    columns = check_columns(name, lines[0][1])
+    named = {",": "comma", "\t": "tab", ";": "semicolon"}[separator]
     rows = []
     for row, (line, cells) in enumerate(lines[1:], 1):
         if len(cells) != len(columns):
             reason = (
                 f"has {len(cells)} cells where the header has {len(columns)} (it ends in line {line}); "
-                "put quotes around cells that hold a comma or a line break"
+                f"put quotes around cells that hold a {named} or a line break"
             )
             raise ManifestError(name, reason, row)
         rows.append(dict(zip(columns, cells, strict=True)))

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "Records",
     "class_label",
     "is_missing",
+    "is_table",
     "label_set",
     "read_records",
     "stack_inputs",
@@ -120,11 +122,33 @@ class Records:
                 )
 
 
+def is_table(source: Any) -> bool:
+    """True for a manifest's path, ``Records``, and the tables of pandas, polars and Arrow.
+
+    >>> is_table("train.csv"), is_table([{"text": "red"}])
+    (True, False)
+    """
+    return isinstance(source, str | Path | Records) or _columns_and_rows(source) is not None
+
+
+_LIBRARIES = (("columns", "to_dicts", ()), ("column_names", "to_pylist", ()), ("columns", "to_dict", ("records",)))
+"""Of polars, Arrow and pandas: attribute with the columns, method that gives rows, its arguments."""
+
+
+def _columns_and_rows(source: Any) -> tuple[list[Any], Callable[[], list[dict[str, Any]]]] | None:
+    """Columns and rows of a table of another library, which is not imported; None if it is none."""
+    for columns, rows, arguments in _LIBRARIES:
+        if hasattr(source, rows) and hasattr(source, columns):
+            return list(getattr(source, columns)), partial(getattr(source, rows), *arguments)
+    return None
+
+
 def read_records(source: Any, *, root: str | Path | None = None, allow_outside: Outside = False) -> Records:
     """Reads a table of records.
 
     Args:
-        source: path of a CSV, JSON Lines or Parquet file, a DataFrame, a sequence of dicts, or ``Records``.
+        source: path of a CSV, TSV, JSON Lines or Parquet file, a DataFrame (pandas, polars), an Arrow table, a
+            sequence of dicts, or ``Records``.
         root: folder of the media; None: the manifest's, or for Python objects the working directory, without limits.
         allow_outside: permits media outside that folder, or only links that lead outside ("links").
 
@@ -143,9 +167,8 @@ def read_records(source: Any, *, root: str | Path | None = None, allow_outside: 
         (columns, rows), sha256 = read_manifest(path)
         root = path.parent if folder is None else folder
         return Records(columns, rows, path.name, root, allow_outside, sha256=sha256)
-    if hasattr(source, "columns") and hasattr(source, "to_dict"):  # a DataFrame, without importing pandas
-        columns = check_columns("DataFrame", list(source.columns))
-        return Records(columns, source.to_dict("records"), "DataFrame", folder, allow_outside)
+    if (table := _columns_and_rows(source)) is not None:
+        return Records(check_columns("DataFrame", table[0]), table[1](), "DataFrame", folder, allow_outside)
     if not isinstance(source, Iterable) or isinstance(source, Mapping | bytes):
         raise TypeError(
             f"records are a {type(source).__name__}; give a manifest's path, a DataFrame or a list of dicts, one "

@@ -134,7 +134,8 @@ BAD: list[tuple[Any, str | None, str]] = [
     ({}, None, "every input is missing; give at least photo or text or sound"),
     ({"photo": None, "text": "  ", "sound": float("nan")}, None, "every input is missing"),
     ({"txt": "red"}, None, "has the key 'txt', which is no input; did you mean 'text'"),
-    ({"image": "a.png"}, None, "which is no input; the inputs are photo, text, sound"),
+    ({"fotos": "a.png"}, None, "has the key 'fotos', which is no input; did you mean 'photo'"),
+    ({"sku": 7}, None, "every input is missing; give at least photo or text or sound"),
     ("red", None, "is a str; give one dict per record"),
 ]
 

@@ -1,6 +1,8 @@
 import builtins
 import csv
+import gzip
 import hashlib
+import io
 import json
 import pickle
 from pathlib import Path
@@ -100,9 +102,14 @@ def test_csv_with_a_header_only_has_no_records(tmp_path):
         ("a, \n0,2\n", "column 2 has an empty name"),
         ('a,b\n"x"y,1\n', "line 2 is not CSV"),
         ('a,b\n1,"x\n', "is not CSV .unexpected end of data.; quote its cells"),
-        ("a;b\n1;2\n", "has the one column 'a;b'; separate columns with commas"),
+        (
+            "a;b\n1,2;3;4\n",
+            "row 1: has 3 cells where .*; put quotes around cells that hold a semicolon",
+        ),
+        ("a\tb\n1\n", "row 1: has 1 cells .* hold a tab or a line break"),
         ("a,b\n1,ü\n".encode("latin-1"), r"line 2 is not UTF-8 \(byte 0xfc\); save the file as UTF-8"),
-        ("a,b\n1,2\n".encode("utf-16"), r"line 1 is not UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16-le"), "begins with NUL characters, as UTF-16 does; save the file as UTF-8"),
+        (b"\xff\xfea\0,\0b", r"is not UTF-16, as its first bytes say; save the file as UTF-8"),
     ],
 )
 def test_csv_that_is_no_table_is_refused_with_its_place(tmp_path, content, message):
@@ -166,14 +173,94 @@ def test_parquet_without_pyarrow_names_the_command_that_installs_it(tmp_path, mo
         table_of(write(tmp_path, "a.parquet", b""))
 
 
-def test_other_files_are_refused(tmp_path):
-    with pytest.raises(ManifestError, match=r"the suffix '.xlsx' is not that of a manifest; there are .csv, .jsonl"):
-        table_of(tmp_path / "a.xlsx")
+def test_a_file_that_is_not_there_is_said(tmp_path):
     with pytest.raises(ManifestError, match=r"nothing.csv cannot be read \(No such file or directory\)"):
         table_of(tmp_path / "nothing.csv")
-    (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(ManifestError, match=r"folder.csv cannot be read"):
-        table_of(tmp_path / "folder.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("a.xlsx", "save the sheet as CSV, or in Python give pandas.read_excel"),
+        ("a.ods", "save the sheet as CSV"),
+        ("a.zip", "unpack it, and name the table in it"),
+        ("a.parquet.gz", "unpack it"),
+        ("a.json", "write one object per line, as .jsonl"),
+        ("a.txt", "call it .csv or .tsv if it is one"),
+        ("train", "call it .csv or .tsv if it is one"),
+        ("a.pkl", "read it with pandas, and give the DataFrame"),
+        ("a.png", "there are .csv, .tsv, .jsonl, .ndjson, .parquet"),
+        ("https://example.org/a.csv", "is named by an address; download the file"),
+        ("s3://bucket/a.parquet", "is named by an address; download the file"),
+        ("file:///a.csv", "is named by an address; download the file, and give its path"),
+        (".", "is a folder; name a table in it; for a folder of each class, write one: a header `image,label`"),
+    ],
+)
+def test_what_is_no_manifest_names_the_way_to_one(tmp_path, name, way):
+    with pytest.raises(ManifestError, match=way):
+        table_of(tmp_path / name)
+
+
+TABLE = (("text", "label"), [{"text": 'red, "ripe"\nü', "label": "x;y"}, {"text": "", "label": "z"}])
+
+
+def written(separator: str, encoding: str = "utf-8") -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, TABLE[0], delimiter=separator)
+    writer.writeheader()
+    writer.writerows(TABLE[1])
+    return text.getvalue().encode(encoding)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", written(";")),
+        ("a.csv", written(";", "utf-8-sig")),
+        ("a.csv", written("\t")),
+        ("a.csv", written(",", "utf-16")),
+        ("a.csv", b"\xfe\xff" + written(";", "utf-16-be")),
+        ("a.tsv", written("\t")),
+        ("a.TSV.GZ", gzip.compress(written("\t", "utf-16"))),
+        ("a.csv.gz", gzip.compress(written(","))),
+        ("a.csv.gz", gzip.compress(written(";")[:9]) + gzip.compress(written(";")[9:])),
+        ("a.jsonl.gz", gzip.compress("\n".join(map(json.dumps, TABLE[1])).encode())),
+    ],
+    ids=range(10),
+)
+def test_a_table_is_the_same_in_any_lawful_form(tmp_path, name, content):
+    assert table_of(write(tmp_path, name, content)) == TABLE
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("text", ("text",)),
+        ('"a;b",c', ("a;b", "c")),
+        ('"a,b";c', ("a,b", "c")),
+        ('"a\n,b"\tc', ("a\n,b", "c")),
+        ("a;b,c", ("a;b", "c")),
+        ("\n\na\tb;c", ("a", "b;c")),
+    ],
+)
+def test_the_header_outside_quotes_tells_the_separator(tmp_path, header, columns):
+    assert table_of(write(tmp_path, "a.csv", f"{header}\n"))[0] == columns
+
+
+@pytest.mark.parametrize("length", [131_072, 131_073, 1_000_000])
+def test_a_cell_may_be_long_and_columns_many(tmp_path, length):
+    before = csv.field_size_limit()
+    names = ",".join(f"c{number}" for number in range(5000))
+    content = f"text,{names}\n{'x' * length}{',1' * 5000}\n"
+    columns, rows = table_of(write(tmp_path, "a.csv", content))
+    assert (len(columns), len(rows[0]["text"]), rows[0]["c4999"]) == (5001, length, "1")
+    assert csv.field_size_limit() == before  # the process's own
+
+
+@pytest.mark.parametrize("damage", [slice(0, -4), slice(0, 12), slice(1, None), slice(0, 0)])
+def test_a_compressed_table_that_is_damaged_is_refused(tmp_path, damage):
+    with pytest.raises(ManifestError, match=r"a.csv.gz: (cannot be decompressed .*; copy it again|is empty)"):
+        table_of(write(tmp_path, "a.csv.gz", gzip.compress(b"a,b\n1,2\n")[damage]))
 
 
 def test_column_names_are_text():
