@@ -52,7 +52,7 @@ def check_job(job: Job, base: Path) -> list[Problem]:
         problems += found
     for split in splits:
         problems += _input_problems(job, split, modalities)
-    problems += _group_problems(job, splits)
+    problems += [] if job.data.group is None else _group_problems(job.data.group, splits)
     problems += _pair_problems(job, splits)
     problems += label_problems(job, splits)
     problems += _choice_problems(job, splits)
@@ -136,18 +136,16 @@ def _input_problems(job: Job, split: Split, modalities: Mapping[str, str]) -> It
                 yield split.problem("error", f"{message} would give the label of {task_name} away", column)
 
 
-def _group_problems(job: Job, splits: list[Split]) -> Iterator[Problem]:
+def _group_problems(column: str, splits: list[Split]) -> Iterator[Problem]:
     """Groups with records in train and in another table."""
-    if job.data.group is None:
-        return
-    names = {split.name: _group_names(split, job.data.group) for split in splits}
+    names = {split.name: _group_names(split, column) for split in splits}
     for split in splits:
         shared = names[split.name] & names.get("train", set())
         if split.name != "train" and shared:
             message = (
                 f"{len(shared)} groups ({min(shared)!r}, ...) have records in train, too; its scores are optimistic"
             )
-            yield split.problem("warning", message, job.data.group)
+            yield split.problem("warning", message, column)
 
 
 def _group_names(split: Split, column: str) -> set[str]:

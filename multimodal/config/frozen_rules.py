@@ -14,14 +14,14 @@ TRAINED = "linear"
 """The head that the trainer trains."""
 
 
-def closed_form_tasks(job: "Job") -> list[str]:
-    """Names of the tasks whose heads are computed."""
-    return [name for name, task in job.tasks.items() if task.head in COMPUTED_HEADS]
+def computed_heads(job: "Job") -> dict[str, str]:
+    """Task -> its head, of the tasks whose heads are computed."""
+    return {name: task.head for name, task in job.tasks.items() if task.head in COMPUTED_HEADS}
 
 
 def closed_form_inputs(job: "Job") -> list[str]:
     """Inputs of the tasks whose heads are computed, in config order."""
-    read = {entry for name in closed_form_tasks(job) for entry in job.task_inputs(name)}
+    read = {entry for name in computed_heads(job) for entry in job.task_inputs(name)}
     return [entry for entry in job.inputs if entry in read]
 
 
@@ -44,7 +44,7 @@ def is_frozen(job: "Job", name: str) -> bool:
 def closed_form_problems(job: "Job") -> Iterator[str]:
     """Heads that cannot be computed, and settings without effect on them."""
     fusion = job.fusion
-    for name in closed_form_tasks(job):
+    for name in computed_heads(job):
         place, instead = f"tasks.{name}.head is {job.tasks[name].head}", f"set tasks.{name}.head: {TRAINED}"
         inputs = job.task_inputs(name)
         if fusion.name != "concat" or fusion.dim is not None:

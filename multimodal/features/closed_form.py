@@ -1,17 +1,16 @@
 """Computes the heads of a job that are not trained."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from encoders.base import evaluating
 from fusion import ConcatFusion
-from multimodal.config import ConfigError, Job
-from multimodal.config.frozen_rules import closed_form_inputs, closed_form_tasks
+from multimodal.config import ConfigError
 from multimodal.data import RecordDataset, SampleDataset
 from multimodal.features.neighbours_head import NeighboursHead
 from multimodal.features.vectors import (
@@ -23,7 +22,7 @@ from multimodal.features.vectors import (
     set_missing_to_mean,
 )
 from multimodal.model import MultimodalModel
-from multimodal.model.heads import ClassificationHead
+from multimodal.model.heads import ClassificationHead, Head
 from multimodal.records import RecordError
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.maps.affine import AffineMap
@@ -63,59 +62,75 @@ class LabelledRows:
         return min(FOLDS, most_folds(self.classes, self.groups)) if len(self.classes) else 0
 
 
-def fit_heads(job: Job, model: MultimodalModel, data: SampleDataset, *, views: int = 1) -> dict[int, RecordError]:
+def fit_heads(
+    kinds: Mapping[str, str],
+    model: MultimodalModel,
+    data: SampleDataset,
+    *,
+    views: int = 1,
+    seed: int = 0,
+    on_error: Literal["raise", "skip"] = "raise",
+) -> dict[int, RecordError]:
     """Computes every head in closed form, and the tokens that stand for missing values of the inputs that they read.
 
     Records without a label, or without any input of the task, do not count for it.
 
     Args:
+        kinds: task -> its head, of ``COMPUTED_HEADS``.
         data: the training records, with kept tokens.
         views: of each record.
+        seed: of the folds.
 
     Returns:
         The rows that cannot be read, and why.
 
     Raises:
         ConfigError: if a task has too few records.
-        RecordError: for the first row that cannot be read, with ``data.on_error: raise``.
+        RecordError: for the first row that cannot be read, with ``on_error`` "raise".
     """
-    names = closed_form_tasks(job)
-    if not names:
+    if not kinds:
         return {}
     assert isinstance(data, RecordDataset)  # checked with the config: of one table
-    vectors = mapped_vectors(model, read_vectors(data, closed_form_inputs(job), views=views))
-    if vectors.errors and job.data.on_error == "raise":
+    vectors = mapped_vectors(model, read_vectors(data, _inputs(model, kinds), views=views))
+    if vectors.errors and on_error == "raise":
         raise vectors.errors[min(vectors.errors)]
     assert isinstance(model.fusion, ConcatFusion)  # checked with the config
     with evaluating(model):
         set_missing_to_mean(model.fusion, vectors)
-        for name in names:
-            labelled = _labelled(name, model, data, vectors, job.task_inputs(name))
+        for name, kind in kinds.items():
+            inputs = _inputs(model, [name])
+            labelled = _labelled(name, model, data, vectors, inputs)
             if labelled.folds < 2:
                 raise ConfigError(
-                    f"tasks.{name}.head is {job.tasks[name].head}, but no class has two records that can be used, so "
+                    f"tasks.{name}.head is {kind}, but no class has two records that can be used, so "
                     f"that none can be held out; label more records, or set tasks.{name}.head: linear"
                 )
             try:
-                chosen = _fit(job, name, model, labelled)
+                chosen = _fit(kind, model.head(name), labelled, columns_of(model.fusion.in_dims, inputs), seed)
             except ValueError as error:
-                raise ConfigError(f"tasks.{name}.head is {job.tasks[name].head}: {error}") from error
-            logger.info(f"{name}: {job.tasks[name].head} head of {labelled.records} records{chosen}")
+                raise ConfigError(f"tasks.{name}.head is {kind}: {error}") from error
+            logger.info(f"{name}: {kind} head of {labelled.records} records{chosen}")
     return vectors.errors
 
 
-def without_closed_form(job: Job, model: MultimodalModel, phases: Sequence[Phase]) -> list[Phase]:
-    """What is left to train: not the heads that are computed, nor the missing tokens that they were computed with."""
+def without_closed_form(tasks: Collection[str], model: MultimodalModel, phases: Sequence[Phase]) -> list[Phase]:
+    """Phases without the heads of these tasks, and without the missing tokens that they were computed with."""
     names, fixed = parameter_names(model), set[str]()
-    for name in closed_form_tasks(job):
+    for name in tasks:
         fixed |= {names[id(parameter)] for parameter in model.head(name).parameters()}
-    for name in closed_form_inputs(job):
+    for name in _inputs(model, tasks):
         fixed.add(names[id(model.fusion.missing[name])])
     left = []
     for phase in phases:
         groups = [replace(group, params=tuple(p for p in group.params if p not in fixed)) for group in phase.groups]
         left.append(replace(phase, groups=tuple(group for group in groups if group.params)))
     return [phase for phase in left if phase.groups]
+
+
+def _inputs(model: MultimodalModel, tasks: Iterable[str]) -> list[str]:
+    """Inputs that one of the tasks may use, in config order."""
+    read = frozenset().union(*(model.reads[name] for name in tasks))
+    return [name for name in model.input_names if name in read]
 
 
 def _labelled(
@@ -136,13 +151,11 @@ def _labelled(
     return LabelledRows(fused.astype(np.float64), classes, part.rows, weights, head.num_outputs)
 
 
-def _fit(job: Job, name: str, model: MultimodalModel, labelled: LabelledRows) -> str:
-    """Fills the head of a task, and says how it was chosen."""
-    columns, seed = columns_of(model.fusion.in_dims, job.task_inputs(name)), job.train.seed
+def _fit(kind: str, head: Head, labelled: LabelledRows, columns: np.ndarray, seed: int) -> str:
+    """Fills the head of a task; describes how it was chosen."""
     given: dict[str, Any] = {"num_classes": labelled.num_classes, "row_weights": labelled.weights}
     given |= {"groups": labelled.groups, "seed": seed}
-    features, classes, kind = labelled.features, labelled.classes, job.tasks[name].head
-    head = model.head(name)
+    features, classes = labelled.features, labelled.classes
     if isinstance(head, NeighboursHead):
         probe = fit_soft_neighbours(features, classes, **given)
         head.fill(probe, columns)

@@ -13,7 +13,7 @@ from encoders.base import Encoder, evaluating
 from encoders.text.towers import cosine_scale
 from fusion.base import masked_mean
 from multimodal.builders import build_encoder
-from multimodal.config import ConfigError, Job
+from multimodal.config import ConfigError, Input, Job
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import ContrastiveHead
 from multimodal.model.zero_shot import class_embeddings, zero_shot_heads
@@ -65,7 +65,7 @@ def fill_zero_shot_heads(job: Job, model: MultimodalModel, base: Path) -> None:
         except ValueError as error:
             raise ConfigError(f"tasks.{name}.zero_shot.{error}") from error
         if settings.source is None:
-            aligned = _other_tower(job, head.input, model.encoder(head.input), base)
+            aligned = _other_tower(job.owner(head.input), head.input, model.encoder(head.input), base)
         else:
             aligned = _from_run(name, settings.source, head.input, model.encoder(head.input), base)
         texts = [settings.texts(label) for label in head.head.labels]
@@ -76,9 +76,8 @@ def fill_zero_shot_heads(job: Job, model: MultimodalModel, base: Path) -> None:
             raise ConfigError(f"tasks.{name}: {error}") from error
 
 
-def _other_tower(job: Job, name: str, encoder: Encoder, base: Path) -> Aligned:
+def _other_tower(entry: Input, name: str, encoder: Encoder, base: Path) -> Aligned:
     """The text tower of the model whose image tower an input is read with."""
-    entry = job.owner(name)
     if (entry.options.get("tower"), entry.options.get("pooling")) != ("image", "projected"):
         raise ConfigError(
             f"inputs.{name}: a zero-shot head needs an encoder that is aligned with texts; give a CLIP or SigLIP with "

@@ -3,14 +3,14 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from multimodal.builders import build_objectives, build_strategy, build_trainer_options
 from multimodal.builders.training import build_trackers, plan_training
 from multimodal.config import ConfigError, Job
-from multimodal.config.frozen_rules import closed_form_tasks
+from multimodal.config.frozen_rules import computed_heads
 from multimodal.config.rules import group_problems, share_problems
 from multimodal.config.unread import idle_warnings
 from multimodal.features.closed_form import fit_heads, without_closed_form
@@ -60,8 +60,9 @@ def train_job(
     trackers = build_trackers(job) if is_main else []
     for tracker in trackers:
         tracker.on_start(setup.job, folder)
-    left, unreadable = _computed(setup, phases)
-    validate = setup.validator if left or closed_form_tasks(job) else None  # else nothing is chosen
+    computed = computed_heads(job)
+    left, unreadable = _without_computed(setup, computed, phases)
+    validate = setup.validator if left or computed else None  # else nothing is chosen
     hooks = Hooks(validate, WeightTracker() if averaging is None else averaging, trackers)
     trainer = Trainer(setup.model, setup.loader, folder, options=options, hooks=hooks, processes=runtime.processes)
     state = trainer.fit(left, resume=resume)
@@ -104,11 +105,15 @@ def _plan(setup: TrainingSetup, job: Job, strategy: TransferStrategy, runtime: R
     return plan_training(job, setup.model, strategy)
 
 
-def _computed(setup: TrainingSetup, phases: Sequence[Phase]) -> tuple[list[Phase], dict[int, RecordError]]:
-    """Computes maps and heads in closed form; gives what is left to train, and the rows that cannot be read."""
+def _without_computed(
+    setup: TrainingSetup, heads: Mapping[str, str], phases: Sequence[Phase]
+) -> tuple[list[Phase], dict[int, RecordError]]:
+    """Computes maps, and these heads; gives the phases that are left, and the rows that cannot be read."""
     fit_input_maps(setup)
-    unreadable = fit_heads(setup.job, setup.model, setup.datasets.training, views=setup.datasets.views)
-    return without_closed_form(setup.job, setup.model, phases), unreadable
+    job, data = setup.job, setup.datasets
+    options: dict[str, Any] = {"views": data.views, "seed": job.train.seed, "on_error": job.data.on_error}
+    unreadable = fit_heads(heads, setup.model, data.training, **options)
+    return without_closed_form(heads, setup.model, phases), unreadable
 
 
 def _summary(state: TrainerState, model: MultimodalModel) -> dict[str, Any]:

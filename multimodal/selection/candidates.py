@@ -8,10 +8,10 @@ from encoders import find_encoder, list_encoders
 from encoders.local import has_local_weights
 from encoders.weights.source_run import MODEL_FILE
 from multimodal.builders.encoders import full_weights
-from multimodal.config import Candidate, ConfigError, Input, Job
+from multimodal.config import Candidate, ConfigError, Input
 
 
-def find_candidates(job: Job, name: str, base: Path, named: Sequence[str] = ()) -> list[Candidate]:
+def find_candidates(name: str, entry: Input, base: Path, named: Sequence[str] = ()) -> list[Candidate]:
     """What is compared for an input: what the command line names, else its ``candidates``, else what there is.
 
     What there is: the input's own encoder, and every registered one of its modality whose weights need no network.
@@ -23,15 +23,14 @@ def find_candidates(job: Job, name: str, base: Path, named: Sequence[str] = ()) 
     Raises:
         ConfigError: if a name cannot be used, or one is given twice.
     """
-    entry = job.inputs[name]
     if named:
-        found = [_from_run(name, _parse(text), Path.cwd(), job) for text in named]
+        found = [_from_run(name, entry, _parse(text), Path.cwd()) for text in named]
     elif entry.candidates:
-        found = [_from_run(name, candidate, base, job) for candidate in entry.candidates]
+        found = [_from_run(name, entry, candidate, base) for candidate in entry.candidates]
     else:
         assert entry.encoder is not None
         own = Candidate(encoder=entry.encoder, weights=entry.weights, options=entry.options)
-        others = [info.name for info in list_encoders(input_modality(job, name)) if has_local_weights(info)]
+        others = [info.name for info in list_encoders(input_modality(entry)) if has_local_weights(info)]
         same = own.encoder if own.weights in ("default", "pretrained") else None
         found = [own, *(Candidate(encoder=other) for other in others if other != same)]
     labels = [candidate.label for candidate in found]
@@ -41,9 +40,8 @@ def find_candidates(job: Job, name: str, base: Path, named: Sequence[str] = ()) 
     return found
 
 
-def input_modality(job: Job, name: str) -> str:
+def input_modality(entry: Input) -> str:
     """That of an input with an encoder of its own, as its registered name or the config says it."""
-    entry = job.inputs[name]
     assert entry.encoder is not None
     return entry.modality if entry.modality is not None else find_encoder(entry.encoder).modality
 
@@ -63,14 +61,15 @@ def _parse(text: str) -> Candidate:
         ) from error
 
 
-def _from_run(name: str, candidate: Candidate, base: Path, job: Job) -> Candidate:
+def _from_run(name: str, entry: Input, candidate: Candidate, base: Path) -> Candidate:
     """A run's folder becomes the encoder of this modality that the run has; others stay, their paths absolute."""
     folder = base / candidate.encoder
     if not (folder / MODEL_FILE).is_file():
         return candidate.model_copy(update={"weights": full_weights(candidate.weights, base)})
     inputs = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))["inputs"]
-    modality = input_modality(job, name)
-    own = {entry["encoder"] for entry in inputs.values() if find_encoder(entry["encoder"]).modality == modality}
+    modality = input_modality(entry)
+    names = {described["encoder"] for described in inputs.values()}
+    own = {encoder for encoder in names if find_encoder(encoder).modality == modality}
     if len(own) != 1:
         raise ConfigError(
             f"inputs.{name}: the run {candidate.encoder} has {len(own)} encoders that read {modality} "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multimodal.builders import label_cells
-from multimodal.config import Job
+from multimodal.config import Data, Task
 from multimodal.evaluation import answer
 from multimodal.job import TrainingSetup
 from multimodal.records import Records
@@ -48,16 +48,21 @@ class LabelledRecords:
         return None
 
 
-def labelled_records(job: Job, records: Records, targets: Mapping[str, TargetReader]) -> dict[str, LabelledRecords]:
-    """Those of every classification task.
+def labelled_records(
+    tasks: Mapping[str, Task], targets: Mapping[str, TargetReader], records: Records, data: Data
+) -> dict[str, LabelledRecords]:
+    """Labelled records of every classification task that has a reader.
+
+    Args:
+        data: of which ``group`` and ``on_error`` count here.
 
     Raises:
         RecordError: for a label or a group that cannot be used.
     """
-    groups = record_groups(records, job.data.group)
+    groups = record_groups(records, data.group)
     found = {}
     for name, target in class_readers(targets).items():
-        values = label_cells(name, job.tasks[name], target.column, records, job.data.on_error)
+        values = label_cells(name, tasks[name], target.column, records, data.on_error)
         cells = [target.read({target.column: value}) for value in values]
         rows = np.array([row for row, cell in enumerate(cells) if cell is not None], dtype=np.int64)
         classes = np.array([int(cell) for cell in cells if cell is not None], dtype=np.int64)

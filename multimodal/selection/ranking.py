@@ -10,7 +10,7 @@ import numpy as np
 
 from multimodal.builders import build_target_reader, head_arguments
 from multimodal.builders.runtime import build_runtime
-from multimodal.config import Candidate, ConfigError, Job
+from multimodal.config import Candidate, ConfigError, Input, Job
 from multimodal.console import progress_shown
 from multimodal.job.job_files import encoder_files, job_files
 from multimodal.records import Records
@@ -69,8 +69,8 @@ def rank(
     """
     given = job
     job, base = open_job(job, overrides, {"train": train, "valid": valid})
-    name = _chosen_input(job, input)
-    candidates = find_candidates(job, name, base, encoders)
+    name = _chosen_input(job.inputs, input)
+    candidates = find_candidates(name, job.inputs[name], base, encoders)
     read = [*job_files(given, job, base), *encoder_files(candidates, Path.cwd())]
     job = job.model_copy(update={"data": job.data.model_copy(update={"test": None})})
     records = read_tables(job, train=train, valid=valid, root=root).train
@@ -89,15 +89,15 @@ def choose_encoders(job: Job, records: Records, base: Path, runtime: Runtime) ->
     Raises:
         ConfigError: if no input has candidates.
     """
-    names = [name for name, entry in job.inputs.items() if entry.candidates]
-    if not names:
+    inputs = {name: entry for name, entry in job.inputs.items() if entry.candidates}
+    if not inputs:
         raise ConfigError(
             "--encoder auto: no input has candidates to choose from; list them in inputs.NAME.candidates, for example "
             "[compact/image, torchvision/resnet18]"
         )
     rankings = {}
-    for name in names:
-        candidates = find_candidates(job, name, base)
+    for name, entry in inputs.items():
+        candidates = find_candidates(name, entry, base)
         rankings[name] = rank_candidates(job, name, candidates, records, base, runtime)
         logger.info(f"{name}: --encoder auto takes {rankings[name]['best']}, of {len(candidates)} candidates")
     return rankings
@@ -112,10 +112,10 @@ def run_rankings(folder: Path | None, job: Job, tables: Tables, base: Path, runt
 
 
 def with_choices(job: Job, base: Path, rankings: Mapping[str, Mapping[str, Any]]) -> Job:
-    """The task with the best candidate of each ranking."""
+    """The job with the best candidate of each ranking."""
     inputs = dict(job.inputs)
     for name, ranking in rankings.items():
-        by_label = {candidate.label: candidate for candidate in find_candidates(job, name, base)}
+        by_label = {candidate.label: candidate for candidate in find_candidates(name, inputs[name], base)}
         inputs[name] = with_candidate(inputs[name], by_label[ranking["best"]])
     return job.model_copy(update={"inputs": inputs})
 
@@ -135,7 +135,8 @@ def rank_candidates(
         raise ConfigError(f"inputs.{name}: no classification task uses it, so that candidates cannot be ranked by one")
     targets = {n: build_target_reader(job, n, head_arguments(job, n, records)) for n in tasks}
     seed = job.train.seed
-    labelled = {n: some.sample(MOST_ROWS, seed) for n, some in labelled_records(job, records, targets).items()}
+    known = labelled_records(tasks, targets, records, job.data)
+    labelled = {n: some.sample(MOST_ROWS, seed) for n, some in known.items()}
     rows = np.unique(np.concatenate([some.rows for some in labelled.values()]))
     chosen = records.subset(rows)
     measured = [measure(job, name, candidate, chosen, base, runtime) for candidate in candidates]
@@ -166,9 +167,9 @@ def rank_candidates(
     }
 
 
-def _chosen_input(job: Job, name: str | None) -> str:
-    own = [n for n, entry in job.inputs.items() if entry.share is None]
-    with_candidates = [n for n in own if job.inputs[n].candidates]
+def _chosen_input(inputs: Mapping[str, Input], name: str | None) -> str:
+    own = [n for n, entry in inputs.items() if entry.share is None]
+    with_candidates = [n for n in own if inputs[n].candidates]
     if name is None:
         if len(own) == 1 or len(with_candidates) == 1:
             return (with_candidates or own)[0]

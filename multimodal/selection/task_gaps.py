@@ -20,7 +20,8 @@ NO_WEIGHTS = "no encoder comes with weights"
 
 def measurable(setup: TrainingSetup) -> tuple[dict[str, LabelledRecords], dict[str, str]]:
     """The training records of each task whose gap can be measured, and why that of the others cannot."""
-    labelled = labelled_records(setup.job, setup.tables.train, setup.datasets.targets)
+    job = setup.job
+    labelled = labelled_records(job.tasks, setup.datasets.targets, setup.tables.train, job.data)
     found = {name: _reason(setup, name, labelled.get(name)) for name in setup.job.tasks}
     reasons = {name: reason for name, reason in found.items() if reason is not None}
     return {name: rows for name, rows in labelled.items() if name not in reasons}, reasons

@@ -276,7 +276,7 @@ def seen(values: dict[str, Any], folder: Path) -> dict[str, str]:
         "columns": job.needed_columns(),
         "texts": [task.zero_shot.texts("red") for task in job.tasks.values()],
         "compared": [job.zero_shot_input(name) for name, task in job.tasks.items() if task.head == "zero_shot"],
-        "candidates": [find_candidates(job, name, base) for name, entry in job.inputs.items() if entry.candidates],
+        "candidates": [find_candidates(name, entry, base) for name, entry in job.inputs.items() if entry.candidates],
     }
     if not found["compared"]:  # no encoder here is aligned with texts
         setup = TrainingSetup.build(job, tables, base)

@@ -14,6 +14,7 @@ import multimodal as mm
 from export import Predictor
 from multimodal.builders import build_strategy
 from multimodal.config import ConfigError
+from multimodal.config.frozen_rules import computed_heads
 from multimodal.evaluation import answer
 from multimodal.features.closed_form import fit_heads, without_closed_form
 from multimodal.features.neighbours_head import NeighboursHead
@@ -93,7 +94,7 @@ def test_the_head_is_the_probe_that_was_fitted_scaling_and_all(media):
     job = make_job("softmax")
     built = kept(job, media)
     data = built.datasets.training
-    fit_heads(job, built.model, data)
+    fit_heads(computed_heads(job), built.model, data)
     vectors = read_vectors(data, ["image", "text"])
     fused = fused_vectors(built.model.eval(), vectors, ["image", "text"])
     cells = [data.targets["color"].read(data.records[int(row)]) for row in vectors.rows]
@@ -109,7 +110,7 @@ def test_a_missing_input_stands_at_the_training_mean(media):
     job = make_job()
     built = kept(job, media)
     data = built.datasets.training
-    fit_heads(job, built.model, data)
+    fit_heads(computed_heads(job), built.model, data)
     vectors = read_vectors(data, ["image", "text"])
     fused = fused_vectors(built.model.eval(), vectors, ["image", "text"])
     width = built.model.fusion.in_dims["image"]
@@ -121,7 +122,7 @@ def test_a_missing_input_stands_at_the_training_mean(media):
 def test_inputs_that_a_task_does_not_read_have_no_weight(media):
     job = make_job(tasks={"color": {"head": "softmax", "inputs": ["text"]}, "price": {"type": "regression"}})
     built = kept(job, media)
-    fit_heads(job, built.model, built.datasets.training)
+    fit_heads(computed_heads(job), built.model, built.datasets.training)
     width = built.model.fusion.in_dims["image"]
     weight = built.model.head("color").linear.weight
     assert weight[:, :width].abs().max() == 0
@@ -129,7 +130,7 @@ def test_inputs_that_a_task_does_not_read_have_no_weight(media):
 
 
 def labelled_by(built: TrainingSetup) -> TrainingSetup:
-    fit_heads(built.job, built.model, built.datasets.training)
+    fit_heads(computed_heads(built.job), built.model, built.datasets.training)
     return built
 
 
@@ -142,7 +143,7 @@ def test_row_weights_reach_the_head(media):
     built = kept(job, media, train=pd.DataFrame([*rows, *wrong]))
     data = built.datasets.training
     data.weights = np.repeat([1.0, 0.0], [len(rows), len(wrong)])
-    fit_heads(job, built.model, data)
+    fit_heads(computed_heads(job), built.model, data)
     weighed = built.model.head("color").linear.weight
     # the mean that stands for missing values is that of all records, and these lack none
     assert_close(weighed, clean.model.head("color").linear.weight, "float32")
@@ -172,7 +173,7 @@ def test_a_computed_head_beside_a_trained_one(media, tmp_path):
 def test_nothing_is_left_to_train_where_all_heads_are_computed(media):
     built = kept(make_job(), media)
     phases = build_strategy(built.job, built.model).plan(built.model, 2)
-    assert without_closed_form(built.job, built.model, phases) == []
+    assert without_closed_form(computed_heads(built.job), built.model, phases) == []
 
 
 def test_a_resumed_run_computes_the_same(media, tmp_path):

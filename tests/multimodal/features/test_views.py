@@ -13,6 +13,7 @@ from support.tiny_models import TinyImage, make_rows
 
 import multimodal as mm
 from multimodal.config import Augment, ConfigError
+from multimodal.config.frozen_rules import computed_heads
 from multimodal.data.augment import Augmentation
 from multimodal.features import TrainingViews, feature_reader
 from multimodal.features import closed_form as closed_form_fit
@@ -126,7 +127,7 @@ def labelled(job: mm.Job, media: Path, monkeypatch: pytest.MonkeyPatch) -> close
     )
     tables = read_tables(job, train=media / "train.csv")
     built = keep_tokens(TrainingSetup.build(job, tables, Path()), set(), Runtime())
-    fit_heads(job, built.model, built.datasets.training, views=job.transfer.views)
+    fit_heads(computed_heads(job), built.model, built.datasets.training, views=job.transfer.views)
     return found[0]
 
 
@@ -156,7 +157,7 @@ def test_views_do_not_leak_into_held_out_folds(head, media, monkeypatch, caplog)
     for made_by in (original, scattered):
         monkeypatch.setattr(closed_form_fit, "_labelled", made_by)
         built = keep_tokens(TrainingSetup.build(job, tables, Path()), set(), Runtime())
-        fit_heads(job, built.model, built.datasets.training, views=4)
+        fit_heads(computed_heads(job), built.model, built.datasets.training, views=4)
     honest, leaking = (float(line.rpartition(" ")[2]) for line in caplog.messages if "held-out" in line)
     assert honest < np.log(0.45)
     assert leaking > honest + 0.2
