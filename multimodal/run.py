@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from encoders import create_encoder
@@ -30,6 +30,7 @@ from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import refuse_overwriting, sha256_of, write_json
 from multimodal.runtime.torch_state import isolated_torch_state
 from multimodal.task_types.registry import task_config, task_decoding
+from multimodal.trainer import CHECKPOINTS, HISTORY_FILE
 
 if TYPE_CHECKING:
     import pandas
@@ -37,13 +38,15 @@ if TYPE_CHECKING:
     from export import Bundle
 
 FORMAT = 1
-OWN_FILES = (
-    *("config.yaml", "model.json", "model.safetensors", "metrics.json", "history.csv", "transfer.json", "ranking.json"),
-    *("inputs", "checkpoints", "reliability"),
-)
-"""Files and folders that a training may leave in a run's folder; others are the user's."""
 CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, METRICS_FILE = "config.yaml", "model.json", "model.safetensors", "metrics.json"
 GUARD_FILE, RANKING_FILE, RELIABILITY_FOLDER = "transfer.json", "ranking.json", "reliability"
+WRITTEN = (
+    *(CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, METRICS_FILE, HISTORY_FILE, GUARD_FILE, RANKING_FILE),
+    *(f"{CHECKPOINTS}/*.safetensors", f"{RELIABILITY_FOLDER}/*.png"),
+)
+"""Patterns of the files of a run, beside ``inputs/NAME/``."""
+OWN_FILES = (*dict.fromkeys(PurePosixPath(pattern).parts[0] for pattern in WRITTEN), "inputs")
+"""Files and folders that a training may leave in a run's folder; others are the user's."""
 
 
 class RunError(ValueError):

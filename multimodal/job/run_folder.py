@@ -18,26 +18,19 @@ from multimodal.job.job_files import job_files
 from multimodal.job.setup import TrainingSetup
 from multimodal.run import (
     CONFIG_FILE,
-    GUARD_FILE,
     METRICS_FILE,
     MODEL_FILE,
     OWN_FILES,
-    RANKING_FILE,
     RELIABILITY_FOLDER,
-    WEIGHTS_FILE,
+    WRITTEN,
     RunError,
     write_architecture,
 )
 from multimodal.runtime.files import partial_path, refuse_overwriting, write_atomically
-from multimodal.trainer import CHECKPOINTS, HISTORY_FILE
+from multimodal.trainer import CHECKPOINTS
 
 logger = logging.getLogger(__name__)
 
-WRITTEN = (
-    *(CONFIG_FILE, MODEL_FILE, WEIGHTS_FILE, METRICS_FILE, HISTORY_FILE, GUARD_FILE, RANKING_FILE),
-    *(f"{CHECKPOINTS}/*.safetensors", f"{RELIABILITY_FOLDER}/*.png"),
-)
-"""Patterns of the files of a run, beside ``inputs/NAME/``."""
 LOCK_FILE = ".lock"
 SHOWN = 5
 """Files of others that a message names."""
