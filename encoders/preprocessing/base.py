@@ -53,15 +53,10 @@ class Preprocessor(Protocol):
         ...
 
     def to_config(self) -> dict[str, Any]:
-        """JSON that rebuilds this preprocessor; its ``kind`` is a registered name, never a path to import."""
-        ...
+        """JSON that rebuilds this preprocessor; its ``kind`` is a registered name, never a path to import.
 
-
-class Assets(Protocol):
-    """Addition to the contract for a preprocessor that needs files beside its JSON (a tokenizer)."""
-
-    def assets(self) -> dict[str, str]:
-        """File name -> text content."""
+        One that needs files beside it (a tokenizer) also has ``assets() -> dict[str, str]``: file name -> text.
+        """
         ...
 
 
