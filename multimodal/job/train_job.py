@@ -65,6 +65,7 @@ def train_job(
     validate = setup.validator if left or computed else None  # else nothing is chosen
     hooks = Hooks(validate, WeightTracker() if averaging is None else averaging, trackers)
     trainer = Trainer(setup.model, setup.loader, folder, options=options, hooks=hooks, processes=runtime.processes)
+    trainer.checkpointer.began = began
     state = trainer.fit(left, resume=resume)
     state.skipped_rows |= {str(row): error.reason for row, error in unreadable.items()}
     summary = _summary(state, setup.model)
@@ -80,7 +81,7 @@ def train_job(
         setup.model.eval()
         save_tensors(folder / WEIGHTS_FILE, setup.model.state_dict())
     summary |= {"transfer": setup.choice.to_json(), "moved": start.relative_drift(setup.model)}
-    summary |= {"best_score": _finite(state.best_score), "seconds": time.monotonic() - began}
+    summary |= {"best_score": _finite(state.best_score), "seconds": state.seconds + time.monotonic() - began}
     for tracker in trackers:
         tracker.on_end(dict(summary))
     return setup, summary

@@ -1,6 +1,7 @@
 """Checkpoints of a training: the best weights, and states to resume from."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -47,6 +48,8 @@ class Checkpointer:
         self.device = next(model.parameters()).device
         self.fixed: frozenset[str] = frozenset()
         """Names of tensors that no phase changes, and that checkpoints leave out."""
+        self.began = time.monotonic()
+        """When this process began to train."""
 
     def keep_best(self) -> None:
         """Writes the model's weights as the best so far."""
@@ -71,7 +74,7 @@ class Checkpointer:
             parts = {"model": self._changing(), "optimizer": optimizer, "onlooker": self.weight_tracker.tensors()}
             tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
             content = {
-                "trainer": asdict(state),
+                "trainer": asdict(state) | {"seconds": state.seconds + time.monotonic() - self.began},
                 "scaler": self.scaler.state_dict(),
                 "onlooker": self.weight_tracker.state(),
             }

@@ -65,6 +65,8 @@ class TrainerState:
     """A tracker ended the training."""
     part_size: int | None = None
     """Records at a time that the device's memory was seen to hold; None where every part has fitted."""
+    seconds: float = 0.0
+    """Of the processes before this one, up to the checkpoint that it resumed from."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """One entry per epoch."""
 

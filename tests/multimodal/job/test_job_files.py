@@ -1,6 +1,8 @@
 """What a job's commands write is never what they read: refused before anything is written."""
 
+import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ from support.assertions import unchanged_files
 
 from multimodal.config import Job, parse_job
 from multimodal.cross_validation import cross_validate
-from multimodal.job.run_folder import LOCK_FILE, WRITTEN
+from multimodal.job.run_folder import LOCK_FILE
 from multimodal.run import OWN_FILES, Run
+from multimodal.runtime.checkpoint import load_newest_checkpoint, save_checkpoint
 from multimodal.runtime.files import OverwriteError
 from multimodal.selection.ranking import rank
 from multimodal.selection.transfer_gap import transfer_check
+from multimodal.trainer import CHECKPOINTS
 from multimodal.training import fit
 
 JOB = """
@@ -167,5 +171,16 @@ def test_a_run_goes_on_by_its_own_config_and_leaves_it_as_it_is(shop, tmp_path):
     assert (tmp_path / "run" / "metrics.json").is_file()
 
 
-def test_the_files_that_a_replaced_run_loses_are_known_as_its_own():
-    assert {Path(pattern).parts[0] for pattern in (*WRITTEN, "inputs")} == set(OWN_FILES)
+@pytest.mark.parametrize("earlier", [0.0, 0.5, 1e3, 86_400.0, 1e7])
+def test_the_seconds_of_a_resumed_run_are_those_of_all_its_processes(shop, tmp_path, earlier):
+    run, checkpoints = shutil.copytree(shop / "run", tmp_path / "run"), tmp_path / "run" / CHECKPOINTS
+    (run / "metrics.json").unlink()  # as if it had been killed before its end
+    newest = load_newest_checkpoint(checkpoints)
+    assert newest is not None
+    assert newest.state["trainer"]["seconds"] > 0
+    newest.state["trainer"]["seconds"] = earlier
+    save_checkpoint(checkpoints, newest)
+    began = time.monotonic()
+    fit(run / "config.yaml", out=run, resume=True, cache=False)
+    seconds = json.loads((run / "metrics.json").read_text())["training"]["seconds"]
+    assert earlier < seconds < earlier + time.monotonic() - began
