@@ -7,11 +7,12 @@ not forgery, which would write new ones.
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,22 +34,60 @@ from multimodal.runtime.files import naming, sha256_of, write_atomically
 def new_bundle(folder: Path) -> Iterator[Path]:
     """Temporary folder beside ``folder``; takes its name if the block succeeds, and is removed otherwise.
 
+    Those that killed processes left for the same folder are removed.
+
     Raises:
         BundleError: if ``folder`` exists and is not an empty folder.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()) or (folder.is_dir() and any(folder.iterdir())):
         raise BundleError(f"{folder} exists and is not an empty folder; name another one, or remove it first")
     staging = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.partial"
-    with naming(folder):
-        staging.mkdir(parents=True)
+    with ExitStack() as stack:
+        with naming(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(folder.parent):  # between mkdir and its lock, a folder looks abandoned
+                _remove_abandoned(folder)
+                staging.mkdir()
+                stack.enter_context(_locked(staging))
+        try:
+            yield staging
+            if folder.is_dir():
+                folder.rmdir()
+            staging.rename(folder)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes the temporary folders that no process writes into any more."""
+    pattern = re.compile(rf"\.{re.escape(folder.name)}\.[0-9a-f]{{8}}\.partial")
+    for path in [path for path in folder.parent.iterdir() if pattern.fullmatch(path.name) and path.is_dir()]:
+        with _locked(path, wait=False) as is_free:
+            if is_free:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Holds a folder's lock, which ends with the process; False where another process has it, or there are no locks."""
     try:
-        yield staging
-        if folder.is_dir():
-            folder.rmdir()
-        staging.rename(folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
+        import fcntl
+    except ModuleNotFoundError:
+        yield False
+        return
+    opened = None
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+        fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        is_held = True
+    except OSError:  # taken, gone, or on a file system without locks
+        is_held = False
+    try:
+        yield is_held
+    finally:
+        if opened is not None:
+            os.close(opened)
 
 
 def seal_bundle(bundle: Bundle) -> Bundle:

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +223,51 @@ def test_nothing_is_left_of_an_export_that_fails(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="on purpose"):
         fail()
     assert list((tmp_path / "deep").iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from export.bundle_folder import new_bundle
+with new_bundle(Path(sys.argv[1])) as staging:
+    {moment}
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "pass",
+        "(staging / 'model.onnx').write_bytes(b'half')",
+        "(staging / 'inputs' / 'text').mkdir(parents=True)",
+        "(staging / 'link').symlink_to('/')",
+        "(staging / 'bundle.json').write_text('{}'); staging.chmod(0o500)",
+    ],
+)
+def test_the_next_export_removes_what_a_killed_one_left_and_nothing_else(moment: str, tmp_path: Path) -> None:
+    others = [tmp_path / name for name in (".new.notes.partial", ".new2.0123abcd.partial", ".renew.0123abcd.partial")]
+    for other in others:
+        other.mkdir()
+    done = subprocess.run([sys.executable, "-c", KILLED.format(moment=moment), str(tmp_path / "new")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = set(tmp_path.iterdir()) - {*others}
+    with new_bundle(tmp_path / "new"):
+        assert not left.exists()
+    assert set(tmp_path.iterdir()) == {*others, tmp_path / "new"}
+
+
+def test_an_export_that_still_runs_keeps_its_folder(tmp_path: Path) -> None:
+    def fail(first: Path) -> None:
+        with new_bundle(tmp_path / "new"):
+            assert first.is_dir()
+            raise RuntimeError("on purpose")
+
+    with new_bundle(tmp_path / "new") as staging:
+        with pytest.raises(RuntimeError, match="on purpose"):
+            fail(staging)
+        (staging / "file").write_text("x")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("room", [0, 100])
