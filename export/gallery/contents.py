@@ -63,28 +63,42 @@ class Contents:
         vectors = checked_vectors(vectors, self.source.dim)
         if len(labels) != len(vectors):
             raise ValueError(f"there are {len(labels)} labels for {len(vectors)} vectors; give one per vector")
-        kept = {label: [own] for label, own in self.by_product.items()}
-        for label, vector in zip(self.as_enrolled(labels), vectors, strict=True):
-            own = kept.setdefault(label, [])
-            if not any(holds(part, vector) for part in own):
-                own.append(vector[None])
+        kept, given = self.by_product, dict[str, list[int]]()
+        for row, label in enumerate(self.as_enrolled(labels)):
+            given.setdefault(label, []).append(row)
+        for label, rows in given.items():
+            kept[label] = with_new(kept.get(label, vectors[:0]), vectors[rows])
         return self._with(kept)
 
     def without(self, labels: Collection[str]) -> "Contents":
         """State without these products; those that are not enrolled change nothing."""
         dropped = {*labels, *self.as_enrolled(labels)}
-        return self._with({label: [own] for label, own in self.by_product.items() if label not in dropped})
+        return self._with({label: own for label, own in self.by_product.items() if label not in dropped})
 
     def as_enrolled(self, labels: Iterable[str]) -> list[str]:
         """Labels in their enrolled spelling: older galleries may hold decomposed ones (NFD)."""
         names = {class_label(own): own for own in self.labels} | {own: own for own in self.labels}
         return [names.get(label, names.get(class_label(label), label)) for label in labels]
 
-    def _with(self, parts: dict[str, list[np.ndarray]]) -> "Contents":
-        joined = {label: np.concatenate(own) for label, own in parts.items()}
-        vectors = np.concatenate([self.vectors[:0], *joined.values()])
-        products = {label: len(own) for label, own in joined.items()}
-        return replace(self, products=products, vectors=vectors)
+    def _with(self, by_product: dict[str, np.ndarray]) -> "Contents":
+        vectors = np.concatenate([self.vectors[:0], *by_product.values()])
+        return replace(self, products={label: len(own) for label, own in by_product.items()}, vectors=vectors)
+
+
+def with_new(own: np.ndarray, more: np.ndarray) -> np.ndarray:
+    """The vectors [m d] of a product, and those of more [n d] that are none of them and no earlier one of more."""
+    vectors = np.concatenate([own, more])
+    # equal ones lie in the same cell or in neighbouring ones, along whichever axis the vectors differ most
+    axis = vectors[:, vectors.std(axis=0).argmax()].astype(np.float64)
+    kept, by_cell = list(range(len(own))), dict[int, list[int]]()
+    for row, cell in enumerate(np.floor(axis / (2 * SAME)).astype(np.int64).tolist()):
+        near = [place for at in (cell - 1, cell, cell + 1) for place in by_cell.get(at, ())]
+        if row >= len(own):
+            if holds(vectors[near], vectors[row]):
+                continue
+            kept.append(row)
+        by_cell.setdefault(cell, []).append(row)
+    return vectors[kept]
 
 
 def holds(vectors: np.ndarray, vector: np.ndarray) -> bool:

@@ -82,11 +82,17 @@ def write_contents(folder: Path, contents: Contents) -> None:
         "vectors": {"file": name, "sha256": hashlib.sha256(content).hexdigest()},
         "products": contents.products,
     }
+    description["sha256"] = _digest(description)
     write_atomically(folder / name, content)
     write_atomically(folder / GALLERY_FILE, (json.dumps(description, indent=1) + "\n").encode())
     for path in folder.iterdir():
         if _VECTORS.fullmatch(path.name) and path.name != name:
             path.unlink(missing_ok=True)
+
+
+def _digest(description: dict[str, Any]) -> str:
+    """sha256 of the content of ``gallery.json``, in its order, which is that of the vectors."""
+    return hashlib.sha256(json.dumps(description).encode()).hexdigest()
 
 
 _REPAIR = "copy it again, or enrol the products anew in another folder"
@@ -105,6 +111,9 @@ def _describe(folder: Path) -> dict[str, Any]:
         raise GalleryError(
             f"{folder} has gallery format {found!r}, and this version reads {FORMAT}; install the version that wrote it"
         )
+    digest = description.pop("sha256", None)  # earlier galleries have none
+    if digest is not None and digest != _digest(description):
+        raise GalleryError(f"{path} is damaged: its sha256 differs; {_REPAIR}")
     try:
         if not _VECTORS.fullmatch(description["vectors"]["file"]):
             raise ValueError(f"{description['vectors']['file']!r} is no name of vectors")

@@ -1,5 +1,6 @@
 """A gallery of plain vectors: enrolling, removing, finding, refusing, and what its folder withstands."""
 
+import hashlib
 import json
 import multiprocessing
 import sys
@@ -12,13 +13,15 @@ from sklearn.metrics import roc_auc_score
 from support.assertions import assert_close
 
 from export.gallery import Gallery, GalleryError
-from export.gallery.contents import Contents
+from export.gallery import contents as contents_module
+from export.gallery.contents import SAME, Contents, holds, with_new
 from export.gallery.folder import locked, read_contents, write_contents
 from export.gallery.index import ExactIndex, FaissIndex
 from export.gallery.refusal import choose_refusal
 from export.gallery.source import VectorSource
 
 WIDTH = 8
+DAMAGED = r"gallery\.json is damaged: its sha256 differs; copy it again"
 SOURCE = VectorSource("shop", "0" * 64, "product", WIDTH)
 
 
@@ -37,6 +40,47 @@ def gallery(tmp_path) -> Gallery:
     opened = Gallery(tmp_path / "gallery", Contents.empty(SOURCE))
     opened.add_vectors(names(30), unit(30))
     return opened
+
+
+def one_by_one(own: np.ndarray, more: np.ndarray) -> np.ndarray:
+    kept = list(own)
+    for vector in more:
+        if not any(np.abs(part - vector).max() <= SAME for part in kept):
+            kept.append(vector)
+    return np.array(kept)
+
+
+def near(n: int, factor: float) -> np.ndarray:
+    """Vectors, and some of them again, with one number that differs by a multiple of ``SAME``."""
+    vectors = unit(n, seed=3)
+    again = vectors[::2].copy()
+    again[np.arange(len(again)), np.arange(len(again)) % WIDTH] += np.float32(factor * SAME)
+    return np.concatenate([vectors, again])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        *(near(40, factor) for factor in (0.0, 0.5, -0.9, 1.1, -2.0, 3.0)),
+        np.repeat(unit(3), 20, axis=0),
+        np.eye(WIDTH, dtype=np.float32)[np.arange(40) % WIDTH],
+        unit(1),
+        unit(0),
+    ],
+)
+def test_vectors_are_compared_with_those_in_reach_as_if_with_all(more):
+    for own in (unit(0), unit(10, seed=3)):
+        if len(own) + len(more):
+            np.testing.assert_array_equal(with_new(own, more), one_by_one(own, more).reshape(-1, WIDTH))
+
+
+def test_comparisons_grow_with_the_records_of_one_product_and_not_with_their_square(monkeypatch):
+    compared = []
+    monkeypatch.setattr(
+        contents_module, "holds", lambda near, vector: compared.append(len(near)) or holds(near, vector)
+    )
+    assert len(with_new(unit(0), unit(4000))) == 4000
+    assert sum(compared) < 4000
 
 
 def directions() -> np.ndarray:
@@ -185,9 +229,14 @@ def test_wrong_arguments_say_what_to_give(gallery):
         ("gallery.json", lambda content: content[:50], "is not JSON"),
         ("gallery.json", lambda content: None, "is no gallery: it has no gallery.json"),
         ("gallery.json", lambda content: content.replace(b'"format": 1', b'"format": 9'), "has gallery format 9"),
-        ("gallery.json", lambda content: content.replace(b"vectors-1", b"../../etc"), "is no name of vectors"),
-        ("gallery.json", lambda content: content.replace(b'"p3": 3', b'"p3": 4'), "there are 30 vectors for 31 that"),
-        ("gallery.json", lambda content: content.replace(b'"p3": 3', b'"p3": "x"'), "gallery.json cannot be used"),
+        ("gallery.json", lambda content: content.replace(b'"p3": 3', b'"p3": 4'), DAMAGED),
+        ("gallery.json", lambda content: content.replace(b'"p3": 3', b'"q3": 3'), DAMAGED),
+        ("gallery.json", lambda content: content.replace(b'"p3"', b'"p"').replace(b'"p4"', b'"p3"'), DAMAGED),
+        ("gallery.json", lambda content: content.replace(b'"output": "product"', b'"output": "other"'), DAMAGED),
+        ("gallery.json", lambda content: content.replace(b'"revision": 1', b'"revision": 2'), DAMAGED),
+        ("gallery.json", lambda content: content.replace(b'"refusal": null', b'"refusal": {"threshold": 1}'), DAMAGED),
+        ("gallery.json", lambda content: content.replace(b'"format": 1,', b'"format": 1, "more": 2,'), DAMAGED),
+        ("gallery.json", lambda content: content.replace(b'"sha256": "', b'"sha256": "0'), DAMAGED),
     ],
 )
 def test_a_damaged_gallery_is_refused(gallery, file, change, message):
@@ -198,15 +247,43 @@ def test_a_damaged_gallery_is_refused(gallery, file, change, message):
         Gallery.open(gallery.folder)
 
 
+def forge(folder, change):
+    """Changes ``gallery.json`` and leaves its digest out, as galleries of before have none."""
+    description = json.loads((folder / "gallery.json").read_text())
+    del description["sha256"]
+    change(description)
+    (folder / "gallery.json").write_text(json.dumps(description))
+
+
+def test_a_gallery_without_a_digest_is_read_and_gets_one_with_the_next_change(gallery):
+    forge(gallery.folder, lambda description: None)
+    assert Gallery.open(gallery.folder).products == gallery.products
+    gallery.remove("p3")
+    assert "sha256" in json.loads((gallery.folder / "gallery.json").read_text())
+    assert "p3" not in Gallery.open(gallery.folder).products
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("vectors", "file", "../../etc-1.npy", "is no name of vectors"),
+        ("products", "p3", 4, "there are 30 vectors for 31 that"),
+        ("products", "p3", "x", "gallery.json cannot be used"),
+        ("source", "width", 9, "gallery.json cannot be used"),
+        ("source", "more", 9, "gallery.json cannot be used"),
+    ],
+)
+def test_a_description_that_cannot_be_used_is_refused(gallery, part, key, value, message):
+    forge(gallery.folder, lambda description: description[part].update({key: value}))
+    with pytest.raises(GalleryError, match=message):
+        Gallery.open(gallery.folder)
+
+
 def test_pickles_are_never_read(gallery):
     objects = np.array([{"a": 1}], dtype=object)
     np.save(gallery.folder / "vectors-1.npy", objects, allow_pickle=True)
-    description = json.loads((gallery.folder / "gallery.json").read_text())
-    import hashlib
-
     digest = hashlib.sha256((gallery.folder / "vectors-1.npy").read_bytes()).hexdigest()
-    description["vectors"]["sha256"] = digest
-    (gallery.folder / "gallery.json").write_text(json.dumps(description))
+    forge(gallery.folder, lambda description: description["vectors"].update(sha256=digest))
     with pytest.raises(GalleryError, match="allow_pickle=False"):
         Gallery.open(gallery.folder)
 
