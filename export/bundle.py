@@ -13,7 +13,7 @@ from multimodal.decoding import EMBEDDING
 from multimodal.task_types.registry import gives_vectors
 
 SCHEMA = 1
-BUNDLE_FILE, SUMS_FILE, PARITY_FILE = "bundle.json", "SHA256SUMS", "parity.json"
+BUNDLE_FILE, SUMS_FILE, PARITY_FILE, PROVENANCE_FILE = "bundle.json", "SHA256SUMS", "parity.json", "provenance.json"
 MODEL_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 """Precision -> its file; a bundle always has the first."""
 NAME_PATTERN = r"[a-z][a-z0-9_]{0,39}"
@@ -61,6 +61,8 @@ class Bundle:
     """Versions that wrote it."""
     embedding: bool = False
     """True if the graph has the output ``embedding``."""
+    sha256: str = ""
+    """Of ``bundle.json``, which tells it from every other bundle."""
     files: dict[str, FileEntry] = field(default_factory=dict)
     """Every file but ``bundle.json`` and ``SHA256SUMS``; names have forward slashes."""
 
@@ -112,6 +114,12 @@ class Bundle:
         lines = "".join(f"{self.files[name].sha256}  {name}\n" for name in names)
         return hashlib.sha256(lines.encode()).hexdigest()
 
+    def identity(self) -> dict[str, str | None]:
+        """Name, sha256 and time of export (ISO 8601, ``created``; None in earlier ones), which tell it from others."""
+        provenance = self.read_json(PROVENANCE_FILE) if PROVENANCE_FILE in self.files else None
+        created = provenance.get("created") if isinstance(provenance, dict) else None
+        return {"name": self.name, "sha256": self.sha256, "created": created if isinstance(created, str) else None}
+
     def read_json(self, name: str) -> Any:
         """Content of one of its JSON files."""
         return parse_json(self.path(name))
@@ -134,12 +142,15 @@ def parse_json(path: Path) -> Any:
 def bundle_to_json(bundle: Bundle) -> bytes:
     """Bundle as ``bundle.json``."""
     content = {"schema": SCHEMA, **asdict(bundle)}
-    del content["folder"]
+    del content["folder"], content["sha256"]
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def bundle_from_json(content: Any, folder: Path) -> Bundle:
+def bundle_from_json(content: Any, folder: Path, sha256: str) -> Bundle:
     """Bundle from the content of ``bundle.json``.
+
+    Args:
+        sha256: of that file.
 
     Raises:
         BundleError: if it has another schema, or content that no export writes.
@@ -154,7 +165,7 @@ def bundle_from_json(content: Any, folder: Path) -> Bundle:
         fields = {key: value for key, value in content.items() if key != "schema"}
         fields["inputs"] = {name: _input(entry) for name, entry in fields["inputs"].items()}
         fields["files"] = {_safe(name): FileEntry(**entry) for name, entry in fields["files"].items()}
-        bundle = Bundle(folder=folder, **fields)
+        bundle = Bundle(folder=folder, sha256=sha256, **fields)
         _check_fields(bundle)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"{folder}: {BUNDLE_FILE} cannot be used ({error}); copy the bundle again") from error

@@ -97,7 +97,7 @@ def seal_bundle(bundle: Bundle) -> Bundle:
     content = bundle_to_json(bundle)
     write_atomically(bundle.folder / SUMS_FILE, _sums(files, content).encode())
     write_atomically(bundle.folder / BUNDLE_FILE, content)
-    return bundle
+    return replace(bundle, sha256=hashlib.sha256(content).hexdigest())
 
 
 def read_bundle(folder: str | Path, *, hash_models: bool = True) -> Bundle:
@@ -120,7 +120,7 @@ def read_bundle(folder: str | Path, *, hash_models: bool = True) -> Bundle:
         )
     found = _listing(folder)
     content = (folder / BUNDLE_FILE).read_bytes()
-    bundle = bundle_from_json(parse_json(folder / BUNDLE_FILE), folder)
+    bundle = bundle_from_json(parse_json(folder / BUNDLE_FILE), folder, hashlib.sha256(content).hexdigest())
     _check_files(bundle, found)
     check_hashes(bundle, bundle.files.keys() - (set() if hash_models else set(bundle.models.values())))
     if (folder / SUMS_FILE).read_text(encoding="utf-8", errors="replace") != _sums(bundle.files, content):

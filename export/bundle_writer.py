@@ -5,6 +5,7 @@ import importlib.metadata
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from encoders.preprocessing import save_preprocessor
-from export.bundle import MODEL_FILES, PARITY_FILE, Bundle, BundleInput
+from export.bundle import MODEL_FILES, PARITY_FILE, PROVENANCE_FILE, Bundle, BundleInput
 from export.bundle_folder import seal_bundle
 from export.card import model_card
 from export.golden import write_golden
@@ -138,7 +139,8 @@ class BundleWriter:
     def write_origin(self) -> None:
         """``metrics.json`` and ``provenance.json``."""
         write_json(self.folder / "metrics.json", self.run.metrics)
-        write_json(self.folder / "provenance.json", exported_provenance(self.run))
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.folder / PROVENANCE_FILE, {"created": created, **exported_provenance(self.run)})
 
     def seal(self) -> Bundle:
         """``README.md``, and the files that list all others."""

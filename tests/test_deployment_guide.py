@@ -14,6 +14,7 @@ def test_its_metrics_are_those_of_the_server() -> None:
     told = set(re.findall(r"`(multimodal_[a-z_]+)", GUIDE))
     made = Metrics()
     made.requests.labels("/predict", 200).inc()
+    made.show_bundle({"name": "shop"})
     given = set(re.findall(r"^# TYPE (multimodal_[a-z_]+)", made.text().decode(), re.MULTILINE))
     assert told == {name for name in given if not name.endswith("_created")}
 

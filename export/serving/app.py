@@ -1,11 +1,12 @@
 """Routes of the server."""
 
 import base64
+import copy
 import hashlib
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from export.serving.body import announced_bytes, read_body, stream_body
 from export.serving.inference_protocol import add_inference_protocol
 from export.serving.metrics import CONTENT_TYPE
 from export.serving.middleware import FAILURE, RequestGuard
-from export.serving.openapi import GUARDED, OPEN, PREDICT, PREDICTION, error_responses
+from export.serving.openapi import GUARDED, OPEN, PREDICT, PREDICTION, error_responses, predict_response
 from export.serving.records import check_values, record_of_form, records_of_json
 from export.serving.responses import RequestError, json_response, prediction_json, refusal
 from export.serving.service import Service
@@ -72,7 +73,23 @@ def create_app(service: Service) -> ASGIApp:
     _add_pages(app, service)
     _add_predict(app, service)
     add_inference_protocol(app, service)
+    _describe_tasks(app, service)
     return RequestGuard(app, service)
+
+
+def _describe_tasks(app: FastAPI, service: Service) -> None:
+    """Puts the tasks of the bundle into ``/openapi.json``, as soon as it is loaded."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        content = copy.deepcopy(describe())
+        with suppress(RequestError):  # it is not loaded yet
+            bundle, decodings = service.predictor.bundle, service.predictor.decodings
+            response = content["paths"]["/predict"]["post"]["responses"]["200"]
+            response["content"] = predict_response(decodings, embedding=bundle.embedding)
+        return content
+
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI's guide has it
 
 
 def _add_pages(app: FastAPI, service: Service) -> None:
@@ -93,7 +110,7 @@ def _add_pages(app: FastAPI, service: Service) -> None:
     async def model() -> Response:
         predictor = service.predictor
         content = {
-            "name": predictor.bundle.name,
+            **service.identity,
             "device": predictor.device,
             "precision": predictor.precision,
             "inputs": predictor.modalities,

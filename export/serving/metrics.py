@@ -1,8 +1,8 @@
 """Metrics for Prometheus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -36,6 +36,11 @@ class Metrics:
     def follow_queue(self, length: Callable[[], int]) -> None:
         """Reads the queue's length from a function."""
         self._queue.set_function(length)
+
+    def show_bundle(self, identity: Mapping[str, str | None]) -> None:
+        """Adds which bundle responds, as ``Bundle.identity`` has it."""
+        info = Info("multimodal_bundle", "Bundle that is served.", registry=self.registry)
+        info.info({key: value or "" for key, value in identity.items()})
 
     def text(self) -> bytes:
         """Metrics in the text format of Prometheus."""

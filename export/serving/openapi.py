@@ -1,9 +1,11 @@
 """OpenAPI of bodies that are read without FastAPI's models, and of error responses."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from export.serving.settings import Limits
 from export.serving.tensors import DATATYPES
+from multimodal.decoding import EMBEDDING, Decoding, Embedding
 
 MAX_ID = 200
 """Characters of a request's id."""
@@ -94,6 +96,28 @@ _REASONS = {
     503: "The bundle is still being checked.",
     504: "There was no response in time.",
 }
+
+
+def predict_response(decodings: Mapping[str, Decoding], *, embedding: bool) -> dict[str, Any]:
+    """Content of a response of ``/predict``: of every task the properties of its decoding.
+
+    Args:
+        embedding: whether the bundle has the fused vector, too.
+    """
+    properties = {task: decoding.schema for task, decoding in decodings.items()}
+    if embedding:
+        properties = {EMBEDDING: Embedding.schema} | properties
+    missing = {"type": "array", "items": {"type": "string"}, "description": "Inputs that the record did not have."}
+    contributions = {"type": "object", "description": "Of each input, with explain=true."}
+    tasks = {
+        task: {"type": "object", "properties": {**own, "missing": missing, "contributions": contributions}}
+        for task, own in properties.items()
+    }
+    content = {
+        "model": {"type": "string"},
+        "predictions": {"type": "array", "items": {"type": "object", "properties": tasks}},
+    }
+    return {"application/json": {"schema": {"type": "object", "properties": content}}}
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:

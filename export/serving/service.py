@@ -53,6 +53,8 @@ class Service:
         self.folder = folder
         self.settings = settings
         self.metrics = Metrics()
+        self.identity: dict[str, str | None] = {}
+        """Of the bundle that is loaded."""
         self.state: State = "starting"
         self.failure: Exception | None = None
         self.on_end: Callable[[], None] = lambda: None
@@ -235,6 +237,8 @@ class Service:
     async def _start(self) -> None:
         try:
             self._predictor = await asyncio.get_running_loop().run_in_executor(self._model, self._load, self.folder)
+            self.identity = self._predictor.bundle.identity()
+            self.metrics.show_bundle(self.identity)
             self.state = "ready" if self.state == "starting" else self.state
         except Exception as error:  # raised by ``serve``
             self.failure, self.state = error, "failed"

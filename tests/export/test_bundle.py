@@ -41,6 +41,7 @@ def test_a_bundle_holds_what_it_should(bundle: Bundle) -> None:
 
 def test_reading_gives_what_was_written(bundle: Bundle) -> None:
     assert read_bundle(bundle.folder) == bundle
+    assert bundle.sha256 == hashlib.sha256((bundle.folder / "bundle.json").read_bytes()).hexdigest()
 
 
 def test_sizes_hashes_and_sums_are_those_of_the_files(bundle: Bundle) -> None:

@@ -1,8 +1,10 @@
 """Who may enter, what is counted, and what is said while the server is not ready."""
 
+import hashlib
 import json
 import threading
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -123,6 +125,16 @@ def test_metrics_count_requests_batches_and_the_queue(client: TestClient) -> Non
     assert "secret" not in text
 
 
+def test_the_model_and_the_metrics_tell_which_bundle_it_is(client: TestClient, bundle: Bundle) -> None:
+    digest = hashlib.sha256((bundle.folder / "bundle.json").read_bytes()).hexdigest()
+    created = json.loads((bundle.folder / "provenance.json").read_text())["created"]
+    assert datetime.now(UTC) - datetime.fromisoformat(created) < timedelta(days=1)
+    model = client.get("/model").json()
+    assert (model["name"], model["sha256"], model["created"]) == ("fruit", digest, created)
+    line = f'multimodal_bundle_info{{created="{created}",name="fruit",sha256="{digest}"}} 1.0'
+    assert line in client.get("/metrics").text.splitlines()
+
+
 def test_openapi_describes_what_can_be_asked(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/predict", "/v2/models/{name}/infer", "/v2/health/ready", "/metrics"} <= set(paths)
@@ -136,6 +148,17 @@ def test_openapi_describes_what_can_be_asked(client: TestClient) -> None:
         "/v2/models/{name}/infer",
     }
     assert all(parameter["in"] == "path" for parameter in paths["/v2/models/{name}"]["get"]["parameters"])
+
+
+def test_openapi_has_the_properties_of_every_response(client: TestClient) -> None:
+    content = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]["200"]["content"]
+    schema = content["application/json"]["schema"]
+    reply = client.post("/predict?embedding=true&explain=true", json={"text": "red thing"}).json()
+    described = schema["properties"]["predictions"]["items"]["properties"]
+    given = reply["predictions"][0]
+    assert described.keys() == given.keys() == {"color", "linear", "price", "embedding"}
+    for task, found in given.items():
+        assert found.keys() <= described[task]["properties"].keys()
 
 
 def test_before_the_golden_records_have_passed_it_lives_but_is_not_ready(bundle: Bundle) -> None:
@@ -152,6 +175,9 @@ def test_before_the_golden_records_have_passed_it_lives_but_is_not_ready(bundle:
         reply = client.post("/predict", json={"text": "red"})
         assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
         assert client.get("/model").status_code == 503
+        described = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]["200"]
+        assert "color" not in json.dumps(described)
+        assert "multimodal_bundle_info" not in client.get("/metrics").text
         checked.set()
         ready(client)
         model = client.get("/model").json()
