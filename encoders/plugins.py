@@ -174,7 +174,8 @@ class Registry(Generic[Part]):
         if name not in self.built_in and allowed is not None and name not in allowed:
             raise LookupError(
                 f"this bundle wants the {self.kind} {name!r} from the distribution {distribution or 'unknown'!r}, "
-                f"which runs that package's code; if you trust it, load the bundle with allow_plugins=({name!r},)"
+                f"which runs that package's code; if you trust it, allow it with --allow-plugin {name} (in Python: "
+                f"allow_plugins=({name!r},))"
             )
         entry = self.find(name, distribution=distribution)
         try:

@@ -5,7 +5,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ _COLD = """
 import json, sys, time
 begin = time.perf_counter()
 from export.predictor import Predictor
-folder, precision, device, record = json.loads(sys.argv[1])
+folder, precision, device, allowed, record = json.loads(sys.argv[1])
 imported = time.perf_counter()
-predictor = Predictor.load(folder, device=device, precision=precision)
+predictor = Predictor.load(folder, device=device, precision=precision, allow_plugins=allowed)
 loaded = time.perf_counter()
 predictor.predict([record])
 answered = time.perf_counter()
@@ -39,13 +39,21 @@ print(json.dumps([imported - begin, loaded - imported, answered - loaded, reside
 """
 
 
-def bench(predictor: Predictor, *, device: str = "auto", seconds: float = 2.0, folder: Path) -> dict[str, Any]:
+def bench(
+    predictor: Predictor,
+    *,
+    device: str = "auto",
+    seconds: float = 2.0,
+    folder: Path,
+    allow_plugins: Collection[str] = (),
+) -> dict[str, Any]:
     """Measures a loaded bundle with a synthetic record: a JPEG of 160 pixels, 30 words, one second of audio.
 
     Args:
         device: that the predictor was loaded for; a cold process loads it again.
         seconds: of each measurement; the machine should do nothing else meanwhile.
         folder: takes the record's files.
+        allow_plugins: that the predictor was loaded with, too.
 
     Returns:
         JSON: ``latency_ms`` at batch 1, ``records_per_second`` by batch, ``stages_ms`` of one record, ``cold_start``.
@@ -66,7 +74,7 @@ def bench(predictor: Predictor, *, device: str = "auto", seconds: float = 2.0, f
         "latency_ms": {f"p{share}": 1e3 * float(np.percentile(one, share)) for share in (50, 95, 99)},
         "records_per_second": rates,
         "stages_ms": stages(predictor, record, seconds),
-        "cold_start": cold_start(predictor, device, record),
+        "cold_start": cold_start(predictor, device, record, allow_plugins),
     }
 
 
@@ -92,9 +100,12 @@ def stages(predictor: Predictor, record: dict[str, Any], seconds: float) -> dict
     return found
 
 
-def cold_start(predictor: Predictor, device: str, record: dict[str, Any]) -> dict[str, float]:
+def cold_start(
+    predictor: Predictor, device: str, record: dict[str, Any], allow_plugins: Collection[str] = ()
+) -> dict[str, float]:
     """Seconds of a new process until its first prediction, by part, the best of three; and its memory then."""
-    argument = json.dumps([str(predictor.bundle.folder.resolve()), predictor.precision, device, record])
+    folder = str(predictor.bundle.folder.resolve())
+    argument = json.dumps([folder, predictor.precision, device, list(allow_plugins), record])
     home = str(Path(__file__).resolve().parent.parent)
     found = []
     for _ in range(3):

@@ -1,8 +1,9 @@
 """Parts of a bundle, opened and checked: preprocessors, decodings, sessions. Never imports torch."""
 
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +25,35 @@ INT8_FLAGS = ("avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8", "asimddp",
 """Instructions that multiply and add 8-bit numbers without saturating, as Linux names them."""
 
 
-def load_input(bundle: Bundle, name: str, allow_plugins: Collection[str]) -> Preprocessor:
+@contextmanager
+def _usable(place: str | Path) -> Iterator[None]:
+    """Turns what a part's description raises inside the block into a BundleError."""
+    try:
+        yield
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
+        raise BundleError(f"{place} cannot be used ({error}); export it again") from error
+    except ModuleNotFoundError:  # of a library of ours, which the machine has not
+        raise
+    except (LookupError, ImportError) as error:  # of a plug-in: says what to allow or to install
+        raise BundleError(f"{place}: {error}") from error
+
+
+def load_input(bundle: Bundle, name: str, allow_plugins: Collection[str] | None) -> Preprocessor:
     """Preprocessor of an input.
 
     Args:
-        allow_plugins: preprocessors of other distributions that may be loaded.
+        allow_plugins: preprocessors of other distributions that may be loaded; None allows every installed one.
 
     Raises:
-        BundleError: if its description cannot be used, or it gives other tensors than the bundle declares.
-        LookupError: if it is not allowed or not installed.
+        BundleError: if its description cannot be used, it gives other tensors than the bundle declares, or it is
+            not allowed or not installed.
     """
     folder, declared = bundle.folder / "inputs" / name, bundle.inputs[name].tensors
-    try:
+    with _usable(folder):
         preprocessor = load_preprocessor(folder, allow_plugins=allow_plugins)
-    except (ValueError, TypeError, OSError, RecursionError) as error:  # a LookupError says what to install
-        raise BundleError(f"{folder} cannot be used ({error}); export it again") from error
-    if tuple(preprocessor.tensors) != declared:
-        raise BundleError(f"{folder} gives {tuple(preprocessor.tensors)}, and the bundle declares {declared}; "
-                          "export it again")  # fmt: skip
+        tensors = tuple(preprocessor.tensors)
+    if tensors != declared:
+        raise BundleError(f"{folder} gives {tensors}, and the bundle declares {declared}; export it again")
     return preprocessor
 
 
@@ -53,19 +65,17 @@ def load_decoding(bundle: Bundle, task: str, sizes: Sequence[int], allow_plugins
         allow_plugins: task types of other distributions that may be loaded; None allows every installed one.
 
     Raises:
-        BundleError: if its description cannot be used, or is one of other outputs.
-        LookupError: if its type is not allowed or not installed.
+        BundleError: if its description cannot be used, is one of other outputs, or its type is not allowed or not
+            installed.
     """
     content, place = bundle.read_json(f"tasks/{task}.json"), f"{bundle.folder}: tasks/{task}.json"
     kind = content.get("type") if isinstance(content, dict) else None
     if kind != bundle.tasks[task] or not (kind in TASK_TYPES.built_in or "distribution" in content):
         raise BundleError(f"{place} cannot be used (its type is {kind!r}); export it again")
-    try:
+    with _usable(place):
         decoding = task_decoding(content, allowed=allow_plugins)
         decoding.predictions(np.zeros((1, *map(abs, sizes)), np.float32))
-        return decoding
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise BundleError(f"{place} cannot be used ({error}); export it again") from error
+    return decoding
 
 
 def open_model(bundle: Bundle, precision: str, *, device: str, **options: Any) -> tuple[ort.InferenceSession, str]:

@@ -98,9 +98,9 @@ class Predictor:
                 "tensorrt" builds an engine that is kept in the user's cache; "none" does neither.
 
         Raises:
-            BundleError: if the folder is no bundle, or not as it was written.
+            BundleError: if the folder is no bundle, or not as it was written, or needs a preprocessor or task type
+                that is not allowed or not installed.
             DeviceError: if "cuda" or an acceleration was asked for and is not available.
-            LookupError: if the bundle needs a preprocessor or task type that is not allowed or not installed.
             ValueError: if an argument is out of range.
         """
         bundle = read_bundle(folder, hash_models=False)

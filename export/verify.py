@@ -1,14 +1,12 @@
 """Checks that a bundle is complete and gives the same outputs as where it was written. Never imports torch."""
 
 import math
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from encoders.preprocessing import Preprocessor
 from export.bundle import PARITY_FILE, Bundle, BundleError
 from export.bundle_folder import read_bundle
 from export.golden import golden_predictions, read_golden, read_golden_outputs
@@ -18,19 +16,22 @@ from export.parity import fp32_limit, largest_difference, own_limit
 from export.session import run_session
 
 
-def verify_bundle(folder: str | Path, *, threads: int | None = None) -> list[str]:
+def verify_bundle(folder: str | Path, *, threads: int | None = None, allow_plugins: Collection[str] = ()) -> list[str]:
     """Problems of a bundle, one line each; empty if there are none.
 
     Sizes and hashes are checked first, then the parity report, then the golden records go through onnxruntime on
     the CPU; preprocessors and decodings are opened. Where the bundle holds the records' raw values, these are
-    preprocessed again. No plug-in is loaded.
+    preprocessed again.
+
+    Args:
+        allow_plugins: as ``Predictor.load`` takes them; a bundle that needs others is refused here as there.
 
     >>> verify_bundle("no/such/folder")
     ['no/such/folder is no folder; give that of a bundle, as `multimodal export` writes it']
     """
     try:
         bundle = read_bundle(folder)
-        return [*_parity_problems(bundle), *_golden_problems(bundle, threads)]
+        return [*_parity_problems(bundle), *_golden_problems(bundle, threads, allow_plugins)]
     except BundleError as error:
         return [str(error)]
 
@@ -51,7 +52,7 @@ def _parity_problems(bundle: Bundle) -> list[str]:
     return problems
 
 
-def _golden_problems(bundle: Bundle, threads: int | None) -> list[str]:
+def _golden_problems(bundle: Bundle, threads: int | None, allow_plugins: Collection[str]) -> list[str]:
     feed, outputs, predictions = read_golden(bundle)
     absent = [name for name in bundle.outputs if name not in outputs]
     absent += [task for task in bundle.tasks if task not in predictions]
@@ -61,24 +62,15 @@ def _golden_problems(bundle: Bundle, threads: int | None) -> list[str]:
     for precision in bundle.models:
         expected = outputs if precision == "fp32" else read_golden_outputs(bundle, precision)
         problems += _differences(bundle, precision, feed, expected, threads)
-    problems += media_problems(bundle, feed, _preprocessors(bundle))
+    preprocessors = {name: load_input(bundle, name, allow_plugins) for name in bundle.inputs}
+    problems += media_problems(bundle, feed, preprocessors)
     for task in bundle.tasks:
         if outputs[task].ndim < 2:
             continue  # a difference, which is reported
-        with suppress(LookupError):  # of a plug-in, which a check does not run
-            decoding = load_decoding(bundle, task, outputs[task].shape[1:], allow_plugins=())
-            if not _same(golden_predictions(decoding, outputs[task]), predictions[task]):
-                problems.append(f"{bundle.folder}: {task} of the golden records is decoded differently; export again")
+        decoding = load_decoding(bundle, task, outputs[task].shape[1:], allow_plugins)
+        if not _same(golden_predictions(decoding, outputs[task]), predictions[task]):
+            problems.append(f"{bundle.folder}: {task} of the golden records is decoded differently; export again")
     return problems
-
-
-def _preprocessors(bundle: Bundle) -> dict[str, Preprocessor]:
-    """Preprocessors of the inputs, except plug-ins, which a check does not run."""
-    found = {}
-    for name in bundle.inputs:
-        with suppress(LookupError):
-            found[name] = load_input(bundle, name, allow_plugins=())
-    return found
 
 
 def _differences(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from encoders.plugins import BUILT_IN, Decorated, Entry, Registry, built_in
+from encoders.preprocessing.registry import PREPROCESSORS
 from encoders.registry import ENCODERS
 from fusion.registry import FUSIONS
 from multimodal.task_types.registry import TASK_TYPES
@@ -82,13 +83,20 @@ def register_tracker(name: str) -> Callable[[Decorated], Decorated]:
     return TRACKERS.register(name)
 
 
-def plugins_of(job: "Job", encoders: Iterable[str]) -> list[dict[str, str | None]]:
+_REGISTRIES: dict[str, Registry[Any]] = {
+    registry.kind: registry for registry in (ENCODERS, PREPROCESSORS, FUSIONS, STRATEGIES, TRACKERS, TASK_TYPES)
+}
+
+
+def plugins_of(job: "Job", encoders: Iterable[str], preprocessors: Iterable[str]) -> list[dict[str, str | None]]:
     """The parts of a job that are not built in: kind, name, distribution and path of each, JSON.
 
     Args:
         encoders: their names, of which the job may give folders.
+        preprocessors: their kinds.
     """
     named: list[tuple[Registry[Any], str]] = [(ENCODERS, name) for name in dict.fromkeys(encoders) if name]
+    named += [(PREPROCESSORS, kind) for kind in dict.fromkeys(preprocessors)]
     named += [(FUSIONS, job.fusion.name), (STRATEGIES, job.transfer.strategy)]
     named += [(TRACKERS, tracker.name) for tracker in job.train.trackers]
     named += [(TASK_TYPES, name) for name in dict.fromkeys(task.type for task in job.tasks.values())]
@@ -101,16 +109,15 @@ def plugins_of(job: "Job", encoders: Iterable[str]) -> list[dict[str, str | None
 
 
 def require_plugins(plugins: Iterable[dict[str, str | None]]) -> None:
-    """Refuses what ``plugins_of`` gave where a part that a model is built of is not installed.
+    """Refuses what ``plugins_of`` gave where a part is not installed.
 
     Raises:
         LookupError: says what to install, or to import.
     """
-    registries: dict[str | None, Registry[Any]] = {registry.kind: registry for registry in (ENCODERS, FUSIONS)}
-    for plugin in (plugin for plugin in plugins if plugin["kind"] in registries):
-        kind, name, distribution = plugin["kind"], str(plugin["name"]), plugin["distribution"]
+    for plugin in plugins:
+        kind, name, distribution = str(plugin["kind"]), str(plugin["name"]), plugin["distribution"]
         try:
-            registries[kind].find(name, distribution=distribution)
+            _REGISTRIES[kind].find(name, distribution=distribution)
         except LookupError as error:
             if distribution is not None:
                 raise

@@ -79,7 +79,8 @@ def write_architecture(
         for name, arguments in heads.items()
     }
     content = {"format": FORMAT, "inputs": inputs, "tasks": tasks, "provenance": provenance}
-    if plugins := plugins_of(job, (encoder.name for encoder in encoders.values())):
+    kinds = [encoder.preprocessor.to_config()["kind"] for encoder in encoders.values()]
+    if plugins := plugins_of(job, [encoder.name for encoder in encoders.values()], kinds):
         content["plugins"] = plugins
     write_json(folder / MODEL_FILE, content)
 

@@ -97,7 +97,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         lazy_outside=("pyarrow", "rich", "threadpoolctl"),
         torch_free=True,
     ),
-    Floor(PLUGINS, (*REGISTRY, "fusion.registry", *RECORDS), torch_free=True),
+    Floor(PLUGINS, (*REGISTRY, *PREPROCESSING, "fusion.registry", *RECORDS), torch_free=True),
     Floor(
         CONFIG,
         (*CONFIG, *PLUGINS, *REGISTRIES, "fusion.registry", *RECORDS, *PREPROCESSING),

@@ -76,6 +76,7 @@ class Gallery:
         task: str | None = None,
         index: IndexName = "exact",
         create: bool = True,
+        allow_plugins: Collection[str] = (),
     ) -> "Gallery":
         """Opens a gallery; with a bundle it makes an empty one where there is none, which is written when it changes.
 
@@ -84,6 +85,7 @@ class Gallery:
                 None accepts vectors only.
             task: whose vectors, where the bundle has several; ``embedding`` for the fused ones.
             create: False rejects a folder without a gallery.
+            allow_plugins: of a bundle's folder, as ``Predictor.load`` takes them.
 
         Raises:
             GalleryError: if there is no gallery, it is damaged, or holds vectors of another bundle or precision.
@@ -91,7 +93,10 @@ class Gallery:
             OverwriteError: if the folder lies in the bundle.
         """
         folder = Path(folder)
-        predictor = Predictor.load(bundle, precision="fp32") if isinstance(bundle, str | Path) else bundle
+        if isinstance(bundle, str | Path):
+            predictor: Predictor | None = Predictor.load(bundle, precision="fp32", allow_plugins=allow_plugins)
+        else:
+            predictor = bundle
         if predictor is not None:
             refuse_overwriting("--gallery", folder, [("the bundle", predictor.bundle.folder)])
         is_read = predictor is None or not create or (folder / GALLERY_FILE).is_file()

@@ -25,7 +25,7 @@ def load_verified(
         BundleError: for the first problem.
         ValueError: if the bundle has no such precision.
     """
-    problems = verify_bundle(folder, threads=threads)
+    problems = verify_bundle(folder, threads=threads, allow_plugins=allow_plugins)
     if problems:
         raise BundleError("; ".join(problems))
     predictor = Predictor.load(folder, device=device, precision=precision, threads=threads, allow_plugins=allow_plugins)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from export.bundle import Bundle
 from export.bundle_folder import new_bundle, read_bundle
-from export.loading import choose_model_precision, load_decoding, load_session
+from export.loading import choose_model_precision, load_decoding, load_input, load_session
 from export.session import output_sizes
 from export.triton.configs import Message, ensemble_config, graph_config, postprocess_config, preprocess_config
 from export.triton.pbtxt import to_pbtxt
@@ -30,7 +30,7 @@ def write_triton_repository(
     precision: str = "fp32",
     max_batch_size: int = 32,
     instances: int = 2,
-    allow_plugins: Collection[str] = (),
+    allow_plugins: Collection[str] | None = (),
 ) -> dict[str, str]:
     """Writes four models: ``NAME`` (the ensemble), ``NAME_preprocess``, ``NAME_graph`` and ``NAME_answer``.
 
@@ -42,16 +42,16 @@ def write_triton_repository(
         precision: of the graph, for the machines that will serve it.
         max_batch_size: largest number of records in one batch.
         instances: processes of the preprocessing.
-        allow_plugins: preprocessors and task types of other distributions that the server may load; it needs them
-            installed.
+        allow_plugins: preprocessors and task types of other distributions that may be loaded, here and by the server,
+            which needs them installed; None allows every installed one.
 
     Returns:
         Part ("ensemble", "preprocess", "graph", "answer") -> name of its model.
 
     Raises:
         OverwriteError: if ``folder`` lies in the bundle.
-        BundleError: if the bundle is not complete, or ``folder`` is not empty.
-        LookupError: if the bundle needs a preprocessor or task type that is not allowed or not installed.
+        BundleError: if the bundle is not complete or needs a preprocessor or task type that is not allowed or not
+            installed, or ``folder`` is not empty.
         ValueError: if an argument is out of range, or the bundle has no such precision.
     """
     for name, value in (("max_batch_size", max_batch_size), ("instances", instances)):
@@ -62,7 +62,9 @@ def write_triton_repository(
     model = bundle.path(bundle.models[choose_model_precision(bundle, precision, "cpu")])
     sizes = output_sizes(load_session(bundle, model, device="cpu"))
     decodings = {task: load_decoding(bundle, task, sizes[task], allow_plugins) for task in bundle.tasks}
-    blank = Preprocessing(bundle.folder, allow_plugins).blank_shapes()
+    for name in bundle.inputs:
+        load_input(bundle, name, allow_plugins)  # rejects what is not allowed
+    blank = Preprocessing(bundle.folder).blank_shapes()
     own = re.sub(r"[^A-Za-z0-9_-]", "_", bundle.name) or "model"  # a job may have any name, a folder may not
     names = {"ensemble": own} | {part: f"{own}_{part}" for part in ("preprocess", "graph", "answer")}
     configs = {

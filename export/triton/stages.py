@@ -1,8 +1,7 @@
 """Preprocessing and postprocessing of the ensemble, arrays in and arrays out. Never imports torch."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,15 @@ SIZES, SHORTEST = 2, 8
 
 
 class Preprocessing:
-    """Raw values of records -> the graph's inputs, padded to one of few lengths.
+    """Raw values of records -> the graph's inputs, padded to one of few lengths; installed plug-ins are loaded.
 
     Args:
         folder: with ``inputs/<input>/``, as a bundle has it.
-        allow_plugins: preprocessors of other distributions that may be loaded; None: all that are installed.
     """
 
-    def __init__(self, folder: Path, allow_plugins: Collection[str] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         folders = {path.name: path for path in sorted((folder / "inputs").iterdir())}
-        load = partial(load_preprocessor, allow_plugins=allow_plugins)
-        readers = {name: InputReader(name, name, load(path)) for name, path in folders.items()}
+        readers = {name: InputReader(name, name, load_preprocessor(path)) for name, path in folders.items()}
         self.longest = {name: longest_values(_json(path / "preprocess.json")) for name, path in folders.items()}
         self.source = RecordSource((), readers, None, allow_outside=False, strict_keys=True)
 
@@ -78,15 +75,15 @@ def _usable(sample: Sample | RecordError) -> Sample:
 
 
 class Postprocessing:
-    """Raw outputs -> predictions, as ``multimodal predict`` writes them.
+    """Raw outputs -> predictions, as ``multimodal predict`` writes them; installed plug-ins are loaded.
 
     Args:
         folder: with ``tasks/<task>.json``, as a bundle has it.
     """
 
-    def __init__(self, folder: Path, allow_plugins: Collection[str] | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         content = {path.stem: _json(path) for path in sorted((folder / "tasks").iterdir())}
-        self.decodings = {task: task_decoding(entry, allowed=allow_plugins) for task, entry in content.items()}
+        self.decodings = {task: task_decoding(entry) for task, entry in content.items()}
 
     def __call__(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Task -> raw outputs [b ...] -> columns of its predictions, [b 1]; vectors pass unchanged, [b d]."""

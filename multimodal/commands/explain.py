@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, Table
+from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, AllowPlugin, Table
 from multimodal.console import print_error, print_line
 from multimodal.records.media import Outside
 from multimodal.runtime.files import refuse_overwriting
@@ -24,6 +24,7 @@ def explain(
     ] = None,
     neighbors: Annotated[int, typer.Option(min=0, help="Nearest training records named; 0: none.")] = 3,
     allow_outside: AllowOutside = False,
+    allow_plugin: AllowPlugin = None,
 ) -> None:
     """Shows what each input, region, word and second contributed to predictions, and the nearest training records."""
     from export import Predictor
@@ -36,7 +37,10 @@ def explain(
     known = None
     if (model / BUNDLE_FILE).is_file():
         refuse_overwriting("--out", out, [("the bundle", model)])
-        box = Predictor.load(model).record_model()
+        box = Predictor.load(model, allow_plugins=allow_plugin or ()).record_model()
+    elif allow_plugin:
+        raise typer.BadParameter(f"{model} is no bundle, and a run loads what it was trained with; leave it out",
+                                 param_hint="--allow-plugin")  # fmt: skip
     else:
         from multimodal.run import Run
 

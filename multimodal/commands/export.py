@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, BundleFolder, Precision, RunFolder
+from multimodal.commands.options import EXIT_NOTHING_DONE, AllowPlugin, BundleFolder, Precision, RunFolder
 from multimodal.console import print_error, print_line, show_table
 from multimodal.runtime.files import refuse_overwriting, write_json
 
@@ -93,15 +93,16 @@ def export(
     if triton is not None:
         from export.triton import write_triton_repository
 
-        names = write_triton_repository(out, triton, precision=triton_precision)
+        # a run's own plug-ins have run already
+        names = write_triton_repository(out, triton, precision=triton_precision, allow_plugins=None)
         print_line(f"{triton}: Triton model repository written; clients call {names['ensemble']!r}")
 
 
-def verify(bundle: BundleFolder) -> None:
+def verify(bundle: BundleFolder, allow_plugin: AllowPlugin = None) -> None:
     """Checks a bundle: hashes, golden samples, parity report. Exit code 1 on any mismatch."""
     from export import verify_bundle
 
-    problems = verify_bundle(bundle)
+    problems = verify_bundle(bundle, allow_plugins=allow_plugin or ())
     for problem in problems:
         print_error(problem)
     if problems:
@@ -116,6 +117,7 @@ def bench(
     precision: Precision = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Threads per operator on the CPU.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="Duration of each measurement.")] = 2.0,
+    allow_plugin: AllowPlugin = None,
 ) -> None:
     """Measures a bundle on this machine, without torch: latency, throughput, each stage, cold start, memory."""
     from export import Predictor
@@ -124,9 +126,10 @@ def bench(
 
     if out is not None:
         refuse_overwriting("--out", out, [("the bundle", bundle)])
-    predictor = Predictor.load(bundle, device=device, precision=precision, threads=threads)
+    allowed = tuple(allow_plugin or ())
+    predictor = Predictor.load(bundle, device=device, precision=precision, threads=threads, allow_plugins=allowed)
     with TemporaryDirectory(prefix="multimodal.bench.") as folder:
-        result = measure(predictor, device=device, seconds=seconds, folder=Path(folder))
+        result = measure(predictor, device=device, seconds=seconds, folder=Path(folder), allow_plugins=allowed)
     flags = ", ".join(result["int8_instructions"]) or "none"
     print_line(f"{predictor.precision} on {predictor.device}, {result['cores']} cores, 8-bit instructions: {flags}")
     show_table(("measured", "value", "unit"), bench_rows(result), title=predictor.bundle.name)

@@ -10,6 +10,7 @@ from multimodal.commands.options import (
     EXIT_NOTHING_DONE,
     EXIT_SOME_FAILED,
     AllowOutside,
+    AllowPlugin,
     AudioFile,
     BatchSize,
     BundleFolder,
@@ -46,9 +47,11 @@ def add(
     batch_size: BatchSize = 32,
     device: Device = "auto",
     allow_outside: AllowOutside = False,
+    allow_plugin: AllowPlugin = None,
 ) -> None:
     """Enrols the records of a table; makes the gallery where there is none."""
-    opened, table = _open(folder, bundle, device, task=task, create=True), _read(data, allow_outside)
+    opened = _open(folder, bundle, device, allow_plugin, task=task, create=True)
+    table = _read(data, allow_outside)
     done = opened.add(table, label, batch_size=batch_size, on_error="return")
     _print_errors(done.errors, table, opened)
     print_line(
@@ -66,11 +69,12 @@ def remove(
     folder: Folder,
     labels: Annotated[list[str], typer.Option("--label", metavar="L", help="Product to remove; may be repeated.")],
     device: Device = "auto",
+    allow_plugin: AllowPlugin = None,
 ) -> None:
     """Removes products; one that is not enrolled changes nothing."""
     import difflib
 
-    opened = _open(folder, bundle, device)
+    opened = _open(folder, bundle, device, allow_plugin)
     before = opened.products
     count = opened.remove(labels)
     for label in labels:
@@ -101,6 +105,7 @@ def search(
     batch_size: BatchSize = 32,
     device: Device = "auto",
     allow_outside: AllowOutside = False,
+    allow_plugin: AllowPlugin = None,
 ) -> None:
     """Finds the nearest products: of a table (--data, --out), or of one record (--input, --image, --text, --audio)."""
     from export.gallery.folder import own_files
@@ -108,7 +113,7 @@ def search(
 
     single = {"image": image, "text": text, "audio": audio}
     check_source(data, out, inputs, single, {"--allow-outside": allow_outside}, example="found.csv")
-    opened = _open(folder, bundle, device, index=index)
+    opened = _open(folder, bundle, device, allow_plugin, index=index)
     if data is None:
         found = opened.search([one_record(opened.predictor, inputs or [], single)], k=top)[0]
         show_table(("product", "similarity"), [(match.label, f"{match.similarity:.4f}") for match in found.matches])
@@ -138,11 +143,12 @@ def calibrate(
     accept: Annotated[float, typer.Option(help="Share of known records to accept.")] = 0.95,
     device: Device = "auto",
     allow_outside: AllowOutside = False,
+    allow_plugin: AllowPlugin = None,
 ) -> None:
     """Sets the similarity below which a record is rejected as unknown; without --data from the gallery itself."""
     if (data is None) != (label is None):
         raise typer.BadParameter("give --data and --label together, or neither")
-    opened = _open(folder, bundle, device)
+    opened = _open(folder, bundle, device, allow_plugin)
     table = None if data is None else _read(data, allow_outside)
     done = opened.calibrate(table, label, accept=accept, on_error="return")
     if table is not None:
@@ -155,9 +161,9 @@ def calibrate(
 
 
 @gallery.command()
-def info(bundle: BundleFolder, folder: Folder, device: Device = "auto") -> None:
+def info(bundle: BundleFolder, folder: Folder, device: Device = "auto", allow_plugin: AllowPlugin = None) -> None:
     """Lists the products and the threshold of a gallery."""
-    opened = _open(folder, bundle, device)
+    opened = _open(folder, bundle, device, allow_plugin)
     show_table(("product", "vectors"), list(opened.products.items()))
     source = opened.contents.source
     print_line(f"{len(opened.products)} products, {len(opened.contents.vectors)} vectors of {source.dim} numbers")
@@ -182,10 +188,13 @@ def _share(value: float, n: int) -> str:
     return f"{value:.1%} ({low:.1%} to {high:.1%})"
 
 
-def _open(folder: Path, bundle: Path, device: str, **options: Any) -> Any:
+def _open(
+    folder: Path, bundle: Path, device: str, allow_plugin: list[str] | None, *, create: bool = False, **options: Any
+) -> Any:
     from export import Gallery, Predictor
 
-    return Gallery.open(folder, Predictor.load(bundle, device=device, precision="fp32"), **{"create": False, **options})
+    predictor = Predictor.load(bundle, device=device, precision="fp32", allow_plugins=allow_plugin or ())
+    return Gallery.open(folder, predictor, create=create, **options)
 
 
 def _read(data: Path, allow_outside: bool) -> Records:

@@ -23,6 +23,15 @@ AllowOutside = Annotated[
     bool, typer.Option("--allow-outside", help="Allows media outside the table's folder, also behind links.")
 ]
 
+AllowPlugin = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-plugin",
+        metavar="NAME",
+        help="Part of another distribution that the bundle may load, which runs its code; may be repeated.",
+    ),
+]
+
 
 def read_job_first(config: Path, overrides: Sequence[str]) -> None:
     """Reads a job and looks for its tables before anything imports torch, which takes seconds.

@@ -9,6 +9,7 @@ from multimodal.commands.options import (
     EXIT_NOTHING_DONE,
     EXIT_SOME_FAILED,
     AllowOutside,
+    AllowPlugin,
     AudioFile,
     BatchSize,
     BundleFolder,
@@ -53,6 +54,7 @@ def predict(
     precision: Precision = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continues where an interrupted process stopped.")] = False,
     allow_outside: AllowOutside = False,
+    allow_plugin: AllowPlugin = None,
 ) -> None:
     """Predicts without torch: a table (--data, --out), or one record (--input, --image, --text, --audio)."""
     from export import Predictor
@@ -60,7 +62,7 @@ def predict(
     single = {"image": image, "text": text, "audio": audio}
     of_table = {"--keep": keep, "--embeddings": embeddings, "--task": task, "--resume": resume}
     check_source(data, out, inputs, single, of_table | {"--allow-outside": allow_outside}, example="preds.csv")
-    predictor = Predictor.load(bundle, device=device, precision=precision)
+    predictor = Predictor.load(bundle, device=device, precision=precision, allow_plugins=allow_plugin or ())
     print_error(f"answering in {predictor.precision} on {predictor.device}")
     if data is None:
         _predict_one(predictor, one_record(predictor, inputs or [], single))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from multimodal.commands.options import BundleFolder, Device, Precision
+from multimodal.commands.options import AllowPlugin, BundleFolder, Device, Precision
 from multimodal.console import print_error, print_line
 
 TOKEN_VARIABLE = "MULTIMODAL_TOKEN"
@@ -30,6 +30,7 @@ def serve(
         typer.Option("--allow-host", metavar="NAME", help="Host name that requests may use; may be repeated."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model in /v2/models/NAME.")] = None,
+    allow_plugin: AllowPlugin = None,
 ) -> None:
     """Serves a bundle over HTTP, without torch: a page at /, /predict, the Open Inference Protocol at /v2, /metrics.
 
@@ -60,6 +61,6 @@ def serve(
     run_server(
         bundle,
         settings,
-        load=loader(device=device, precision=precision, threads=threads, allow_plugins=()),
+        load=loader(device=device, precision=precision, threads=threads, allow_plugins=allow_plugin or ()),
         listening=lambda address: print_line(f"{address} (ready when the bundle has been checked)"),
     )

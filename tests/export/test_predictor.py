@@ -237,9 +237,9 @@ def test_a_graph_that_the_bundle_does_not_declare_is_refused(predictor: Predicto
 
 def test_a_plugin_preprocessor_is_loaded_only_where_it_is_allowed(copied: Path) -> None:
     rewrite(copied, "inputs/photo/preprocess.json", {"kind": "satellite/v1", "distribution": "satellite-encoders"})
-    with pytest.raises(LookupError, match=r"allow_plugins=\('satellite/v1',\)"):
+    with pytest.raises(BundleError, match=r"allow_plugins=\('satellite/v1',\)"):
         Predictor.load(copied)
-    with pytest.raises(LookupError, match="is not installed; run: pip install satellite-encoders"):
+    with pytest.raises(BundleError, match="is not installed; run: pip install satellite-encoders"):
         Predictor.load(copied, allow_plugins=["satellite/v1"])
 
 
