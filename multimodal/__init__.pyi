@@ -8,6 +8,7 @@ from multimodal.config import (
     FeatureMap as FeatureMap,
     Fusion as Fusion,
     Task as Task,
+    Costs as Costs,
     ZeroShot as ZeroShot,
     Transfer as Transfer,
     Source as Source,

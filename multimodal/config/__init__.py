@@ -7,7 +7,7 @@ from multimodal.config.inputs import Augment, Candidate, FeatureMap, Input
 from multimodal.config.job import NAME_PATTERN, Job
 from multimodal.config.load import load_job, override_task, parse_job
 from multimodal.config.problems import ConfigError
-from multimodal.config.tasks import Task, ZeroShot
+from multimodal.config.tasks import Costs, Task, ZeroShot
 from multimodal.config.train import Tracking, Train
 from multimodal.config.transfer import Lora, SecondPhase, Transfer
 
@@ -17,6 +17,7 @@ __all__ = [
     "Augment",
     "Candidate",
     "ConfigError",
+    "Costs",
     "Data",
     "FeatureMap",
     "Fusion",

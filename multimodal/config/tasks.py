@@ -71,6 +71,15 @@ class ZeroShot(Section):
         return [prompt.replace("{}", called) for prompt in self.prompts]
 
 
+class Costs(Section):
+    """What the two kinds of error cost, in any unit; only their ratio counts."""
+
+    false_positive: float = Field(default=1.0, gt=0)
+    """A label, or the positive class, that is given to a record which does not have it."""
+    false_negative: float = Field(default=1.0, gt=0)
+    """One that is not given to a record which has it."""
+
+
 class Task(Section):
     """One task: a column of answers and how they are learned, or two inputs that find each other without any."""
 
@@ -101,8 +110,14 @@ class Task(Section):
     more the larger its cosine."""
     zero_shot: ZeroShot = ZeroShot()
     """head: zero_shot: prompts, names, and where the text encoder is from."""
-    threshold: float = Field(default=0.5, gt=0, lt=1)
-    """Multilabel: probability at which a label is given, before temperature."""
+    threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["auto"] = 0.5
+    """Multilabel: probability at which a label is given, before temperature. Classification of two classes: that at
+    which ``positive`` is given, after temperature; it may be changed in a finished run's config. auto: fitted to the
+    validation records, to the largest F1 or the smallest ``costs``."""
+    positive: str | None = None
+    """Classification of two classes: the one that ``threshold`` and F1 are of; left out: the last in order."""
+    costs: Costs | None = None
+    """With ``threshold: auto``: what the two kinds of error cost; left out: F1 chooses."""
     min_probability: float = Field(default=0.0, ge=0, lt=1)
     """Classification: below it a record gets no answer; 0 answers all. May be changed in a finished run's config."""
     unit: str = ""

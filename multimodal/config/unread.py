@@ -67,6 +67,7 @@ BELONGS = {
     "Source": (Belongs(("components",), "map", ("subspace_alignment",)),),
     "Task": (
         Belongs(("margin",), "loss", ("arcface",)),
+        Belongs(("costs",), "threshold", ("auto",)),
         Belongs(("tower",), "head", ("linear",)),
         Belongs(("label_smoothing",), "head", ("linear", "zero_shot")),
         Belongs(("zero_shot",), "head", ("zero_shot",)),

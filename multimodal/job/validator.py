@@ -13,6 +13,7 @@ from multimodal.evaluation import (
     fit_expert_weights,
     fit_temperatures,
     flat_values,
+    known_answers,
     score_answers,
 )
 from multimodal.metrics import selection_score
@@ -52,12 +53,15 @@ class Validator:
         return dict(flat_values(metrics)), selection_score(metrics, self.metric, types)
 
     def calibrate(self) -> tuple[dict[str, Decoding], dict[str, Any]]:
-        """Each task's decoding with a temperature fitted to these records, and how well it fits them, JSON."""
+        """Each task's decoding with temperature and thresholds fitted to these records, and how well they fit, JSON."""
         shown, plain = self.model.input_names, self.decodings()
         outputs = answer(self.model, self.data, subsets=[shown], workers=self.workers)
         added = {name: self.model.head(name).loss_offsets for name in self.tasks}
         offsets = {name: values.cpu().numpy() for name, values in added.items() if values is not None}
         decodings = self.decodings(fit_temperatures(outputs, shown, self.data, plain, offsets))
+        for name, values, truth in known_answers(outputs, shown, self.data, decodings):
+            kind, scores = self.tasks[name].kind, decodings[name].scores(values)
+            decodings[name] = kind.with_thresholds(decodings[name], self.tasks[name], scores, truth.targets)
         return decodings, calibrations(outputs, shown, self.data, decodings)
 
     def decodings(self, temperatures: Mapping[str, float] | None = None) -> dict[str, Decoding]:

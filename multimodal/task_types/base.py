@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
 from encoders.preprocessing.base import nearest_hint
 from multimodal.records import class_label, is_missing
 from multimodal.records.targets import ClassTarget, TargetReader
@@ -131,6 +133,15 @@ class TaskType(ABC):
 
     def configured(self, decoding: Decoding, task: "Task") -> Decoding:
         """The decoding with what may be changed in the config of a finished run."""
+        return decoding
+
+    def with_thresholds(self, decoding: Decoding, task: "Task", scores: np.ndarray, targets: np.ndarray) -> Decoding:
+        """The decoding with thresholds that are fitted to validation records, where the task asks for it.
+
+        Args:
+            scores: of the decoding, [n c].
+            targets: as metrics take them.
+        """
         return decoding
 
     def all_options(self, task: "Task") -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Classification: exactly one of several classes. Never imports torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -9,6 +9,7 @@ import numpy as np
 from multimodal.metrics import Metrics
 from multimodal.metrics.class_tables import classification_table
 from multimodal.metrics.task_metrics import classification_metrics
+from multimodal.metrics.thresholds import best_threshold
 from multimodal.records.targets import balanced_weights
 from multimodal.task_types.base import Metric, TaskType
 from multimodal.task_types.decoding import (
@@ -146,15 +147,27 @@ class Classification(TaskType):
     }
     main_metric = "accuracy"
     learns_from = "different"
-    settings = frozenset(("column", "tower", "label_smoothing", "imbalance", "head", "min_probability"))
+    settings = frozenset(
+        (
+            *("column", "tower", "label_smoothing", "imbalance", "head", "min_probability"),
+            *("threshold", "positive", "costs"),
+        )
+    )
     example_cells = ("apple", "pear", "apple", "plum")
     has_labels = True
+
+    def task_problems(self, task: "Task") -> Iterator[str]:
+        """Two rules for when a class is given."""
+        yield from super().task_problems(task)
+        if task.min_probability and task.threshold != 0.5:
+            yield "min_probability and threshold both say when a class is given; leave one of them out"
 
     def head_arguments(self, task: "Task", cells: Sequence[Any]) -> dict[str, Any]:
         """Classes, their frequencies and weights."""
         counts = self.count(cells)
         labels = sorted(counts) if task.zero_shot.labels is None else task.zero_shot.labels
         self.check_learnable(dict.fromkeys(labels, 1))
+        _check_positive(task, labels)
         known = sum(counts.values())
         frequencies = [counts[label] / max(1, known) for label in labels]
         if task.head == "knn":
@@ -167,9 +180,36 @@ class Classification(TaskType):
         return "multimodal.features.neighbours_head:NeighboursHead" if task.head == "knn" else self.head
 
     def configured(self, decoding: Decoding, task: "Task") -> Decoding:
-        """With the smallest probability of the config."""
+        """With the smallest probability and the threshold of the config."""
         assert isinstance(decoding, Softmax)
-        return replace(decoding, min_probability=task.min_probability)
+        decoding = replace(decoding, min_probability=task.min_probability)
+        if task.positive is None and task.threshold == 0.5:
+            return replace(decoding, positive="", threshold=0.5)
+        threshold = decoding.threshold if task.threshold == "auto" else task.threshold
+        return replace(decoding, positive=task.positive or decoding.labels[-1], threshold=threshold)
+
+    def with_thresholds(self, decoding: Decoding, task: "Task", scores: np.ndarray, targets: np.ndarray) -> Decoding:
+        """That of the positive class."""
+        assert isinstance(decoding, Softmax)
+        if task.threshold != "auto":
+            return decoding
+        positive = decoding.labels.index(decoding.positive)
+        fitted = best_threshold(scores[:, positive], targets == positive, costs_of(task))
+        return decoding if fitted is None else replace(decoding, threshold=fitted)
+
+
+def costs_of(task: "Task") -> tuple[float, float] | None:
+    """Costs of a false positive and a false negative, where the config says them."""
+    return None if task.costs is None else (task.costs.false_positive, task.costs.false_negative)
+
+
+def _check_positive(task: "Task", labels: Sequence[str]) -> None:
+    if task.positive is None and task.threshold == 0.5:
+        return
+    if len(labels) != 2:
+        raise ValueError(f"has {len(labels)} classes, and threshold and positive are for two; leave them out")
+    if task.positive not in (None, *labels):
+        raise ValueError(f"has no class {task.positive!r}, which positive names; there are {' and '.join(labels)}")
 
 
 def label_arguments(

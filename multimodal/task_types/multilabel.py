@@ -9,14 +9,16 @@ import numpy as np
 from multimodal.metrics import Metrics
 from multimodal.metrics.class_tables import label_rows
 from multimodal.metrics.task_metrics import multilabel_metrics
+from multimodal.metrics.thresholds import best_threshold
 from multimodal.records import is_missing, label_set
 from multimodal.records.targets import LabelSetTarget, TargetReader
 from multimodal.task_types.base import Metric, TaskType
-from multimodal.task_types.classification import label_arguments
+from multimodal.task_types.classification import costs_of, label_arguments
 from multimodal.task_types.decoding import (
     PROBABILITY_COLUMNS,
     PROBABILITY_SCHEMA,
     AgreementLimits,
+    Decoding,
     Prediction,
     ProbabilityDecoding,
 )
@@ -145,7 +147,7 @@ class Multilabel(TaskType):
     }
     main_metric = "macro_f1"
     learns_from = "labelled"
-    settings = frozenset(("column", "tower", "label_smoothing", "imbalance", "threshold"))
+    settings = frozenset(("column", "tower", "label_smoothing", "imbalance", "threshold", "costs"))
     example_cells = ("new;sale", "", "sale", "new")
     has_labels = True
     has_several_labels = True
@@ -167,7 +169,19 @@ class Multilabel(TaskType):
         labels = sorted(counts)
         frequencies = [counts[label] / max(1, known) for label in labels]
         arguments = label_arguments(task, labels, frequencies, [counts[label] for label in labels])
-        return arguments | {"threshold": task.threshold}
+        return arguments | {"threshold": 0.5 if task.threshold == "auto" else task.threshold}
+
+    def with_thresholds(self, decoding: Decoding, task: "Task", scores: np.ndarray, targets: np.ndarray) -> Decoding:
+        """One per label; of a label that no record has, as it was."""
+        assert isinstance(decoding, Sigmoid)
+        if task.threshold != "auto":
+            return decoding
+        fitted = (
+            best_threshold(column, truth, costs_of(task))
+            for column, truth in zip(scores.T, decoding.truth(targets).T, strict=True)
+        )
+        kept = zip(fitted, decoding.thresholds, strict=True)
+        return replace(decoding, thresholds=tuple(old if new is None else new for new, old in kept))
 
     def target(self, columns: Sequence[str], arguments: Mapping[str, Any]) -> TargetReader:
         """Zeros and ones."""

@@ -17,8 +17,9 @@ from support.tiny_pretrained import plant, write_shop
 
 from multimodal.builders import build_objectives, build_strategy, build_trainer_options, build_views
 from multimodal.builders.training import build_trackers, plan_training
-from multimodal.config import Job
+from multimodal.config import Job, Task
 from multimodal.config.section import Section
+from multimodal.decoding import Decoding
 from multimodal.job import TrainingSetup
 from multimodal.job.adapting import add_adaptation
 from multimodal.job.run_folder import free_folder
@@ -49,6 +50,8 @@ BASES: dict[str, dict[str, Any]] = {
     "scaled": {"inputs.text": {"encoder": "planted/words", "frozen": True, "map": {"method": "standardise"}}},
     "attention": {"fusion": {"name": "attention", "dim": 8, "num_heads": 2, "num_queries": 2}},
     "tags": {"tasks.color.type": "multilabel"},
+    "two": {"tasks": {"fresh": {}}},
+    "fitted": {"tasks": {"fresh": {"threshold": "auto", "costs": {"false_positive": 2.0}}}},
     "vector": {"tasks": {"color": {"type": "embedding"}}, "fusion": {"name": "concat"}},
     "names": {"tasks": NAMES, "inputs.other": {"encoder": "planted/picture"}},
     "uncertainty": {"train.task_weighting": "uncertainty"},
@@ -129,6 +132,10 @@ CASES: dict[str, Case] = {
     "tasks.color.imbalance": Case("job", "balanced_sampler"),
     "tasks.color.head": Case("frozen", "knn"),
     "tasks.color.threshold": Case("tags", 0.3),
+    "tasks.fresh.threshold": Case("two", 0.3),
+    "tasks.fresh.positive": Case("two", "no"),
+    "tasks.fresh.costs.false_positive": Case("fitted", 0.1),
+    "tasks.fresh.costs.false_negative": Case("fitted", 9.0),
     "tasks.color.min_probability": Case("job", 0.7),
     "tasks.color.options": Case("job", {"a": 1}, "options: unknown key 'a'; classification has none"),
     "tasks.price.unit": Case("job", "EUR"),
@@ -247,7 +254,9 @@ def shop(tmp_path_factory) -> Path:
     tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("train", "valid")}
     tables["source"] = tables["train"].head(10)
     for name, table in tables.items():
-        table.assign(audio=[f"{row}.wav" for row in range(len(table))]).to_csv(folder / f"{name}.csv", index=False)
+        rows = range(len(table))
+        added = {"audio": [f"{row}.wav" for row in rows], "fresh": [("no", "yes")[row % 2] for row in rows]}
+        table.assign(**added).to_csv(folder / f"{name}.csv", index=False)
     for row, noise in enumerate(np.random.default_rng(0).normal(0, 0.1, (len(tables["train"]), 4000))):
         soundfile.write(folder / f"{row}.wav", noise, 8000)
     return folder
@@ -298,6 +307,7 @@ def built(setup: TrainingSetup) -> dict[str, Any]:
         "weights": [digest(tensor.numpy()) for tensor in model.state_dict().values()],
         "encoders": [(encoder.name, vars(encoder.provenance)) for encoder in setup.encoders.values()],
         "heads": (setup.heads, [vars(head) for head in model.heads.values()], setup.validator.decodings()),
+        "thresholds": [thresholds(job.tasks[name], one) for name, one in setup.validator.decodings().items()],
         "targets": setup.datasets.targets,
         "columns": [reader.column for reader in setup.datasets.readers.values()],
         "samples": [digest(array) for array in arrays],
@@ -308,6 +318,15 @@ def built(setup: TrainingSetup) -> dict[str, Any]:
         "score": selection_score(metrics, job.train.metric, {name: task.kind for name, task in job.tasks.items()}),
         "trackers": build_trackers(job),
     }
+
+
+def thresholds(task: Task, decoding: Decoding) -> Decoding | None:
+    """The decoding with thresholds that are fitted to some records of two classes."""
+    if task.threshold != "auto":
+        return None
+    first = np.linspace(0.9, 0.1, 9)
+    scores, targets = np.stack([first, 1 - first], axis=1), np.array([0, 0, 1, 0, 1, 0, 1, 1, 0])
+    return task.kind.with_thresholds(decoding, task, scores, targets)
 
 
 def planned(setup: TrainingSetup) -> dict[str, Any]:

@@ -42,16 +42,16 @@ def make_job(**changes: Any) -> Job:
     [
         ({"train.momentum": 0.5}, "train", "momentum belongs to optimizer: sgd, and optimizer is adamw; leave it out"),
         (
-            {"tasks.kind.threshold": 0.3},
+            {"tasks.kind.costs": {"false_negative": 5.0}},
             "tasks.kind",
-            "threshold belongs to type: multilabel, and type is cl",
+            "costs belongs to threshold: auto, and threshold is 0.5; leave it out",
         ),
         ({"tasks.kind.unit": "EUR"}, "tasks.kind", "unit belongs to type: regression, and type is classification"),
         ({"tasks.price.head": "knn"}, "tasks.price", "head belongs to type: classification, and type is regression"),
         (
             {"tasks.price.threshold": 0.3},
             "tasks.price",
-            "threshold belongs to type: multilabel, and type is re",
+            "threshold belongs to type: classification or multilabel, and type is re",
         ),
         ({"fusion.num_heads": 2}, "fusion", "num_heads belongs to name: attention, and name is concat"),
         (
