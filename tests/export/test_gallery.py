@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import Result
-from support.assertions import WITHOUT_TORCH, assert_close
+from support.assertions import assert_close
+from support.commands import WITHOUT_TORCH
 from support.synthetic_products import CONFIG, NEW, OLD, UNKNOWN, make_photos, write_table
 from typer.testing import CliRunner
 

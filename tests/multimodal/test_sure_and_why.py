@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,8 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
-from support.assertions import WITHOUT_TORCH, assert_close, near
+from support.assertions import assert_close, near
+from support.commands import run_command
 from support.tiny_models import make_rows
 from typer.testing import CliRunner
 
@@ -127,9 +126,8 @@ def test_a_finished_run_learns_to_abstain_by_its_config(run, media, tmp_path):
 
 
 def explained(model: Path, media: Path, out: Path, *options: str, torch_free: bool = False) -> dict:
-    start = [sys.executable, "-c", WITHOUT_TORCH] if torch_free else [sys.executable, "-m", "multimodal"]
     arguments = ["explain", model, "--data", media / "test.csv", "--rows", "2", "--out", out, *options]
-    done = subprocess.run([*start, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=240)
+    done = run_command(*arguments, torch_free=torch_free)
     assert (done.returncode, done.stderr) == (0, "")
     assert "2 of 2 records explained" in done.stdout
     return json.loads((out / "0002.json").read_text())

