@@ -109,7 +109,7 @@ UNCONVERTED = {
     "multimodal/selection": "answer, a record, lacks, docstring",
     "multimodal/splits": "answer, lacks, docstring",
     "multimodal/trainer": "weighed, onlooker, parts, goes on, docstring",
-    "multimodal/training.py": "goes on, docstring",
+    "multimodal/training.py": "goes on",
     "tests": "answer, door, docstring",
     "tests/export": "picture, sound, width, answer, invented, say, goes on, docstring",
     "tests/export/serving": "picture, sound, width, answer, docstring",
