@@ -8,6 +8,7 @@ import pytest
 from support.assertions import assert_close
 
 from export import Predictor, verify_bundle
+from export.bundle_folder import read_bundle
 from multimodal.run import Run
 
 FOLDER = Path(__file__).with_name("golden") / "version_0_1"
@@ -33,6 +34,7 @@ def records() -> list[dict[str, str]]:
 
 def test_its_bundles_are_whole(name):
     assert verify_bundle(FOLDER / "bundles" / name) == []
+    assert read_bundle(FOLDER / "bundles" / name).identity()["created"] is None
 
 
 def test_its_bundles_answer_as_they_did(name, records, monkeypatch):

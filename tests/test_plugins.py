@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from support.documents import ROOT, blocks
+from support.server_process import Running
 from support.waiting import wait_until
 from typer.testing import CliRunner
 
@@ -401,6 +402,35 @@ def test_a_command_loads_a_bundle_of_plug_ins_only_with_their_names(
     assert isinstance(refused.exception, mm.BundleError | SystemExit)
     done = CliRunner().invoke(app, [*arguments, *OPTIONS], catch_exceptions=False)
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.slow
+def test_the_server_loads_plug_ins_only_with_their_names(made, site, tmp_path):
+    path = os.pathsep.join([str(site), str(ROOT)])
+    refused = Running(made / "bundle", PYTHONPATH=path)
+    _, written = refused.process.communicate(timeout=240)
+    assert refused.process.returncode == 1
+    assert "if you trust it, allow it with --allow-plugin acme/counts" in written
+    server = Running(made / "bundle", *OPTIONS, PYTHONPATH=path)
+    server.wait_until_ready()
+    assert server.stop() == (0, "")
+
+
+def test_a_triton_repository_holds_plug_ins_that_are_allowed(made, predictor, tmp_path):
+    pytest.importorskip("tritonclient.grpc.model_config_pb2")
+    from export.triton import write_triton_repository
+    from export.triton.stages import Postprocessing
+
+    with pytest.raises(mm.BundleError, match=r"wants the task type 'acme/stars' .* --allow-plugin acme/stars"):
+        write_triton_repository(made / "bundle", tmp_path / "models", allow_plugins=("acme/counts",))
+    with pytest.raises(mm.BundleError, match=r"wants the preprocessor 'acme/counts' .* --allow-plugin acme/counts"):
+        write_triton_repository(made / "bundle", tmp_path / "models", allow_plugins=("acme/stars",))
+    names = write_triton_repository(made / "bundle", tmp_path / "models", allow_plugins=None)
+    outputs = predictor.outputs([predictor.read({"text": "plum"})])
+    found = Postprocessing(tmp_path / "models" / names["answer"] / "1")(
+        {"kind": outputs["kind"], "stars": outputs["stars"]}
+    )
+    assert found["stars"] == [[predictor.predict([{"text": "plum"}])[0]["stars"].stars]]
 
 
 def test_a_run_takes_no_names_to_allow(made, installed, tmp_path):

@@ -13,7 +13,9 @@ import pytest
 from onnx import TensorProto, helper
 from support.bundle_faults import rewrite
 
+from encoders.preprocessing.registry import PREPROCESSORS, register_preprocessor
 from export import BundleError, Predictor, verify_bundle
+from export.bundle_folder import read_bundle
 from export.onnx_file import check_onnx_file
 from export.triton import write_triton_repository
 
@@ -208,6 +210,30 @@ def test_a_description_that_cannot_be_used_is_refused(copied: Path, name: str, c
     with pytest.raises(BundleError, match=message):
         Predictor.load(copied, device="cpu")
     assert any(re.search(message, problem) for problem in verify_bundle(copied))
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError, IndexError, AttributeError, TypeError, ValueError, RecursionError, OSError]
+)
+def test_a_plug_in_that_fails_is_refused_as_the_description_is(
+    copied: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        @classmethod
+        def from_config(cls, config: Any, assets: Any) -> None:
+            raise error("size")
+
+    monkeypatch.setattr(PREPROCESSORS, "registered", {})
+    register_preprocessor("tests/broken")(Broken)
+    rewrite(copied, "inputs/photo/preprocess.json", {"kind": "tests/broken", "distribution": None})
+    with pytest.raises(BundleError, match=r"photo cannot be used \('?size'?\); export it again"):
+        Predictor.load(copied, allow_plugins=["tests/broken"])
+
+
+@pytest.mark.parametrize("content", [[], None, "x", {"created": 3}, {"created": ["2026"]}, {"created": None}])
+def test_a_time_of_export_that_cannot_be_used_is_none(copied: Path, content: Any) -> None:
+    rewrite(copied, "provenance.json", content)
+    assert read_bundle(copied).identity()["created"] is None
 
 
 @pytest.mark.parametrize(
