@@ -7,7 +7,16 @@ from typing import Any
 import numpy as np
 import soxr
 
-from encoders.preprocessing.audio_files import MAX_RATE, MAX_SECONDS, MIN_RATE, check_form, check_length, read_audio
+from encoders.preprocessing.audio_files import (
+    MAX_CHANNELS,
+    MAX_RATE,
+    MAX_SECONDS,
+    MIN_RATE,
+    check_form,
+    check_length,
+    loudest_channel,
+    read_audio,
+)
 from encoders.preprocessing.base import (
     Arrays,
     TensorSpec,
@@ -24,10 +33,11 @@ logger = logging.getLogger(__name__)
 def decode_audio(raw: Any) -> tuple[np.ndarray, int]:
     """One channel, float32 ``[s]``, and its rate in Hz, from a path, bytes, or ``(waveform, rate)``.
 
-    Files are wav, flac, ogg or mp3. A waveform is ``[s]`` or ``[s, channels]``, floats in -1..1 or integers,
-    which are scaled by the range of their dtype. Channels are averaged. At most 60 s, 8 channels, 8 to 192 kHz,
-    which is checked before decoding as far as the header says it, and again while decoding: a file is read to its
-    end also where its header does not know, or only guesses, where that is.
+    Files are wav, flac, ogg or mp3. A waveform is ``[s]``, ``[s, channels]``, or ``[channels, s]`` where it has at most
+    8 rows and more columns; floats in -1..1, or integers, which are scaled by the range of their dtype. Channels are
+    averaged. At most 60 s, 8 channels, 8 to 192 kHz, which is checked before decoding as far as the header says it,
+    and again while decoding: a file is read to its end also where its header does not know, or only guesses, where
+    that is.
 
     >>> waveform, rate = decode_audio((np.array([0, 16384], np.int16), 8000))
     >>> waveform.tolist(), rate
@@ -54,6 +64,37 @@ def decode_audio(raw: Any) -> tuple[np.ndarray, int]:
     return waveform, rate
 
 
+FULL_SCALE = 2.0
+"""Peak from which on a waveform is not in -1..1; what lossy formats overshoot stays below."""
+CANCELLED = 0.01
+"""Peak of the average of channels, relative to theirs, up to which they cancel each other."""
+
+
+def audio_doubt(raw: Any, waveform: np.ndarray) -> str | None:
+    """Reason to doubt what ``decode_audio`` made of a value, or None.
+
+    >>> channels = np.array([[0.5, -0.5], [-0.25, 0.25]])
+    >>> audio_doubt((channels, 8000), decode_audio((channels, 8000))[0])
+    'has channels that cancel each other when they are averaged; keep one of them'
+    """
+    peak = float(np.abs(waveform).max())
+    if peak > FULL_SCALE:
+        return f"has floats up to {peak:.6g}, where full scale is 1; divide by it, as by 32768 of 16-bit values"
+    if peak < CANCELLED and peak <= CANCELLED * _loudest(raw):
+        return "has channels that cancel each other when they are averaged; keep one of them"
+    return None
+
+
+def _loudest(raw: Any) -> float:
+    """Peak of the loudest channel; -1 in silence."""
+    if isinstance(raw, tuple):
+        peak = float(np.abs(_scaled(np.asarray(raw[0]), "the given waveform")).max())
+    else:
+        with open_file(raw) as file:
+            peak = loudest_channel(file, file_name(raw))
+    return peak or -1.0
+
+
 def _from_array(raw: tuple[Any, ...], name: str) -> tuple[np.ndarray, int]:
     if len(raw) != 2:
         raise UnreadableValueError(f"{name}: is a tuple of {len(raw)}; give (waveform, rate in Hz)")
@@ -64,6 +105,8 @@ def _from_array(raw: tuple[Any, ...], name: str) -> tuple[np.ndarray, int]:
         raise UnreadableValueError(f"{name}: cannot be made an array ({error}); give numpy [s]") from error
     if values.ndim not in (1, 2):
         raise UnreadableValueError(f"{name}: has the shape {list(values.shape)}; give [s] or [s, channels]")
+    if values.ndim == 2 and values.shape[0] <= MAX_CHANNELS < values.shape[1]:
+        values = values.T  # [channels, s], as torchaudio and datasets have it
     check_form(1 if values.ndim == 1 else values.shape[1], rate, name)
     check_length(len(values), rate, name)
     samples = _scaled(values, name)

@@ -56,6 +56,16 @@ def audio_size(data: bytes, most: int) -> tuple[int, int]:
     return frames, channels
 
 
+def loudest_channel(file: BinaryIO, name: str) -> float:
+    """Peak of the loudest channel of a file that ``read_audio`` reads."""
+    peak = 0.0
+    for part in parts_of(file, name, MAX_SECONDS):
+        with _opened(part, name) as handle:
+            while len(block := handle.read(_BLOCK, dtype="float32", always_2d=True)) > 0:
+                peak = max(peak, float(np.abs(block).max()))
+    return peak
+
+
 def check_form(channels: int, rate: int, name: str) -> None:
     """Refuses what has a rate or a number of channels that is not read."""
     if not MIN_RATE <= rate <= MAX_RATE:

@@ -34,29 +34,35 @@ _process_settings = threading.Lock()
 
 
 def decode_image(raw: Any) -> Image.Image:
-    """An upright RGB image, from a path, bytes, a PIL image or a uint8 array ``[h, w, 3]``.
+    """An upright RGB image, from a path, bytes, a PIL image, or an array, of NumPy or as a tensor on the CPU.
 
     EXIF orientation is applied; transparency becomes white; 16 bits a channel become 8 by keeping the high
     byte; colour profiles are ignored. Files are JPEG, PNG or WebP with one frame (of a phone's multi-picture
     JPEG the main one is taken), at most 20 MB and 40 megapixels, which is checked before decoding.
 
+    An array is ``[h, w]``, ``[h, w, channels]`` or ``[channels, h, w]``, uint8, or floats in 0..1, which become the
+    nearest of 256 levels. Channels are 1 (grey), 3 (RGB) or 4 (RGBA); the last axis is taken for them where it has
+    such a length, the first one else.
+
     >>> decode_image(np.zeros((2, 3, 3), np.uint8)).size
     (3, 2)
+    >>> decode_image(np.ones((3, 4, 5), np.float32)).getpixel((0, 0))
+    (255, 255, 255)
 
     Raises:
         UnreadableValueError: if the value is none of these, is damaged or exceeds a limit.
     """
-    if isinstance(raw, np.ndarray):
-        return _from_array(raw)
     if isinstance(raw, Image.Image):
         return _decode(raw, "the given image")
-    if not is_file_value(raw):
-        raise UnreadableValueError(
-            f"an image cannot be a {type(raw).__name__}; give a path, bytes, a PIL image or a uint8 array [h, w, 3]"
-        )
-    name = file_name(raw)
-    with open_file(raw) as file, _open(_read(file, name), name) as image:
-        return _decode(image, name)
+    if is_file_value(raw):
+        name = file_name(raw)
+        with open_file(raw) as file, _open(_read(file, name), name) as image:
+            return _decode(image, name)
+    if hasattr(raw, "__array__"):
+        return _from_array(raw)
+    raise UnreadableValueError(
+        f"an image cannot be a {type(raw).__name__}; give a path, bytes, a PIL image or an array [h, w, 3]"
+    )
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -69,13 +75,46 @@ def image_size(data: bytes) -> tuple[int, int]:
         return image.size
 
 
-def _from_array(array: np.ndarray) -> Image.Image:
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+def _from_array(raw: Any) -> Image.Image:
+    try:
+        array = np.asarray(raw)
+    except Exception as error:  # an array of another library may raise anything
         raise UnreadableValueError(
-            f"an image cannot be an array of {array.dtype} {list(array.shape)}; give uint8 [h, w, 3], RGB in 0..255"
+            f"an image cannot be made of a {type(raw).__name__} ({error}); give NumPy"
+        ) from error
+    shape = list(array.shape)
+    if array.ndim == 2:
+        array = array[..., np.newaxis]
+    elif array.ndim == 3 and shape[2] not in _MODES and shape[0] in _MODES:
+        array = array.transpose(1, 2, 0)
+    if array.ndim != 3 or array.shape[2] not in _MODES or array.size == 0:
+        raise UnreadableValueError(
+            f"an image cannot be an array of the shape {shape}; give [h, w], [h, w, channels] or [channels, h, w] with "
+            "1, 3 or 4 channels"
         )
     _check_size((array.shape[1], array.shape[0]), "the given array")
-    return Image.fromarray(np.ascontiguousarray(array))
+    levels = np.ascontiguousarray(_levels(array))
+    return _to_rgb(Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels), "the given array")
+
+
+def _levels(array: np.ndarray) -> np.ndarray:
+    """The array as uint8."""
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype.kind != "f":
+        raise UnreadableValueError(
+            f"an image cannot be an array of {array.dtype}, whose range is not known; give uint8, or floats in 0..1"
+        )
+    low, high = float(array.min()), float(array.max())
+    if not 0 <= low <= high <= 1:  # NaN is no number in between
+        raise UnreadableValueError(
+            f"an image cannot be an array of floats from {low:.4g} to {high:.4g}; give floats in 0..1 (divide those up "
+            "to 255 by it, undo a normalisation), or uint8"
+        )
+    return np.rint(array * 255).astype(np.uint8)
 
 
 def _read(file: Any, name: str) -> bytes:

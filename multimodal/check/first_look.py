@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from encoders.preprocessing import UnreadableValueError
+from encoders.preprocessing.audio import audio_doubt, decode_audio
 from multimodal.check.labels import HELD_OUT, label_problems
 from multimodal.check.problems import Problem, Split, first_of_each
 from multimodal.config.setting import learned_tables
@@ -70,6 +71,8 @@ def _errors(setup: TrainingSetup, split: Split, found: list[Problem]) -> Iterato
     for reader in setup.datasets.readers.values():
         if reader.reads_paths:
             yield from _missing_files(records, reader)
+        if reader.preprocessor.modality == "audio":
+            _warn_of_audio(records, reader)
     data = setup.datasets.evaluation(records)
     for row in range(min(len(records), FIRST, setup.job.train.batch_size)):
         error = data[0, row].error
@@ -97,3 +100,19 @@ def _missing_files(records: Records, reader: InputReader) -> Iterator[RecordErro
     if notes:
         count = f"{len(notes)} of {len(reasons)} paths are not spelled as their files"
         logger.warning(f"{records.source}: {reader.column}: {count}, first {notes[0]}")
+
+
+def _warn_of_audio(records: Records, reader: InputReader) -> None:
+    """Says how many of the first waveforms are to be doubted."""
+    doubts = []
+    for row in range(min(len(records), FIRST)):
+        raw = records[row].get(reader.column)
+        try:
+            if isinstance(raw, str | Path):
+                raw = media_path(raw, records.root, allow_outside=records.allow_outside)
+            doubt = None if is_missing(raw) else audio_doubt(raw, decode_audio(raw)[0])
+        except UnreadableValueError:
+            continue  # an error of the record
+        doubts += [] if doubt is None else [f"{records.place(row, reader.column)} {doubt}"]
+    if doubts:
+        logger.warning(f"{len(doubts)} of the first {min(len(records), FIRST)} records: {doubts[0]}")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from encoders.preprocessing import UnreadableValueError
-from encoders.preprocessing.audio import decode_audio
+from encoders.preprocessing.audio import audio_doubt, decode_audio
 from encoders.preprocessing.image_files import decode_image
 from multimodal.check.problems import Problem, Split
 from multimodal.config import Job
 from multimodal.records import is_missing
+from multimodal.records.cells import content_bytes
 from multimodal.records.media import media_path, quote, respelling
 from multimodal.runtime.files import sha256_of
 from multimodal.runtime.threads import available_cores
@@ -48,10 +49,9 @@ def media_problems(job: Job, splits: Sequence[Split], modalities: Mapping[str, s
         if not is_missing(record.get(column))
     ]
     digests: dict[_Cell, str] = {}
-    for cell, (digest, reason, note) in zip(cells, _examine(cells, splits), strict=True):
-        if note:
-            message = f"{note}; write it so, since other programs may not find it"
-            yield splits[cell.split].problem("warning", message, cell.column, cell.row, kind="spelling")
+    for cell, (digest, reason, doubts) in zip(cells, _examine(cells, splits), strict=True):
+        for kind, doubt in doubts.items():
+            yield splits[cell.split].problem("warning", doubt, cell.column, cell.row, kind=kind)
         if reason:
             yield splits[cell.split].problem("error", reason, cell.column, cell.row)
         else:
@@ -62,8 +62,8 @@ def media_problems(job: Job, splits: Sequence[Split], modalities: Mapping[str, s
             yield from _contradictions(column, job.tasks[name].kind, digests, splits)
 
 
-def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[str, str, str | None]]:
-    """The digest of each cell's content, or why it cannot be read, and how its path is read if not as written.
+def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """The digest of each cell's content, or why it cannot be read, and warnings about it by kind.
 
     A file that several cells name is read once.
     """
@@ -76,11 +76,14 @@ def _examine(cells: Sequence[_Cell], splits: Sequence[Split]) -> Iterator[tuple[
     with ThreadPoolExecutor(available_cores()) as pool:  # decoders release the interpreter while they work
         results = dict(zip(work, pool.map(_decode, [key[0] for key in work], work.values()), strict=True))
     for cell, key, source in zip(cells, keys, sources, strict=True):
-        (digest, reason), note = results[key], None
+        (digest, reason, doubt), doubts = results[key], {}
+        if doubt is not None:
+            doubts["content"] = f"{_written(cell)} {doubt}"
         if isinstance(source, Path):
             note = respelling(cell.value, source, splits[cell.split].records.root)
+            doubts |= {} if note is None else {"spelling": f"{note}; write it so, since other programs may not find it"}
             reason = reason and f"{quote(cell.value)}: {reason.removeprefix(f'{source}: ')}"  # as it was written
-        yield digest, reason, note
+        yield digest, reason, doubts
 
 
 def _source(cell: _Cell, split: Split) -> Any:
@@ -93,14 +96,17 @@ def _source(cell: _Cell, split: Split) -> Any:
         return error
 
 
-def _decode(modality: str, source: Any) -> tuple[str, str]:
+def _decode(modality: str, source: Any) -> tuple[str, str, str | None]:
+    """Digest; or why it cannot be read; and why to doubt it."""
     if isinstance(source, UnreadableValueError):
-        return "", str(source)
+        return "", str(source), None
     try:
-        DECODERS[modality](source)
+        decoded = DECODERS[modality](source)
     except UnreadableValueError as error:
-        return "", str(error)
-    return sha256_of(source) if isinstance(source, Path) else hashlib.sha256(source).hexdigest(), ""
+        return "", str(error), None
+    doubt = audio_doubt(source, decoded[0]) if modality == "audio" else None
+    digest = sha256_of(source) if isinstance(source, Path) else hashlib.sha256(content_bytes(source)).hexdigest()
+    return digest, "", doubt
 
 
 def _shared_content(digests: Mapping[_Cell, str], splits: Sequence[Split]) -> Iterator[Problem]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from encoders.preprocessing import Arrays, UnreadableValueError
 from multimodal.records import InputReader, ManifestError, RecordError, Records, is_table, read_records
+from multimodal.records.cells import plain_cells
 from multimodal.records.media import Outside
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class RecordSource:
             for key in row:
                 if key not in self.readers:
                     return RecordError(number, None, f"has the key {key!r}, which is no input; {self._hint(key)}")
+        row = plain_cells(row)
         if self.columns:
             row, problem = self._by_input(row)
             if problem:

@@ -31,6 +31,27 @@ def is_missing(value: Any) -> bool:
     return isinstance(value, numbers.Number | np.generic) and bool(value != value)  # NaN differs from itself
 
 
+def plain_cells(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row, with the media that Hugging Face's datasets hold in dicts as values that encoders read.
+
+    ``{"bytes", "path"}`` becomes the bytes, or the path where there are none; ``{"array", "sampling_rate"}``, maybe
+    with a path, becomes (waveform, rate).
+
+    >>> plain_cells({"image": {"bytes": None, "path": "a.jpg"}, "label": 3})
+    {'image': 'a.jpg', 'label': 3}
+    """
+    return {key: _unwrapped(cell) if isinstance(cell, Mapping) else cell for key, cell in row.items()}
+
+
+def _unwrapped(cell: Mapping[str, Any]) -> Any:
+    keys = set(cell)
+    if keys in ({"bytes", "path"}, {"bytes"}):
+        return cell.get("path") if cell["bytes"] is None else cell["bytes"]
+    if keys - {"path"} == {"array", "sampling_rate"}:
+        return None if cell["array"] is None else (cell["array"], cell["sampling_rate"])
+    return cell
+
+
 def class_label(value: Any) -> str:
     """The class that a cell names, as text in Unicode's composed form (NFC), without spaces around it.
 
@@ -90,17 +111,18 @@ def content_number(value: Any) -> int:
     >>> content_number(" red apple") == content_number("red apple"), content_number("a.jpg") == content_number("b.jpg")
     (True, False)
     """
-    digest = hashlib.blake2b(_content(value), digest_size=8).digest()
+    digest = hashlib.blake2b(content_bytes(value), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1 or 1
 
 
-def _content(value: Any) -> bytes:
+def content_bytes(value: Any) -> bytes:
+    """Bytes that tell a value from others: those of a file as they are, else a description."""
     if isinstance(value, str | Path):
         return str(value).strip().encode("utf-8", "surrogatepass")
     if isinstance(value, bytes):
         return value
     if isinstance(value, tuple | list):  # a waveform and its rate
-        return b"".join(hashlib.blake2b(_content(part)).digest() for part in value)
+        return b"".join(hashlib.blake2b(content_bytes(part)).digest() for part in value)
     array = np.asarray(value)
     if array.dtype == object:
         return repr(value).encode()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError
-from multimodal.records.cells import class_label, is_missing, label_set
+from multimodal.records.cells import class_label, is_missing, label_set, plain_cells
 from multimodal.records.manifests import ManifestError, check_columns, read_manifest, union_of_keys
 from multimodal.records.media import Outside, media_path, quote
 
@@ -166,9 +166,11 @@ def read_records(source: Any, *, root: str | Path | None = None, allow_outside: 
         path = Path(source)
         (columns, rows), sha256 = read_manifest(path)
         root = path.parent if folder is None else folder
+        rows = list(map(plain_cells, rows))
         return Records(columns, rows, path.name, root, allow_outside, sha256=sha256)
     if (table := _columns_and_rows(source)) is not None:
-        return Records(check_columns("DataFrame", table[0]), table[1](), "DataFrame", folder, allow_outside)
+        columns, rows = check_columns("DataFrame", table[0]), list(map(plain_cells, table[1]()))
+        return Records(columns, rows, "DataFrame", folder, allow_outside)
     if not isinstance(source, Iterable) or isinstance(source, Mapping | bytes):
         raise TypeError(
             f"records are a {type(source).__name__}; give a manifest's path, a DataFrame or a list of dicts, one "
@@ -178,7 +180,7 @@ def read_records(source: Any, *, root: str | Path | None = None, allow_outside: 
     for number, row in enumerate(source, 1):
         if not isinstance(row, Mapping):
             raise TypeError(f"records, row {number} is a {type(row).__name__}; give one dict per record")
-        rows.append(dict(row))
+        rows.append(plain_cells(row))
     return Records(check_columns("records", union_of_keys(rows)), rows, "records", folder, allow_outside)
 
 

@@ -1,5 +1,6 @@
 """Answers: that they are the model's, in order, and that errors say what is wrong."""
 
+import io
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from support.assertions import assert_close
 from support.bundle_faults import rewrite
 from support.bundles import StubRun
@@ -100,6 +102,40 @@ def test_raw_values_need_no_files(predictor: Predictor) -> None:
     sound = (np.sin(np.arange(4000) / 10).astype(np.float32), 8000)
     (answer,) = predictor.predict([{"photo": pixels, "text": "red round thing", "sound": sound}])
     assert answer["color"].missing == ()
+
+
+IMAGES = [
+    lambda levels: levels,
+    lambda levels: levels / 255,
+    lambda levels: levels.transpose(2, 0, 1),
+    lambda levels: torch.from_numpy(levels.transpose(2, 0, 1) / np.float32(255)),
+    lambda levels: {"bytes": png(levels), "path": None},
+]
+SOUNDS = [
+    lambda wave: (wave, 8000),
+    lambda wave: (torch.from_numpy(wave), 8000),
+    lambda wave: (torch.from_numpy(wave)[None], 8000),
+    lambda wave: {"array": wave, "sampling_rate": 8000, "path": None},
+    lambda wave: {"array": wave[None], "sampling_rate": 8000},
+]
+
+
+def png(levels: np.ndarray) -> bytes:
+    Image.fromarray(levels).save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("image", "sound"), list(zip(IMAGES, SOUNDS, strict=True)), ids=range(5))
+def test_values_in_memory_are_read_in_every_form(predictor: Predictor, image: Any, sound: Any) -> None:
+    rng = np.random.default_rng(0)
+    levels, wave = rng.integers(0, 256, (40, 30, 3), np.uint8), rng.normal(0, 0.1, 4000).astype(np.float32)
+    (expected,) = predictor.predict([{"photo": png(levels), "sound": (wave, 8000)}])
+    record = {"photo": image(levels), "sound": sound(wave)}
+    for (answer,) in (
+        predictor.predict([record]),
+        predictor.predict(pd.DataFrame([record | {"image": record["photo"]}])),
+    ):
+        assert (answer["color"].missing, answer["price"].value) == (("text",), expected["price"].value)
 
 
 def test_batches_are_read_one_at_a_time(predictor: Predictor) -> None:

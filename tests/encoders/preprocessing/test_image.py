@@ -8,6 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFile, ImageOps
 
 from encoders.preprocessing import UnreadableValueError, preprocessor_from_config
@@ -286,17 +287,45 @@ def test_another_type_is_refused(raw):
 
 
 @pytest.mark.parametrize(
-    "array",
+    ("array", "reason"),
     [
-        np.zeros((4, 4, 3), np.float32),
-        np.zeros((4, 4), np.uint8),
-        np.zeros((3, 4, 4), np.uint8),
-        np.zeros((0, 4, 3), np.uint8),
+        (np.zeros((0, 4, 3), np.uint8), r"the shape \[0, 4, 3\]; give \[h, w\], \[h, w, channels\] or"),
+        (np.zeros((5, 5, 2), np.uint8), r"the shape \[5, 5, 2\]"),
+        (np.zeros((1, 3, 5, 5), np.uint8), r"the shape \[1, 3, 5, 5\]"),
+        (np.zeros(9, np.uint8), r"the shape \[9\]"),
+        (np.float32(1), r"the shape \[\]"),
+        (np.zeros((4, 4, 3), np.int64), "int64, whose range is not known; give uint8, or floats in 0..1"),
+        (np.zeros((4, 4), bool), "bool, whose range is not known"),
+        (np.full((4, 4, 3), 255.0), r"floats from 255 to 255; give floats in 0..1 \(divide those up to 255 by it"),
+        (np.full((4, 4, 3), 1.001), "floats from 1.001 to 1.001"),
+        (np.linspace(-2, 2, 16).reshape(4, 4), "floats from -2 to 2; .* undo a normalisation"),
+        (np.full((4, 4), np.nan), "floats from nan to nan"),
+        (torch.zeros(3, 4, 4, requires_grad=True), "cannot be made of a Tensor .*; give NumPy"),
+        (torch.zeros(3, 4, 4, dtype=torch.bfloat16), "cannot be made of a Tensor .*; give NumPy"),
     ],
+    ids=range(13),
 )
-def test_another_array_is_refused(array):
-    with pytest.raises(UnreadableValueError, match=r"give uint8 \[h, w, 3\]"):
+def test_an_array_of_another_shape_or_range_is_refused(array, reason):
+    with pytest.raises(UnreadableValueError, match=reason):
         decode_image(array)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("scale", [1, np.float32(255), np.float64(255), np.float16(255)], ids=str)
+def test_an_array_is_the_image_that_pillow_makes_of_its_levels(channels, library, scale):
+    levels = noise(20, 30, channels)
+    expected = pixels(saved(Image.fromarray(levels.squeeze()), "PNG"))
+    array = levels if scale == 1 else levels / scale
+    forms = [array, array.transpose(2, 0, 1)] + ([array[..., 0]] if channels == 1 else [])
+    for form in forms:
+        np.testing.assert_array_equal(pixels(library(form)), expected)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 3), (3, 5, 3), (1, 7, 3), (4, 3, 3), (3, 9, 1)])
+def test_the_last_axis_is_that_of_the_channels_where_either_might_be(shape):
+    levels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert decode_image(levels).size == shape[1::-1]
 
 
 def test_paths_that_are_no_files_are_refused(tmp_path):

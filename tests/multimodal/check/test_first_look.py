@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.logs import logged
 from support.tiny_models import make_rows
@@ -116,6 +117,15 @@ def test_paths_in_another_spelling_than_their_files_are_counted(rows, tmp_path):
         f"warning: records: image: 3 of 36 paths are not spelled as their files, first '{name} ' is read as '{name}', "
         "without the spaces around it"
     ]
+
+
+def test_audio_that_is_to_be_doubted_is_counted_among_the_first_records(tmp_path):
+    wave = np.random.default_rng(0).normal(0, 0.1, 8000)
+    values = [(wave * 32768, 8000), (np.stack([wave, -wave], 1), 8000), *[(wave, 8000)] * 28]
+    train = [{"audio": value, "word": "yes" if row % 2 else "no"} for row, value in enumerate(values)]
+    job = mm.Job(inputs={"audio": {"encoder": "compact/audio"}}, tasks={"word": {}}, data={"workers": 0})
+    (line,) = looked(job, tmp_path, train=train, valid=train[2:12])
+    assert line.startswith("warning: 2 of the first 16 records: records, row 1, column audio has floats up to ")
 
 
 def test_ten_thousand_files_are_looked_for_within_a_moment(rows, tmp_path, caplog):

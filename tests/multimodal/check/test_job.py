@@ -457,3 +457,17 @@ def test_one_problem_more_than_are_shown_is_shown_rather_than_counted():
     assert list(first_of_each(problems, 3)) == problems
     *_, rest = first_of_each([*problems, problems[0]], 3)
     assert rest.message == "and 2 more of this table; --all shows them"
+
+
+def test_audio_beyond_full_scale_or_of_opposite_channels_is_a_warning(tmp_path):
+    wave = np.random.default_rng(0).normal(0, 0.1, (4, 8000)).astype(np.float32)
+    samples = [wave[0], wave[1] * 32768, np.stack([wave[2], -wave[2]], 1), np.stack([wave[3], wave[0]], 1)]
+    for number, channels in enumerate(samples):
+        soundfile.write(tmp_path / f"{number}.wav", channels, 8000, subtype="FLOAT")
+    rows = [{"audio": f"{number}.wav", "word": "yes" if number % 2 else "no"} for number in range(4)]
+    table(tmp_path / "train.csv", rows)
+    job = {"data": {"train": "train.csv"}, "inputs": {"audio": {"encoder": "compact/audio"}}, "tasks": {"word": {}}}
+    found = [problem for problem in check_job(parse_job(job), tmp_path) if problem.column == "audio"]
+    assert [(problem.severity, problem.row) for problem in found] == [("warning", 2), ("warning", 3)]
+    assert found[0].message.startswith("'1.wav' has floats up to ")
+    assert found[1].message.startswith("'2.wav' has channels that cancel each other")

@@ -1,3 +1,4 @@
+import io
 import os
 import pickle
 from pathlib import Path
@@ -6,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from support.tiny_models import COLORS, make_dataset, make_model, make_rows
 
 from multimodal.data import Batch, RecordDataset, collate, evaluation_batches, num_workers, training_batches
@@ -32,6 +34,32 @@ def test_a_record_becomes_arrays_and_targets(rows, tmp_path):
     assert sample.inputs["text"][0]["input_ids"].tolist() == [3, 5, 7]  # green round thing
     assert all(present for _, present in sample.inputs.values())
     assert sample.targets == {"color": list(COLORS).index("green"), "price": 2.0}
+
+
+IN_MEMORY = [
+    lambda image: np.asarray(image),
+    lambda image: np.asarray(image) / 255,
+    lambda image: np.asarray(image).transpose(2, 0, 1),
+    lambda image: torch.from_numpy(np.asarray(image).transpose(2, 0, 1) / np.float32(255)),
+    lambda image: image,
+    lambda image: {"bytes": png(image), "path": None},
+    lambda image: {"bytes": png(image), "path": "elsewhere.png"},
+    lambda image: {"bytes": None, "path": "0.png"},
+]
+
+
+def png(image: Image.Image) -> bytes:
+    image.save(buffer := io.BytesIO(), "PNG")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", IN_MEMORY, ids=range(8))
+def test_an_image_in_memory_is_read_as_its_file(rows, tmp_path, form):
+    expected = dataset(rows, tmp_path)[0, 0].inputs["image"][0]["pixels"]
+    rows[0]["image"] = form(Image.open(tmp_path / rows[0]["image"]).convert("RGB"))
+    sample = dataset(rows, tmp_path)[0, 0]
+    assert sample.error is None
+    np.testing.assert_array_equal(sample.inputs["image"][0]["pixels"], expected)
 
 
 def test_a_missing_input_and_a_missing_label_are_no_error(rows, tmp_path):

@@ -1,10 +1,12 @@
 import decimal
+import json
 import pickle
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer
@@ -153,6 +155,36 @@ def test_records_survive_the_way_between_processes():
 
 
 # --- cells ---
+
+
+WRAPPED = [
+    ({"bytes": b"RIFF", "path": "a.wav"}, b"RIFF"),
+    ({"bytes": None, "path": "a.wav"}, "a.wav"),
+    ({"bytes": b"RIFF"}, b"RIFF"),
+    ({"bytes": None, "path": None}, None),
+    ({"array": [0.0, 0.5], "sampling_rate": 8000}, ([0.0, 0.5], 8000)),
+    ({"array": [0.0, 0.5], "sampling_rate": 8000, "path": None}, ([0.0, 0.5], 8000)),
+    ({"array": None, "sampling_rate": 8000, "path": "a.wav"}, None),
+    ({"path": "a.wav"}, {"path": "a.wav"}),  # of something else
+    ({"bytes": b"", "size": 3}, {"bytes": b"", "size": 3}),
+]
+
+
+@pytest.mark.parametrize(("cell", "value"), WRAPPED)
+def test_media_in_the_dicts_of_hugging_faces_datasets_are_unwrapped(tmp_path, cell, value):
+    rows = [{"audio": cell, "label": "x"}]
+    assert read_records(rows).rows == [{"audio": value, "label": "x"}]
+    assert read_records(pd.DataFrame(rows)).rows == [{"audio": value, "label": "x"}]
+    if all(not isinstance(part, bytes) for part in cell.values()):
+        (tmp_path / "a.jsonl").write_text(json.dumps(rows[0]))
+        assert read_records(tmp_path / "a.jsonl").rows == [{"audio": value, "label": "x"}]
+
+
+def test_a_path_in_a_dict_leaves_its_folder_no_more_than_another(tmp_path):
+    reader = InputReader("image", "image", ImagePreprocessor(4))
+    records = read_records([{"image": {"bytes": None, "path": "/etc/hosts"}}], root=tmp_path)
+    with pytest.raises(UnreadableValueError, match="'/etc/hosts' is an absolute path"):
+        reader.read(records[0], records.root)
 
 
 @pytest.mark.parametrize(
