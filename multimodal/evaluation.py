@@ -87,17 +87,17 @@ def _join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
     return {task: join_outputs([part[task].numpy() for part in parts]) for task in parts[0]}
 
 
-def score_answers(
+def score_outputs(
     answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
 ) -> dict[str, Any]:
     """Metrics of every task, over the records that have one of the inputs shown and a known answer."""
     return {
         task: task_metrics(decodings[task], outputs, truth.targets, unknown=truth.unknown)
-        for task, outputs, truth in known_answers(answers, subset, dataset, decodings)
+        for task, outputs, truth in labelled_outputs(answers, subset, dataset, decodings)
     }
 
 
-def known_answers(
+def labelled_outputs(
     answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
 ) -> Iterator[tuple[str, np.ndarray, Truth]]:
     """Each task, its raw outputs [n c] and targets, of the records that have one of the inputs and a known answer.
@@ -118,7 +118,7 @@ def calibrations(
     """Task -> how far its probabilities can be believed, of every task that has probabilities."""
     measured = {
         task: measure_calibration(decodings[task], outputs, truth.targets)
-        for task, outputs, truth in known_answers(answers, subset, dataset, decodings)
+        for task, outputs, truth in labelled_outputs(answers, subset, dataset, decodings)
     }
     return {task: values for task, values in measured.items() if values is not None}
 
@@ -129,7 +129,7 @@ def detailed_tables(
     """Task -> tables behind its scores, as ``Decoding.details`` gives them, of every task that has some."""
     tables = {
         task: decodings[task].details(decodings[task].scores(outputs), truth.targets, truth.unknown)
-        for task, outputs, truth in known_answers(answers, subset, dataset, decodings)
+        for task, outputs, truth in labelled_outputs(answers, subset, dataset, decodings)
     }
     return {task: table for task, table in tables.items() if table}
 
@@ -148,7 +148,7 @@ def fit_temperatures(
     """
     return {
         task: fit_temperature(decodings[task], outputs, truth.targets, offsets.get(task))
-        for task, outputs, truth in known_answers(answers, subset, dataset, decodings)
+        for task, outputs, truth in labelled_outputs(answers, subset, dataset, decodings)
     }
 
 
@@ -172,7 +172,7 @@ def evaluate(
     answers = answer(model, dataset, subsets=subsets, workers=workers)
     if answers.errors and on_error == "raise":
         raise answers.errors[0]
-    tables = {subset: score_answers(answers, subset, dataset, decodings) for subset in subsets}
+    tables = {subset: score_outputs(answers, subset, dataset, decodings) for subset in subsets}
     return {
         "tasks": tables[subsets[0]],
         "modalities": {"+".join(subset): table for subset, table in tables.items()},

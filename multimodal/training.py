@@ -73,7 +73,7 @@ def fit(
         root: folder of the media, for tables that are not files; left out: the working directory.
         overrides: "a.b=c" each, changes to the job; the value is read as YAML.
         encoder: "auto" takes the best candidate of every input that has ``candidates``; see ``rank``.
-        resume: goes on with the run in ``out``; where there is none, or one without a checkpoint, one is started.
+        resume: continues the run in ``out``; where there is none, or one without a checkpoint, one is started.
         overwrite: replaces the run in ``out`` once the new one can begin; files that no run writes are left.
         cache: keeps the tokens of frozen encoders on disk, for later runs; False keeps them for this one only.
 
@@ -85,9 +85,9 @@ def fit(
         TrainingError: if the loss stays non-finite.
     """
     if resume and overwrite:
-        raise ValueError("resume goes on with a run and overwrite replaces it; give one of them")
+        raise ValueError("resume continues a run and overwrite replaces it; give one of them")
     if resume and out is None:
-        raise ValueError("resume goes on with the run in a folder; name it with out")
+        raise ValueError("resume continues the run in a folder; name it with out")
     given = {"train": train, "valid": valid, "test": test}
     given |= {"source": source, "source_valid": source_valid, "unlabelled": unlabelled}
     job, base = open_job(job, overrides, given)

@@ -39,7 +39,7 @@ SVM_COST = 0.1
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """What one head is computed from."""
+    """Labelled rows that one head is computed from."""
 
     features: np.ndarray
     """[n f], of the parts of its inputs."""
@@ -53,12 +53,12 @@ class LabelledRows:
 
     @property
     def records(self) -> int:
-        """How many records these are."""
+        """Number of records."""
         return len(np.unique(self.groups))
 
     @property
     def folds(self) -> int:
-        """How many folds can be made."""
+        """Number of folds that can be made."""
         return min(FOLDS, most_folds(self.classes, self.groups)) if len(self.classes) else 0
 
 

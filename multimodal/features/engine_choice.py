@@ -1,4 +1,4 @@
-"""Which engine encodes the rest of a table: the fastest that agrees with torch, where choosing pays."""
+"""Choice of the engine for the rest of a table: the fastest that agrees with torch, where choosing pays."""
 
 import logging
 import time
@@ -46,7 +46,7 @@ class EngineChoice:
 
 
 def candidates(encoder: Encoder, example: Batch, cache: Path, key: str) -> Iterator[tuple[str, Callable[[], Engine]]]:
-    """What could be faster than torch eager, with how to build it; the cheapest to build first."""
+    """Engines that could be faster than torch eager, each with its builder; the cheapest to build first."""
     copied = channels_last(encoder)
     if copied is not None:
         yield copied.name, lambda: copied
@@ -138,7 +138,7 @@ class EngineChooser:
 
 
 def agrees(engine: Engine, eager: Engine, batches: Sequence[Batch]) -> bool:
-    """Whether it answers these batches as torch eager does."""
+    """True where it gives the tokens of torch eager for these batches."""
     try:
         return all(_difference(engine(batch), eager(batch)) <= LARGEST_DIFFERENCE for batch in batches)
     except Exception as error:

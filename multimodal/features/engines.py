@@ -1,4 +1,4 @@
-"""What runs a frozen encoder over many values: torch, or onnxruntime where it is faster."""
+"""Engines that run a frozen encoder over many values: torch, or onnxruntime where it is faster."""
 
 import copy
 import logging
@@ -44,7 +44,7 @@ class EagerEngine:
 
 
 def channels_last(encoder: Encoder) -> EagerEngine | None:
-    """A copy whose pictures lie pixel by pixel, which CPUs convolve sooner; None where it convolves no pictures."""
+    """A copy whose images lie pixel by pixel, which CPUs convolve sooner; None where it convolves no images."""
     if not any(isinstance(module, nn.Conv2d) for module in encoder.modules()):
         return None
     copied = copy.deepcopy(encoder).to(memory_format=torch.channels_last)
@@ -80,7 +80,7 @@ class OnnxEngine:
 
 
 def kept_graph(folder: Path, key: str) -> Path:
-    """Where the graph of an encoder is kept.
+    """File in which the graph of an encoder is kept.
 
     Args:
         key: of its architecture, weights and preprocessing.

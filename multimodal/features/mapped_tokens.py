@@ -12,15 +12,15 @@ from multimodal.transfer.maps.affine import AffineMap
 
 
 class MappedTokens(TokenPreprocessor):
-    """As ``TokenPreprocessor``, of tokens that a map takes first.
+    """Preprocessor of tokens that a map takes first.
 
     Args:
         tokens: what stacks them unmoved.
-        move: between features of one width.
+        move: between features of one dim.
     """
 
     def __init__(self, tokens: TokenPreprocessor, move: AffineMap) -> None:
-        super().__init__(tokens.modality, tokens.width)
+        super().__init__(tokens.modality, tokens.dim)
         self.move = move
 
     def __call__(self, raw: np.ndarray) -> Arrays:

@@ -21,7 +21,7 @@ class NeighboursHead(Head):
     ``SoftNeighbours`` as a module. Before it is filled, or loaded, it knows no record and answers the prior.
 
     Args:
-        in_dim: width of the fused vector.
+        in_dim: dim of the fused vector.
         labels: class names; a target is an index into them.
         frequencies: share of training records of each class; None takes them as alike.
 

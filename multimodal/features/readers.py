@@ -1,4 +1,4 @@
-"""Feature extraction: a frozen encoder reads every value once, and training goes on from its tokens."""
+"""Feature extraction: a frozen encoder reads every value once, and training reads its tokens."""
 
 import hashlib
 import json
@@ -43,15 +43,15 @@ class TokenPreprocessor:
 
     Args:
         modality: of the input.
-        width: of the tokens.
+        dim: of the tokens.
     """
 
     reads_paths = True
 
-    def __init__(self, modality: str, width: int) -> None:
-        self.modality, self.width = modality, width
+    def __init__(self, modality: str, dim: int) -> None:
+        self.modality, self.dim = modality, dim
         self.tensors: tuple[TensorSpec, ...] = (
-            TensorSpec(TOKENS, "float32", ("batch", "tokens", width)),
+            TensorSpec(TOKENS, "float32", ("batch", "tokens", dim)),
             TensorSpec(MASK, "bool", ("batch", "tokens")),
         )
 
@@ -62,7 +62,7 @@ class TokenPreprocessor:
 
     def blank(self) -> Arrays:
         """One token that is not real."""
-        return {TOKENS: np.zeros((1, self.width), dtype=np.float32), MASK: np.zeros(1, dtype=bool)}
+        return {TOKENS: np.zeros((1, self.dim), dtype=np.float32), MASK: np.zeros(1, dtype=bool)}
 
     def stack(self, samples: Sequence[Arrays]) -> Arrays:
         """Tokens [b l d] and their mask [b l], padded to the longest."""
@@ -200,7 +200,7 @@ class _Place(NamedTuple):
 
 
 class _Values(Dataset[tuple[str, Arrays] | None]):
-    """Values that the store lacks, each content once (of training tables in all its views), preprocessed."""
+    """Values that the store does not have, each content once (of training tables in all its views), preprocessed."""
 
     def __init__(
         self,

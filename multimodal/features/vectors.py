@@ -1,4 +1,4 @@
-"""What frozen encoders say of a table, as the heads of a concatenation see it."""
+"""Mean tokens of frozen encoders over a table, as the heads of a concatenation see them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ class TableVectors:
     """
 
     tokens: dict[str, np.ndarray]
-    """Input -> [n d], zeros where the record lacks it."""
+    """Input -> [n d], zeros where the record does not have it."""
     present: dict[str, np.ndarray]
     """Input -> bool [n]."""
     rows: np.ndarray
@@ -59,8 +59,8 @@ def read_vectors(data: RecordDataset, inputs: Sequence[str], *, views: int = 1) 
             for name, (arrays, is_there) in values.items():
                 found[name].append(arrays["tokens"][0])
                 there[name].append(is_there)
-    widths = {name: len(data.readers[name].preprocessor.blank()["tokens"][0]) for name in inputs}
-    tokens = {name: np.array(values, dtype=np.float32).reshape(-1, widths[name]) for name, values in found.items()}
+    dims = {name: len(data.readers[name].preprocessor.blank()["tokens"][0]) for name in inputs}
+    tokens = {name: np.array(values, dtype=np.float32).reshape(-1, dims[name]) for name, values in found.items()}
     present = {name: np.array(values, dtype=bool) for name, values in there.items()}
     return TableVectors(tokens, present, np.array(rows, dtype=np.int64), errors)
 
@@ -100,7 +100,7 @@ def set_missing_to_mean(fusion: ConcatFusion, vectors: TableVectors) -> None:
 
 @torch.inference_mode()
 def fused_vectors(model: MultimodalModel, vectors: TableVectors, inputs: Sequence[str]) -> np.ndarray:
-    """What a head over these inputs sees of each record, [n f], the others hidden."""
+    """Fused vector of each record with these inputs alone, [n f]."""
     fusion = model.fusion
     device = next(fusion.parameters()).device
     parts = []
@@ -115,9 +115,9 @@ def _fuse(fusion: torch.nn.Module, vectors: TableVectors, inputs: Sequence[str],
     n = len(vectors.rows)
     tokens: dict[str, Tensor] = {}
     masks: dict[str, Tensor] = {}
-    for name, width in fusion.in_dims.items():
+    for name, dim in fusion.in_dims.items():
         shown = name in inputs
-        values = vectors.tokens[name] if shown else np.zeros((n, width), np.float32)
+        values = vectors.tokens[name] if shown else np.zeros((n, dim), np.float32)
         present = vectors.present[name] if shown else np.zeros(n, bool)
         tokens[name] = torch.from_numpy(values)[:, None].to(device)
         masks[name] = torch.from_numpy(present)[:, None].to(device)
@@ -125,7 +125,7 @@ def _fuse(fusion: torch.nn.Module, vectors: TableVectors, inputs: Sequence[str],
 
 
 def columns_of(in_dims: Mapping[str, int], inputs: Sequence[str]) -> np.ndarray:
-    """Where the parts of these inputs lie in the concatenation, int [d].
+    """Columns of these inputs in the concatenation, int [d].
 
     >>> columns_of({"a": 2, "b": 1, "c": 2}, ["a", "c"])
     array([0, 1, 3, 4])

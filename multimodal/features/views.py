@@ -35,7 +35,7 @@ class Views:
         return hashlib.sha256(json.dumps([content, *made_by], sort_keys=True).encode()).hexdigest()
 
     def change(self, content: str, view: int) -> Callable[[Any], Any] | None:
-        """What makes a view of the value; None leaves it as it is."""
+        """Change that makes a view of the value; None leaves it as it is."""
         if view == 0 or self.augmentation is None:
             return None
         return partial(self.augmentation, epoch=view, row=int(content[:16], 16))

@@ -11,8 +11,8 @@ from multimodal.transfer.adaptation.objectives import create_adaptation
 logger = logging.getLogger(__name__)
 
 OBJECTIVE = "adapt"
-FEW_RECORDS_A_CLASS = 2
-"""MCC: with fewer unlabelled records a class in the batch it drives right answers towards the classes that it lacks."""
+FEW_PER_CLASS = 2
+"""MCC: with fewer unlabelled records per class it drives right predictions to classes that the batch has none of."""
 
 
 def add_adaptation(setup: TrainingSetup, world: int) -> None:
@@ -27,10 +27,10 @@ def add_adaptation(setup: TrainingSetup, world: int) -> None:
     model = setup.model
     classes = {name: len(reader.labels) for name, reader in class_readers(setup.datasets.targets).items()}
     names = [None] if adapt.on == "fused" else adapt.on
-    widths = {name: model.fusion.out_dim if name is None else model.fusion.in_dims[name] for name in names}
+    dims = {name: model.fusion.out_dim if name is None else model.fusion.in_dims[name] for name in names}
     objective = create_adaptation(
         adapt.method,
-        widths,
+        dims,
         classes,
         weight=adapt.weight,
         threshold=adapt.threshold,
@@ -40,10 +40,10 @@ def add_adaptation(setup: TrainingSetup, world: int) -> None:
     model.objectives[OBJECTIVE] = objective.to(next(model.parameters()).device)
     records = setup.job.train.batch_size // (world * setup.job.train.accumulate)
     most = max(classes.values(), default=0)
-    if adapt.method == "mcc" and records < FEW_RECORDS_A_CLASS * most:
+    if adapt.method == "mcc" and records < FEW_PER_CLASS * most:
         logger.warning(
-            f"mcc compares {records} records of {most} classes at a time; with fewer than two a class it "
-            "confuses right answers: raise train.batch_size, or take another transfer.adapt.method"
+            f"mcc compares {records} records of {most} classes at a time; with fewer than two per class it "
+            "confuses right predictions: raise train.batch_size, or take another transfer.adapt.method"
         )
 
 

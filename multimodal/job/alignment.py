@@ -1,4 +1,4 @@
-"""Where a zero-shot head has its class embeddings from: a text encoder that is aligned with another input's."""
+"""Class embeddings of zero-shot heads, from a text encoder that is aligned with another input's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ TEXTS_AT_A_TIME = 64
 
 
 class Aligned(NamedTuple):
-    """What reads texts into the space of another input's embeddings."""
+    """Encoder of texts into the space of another input's embeddings."""
 
     encoder: Encoder
     """Of texts."""

@@ -1,4 +1,4 @@
-"""Whether an average of weights is better than the best weights, on the validation table."""
+"""Choice between the best weights and an average of weights, on the validation table."""
 
 import logging
 from collections.abc import Collection

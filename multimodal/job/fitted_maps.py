@@ -88,8 +88,8 @@ def fit_input_maps(setup: TrainingSetup) -> None:
         except ValueError as error:
             raise ConfigError(f"inputs.{name}.map: {error}") from error
         _fill(setup, name, fitted)
-        width = "" if given.components is None else f" to {given.components} of {found.shape[1]} features"
-        logger.info(f"{name}: {given.method}{width}, of the mean tokens of {len(found)} values")
+        kept = "" if given.components is None else f" to {given.components} of {found.shape[1]} features"
+        logger.info(f"{name}: {given.method}{kept}, of the mean tokens of {len(found)} values")
 
 
 def encoder_vectors(

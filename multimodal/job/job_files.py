@@ -14,7 +14,7 @@ Files = Iterator[tuple[str, Path]]
 
 
 def job_files(given: Job | str | Path, job: Job, base: Path) -> Files:
-    """Those of a job, media aside.
+    """Files of a job, media aside.
 
     Args:
         given: the job as it was given; a path is that of the config.

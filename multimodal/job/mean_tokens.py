@@ -1,4 +1,4 @@
-"""One vector a record: the mean tokens of its inputs, as closed-form methods take them."""
+"""One vector per record: the mean tokens of its inputs, as closed-form methods take them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -53,7 +53,7 @@ def mean_tokens(
 
 
 def mean_token_readers(setup: TrainingSetup, tables: Sequence[Records], runtime: Runtime) -> dict[str, InputReader]:
-    """What reads the mean token of each input from the tables, encoded now or kept from before."""
+    """Readers of the mean token of each input from the tables, encoded now or kept from before."""
     memory = replace(runtime, cache=None)  # for random weights: nobody will ask for these tokens again
     return {
         name: feature_reader(

@@ -47,7 +47,7 @@ def free_folder(folder: Path) -> Path:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether a training may begin here: there is nothing, or a run that came to no checkpoint, and nothing else."""
+    """True where a training may begin: there is nothing, or a run that came to no checkpoint, and nothing else."""
     if not folder.exists():
         return True
     if not folder.is_dir():
@@ -59,7 +59,7 @@ def is_free(folder: Path) -> bool:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether the folder is that of a run, begun or finished: what tells it from one in which somebody keeps a job."""
+    """True for the folder of a run, begun or finished, unlike one in which somebody keeps a job."""
     try:
         if "provenance" in json.loads((folder / MODEL_FILE).read_text(encoding="utf-8")):
             return True
@@ -111,13 +111,13 @@ def is_finished(destination: Destination, job: Job) -> bool:
         return False
     if not destination.resume:
         raise RunError(
-            f"{folder} is not empty; add --resume to go on with the run in it, --overwrite to replace it, or name "
+            f"{folder} is not empty; add --resume to continue the run in it, --overwrite to replace it, or name "
             "another folder"
         )
     config = folder / CONFIG_FILE
     if _with_followed_links(load_job(config, resolved=True)) != _with_followed_links(job):
         raise RunError(
-            f"{folder} holds a run of another config, and --resume only goes on with the same; compare it with "
+            f"{folder} holds a run of another config, and --resume continues the same alone; compare it with "
             f"{config}, or name another folder"
         )
     return (folder / METRICS_FILE).is_file()
@@ -193,7 +193,7 @@ def refuse_other_data(folder: Path, hashes: Mapping[str, str], left_out: Sequenc
     if other or begun.get("left_out", []) != list(left_out):
         which = f"another {other[0]} table (its sha256 differs)" if other else "another fold of the training table"
         raise RunError(
-            f"{folder} was begun on {which}; put that table back to go on with --resume, or train the new one in "
+            f"{folder} was begun on {which}; put that table back to continue with --resume, or train the new one in "
             "another folder"
         )
 
@@ -219,7 +219,7 @@ def refuse_other_model(folder: Path, setup: TrainingSetup) -> None:
         if list(begun["tasks"][name]["head"].get("labels", ())) != list(arguments.get("labels", ())):
             raise RunError(
                 f"{folder} was begun with other labels of tasks.{name}, or in another order; put the records back to "
-                "go on with --resume, or train in another folder"
+                "continue with --resume, or train in another folder"
             )
 
 
@@ -230,9 +230,9 @@ def _description(folder: Path) -> dict[str, Any] | None:
 
 
 def refuse_overwriting_inputs(folder: Path, job: Job, base: Path) -> None:
-    """Refuses a folder in which a run would be written over a table or weights of its job.
+    """Refuses a folder in which a run would overwrite a table or weights of its job.
 
-    Its config may be the run's own, to go on with, and stays as it is.
+    Its config may be the run's own, to be resumed, and stays as it is.
 
     Args:
         base: folder that relative weights start from.

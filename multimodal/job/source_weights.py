@@ -1,4 +1,4 @@
-"""How much each source record counts in a job: among its own, and beside a target record."""
+"""Weight of each source record of a job: among its own, and beside a target record."""
 
 import logging
 from collections.abc import Mapping, Sequence

@@ -13,8 +13,8 @@ from multimodal.evaluation import (
     fit_expert_weights,
     fit_temperatures,
     flat_values,
-    known_answers,
-    score_answers,
+    labelled_outputs,
+    score_outputs,
 )
 from multimodal.metrics import selection_score
 from multimodal.metrics.calibration import with_temperature
@@ -48,7 +48,7 @@ class Validator:
             outputs = answer(self.model, self.data, subsets=[shown], workers=self.workers)
         if outputs.errors and self.on_error == "raise":
             raise outputs.errors[0]
-        metrics = score_answers(outputs, shown, self.data, self.decodings())
+        metrics = score_outputs(outputs, shown, self.data, self.decodings())
         types = {name: task.kind for name, task in self.tasks.items()}
         return dict(flat_values(metrics)), selection_score(metrics, self.metric, types)
 
@@ -59,7 +59,7 @@ class Validator:
         added = {name: self.model.head(name).loss_offsets for name in self.tasks}
         offsets = {name: values.cpu().numpy() for name, values in added.items() if values is not None}
         decodings = self.decodings(fit_temperatures(outputs, shown, self.data, plain, offsets))
-        for name, values, truth in known_answers(outputs, shown, self.data, decodings):
+        for name, values, truth in labelled_outputs(outputs, shown, self.data, decodings):
             kind, scores = self.tasks[name].kind, decodings[name].scores(values)
             decodings[name] = kind.with_thresholds(decodings[name], self.tasks[name], scores, truth.targets)
         return decodings, calibrations(outputs, shown, self.data, decodings)

@@ -1,1 +1,1 @@
-"""Which encoder, which strategy, and whether it helped: ranking, comparisons, the guard."""
+"""Choice of encoders, and whether transfer helped: ranking, comparisons, the guard."""

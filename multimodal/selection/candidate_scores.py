@@ -19,7 +19,7 @@ from multimodal.job.mean_tokens import input_vectors
 from multimodal.records import InputReader, RecordError, Records
 from multimodal.runtime.runtime import Runtime
 from multimodal.selection.candidates import with_candidate
-from multimodal.selection.source_heads import source_answers, source_records
+from multimodal.selection.source_heads import source_probabilities, source_records
 from multimodal.transfer.guard.arms import estimate
 from multimodal.transfer.selection.ranking import CandidateScore, LabelledFolds
 from multimodal.transfer.selection.scores import leep, negative_conditional_entropy, proxy_a_distance
@@ -89,8 +89,8 @@ def add_source_scores(
     if source is None:
         return
     places = np.unique(np.concatenate([some.rows for some in judged.values()]))
-    answers = source_answers(source, one.reader.column, records.subset(places), runtime)
-    for probabilities in answers.values():
+    found_by_task = source_probabilities(source, one.reader.column, records.subset(places), runtime)
+    for probabilities in found_by_task.values():
         pairs = [(probabilities[np.searchsorted(places, some.rows)], some.labels) for some in judged.values()]
         found = {
             "leep": float(np.mean([leep(shares, labels) for shares, labels in pairs])),
@@ -114,7 +114,7 @@ def _source_features(seed: int, one: ScoredCandidate, records: Records, column: 
 
 
 def candidate_json(one: ScoredCandidate, score: CandidateScore) -> dict[str, Any]:
-    """What is told of a candidate."""
+    """Candidate as JSON."""
     return {
         "encoder": one.candidate.label,
         "score": estimate(score.value, score.interval),

@@ -12,7 +12,7 @@ from multimodal.config import Candidate, ConfigError, Input
 
 
 def find_candidates(name: str, entry: Input, base: Path, named: Sequence[str] = ()) -> list[Candidate]:
-    """What is compared for an input: what the command line names, else its ``candidates``, else what there is.
+    """Candidates for an input: those that the command line names, else its ``candidates``, else what there is.
 
     What there is: the input's own encoder, and every registered one of its modality whose weights need no network.
 

@@ -41,7 +41,7 @@ class LabelledRecords:
 
     @property
     def reason(self) -> str | None:
-        """Why nothing can be held out of them; None where it can."""
+        """Reason why nothing can be held out of them; None where it can."""
         if len(self) == 0 or most_folds(self.classes, self.groups) < 2:
             of_groups = "" if self.groups is None else " of two groups"
             return f"no class has two records{of_groups}, so that none can be held out"
@@ -75,10 +75,10 @@ def correct_predictions(
 ) -> dict[str, tuple[Truth, np.ndarray]]:
     """Classification task -> the known answers of the records that can be read, and 1 where the model is right [n]."""
     data, shown = setup.datasets.evaluation(records), setup.model.input_names
-    answers = answer(setup.model, data, subsets=[shown], workers=setup.datasets.workers)
-    places, found = {int(row): place for place, row in enumerate(answers.rows)}, {}
+    found = answer(setup.model, data, subsets=[shown], workers=setup.datasets.workers)
+    places, correct = {int(row): place for place, row in enumerate(found.rows)}, {}
     for name in tasks:
-        truth = read_truth(data.targets[name], data.records, answers.rows.tolist())
-        outputs = answers.outputs[shown][name][[places[int(row)] for row in truth.rows]]
-        found[name] = truth, (outputs.argmax(axis=1) == truth.targets).astype(np.float64)
-    return found
+        truth = read_truth(data.targets[name], data.records, found.rows.tolist())
+        outputs = found.outputs[shown][name][[places[int(row)] for row in truth.rows]]
+        correct[name] = truth, (outputs.argmax(axis=1) == truth.targets).astype(np.float64)
+    return correct

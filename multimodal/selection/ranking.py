@@ -1,4 +1,4 @@
-"""Which encoder for an input: candidates cross-validated by a probe on the training table, before anything trains."""
+"""Ranking of encoders for an input: a probe, cross-validated on the training table, before anything trains."""
 
 import json
 import logging
@@ -51,9 +51,9 @@ def rank(
 
     The score is the held-out accuracy of a logistic probe on frozen mean tokens, mean over the classification tasks
     that may use the input; the same folds of the training table for all. The choice is the smallest encoder within one
-    standard error of the best score. Records that lack the input take no part, nor do validation and test records.
+    standard error of the best score. Records without the input take no part, nor do validation and test records.
 
-    When not to use: with fewer than about ten labels a class; or to choose what is fine-tuned whole: the order of
+    When not to use: with fewer than about ten labels per class; or to choose what is fine-tuned whole: the order of
     frozen features is not always that of fine-tuned ones.
 
     Args:
@@ -128,7 +128,7 @@ def rank_candidates(
     base: Path,
     runtime: Runtime,
 ) -> dict[str, Any]:
-    """As ``rank``, for one input and records that are read already."""
+    """Ranking of the candidates for one input, on records that are read already."""
     records.require([job.input_column(name)])
     tasks = {n: t for n, t in job.tasks.items() if t.kind.is_classification and name in job.task_inputs(n)}
     if not tasks:

@@ -1,4 +1,4 @@
-"""What the heads of an earlier run answer to other records: the source answers that LEEP and NCE read."""
+"""Probabilities that the heads of an earlier run give to other records, as LEEP and NCE read them."""
 
 from dataclasses import replace
 
@@ -13,10 +13,10 @@ from multimodal.run import Run
 from multimodal.runtime.runtime import Runtime
 
 NOWHERE = ""
-"""A column that no table has: inputs of the run that the records lack."""
+"""A column that no table has: inputs of the run that the records do not have."""
 
 
-def source_answers(source: SourceRun, column: str, records: Records, runtime: Runtime) -> dict[str, np.ndarray]:
+def source_probabilities(source: SourceRun, column: str, records: Records, runtime: Runtime) -> dict[str, np.ndarray]:
     """Classification task of the run -> probabilities [n z] of its classes, from one input alone.
 
     When not to use: where the run's heads need its other inputs, too; without them they answer from the missing tokens.
@@ -37,8 +37,8 @@ def source_answers(source: SourceRun, column: str, records: Records, runtime: Ru
                 runtime=runtime,
             )
     shown = run.model.input_names
-    answers = answer(run.model, RecordDataset(records, readers, {}), subsets=[shown])
-    outputs = answers.outputs[shown]
+    found = answer(run.model, RecordDataset(records, readers, {}), subsets=[shown])
+    outputs = found.outputs[shown]
     return {
         task: decoding.scores(outputs[task])
         for task, decoding in run.decodings.items()

@@ -41,7 +41,7 @@ def _reason(setup: TrainingSetup, name: str, labelled: LabelledRecords | None) -
 
 
 def not_measured(reason: str) -> dict[str, Any]:
-    """What is said of a task without a gap."""
+    """Result of a task without a gap, JSON."""
     return {"verdict": "not measured", "reason": reason}
 
 
@@ -67,25 +67,25 @@ def compare_tasks(
     arms, failed = arm_features(setup, used_inputs(setup, tasks), train.subset(rows), runtime)
     if failed:
         logger.warning(f"{len(failed)} records that cannot be read were left out; --out lists them")
-    answers = {}
+    found = {}
     for name, labelled in chosen.items():
         places = np.searchsorted(rows, labelled.rows)
         good = ~np.isin(places, list(failed))
         readable = labelled.take(good)
         if readable.reason is not None:
             unread = "too few of its records can be read to hold any out"
-            answers[name] = not_measured(readable.reason if good.all() else unread)
+            found[name] = not_measured(readable.reason if good.all() else unread)
             continue
         names, labels, counts = np.unique(readable.classes, return_inverse=True, return_counts=True)
         logger.info(f"{name}: comparing arms on {len(labels)} of {len(tasks[name])} labelled records")
         known = setup.heads[name]["labels"]
         features = task_arms(arms, setup.job.task_inputs(name), places[good])
-        answers[name] = compare_arms(features, labels, groups=readable.groups, repeats=repeats, seed=seed) | {
+        found[name] = compare_arms(features, labels, groups=readable.groups, repeats=repeats, seed=seed) | {
             "labelled_records": len(tasks[name]),
             "labels": {known[index]: int(count) for index, count in zip(names, counts, strict=True)},
             "skipped_rows": {str(rows[place]): failed[place].reason for place in places[~good].tolist()},
         }
-    return answers
+    return found
 
 
 def used_inputs(setup: TrainingSetup, tasks: Iterable[str]) -> list[str]:

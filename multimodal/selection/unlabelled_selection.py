@@ -1,4 +1,4 @@
-"""What can be said of a model without a target label: for people to read, not to choose by."""
+"""Scores of a model without a target label: for people to read, not to choose by."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -26,7 +26,7 @@ def unlabelled_selection(setup: TrainingSetup) -> dict[str, Any]:
     """
     assert setup.tables.unlabelled is not None
     rows, fused, outputs = _seen(setup, setup.tables.valid)
-    _, there, answers = _seen(setup, setup.tables.unlabelled)
+    _, there, target_outputs = _seen(setup, setup.tables.unlabelled)
     tasks = {}
     for name, reader in class_readers(setup.datasets.targets).items():
         truth = read_truth(reader, setup.tables.valid, rows.tolist())
@@ -35,7 +35,7 @@ def unlabelled_selection(setup: TrainingSetup) -> dict[str, Any]:
         losses = -log_softmax(outputs[name][places[known]])[np.arange(known.sum()), truth.targets[known]]
         tasks[name] = {
             "importance_weighted_risk": _risk(losses, fused[places[known]], there),
-            "target_entropy": asdict(target_entropy(np.exp(log_softmax(answers[name])))),
+            "target_entropy": asdict(target_entropy(np.exp(log_softmax(target_outputs[name])))),
         }
     return {"chosen_by": "source validation", "warning": WARNING, "tasks": tasks}
 

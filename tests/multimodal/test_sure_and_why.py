@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import multimodal as mm
 from export import Predictor
 from multimodal.cli import app
-from multimodal.evaluation import answer, known_answers
+from multimodal.evaluation import answer, labelled_outputs
 from multimodal.metrics.calibration import fit_temperature
 from multimodal.run import Run
 from multimodal.training import fit
@@ -63,7 +63,7 @@ def test_the_temperatures_are_those_of_the_validation_records(run, media):
     subset = run.model.input_names
     answers = answer(run.model, data, subsets=[subset])
     tasks = {task: run.decodings[task] for task in ("color", "tags")}
-    for task, outputs, truth in known_answers(answers, subset, data, tasks):
+    for task, outputs, truth in labelled_outputs(answers, subset, data, tasks):
         fitted = fit_temperature(run.model.head(task).decoding(), outputs, truth.targets)
         assert fitted != 1.0
         assert_close(run.decodings[task].temperature, fitted)

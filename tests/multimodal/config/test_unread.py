@@ -285,7 +285,7 @@ def test_low_rank_targets_are_found_under_the_input_that_keeps_the_encoder(tmp_p
 
 
 def test_resume_without_a_folder_is_refused():
-    with pytest.raises(ValueError, match="resume goes on with the run in a folder; name it with out"):
+    with pytest.raises(ValueError, match="resume continues the run in a folder; name it with out"):
         mm.fit(make_job(), train=[], resume=True)
 
 

@@ -164,8 +164,8 @@ def test_a_small_batch_for_many_classes_is_warned_of(rows, caplog):
     built = TrainingSetup.build(job, read_tables(job, source=rows, unlabelled=rows), Path.cwd())
     add_adaptation(built, 1)
     assert shown(caplog) == [
-        "warning: mcc compares 5 records of 3 classes at a time; with fewer than two a class it confuses right "
-        "answers: raise train.batch_size, or take another transfer.adapt.method"
+        "warning: mcc compares 5 records of 3 classes at a time; with fewer than two per class it confuses "
+        "right predictions: raise train.batch_size, or take another transfer.adapt.method"
     ]
 
 

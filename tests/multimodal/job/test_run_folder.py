@@ -77,7 +77,7 @@ def test_a_run_without_a_checkpoint_or_a_result_is_free(tmp_path, files):
 def test_a_run_with_a_checkpoint_or_a_result_is_refused_without_resume_or_overwrite(tmp_path, file):
     folder = begun(tmp_path / "run", **{file: ""})
     assert not is_free(folder)
-    with pytest.raises(RunError, match="is not empty; add --resume to go on with the run in it, --overwrite to repl"):
+    with pytest.raises(RunError, match="is not empty; add --resume to continue the run in it, --overwrite to repl"):
         is_finished(Destination(folder), TASK)
     assert is_finished(Destination(folder, resume=True), TASK) == (file == "metrics.json")
     assert not is_finished(Destination(folder, overwrite=True), TASK)
@@ -255,7 +255,7 @@ def test_a_run_begun_with_labels_in_another_form_is_not_gone_on_with(tmp_path):
 
 
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
-    with pytest.raises(ValueError, match="resume goes on with a run and overwrite replaces it; give one of them"):
+    with pytest.raises(ValueError, match="resume continues a run and overwrite replaces it; give one of them"):
         mm.fit(make_job(), train=rows(20), out=tmp_path, resume=True, overwrite=True)
     with pytest.raises(ValueError, match="resume goes on with folds and overwrite replaces them; give one of them"):
         mm.cross_validate(make_job(), 2, train=rows(20), out=tmp_path, resume=True, overwrite=True)

@@ -7,7 +7,7 @@ import torch
 from support.assertions import assert_close
 from support.tiny_pretrained import shop_task
 
-from multimodal.evaluation import answer, known_answers
+from multimodal.evaluation import answer, labelled_outputs
 from multimodal.metrics.calibration import fit_temperature
 from multimodal.model.heads import HeadOver
 from multimodal.records import read_records
@@ -30,7 +30,7 @@ def test_a_run_with_adjusted_logits_reloads_exports_and_is_cooled_with_its_frequ
     assert torch.equal(prior, prior[:1].expand(3))
     data, subset = run.dataset(read_records(shop / "valid.csv")), run.model.input_names
     answers = answer(run.model, data, subsets=[subset])
-    ((_, outputs, truth),) = known_answers(answers, subset, data, {"color": head.decoding()})
+    ((_, outputs, truth),) = labelled_outputs(answers, subset, data, {"color": head.decoding()})
     fitted = fit_temperature(head.decoding(), outputs, truth.targets, head.loss_offsets.numpy())
     assert_close(run.decodings["color"].temperature, fitted)
     assert fitted != fit_temperature(head.decoding(), outputs, truth.targets)
