@@ -72,7 +72,7 @@ def choose_refusal(known: np.ndarray, unknown: np.ndarray, *, accept: float, unk
         known=len(known),
         unknown=len(unknown),
         unknowns=unknowns,
-        auroc=found[0],
+        auroc=found.value,
         accepted=float((known >= threshold).mean()),
         false_accepted=float((unknown >= threshold).mean()),
     )

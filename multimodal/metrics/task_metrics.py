@@ -1,14 +1,15 @@
 """How good answers are: every score of a task with its 95 % interval, as JSON. Never imports torch."""
 
 import difflib
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from multimodal.metrics.intervals import Interval, bootstrap_errors, positive_interval, share_interval, wilson_interval
-from multimodal.metrics.ranking import macro_auc, rank_partners
+from multimodal.metrics.errors import error_intervals
+from multimodal.metrics.intervals import Interval, Share, wilson_interval
+from multimodal.metrics.labels import balanced_accuracy, label_f1
+from multimodal.metrics.ranking import RECALL_AT, macro_auc, rank_partners
 
 if TYPE_CHECKING:
     from multimodal.task_types import Decoding, TaskType
@@ -85,16 +86,18 @@ def classification_metrics(
         )
     if chosen is None:
         chosen = scores.argmax(axis=1) if n else np.zeros(0, np.int64)
-    cells, counts = np.unique(targets.astype(np.int64) * size + chosen, return_counts=True)
-    truth = targets[:, None] == np.arange(known)  # [n c]
+    right, truth = chosen == targets, targets[:, None] == np.arange(known)  # [n c]
+    rows, wrong = np.arange(n), np.flatnonzero(~right)
+    marked = np.concatenate([rows, wrong]), np.concatenate([targets, chosen[wrong]])
     return {
         "n": n,
-        "accuracy": _share_of(int((chosen == targets).sum()), n),
-        **_shares(("balanced_accuracy", "macro_f1"), counts, lambda draws: _class_means(draws, cells, size)),
-        "auc": _auc(scores, truth),
+        "accuracy": _share_of(int(right.sum()), n),
+        "balanced_accuracy": _share(balanced_accuracy(targets, right)),
+        "macro_f1": _share(label_f1(*marked, np.concatenate([right, np.zeros(len(wrong), dtype=bool)]))),
+        "auc": _share(macro_auc(scores, truth)),
         "absent": _absent(labels, truth),
         "unknown": {label: int((targets == known + index).sum()) for index, label in enumerate(unknown)},
-        **_abstention(scores[np.arange(n), chosen], chosen == targets, min_probability),
+        **_abstention(scores[np.arange(n), chosen], right, min_probability),
     }
 
 
@@ -122,19 +125,14 @@ def multilabel_metrics(
         )
     never = np.zeros((n, len(unknown)), dtype=bool)
     answers = np.concatenate([scores >= np.asarray(thresholds), never], axis=1)
-    hits, marks = (truth & answers).astype(np.float64), truth.astype(np.float64) + answers
-
-    def f1(draws: np.ndarray) -> np.ndarray:
-        weights = draws.astype(np.float64)
-        both, either = weights @ hits, weights @ marks  # [r c]
-        micro = _divide(2 * both.sum(axis=1), either.sum(axis=1))
-        return np.stack([_mean(_divide(2 * both, either)), micro], axis=1)
-
+    rows, columns = np.nonzero(truth | answers)
+    hits = (truth & answers)[rows, columns]
     return {
         "n": n,
         "accuracy": _share_of(int((truth == answers).all(axis=1).sum()), n),
-        **_shares(("macro_f1", "micro_f1"), np.ones(n, np.int64), f1),
-        "auc": _auc(scores, truth[:, :known]),
+        "macro_f1": _share(label_f1(rows, columns, hits)),
+        "micro_f1": _share(label_f1(rows, np.zeros_like(columns), hits)),
+        "auc": _share(macro_auc(scores, truth[:, :known])),
         "absent": _absent(labels, truth[:, :known]),
         "unknown": {label: int(truth[:, known + index].sum()) for index, label in enumerate(unknown)},
     }
@@ -148,30 +146,8 @@ def regression_metrics(scores: np.ndarray, targets: np.ndarray) -> Metrics:
     if n == 0:
         return {"n": 0, **{name: _undefined() for name in names}}
     truth = targets.reshape(n).astype(np.float64)
-    errors, centred = scores.reshape(n) - truth, truth - truth.mean()  # centred: the variance keeps its digits
-    # divided by a power of two, which changes no digit: the squares of 1e200 and 1e-200 are no floats
-    exponent = int(np.frexp(np.abs(centred).max() or np.abs(errors).max())[1])
-    errors, centred = np.ldexp(errors, -exponent), np.ldexp(centred, -exponent)
-    terms = np.stack([errors**2, np.abs(errors), centred, centred**2], axis=1)
-
-    def values(draws: np.ndarray) -> np.ndarray:
-        squared, absolute, mean, square = (draws @ terms / n).T
-        unexplained = _divide(squared, np.maximum(square - mean**2, 0.0))
-        return np.stack([np.sqrt(squared), absolute, unexplained], axis=1)
-
-    rows = np.ones(n, np.int64)
-    units = np.array([exponent, exponent, 0])
-    (rmse, mae, unexplained), spread = np.ldexp([values(rows[None])[0], bootstrap_errors(rows, values)], units)
-    r2 = _undefined()
-    if np.isfinite(unexplained):
-        low, high = positive_interval(unexplained, spread[2])
-        r2 = _estimate(1 - unexplained, (1 - high, 1 - low))
-    return {
-        "n": n,
-        "rmse": _estimate(rmse, None if n == 1 else positive_interval(rmse, spread[0])),
-        "mae": _estimate(mae, None if n == 1 else positive_interval(mae, spread[1])),
-        "r2": r2,
-    }
+    found = error_intervals(scores.reshape(n) - truth, truth)
+    return {"n": n, **{name: _estimate(*found[name]) if name in found else _undefined() for name in names}}
 
 
 def matching_metrics(first: np.ndarray, second: np.ndarray, contents: np.ndarray) -> Metrics:
@@ -193,12 +169,13 @@ def retrieval_metrics(embeddings: np.ndarray, targets: np.ndarray) -> Metrics:
     taken for others, and are not in ``n``. Scores of tables of different sizes do not compare.
     """
     ranks = rank_partners(embeddings, targets)
-    n, mean = len(ranks.first), _undefined()
-    scores: Metrics = {f"recall_at_{k}": _share_of(int((ranks.first <= k).sum()), n) for k in (1, 5)}
-    if n:
-        value = float(ranks.precision.mean())
-        mean = _estimate(value, share_interval(value, float(ranks.precision.std()) / math.sqrt(n), n))
-    return {"n": n, **scores, "map": mean, "alone": len(targets) - n}
+    n = len(ranks.first)
+    scores = {f"recall_at_{k}": ranks.first <= k for k in RECALL_AT} | {"map": ranks.precision}
+    shares = {
+        name: Share(float(values.mean()), float(variance), n).blended() if n else None
+        for (name, values), variance in zip(scores.items(), ranks.variances, strict=True)
+    }
+    return {"n": n, **{name: _share(share) for name, share in shares.items()}, "alone": len(targets) - n}
 
 
 def _found_partners(anchors: np.ndarray, partners: np.ndarray, contents: np.ndarray) -> float:
@@ -213,58 +190,12 @@ def _found_partners(anchors: np.ndarray, partners: np.ndarray, contents: np.ndar
     return found
 
 
-def _class_means(draws: np.ndarray, cells: np.ndarray, size: int) -> np.ndarray:
-    """Balanced accuracy and macro F1 of confusion matrices, [r, 2].
-
-    Args:
-        draws: counts [r, k] of the cells.
-        cells: target * size + answer of each, int [k].
-    """
-    targets, answers = cells // size, cells % size
-    hits = _sum_by(targets, draws * (targets == answers), size)  # [r c]
-    support, answered = _sum_by(targets, draws, size), _sum_by(answers, draws, size)
-    return np.stack([_mean(_divide(hits, support)), _mean(_divide(2 * hits, support + answered))], axis=1)
-
-
-def _sum_by(groups: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
-    """Sums the columns [r, k] of each group, [r, size]."""
-    order = np.argsort(groups, kind="stable")
-    present, starts = np.unique(groups[order], return_index=True)
-    sums = np.zeros((len(values), size))
-    sums[:, present] = np.add.reduceat(values[:, order], starts, axis=1)
-    return sums
-
-
-def _auc(scores: np.ndarray, truth: np.ndarray) -> Metrics:
-    found = macro_auc(scores, truth)
-    return _undefined() if found is None else _estimate(found[0], share_interval(*found, len(truth)))
-
-
 def _absent(labels: Sequence[str], truth: np.ndarray) -> list[str]:
     return [label for label, column in zip(labels, truth.T, strict=True) if not column.any()]
 
 
-def _shares(names: Sequence[str], counts: np.ndarray, statistics: Any) -> dict[str, Metrics]:
-    """Scores in 0..1 that are functions of the counts of rows, with bootstrap intervals."""
-    n = int(counts.sum())
-    if n == 0:
-        return {name: _undefined() for name in names}
-    values, spread = statistics(counts[None])[0], bootstrap_errors(counts, statistics)
-    return {
-        name: _estimate(value, share_interval(value, error, n)) if math.isfinite(value) else _undefined()
-        for name, value, error in zip(names, values, spread, strict=True)
-    }
-
-
-def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """NaN where ``below`` is zero."""
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean [r] over the columns [r, c] that are defined."""
-    defined = ~np.isnan(values)
-    return _divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(np.float64))
+def _share(found: Share | None) -> Metrics:
+    return _undefined() if found is None else _estimate(found.value, found.interval)
 
 
 def _share_of(hits: float, n: int) -> Metrics:

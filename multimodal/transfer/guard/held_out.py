@@ -83,7 +83,7 @@ def auc_gaps(ours: HeldOut, theirs: HeldOut, parts: np.ndarray) -> Gaps | None:
         truth = ours.labels[fold.test, None] == np.arange(ours.scores.shape[2])
         areas = [macro_auc(arm.scores[fold.repeat, fold.test], truth) for arm in (ours, theirs)]
         if areas[0] is not None and areas[1] is not None:
-            per_fold.append(areas[0][0] - areas[1][0])
+            per_fold.append(areas[0].value - areas[1].value)
     if len(per_fold) < 2:
         return None
     share = paired_gaps(ours.right, theirs.right, parts).test_share

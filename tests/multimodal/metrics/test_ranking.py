@@ -65,3 +65,29 @@ def test_the_average_precision_chooses_where_the_mean_is_asked_for():
     metrics = task_metrics(Embedding(), near, np.array([4, 7, 4]))
     assert selection_score({"product": metrics}, "mean", TYPES) == 0.5
     assert selection_score({"product": metrics}, "product.recall_at_5", TYPES) == 1.0
+
+
+@pytest.mark.parametrize("n, labels, copies", [(40, 5, 1), (30, 14, 1), (12, 5, 3), (25, 2, 1), (20, 9, 2)])
+def test_the_variances_are_those_of_leaving_each_record_out(n, labels, copies):
+    """By taking each record away and ranking again; copies of records are ties."""
+    vectors, own = (
+        np.repeat(unit(n), copies, axis=0),
+        np.repeat(np.random.default_rng(2).integers(0, labels, n), copies),
+    )
+
+    def scores(rows: np.ndarray) -> dict[int, np.ndarray]:
+        kept = [row for row in rows if (own[rows] == own[row]).sum() > 1]
+        ranks = rank_partners(vectors[rows], own[rows])
+        table = np.stack([ranks.first <= 1, ranks.first <= 5, ranks.precision], axis=1)
+        return dict(zip(kept, table, strict=True))
+
+    rows = np.arange(len(own))
+    whole = scores(rows)
+    mean = np.mean(list(whole.values()), axis=0)
+    covariances, variances = np.zeros(3), sum((value - mean) ** 2 for value in whole.values())
+    for left_out in rows:
+        without = scores(rows[rows != left_out])
+        changes = np.array([without.get(row, mean) - value for row, value in whole.items()])  # none is the mean itself
+        covariances += changes.sum(axis=0) ** 2 - (changes**2).sum(axis=0)
+    expected = (variances + np.maximum(covariances, 0)) / len(whole) ** 2
+    assert_close(rank_partners(vectors, own).variances, expected, "sums")

@@ -17,6 +17,7 @@ from support.assertions import assert_close
 from multimodal.decoding import Destandardize, PairedEmbeddings, Sigmoid, Softmax
 from multimodal.metrics import selection_score, task_metrics
 from multimodal.metrics.intervals import wilson_interval
+from multimodal.metrics.ranking import macro_auc
 from multimodal.task_types import task_type
 
 LABELS = tuple("abcde")
@@ -119,16 +120,13 @@ def test_a_perfect_score_of_few_records_is_not_certain():
 
 def test_the_auc_error_of_two_classes_is_that_of_delong():
     rng = np.random.default_rng(2)
-    positive = rng.random(80) < 0.4
-    scores = rng.normal(size=80) + positive
-    outputs = np.stack([np.zeros(80), scores], axis=1)
-    auc = task_metrics(Softmax(("no", "yes")), outputs, positive.astype(np.int64))["auc"]
+    positive = rng.random(4000) < 0.4
+    scores = rng.normal(size=4000) + positive
+    found = macro_auc(np.stack([-scores, scores], axis=1), np.stack([~positive, positive], axis=1))
     better = (scores[positive][:, None] > scores[~positive]).astype(float)  # [positives, negatives]
     error = math.sqrt(better.mean(1).var() / positive.sum() + better.mean(0).var() / (~positive).sum())
-    value = better.mean()
-    margin = 1.959963984540054 * error / (value * (1 - value))
-    expected = [1 / (1 + math.exp(-math.log(value / (1 - value)) - sign * margin)) for sign in (-1, 1)]
-    assert_close([auc["low"], auc["high"]], expected, "float64")
+    assert found.value == pytest.approx(better.mean())
+    assert math.sqrt(found.variance) == pytest.approx(error, rel=2e-3)  # 4 records more, of 1600
 
 
 def test_what_the_records_do_not_define_is_none():
@@ -211,9 +209,20 @@ def test_r2_of_equal_targets_is_none():
     }
 
 
-def test_one_number_has_an_error_but_no_interval():
-    metrics = task_metrics(Destandardize(0.0, 1.0), np.array([[1.0]]), np.array([3.0]))
-    assert metrics["rmse"] == {"value": 2.0, "low": None, "high": None}
+@pytest.mark.parametrize("n", [1, 2, 4, 5])
+def test_fewer_than_five_numbers_have_an_error_but_no_interval(n):
+    metrics = task_metrics(Destandardize(0.0, 1.0), np.arange(n)[:, None] ** 2.0, -np.arange(n))
+    assert metrics["rmse"]["value"] == pytest.approx(math.sqrt(np.mean((np.arange(n) ** 2 + np.arange(n)) ** 2)))
+    for name in ("rmse", "mae"):
+        assert (metrics[name]["low"] is None) == (metrics[name]["high"] is None) == (n < 5)
+
+
+@pytest.mark.parametrize("size", [0.0, 0.5, 3.0])
+def test_errors_that_are_all_alike_have_no_interval(size):
+    targets = np.linspace(-1, 1, 20)
+    metrics = task_metrics(Destandardize(0.0, 1.0), (targets + size)[:, None], targets)
+    assert metrics["rmse"]["value"] == pytest.approx(size)
+    assert metrics["rmse"]["low"] is metrics["mae"]["high"] is None
 
 
 def coverage(simulate, truth: dict[str, float], *, times: int = 200) -> dict[str, float]:
