@@ -7,21 +7,23 @@ ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim AS wheel
 WORKDIR /source
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml requirements-build.txt requirements-serve.txt requirements-serve-cuda.txt README.md LICENSE ./
 COPY encoders ./encoders
 COPY fusion ./fusion
 COPY multimodal ./multimodal
 COPY export ./export
-RUN python -m pip install --no-cache-dir --constraint constraints.txt build setuptools wheel \
+RUN python -m pip install --no-cache-dir --require-hashes --requirement requirements-build.txt \
  && python -m build --wheel --no-isolation --outdir /dist \
- && cp constraints.txt /dist/
+ && cp requirements-*.txt /dist/
 
 FROM python:${PYTHON}-slim
 ARG EXTRAS=serve
 COPY --from=wheel /dist /dist
-# by its file: a name could be had from a registry, too
-RUN wheel="$(echo /dist/*.whl)" \
- && python -m pip install --no-cache-dir --constraint /dist/constraints.txt "${wheel}[${EXTRAS}]"
+# every package by its hash (make lock), then the wheel by its file: its name could come from a registry, too
+RUN python -m pip install --no-cache-dir --require-hashes \
+      --requirement "/dist/requirements-$(echo "${EXTRAS}" | tr , -).txt" \
+ && python -m pip install --no-cache-dir --no-deps --no-index /dist/*.whl \
+ && python -m pip check
 # a number, so that Kubernetes can see that it is not root
 USER 10001:10001
 EXPOSE 8000

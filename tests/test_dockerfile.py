@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -32,9 +33,27 @@ def image(stages: list[Stage]) -> Stage:
 
 def test_a_stage_builds_the_wheel_and_another_installs_it_on_the_same_slim_python(stages):
     assert [stage.base for stage in stages] == ["python:${PYTHON}-slim AS wheel", "python:${PYTHON}-slim"]
-    (installed,) = stages[1].all("RUN")
-    assert "--constraint /dist/constraints.txt" in installed
-    assert '"${wheel}[${EXTRAS}]"' in installed
+    assert "--require-hashes --requirement requirements-build.txt" in stages[0].one("RUN")
+    packages, wheel, check = stages[1].one("RUN").split("&&")
+    assert "--require-hashes" in packages
+    assert '--requirement "/dist/requirements-$(echo "${EXTRAS}" | tr , -).txt"' in packages
+    assert "--no-deps --no-index /dist/*.whl" in wheel
+    assert check.strip() == "python -m pip check"
+
+
+@pytest.mark.parametrize("extras", ["build", "serve", "serve,cuda"])
+def test_every_package_of_the_image_has_its_version_and_its_hashes(extras):
+    text = (ROOT / f"requirements-{extras.replace(',', '-')}.txt").read_text(encoding="utf-8")
+    constraints = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split())
+    versions = {}
+    for entry in text.replace("\\\n", " ").splitlines():
+        found = re.fullmatch(r"([a-z0-9-]+)==(\S+)(?: ; [^-]+?)?((?: +--hash=sha256:[0-9a-f]{64})+) *", entry)
+        assert found is not None, entry
+        versions[found[1]] = found[2]
+    different = {name: version for name, version in versions.items() if constraints.get(name, version) != version}
+    assert different == {}
+    needed = ["build", "setuptools", "wheel"] if extras == "build" else distributions(extras)
+    assert {name for name in needed if name != "multimodal-transfer"} <= set(versions)
 
 
 def test_the_extras_exist_and_bring_no_torch(image):
