@@ -14,7 +14,7 @@ import numpy as np
 import ray
 
 from export import Predictor
-from export.predictions import prediction_cells, prediction_columns
+from multimodal.inference.tables import PredictionColumns
 from multimodal.records import Records
 
 
@@ -36,8 +36,8 @@ class TablePredictor:
         rows = [dict(zip(batch, cells, strict=True)) for cells in zip(*batch.values(), strict=True)]
         records = Records(tuple(batch), rows, "batch", self.root)
         results = self.predictor.predict(records, on_error="return")
-        cells = [prediction_cells(self.predictor.decodings, result) for result in results]
-        found = zip(prediction_columns(self.predictor.decodings), zip(*cells, strict=True), strict=True)
+        columns = PredictionColumns(self.predictor.decodings)
+        found = zip(columns.names, zip(*map(columns.cells, results), strict=True), strict=True)
         return batch | {f"answer_{column}": np.array(values) for column, values in found}
 
 
