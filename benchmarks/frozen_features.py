@@ -19,6 +19,7 @@ they alone say something.
 
 import argparse
 import json
+import logging
 import os
 import platform
 import tempfile
@@ -63,6 +64,19 @@ def by_program(job: mm.Job, rows: list[dict], data: Path, cache: Path) -> None:
     os.environ["MULTIMODAL_CACHE"] = str(cache)
     with tempfile.TemporaryDirectory() as folder:
         mm.fit(job, train=rows, root=data, out=Path(folder) / "run")
+
+
+class Engines(logging.Handler):
+    """Keeps which engine the program chose for each input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if ": encoded by " in line and line not in self.lines:
+            self.lines.append(line)
 
 
 class ByHand:
@@ -163,11 +177,14 @@ def main() -> None:
     rows = [dict(table[int(row)]) for row in chosen]
     warm_up = argparse.Namespace(data=given.data, plain_epochs=0)
     one_repeat(make_task(1), rows[:64], warm_up)
-    repeats = []
+    repeats, engines = [], Engines()
+    logging.getLogger("multimodal").addHandler(engines)
+    logging.getLogger("multimodal").setLevel(logging.INFO)
     for repeat in range(given.repeats):
         repeats.append(one_repeat(make_task(given.epochs), rows, given))
         shown = ", ".join(f"{name} {clock:.2f} s ({used:.2f})" for name, (clock, used) in repeats[-1].items())
         print(f"repeat {repeat + 1}: {shown}", flush=True)
+    print("\n".join(engines.lines))
     best = {name: tuple(min(repeat[name][kind] for repeat in repeats) for kind in (0, 1)) for name in repeats[0]}
     print(f"{given.rows} rows, {given.epochs} epochs, {torch.get_num_threads()} threads, torch {torch.__version__}")
     hand = best["by hand"]
