@@ -60,6 +60,16 @@ class Preprocessor(Protocol):
         ...
 
 
+class Ranges(Protocol):
+    """Addition to the contract for a preprocessor whose whole numbers are an index or a mask.
+
+    Arrays that others made are then checked before they reach the encoder. Attribute: ``largest_values``, tensor ->
+    largest value in it; the smallest is 0.
+    """
+
+    largest_values: Mapping[str, int]
+
+
 def stack_arrays(samples: Sequence[Arrays], specs: Sequence[TensorSpec], padding: Mapping[str, float]) -> Arrays:
     """Stacks samples along a new first axis, padding each varying axis at its end.
 

@@ -1,6 +1,7 @@
 """Texts: from a string to token ids. Never imports torch."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,12 @@ class TextPreprocessor:
         except Exception as error:  # tokenizers raises nothing more special
             raise UnreadableValueError(f"the tokenizer fails on this text ({error}); change either") from error
         return self._arrays(ids if ids else [self.pad_id])
+
+    @cached_property
+    def largest_values(self) -> dict[str, int]:
+        """Tensor -> largest value in it; the smallest is 0."""
+        last = max(self._tokenizer.get_vocab().values(), default=0)
+        return {"input_ids": max(last, self.pad_id), "attention_mask": 1}
 
     def blank(self) -> Arrays:
         """One padding token that counts as real."""

@@ -84,6 +84,11 @@ class WordPreprocessor:
         number = self._numbers.get(word)
         return self._numbers.get(word.lower()) if number is None else number
 
+    @property
+    def largest_values(self) -> dict[str, int]:
+        """Tensor -> largest value in it; the smallest is 0."""
+        return {"input_ids": len(self.words), "attention_mask": 1}
+
     def blank(self) -> Arrays:
         """One unknown word."""
         return {"input_ids": np.array([UNKNOWN]), "attention_mask": np.ones(1, np.int64)}

@@ -1,6 +1,7 @@
 """Conversion of tensors to the model's inputs and back, checked against the bundle."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,8 @@ import numpy as np
 from encoders.preprocessing import Preprocessor, TensorSpec
 from export.predictor import Predictor
 from export.serving.responses import RequestError
-from export.serving.service import PredictionResponse
 from export.serving.settings import Limits
-from export.serving.tensors import DATATYPES, to_array, to_tensor
+from export.serving.tensors import BINARY_SIZE, DATATYPES, from_bytes, parameter_of, to_array
 from multimodal.inference.sources import Sample
 
 PRESENT = TensorSpec("present", "bool", ("batch",))
@@ -34,13 +34,17 @@ def tensor_metadata(predictor: Predictor) -> dict[str, Any]:
     return {"platform": "onnxruntime_onnx", "inputs": inputs, "outputs": outputs}
 
 
-def samples_of_tensors(predictor: Predictor, tensors: Sequence[Any], limits: Limits) -> list[Sample]:
+def samples_of_tensors(predictor: Predictor, tensors: Sequence[Any], data: bytes, limits: Limits) -> list[Sample]:
     """Records from the tensors of a request.
 
     An input without tensors is missing in every record; ``<input>.present`` may be left out if the others are given.
 
+    Args:
+        data: of those tensors that are sent as bytes, one after another.
+
     Raises:
-        RequestError: 400 for a tensor that is unknown, of another type or shape, or there twice; 413 if too large.
+        RequestError: 400 for a tensor that is unknown, of another type or shape, out of range, or there twice; 413 if
+            too large.
     """
     specs = {
         f"{name}.{spec.name}": spec for name, entry in predictor.inputs.items() for spec in (*entry.tensors, PRESENT)
@@ -48,11 +52,15 @@ def samples_of_tensors(predictor: Predictor, tensors: Sequence[Any], limits: Lim
     if len(tensors) > len(specs):
         raise RequestError(400, f"there are {len(tensors)} tensors, and the model has {len(specs)}; send each once")
     arrays: dict[str, np.ndarray] = {}
+    stream = BytesIO(data)
     for tensor in tensors:
-        name, array = _array(tensor, specs, limits)
+        name, array = _array(tensor, specs, stream, limits)
         if name in arrays:
             raise RequestError(400, f"{name}: is there twice; send it once")
         arrays[name] = array
+    left = len(data) - stream.tell()
+    if left:
+        raise RequestError(400, f"{left} bytes belong to no tensor; give each its binary_data_size")
     sizes = {len(array) for array in arrays.values()}
     if len(sizes) != 1:
         raise RequestError(400, f"the tensors have batches of {sorted(sizes) or 'nothing'}; send one size")
@@ -70,14 +78,20 @@ def samples_of_tensors(predictor: Predictor, tensors: Sequence[Any], limits: Lim
     return samples
 
 
-def _array(tensor: Any, specs: dict[str, TensorSpec], limits: Limits) -> tuple[str, np.ndarray]:
+def _array(tensor: Any, specs: dict[str, TensorSpec], stream: BytesIO, limits: Limits) -> tuple[str, np.ndarray]:
     name = tensor.get("name") if isinstance(tensor, dict) else None
     if not isinstance(name, str) or name not in specs:
         raise RequestError(400, f"there is no tensor {str(name)[:100]!r}; there are {', '.join(specs)}")
     spec, shape = specs[name], tensor.get("shape")
     if tensor.get("datatype") != DATATYPES[spec.dtype]:
         raise RequestError(400, f"{name}: the datatype is not {DATATYPES[spec.dtype]}; convert it")
-    array = to_array(name, shape, tensor.get("data"), spec.dtype, limits.max_tensor_values)
+    size = parameter_of(tensor, name, BINARY_SIZE, int)
+    if size is None:
+        array = to_array(name, shape, tensor.get("data"), spec.dtype, limits.max_tensor_values)
+    elif "data" in tensor or size < 0:
+        raise RequestError(400, f"{name}: has data beside its binary_data_size, or less than none; send either")
+    else:
+        array = from_bytes(name, shape, stream.read(min(size, limits.max_body_bytes)), spec.dtype)
     fits = array.ndim == len(spec.axes) and all(
         isinstance(axis, str) or axis == size for axis, size in zip(spec.axes, array.shape, strict=True)
     )
@@ -101,6 +115,10 @@ def _column(
     absent = [spec.name for spec in specs if spec.name not in given]
     if absent:
         raise RequestError(400, f"{name}: has no {', '.join(absent)}; give all tensors of an input, or none")
+    for key, most in getattr(preprocessor, "largest_values", {}).items():
+        smallest, largest = given[key].min(), given[key].max()
+        if smallest < 0 or largest > most:
+            raise RequestError(400, f"{name}.{key}: has values of {smallest} to {largest}; give 0 to {most}")
     lengths: dict[str, int] = {}
     for spec in specs:
         for axis, size in zip(spec.axes[1:], given[spec.name].shape[1:], strict=True):
@@ -111,11 +129,6 @@ def _column(
         if size > most:
             raise RequestError(413, f"{name}: has {size} {axis}; at most {most} are allowed, cut it")
     return [({key: values[row] for key, values in given.items()}, bool(present[row])) for row in range(batch)]
-
-
-def output_tensors(responses: Sequence[PredictionResponse], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Outputs of all records as tensors."""
-    return [to_tensor(name, np.stack([response.outputs[name] for response in responses])) for name in names]
 
 
 def _shape(spec: TensorSpec) -> list[int]:

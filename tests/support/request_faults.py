@@ -212,7 +212,22 @@ def _tensors(rng: np.random.Generator, index: int, model: str) -> Request:
         ]  # fmt: skip
     if rng.random() < 0.3:
         content["outputs"] = one_of(rng, [3, [], [{"name": "nothing"}], [{"name": "color"}] * 3, [None]])
+    if rng.random() < 0.3:
+        return _as_bytes(rng, content, path)
     return Request("tensors", json.dumps(content).encode(), path=path)
+
+
+def _as_bytes(rng: np.random.Generator, content: dict[str, Any], path: str) -> Request:
+    data = rng.bytes(int(one_of(rng, [0, 1, 7, 32, 64, 100_000])))
+    for tensor in content["inputs"]:
+        tensor.pop("data", None)
+        tensor["parameters"] = {"binary_data_size": one_of(rng, [len(data), 32, 0, -1, 2**70, "8", None, 1.5])}
+    content["parameters"] = one_of(
+        rng, [{}, {"binary_data_output": True}, {"binary_data_output": 3}, [], {"timeout": 1}]
+    )
+    body = json.dumps(content).encode()
+    length = one_of(rng, [len(body), len(body), len(body), 0, len(body) + 1, 2**70, "", "-1", "0x10"])
+    return Request("tensors as bytes", body + data, {"inference-header-content-length": str(length)}, path)
 
 
 def _address(rng: np.random.Generator, index: int, model: str) -> Request:

@@ -44,6 +44,25 @@ def test_ids_are_those_of_the_tokenizer():
     assert {array.dtype for array in arrays.values()} == {np.dtype(np.int64)}
 
 
+@pytest.mark.parametrize(
+    ("vocabulary", "added", "pad_id", "largest"),
+    [
+        ({"[UNK]": 0, "red": 1}, [], 0, 1),
+        ({"[UNK]": 0, "red": 9}, [], 0, 9),
+        ({"[UNK]": 0, "red": 1}, ["<a>", "<b>"], 0, 3),
+        ({"[UNK]": 0, "red": 1}, [], 5, 5),
+        ({"[UNK]": 3, "red": 1}, ["<a>"], 2, 3),
+    ],
+)
+def test_the_largest_id_is_that_of_the_tokenizer_or_of_the_padding(vocabulary, added, pad_id, largest):
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.add_tokens(added)
+    preprocessor = TextPreprocessor(tokenizer, pad_id=pad_id)
+    assert preprocessor.largest_values == {"input_ids": largest, "attention_mask": 1}
+    ids = [preprocessor(text)["input_ids"].max() for text in ("red", "blue", *added)]
+    assert max(*ids, pad_id) == largest
+
+
 def test_long_texts_keep_their_beginning_and_the_special_tokens():
     preprocessor = TextPreprocessor(bert(), max_tokens=4)
     assert tokens(preprocessor, "green red apple apple") == ["[CLS]", "green", "red", "[SEP]"]

@@ -37,6 +37,13 @@ def test_words_are_looked_up_as_written_then_small_then_in_parts(text, expected)
     assert words(text) == expected
 
 
+@pytest.mark.parametrize("count", [1, 2, 5, 11, 12])
+def test_the_largest_number_is_that_of_the_last_word(count):
+    preprocessor = WordPreprocessor(WORDS[:count])
+    assert preprocessor.largest_values == {"input_ids": count, "attention_mask": 1}
+    assert preprocessor(" ".join(WORDS))["input_ids"].max() == count
+
+
 def test_only_known_words_count_towards_the_length():
     assert words("mango apple mango red the tree", max_tokens=3) == ["apple", "red", "the"]
 
