@@ -39,6 +39,7 @@ class _Target:
     """Of the graph, that the vectors come from."""
     keep: tuple[str, ...]
     """Columns of the input table that are copied."""
+    predictions: PredictionColumns
 
     @property
     def paths(self) -> list[Path]:
@@ -51,6 +52,7 @@ def write_predictions(
     out: str | Path,
     *,
     keep: Sequence[str] = (),
+    prefix: str = "predicted_",
     embeddings: str | Path | None = None,
     task: str | None = None,
     batch_size: int = 32,
@@ -70,6 +72,7 @@ def write_predictions(
         data: a manifest's path, ``Records`` or a DataFrame.
         out: ``.csv``, ``.jsonl`` or ``.parquet``.
         keep: columns of the table that precede the predictions, as text; an identifier, for example.
+        prefix: begins the columns of a task of which one is named like a column to keep.
         embeddings: takes vectors of length 1 as float32 ``[n d]`` (.npy), NaN for a record without predictions.
         task: whose vectors, as ``Bundle.vector_output`` chooses them.
         on_failure: is called with place and reason of each record without predictions.
@@ -87,16 +90,17 @@ def write_predictions(
         ResumeError: if the partial files are of another bundle, table, precision, embeddings or task.
         LookupError, ValueError: if the bundle has no such embeddings, as ``Bundle.vector_output`` raises them.
         ValueError: if the file has another suffix, a table that is no file should be resumed, or a column to keep is
-            not in the table or named like one of the predictions.
+            not in the table, is there twice or is named like a prediction with its prefix.
     """
     vectors = None if embeddings is None else Path(embeddings)
     check_format(Path(out))
     output = None if vectors is None else predictor.bundle.vector_output(task)
-    target = _Target(Path(out), vectors, output, tuple(keep))
+    predictions = PredictionColumns(predictor.decodings, taken=tuple(keep), prefix=prefix)
+    target = _Target(Path(out), vectors, output, tuple(keep), predictions)
     if resume and not isinstance(data, str | Path):
         raise ValueError("only the predictions of a manifest can be resumed; give its path, or leave resume out")
     table = read_records(data, root=root, allow_outside=allow_outside)
-    _check_kept(target.keep, table, PredictionColumns(predictor.decodings).names)
+    _check_kept(target.keep, table)
     _check_paths(target, predictor, data, table)
     sha256 = table.sha256 if isinstance(data, str | Path) else None
     progress = WritingProgress(target.table, _fingerprint(target, predictor, sha256))
@@ -115,7 +119,7 @@ def write_predictions(
     if vectors is not None:
         with naming(vectors):
             partial_path(vectors).replace(vectors)
-    finish(target.table, {**dict.fromkeys(keep, "string"), **PredictionColumns(predictor.decodings).types})
+    finish(target.table, {**dict.fromkeys(keep, "string"), **predictions.types})
     progress.forget()
     return progress.failed, progress.rows
 
@@ -126,7 +130,7 @@ class _Writer:
     def __init__(
         self, predictor: "Predictor", target: _Target, files: Sequence[BinaryIO], progress: WritingProgress
     ) -> None:
-        self.predictions, self.target, self.progress = PredictionColumns(predictor.decodings), target, progress
+        self.predictions, self.target, self.progress = target.predictions, target, progress
         self.dim = 0 if target.output is None else predictor.output_dim(target.output)
         self.columns = {name: entry.column for name, entry in predictor.inputs.items()}
         self.names = [*target.keep, *self.predictions.names]
@@ -183,12 +187,12 @@ def _check_paths(target: _Target, predictor: "Predictor", data: Any, table: Reco
         refuse_overwriting("--embeddings", target.vectors, [("--out", target.table)])
 
 
-def _check_kept(keep: Sequence[str], table: Records, columns: Sequence[str]) -> None:
+def _check_kept(keep: Sequence[str], table: Records) -> None:
     for name in keep:
         if name not in table.columns:
             raise ValueError(f"{name!r} cannot be kept: {table.source} has the columns {', '.join(table.columns)}")
-        if name in columns or list(keep).count(name) > 1:
-            raise ValueError(f"{name!r} cannot be kept: a column of that name exists already; rename it in the table")
+        if keep.count(name) > 1:
+            raise ValueError(f"{name!r} cannot be kept twice; give it once")
 
 
 def _text(cell: Any) -> str | None:
@@ -207,7 +211,7 @@ def _fingerprint(target: _Target, predictor: "Predictor", table: str | None) -> 
         "precision": predictor.precision,
         "embeddings": None if target.vectors is None else target.vectors.name,
         "task": target.output,
-        "keep": list(target.keep),
+        "keep": [*target.keep, *target.predictions.names],
     }
 
 

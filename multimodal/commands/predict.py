@@ -41,6 +41,10 @@ def predict(
             "--keep", metavar="COLUMN", help="Column of FILE to copy before the predictions; may be repeated."
         ),
     ] = None,
+    prefix: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Begins the names of a task that kept columns have; predicted_ if left out."),
+    ] = None,
     inputs: InputValues = None,
     image: ImageFile = None,
     text: TextValue = None,
@@ -60,7 +64,7 @@ def predict(
     from export import Predictor
 
     single = {"image": image, "text": text, "audio": audio}
-    of_table = {"--keep": keep, "--embeddings": embeddings, "--task": task, "--resume": resume}
+    of_table = {"--keep": keep, "--prefix": prefix, "--embeddings": embeddings, "--task": task, "--resume": resume}
     check_source(data, out, inputs, single, of_table | {"--allow-outside": allow_outside}, example="preds.csv")
     predictor = Predictor.load(bundle, device=device, precision=precision, allow_plugins=allow_plugin or ())
     print_error(f"answering in {predictor.precision} on {predictor.device}")
@@ -70,13 +74,15 @@ def predict(
         from export.predictions import write_predictions
 
         assert out is not None
-        others = f"the column error of {out} has them all"
+        prefix = "predicted_" if prefix is None else prefix
+        others = f"the column {prefix if 'error' in (keep or ()) else ''}error of {out} has them all"
         with progress_bar("answering") as advance, first_errors(SHOWN, others) as on_failure:
             failed, total = write_predictions(
                 predictor,
                 data,
                 out,
                 keep=keep or (),
+                prefix=prefix,
                 embeddings=embeddings,
                 task=task,
                 batch_size=batch_size,

@@ -1,6 +1,6 @@
 """Predictions as the columns of a table. Never imports torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,15 +28,30 @@ class PredictionColumns:
     decodings: Mapping[str, Decoding]
     every_probability: bool = False
     """Adds ``<task>_probability_<label>`` for every label."""
+    taken: Collection[str] = ()
+    """Names of columns beside these."""
+    prefix: str = "predicted_"
+    """Begins the names of a task of which one is taken."""
 
     @cached_property
     def types(self) -> dict[str, str]:
-        """Name -> Arrow type, "string" or "double"."""
-        types: dict[str, str] = {}
+        """Name -> Arrow type, "string" or "double".
+
+        Raises:
+            ValueError: if a name is taken, with the prefix, too.
+        """
+        groups: list[dict[str, str]] = []
         for task, decoding in self.decodings.items():
-            types |= {task + suffix: kind for suffix, kind in decoding.columns.items()}
-            types |= {f"{task}_probability_{label}": "double" for label in self._labels(decoding)}
-        return {**types, "error": "string"}
+            names = {task + suffix: kind for suffix, kind in decoding.columns.items()}
+            groups.append(names | {f"{task}_probability_{label}": "double" for label in self._labels(decoding)})
+        types: dict[str, str] = {}
+        for names in (*groups, {"error": "string"}):
+            begin = self.prefix if any(name in self.taken for name in names) else ""
+            for name, kind in names.items():
+                if begin + name in types or begin + name in self.taken:
+                    raise ValueError(f"there are two columns {begin + name!r}; give another prefix (--prefix)")
+                types[begin + name] = kind
+        return types
 
     @property
     def names(self) -> list[str]:

@@ -118,6 +118,16 @@ def test_columns_of_the_table_come_before_the_answers(
     assert [bool(row["error"]) for row in found.rows] == [False, True, False]
 
 
+def test_the_command_takes_a_prefix_of_a_table_alone(bundle, media, tmp_path) -> None:
+    (media / "priced.csv").write_text("text,price\nred,2.50\n")
+    command = ["predict", str(bundle.folder), "--device", "cpu", "--prefix", "our_"]
+    table = ["--data", str(media / "priced.csv"), "--out", str(tmp_path / "out.csv"), "--keep", "price"]
+    assert CliRunner().invoke(app, [*command, *table]).exit_code == 0
+    assert {"price", "our_price"} < set(read_records(tmp_path / "out.csv").columns)
+    done = CliRunner().invoke(app, [*command, "--text", "red"])
+    assert (done.exit_code, "--prefix of one record would be ignored" in done.stderr) == (2, True)
+
+
 def test_the_command_prints_the_first_failures_of_a_kind_and_counts_the_others(bundle, media, tmp_path) -> None:
     (media / "outside.csv").write_text("image,text,sound\n" + "../0.png,red,\n" * 20 + ",,\n")
     command = ["predict", str(bundle.folder), "--data", str(media / "outside.csv"), "--out", str(tmp_path / "out.csv")]
@@ -135,7 +145,7 @@ def test_the_command_prints_the_first_failures_of_a_kind_and_counts_the_others(b
     ("keep", "message"),
     [
         (["idd"], r"'idd' cannot be kept: records has the columns text, id"),
-        (["id", "id"], r"'id' cannot be kept: a column of that name exists already; rename it in the table"),
+        (["id", "id"], r"'id' cannot be kept twice; give it once"),
         (["color"], r"'color' cannot be kept: records has the columns"),
     ],
 )
@@ -146,8 +156,45 @@ def test_a_column_that_cannot_be_kept_is_refused(
         write_predictions(predictor, read_records([{"text": "red", "id": 1}]), tmp_path / "out.csv", keep=keep)
 
 
-def test_a_column_called_like_an_answer_is_not_kept(predictor: Predictor, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'color' cannot be kept: a column of that name exists already"):
-        write_predictions(
-            predictor, read_records([{"text": "red", "color": "red"}]), tmp_path / "o.csv", keep=["color"]
-        )
+@pytest.mark.parametrize(
+    ("keep", "options", "renamed"),
+    [
+        (["id"], {}, {}),
+        (["color"], {}, {"color": "predicted_color", "color_probability": "predicted_color_probability"}),
+        (["color_probability"], {}, {"color": "predicted_color", "color_probability": "predicted_color_probability"}),
+        (["price", "id"], {}, {"price": "predicted_price"}),
+        (["error"], {}, {"error": "predicted_error"}),
+        (["price"], {"prefix": "our "}, {"price": "our price"}),
+        (["predicted_price"], {}, {}),
+    ],
+)
+def test_a_prediction_called_like_a_kept_column_gets_a_prefix(
+    predictor: Predictor, tmp_path: Path, keep: list[str], options: dict[str, str], renamed: dict[str, str]
+) -> None:
+    row = {"text": "red", "id": "7", "color": "dark red", "price": "2.50", "error": "none", "color_probability": "1"}
+    table = read_records([row | {"predicted_price": "3"}])
+    for out, kept in ((tmp_path / "plain.csv", []), (tmp_path / "out.csv", keep)):
+        write_predictions(predictor, table, out, keep=kept, **options)
+    plain, found = read_records(tmp_path / "plain.csv"), read_records(tmp_path / "out.csv")
+    assert found.columns == (*keep, *(renamed.get(name, name) for name in plain.columns))
+    assert {name: found[0][name] for name in keep} == {name: table[0][name] for name in keep}
+    assert [found[0][renamed.get(name, name)] for name in plain.columns] == [plain[0][name] for name in plain.columns]
+
+
+@pytest.mark.parametrize(
+    ("keep", "prefix"),
+    [
+        (["price", "predicted_price"], "predicted_"),
+        (["price"], ""),
+        (["error", "my_error"], "my_"),
+        (["color", "color_probability"], ""),
+        (["color", "x_color_probability"], "x_"),
+    ],
+)
+def test_a_prefix_that_gives_a_taken_name_is_refused(
+    predictor: Predictor, tmp_path: Path, keep: list[str], prefix: str
+) -> None:
+    table = read_records([{"text": "red", **dict.fromkeys(keep, "x")}])
+    with pytest.raises(ValueError, match=r"there are two columns '.*'; give another prefix \(--prefix\)"):
+        write_predictions(predictor, table, tmp_path / "out.csv", keep=keep, prefix=prefix)
+    assert list(tmp_path.iterdir()) == []
