@@ -431,7 +431,7 @@ def test_predictions_without_torch_are_those_of_the_evaluation(run, bundle, medi
         "predict", bundle, "--data", media / "test.csv", "--out", tmp_path / "preds.csv", torch_free=True
     )
     assert done.returncode == 0, done.stderr
-    answers = pd.read_csv(out, dtype={"color": str})
+    answers = pd.read_csv(tmp_path / "preds.csv", dtype={"color": str})
     assert list(answers) == ["color", "color_probability", "price", "error"]
     truth = pd.read_csv(media / "test.csv")
     assert len(answers) == len(truth)
