@@ -41,7 +41,8 @@ MODES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "weightedmean": _weighted_mean,
     "lasttoken": _last,
 }
-"""Poolings of sentence-transformers, in the order in which it joins them where there are several."""
+"""Poolings of sentence-transformers. It joins several in the order of the folder that names them, and in this order
+where the folder has a flag for each."""
 
 
 class _Dense(nn.Module):
@@ -99,8 +100,8 @@ class SentencePooling(nn.Module):
         try:
             self.description = [dict(step) for step in description]
             first, *others = self.description
-            self.modes = [mode for mode in MODES if mode in first["modes"]]
-            if first["kind"] != "pool" or not self.modes or len(self.modes) != len(first["modes"]):
+            self.modes = list(first["modes"])
+            if first["kind"] != "pool" or not self.modes or not set(self.modes) <= set(MODES):
                 raise KeyError(str(first))
             self.steps = nn.Sequential(*(self._make(**step) for step in others))
         except (ValueError, TypeError, KeyError) as error:

@@ -53,7 +53,8 @@ LIMITS: dict[str, Limit] = {
     ),
     "one feature map": Limit("timm's models that give several feature maps are refused.", ("timm/*",)),
     "grey level": Limit(
-        "images agree with those of the library's PIL-based image processors within one grey level, not to the bit.",
+        "images agree with those of the library's PIL-based image processors within one grey level (bicubic: two), not "
+        "to the bit.",
         _transformers(*IMAGE_MODELS, *TWO_TOWERS),
     ),
     "eager attention": Limit(

@@ -173,8 +173,9 @@ def cdan_loss(
 ) -> Float[Tensor, ""]:
     """``dann_loss`` on the products of features and predictions; confident ones may count more (CDAN+E).
 
-    Long et al. (2018, https://arxiv.org/abs/1705.10667). Predictions are detached, as in the authors' code: the
-    discriminator reaches the encoder through the features alone.
+    Long et al. (2018, https://arxiv.org/abs/1705.10667). The discriminator reaches the encoder through the features
+    alone: predictions are detached, as in the authors' code, and the weights of CDAN+E too, through which theirs sends
+    a reversed gradient (https://github.com/thuml/CDAN/blob/3f879d1/pytorch/loss.py#L35).
 
     When not to use: with a source classifier that is mostly wrong on the target; wrong predictions are aligned, too.
 

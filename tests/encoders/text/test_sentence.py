@@ -12,6 +12,7 @@ from support.text_checkpoints import write_sentence_model
 
 from encoders import create_encoder
 from encoders.testing import check_encoder
+from encoders.text.sentence import FLAGS
 from fusion.base import masked_mean
 
 MEAN = {"pooling_mode_mean_tokens": True}
@@ -101,6 +102,24 @@ def test_newer_folders_name_their_pooling(tmp_path):
         write_sentence_model(tmp_path / modes[0], {"pooling_mode": named})
         encoder = create_encoder(f"transformers/{tmp_path / modes[0]}")
         assert encoder.pooler.modes == modes
+
+
+@pytest.mark.parametrize(
+    "modes",
+    [
+        ["mean", "max"],
+        ["lasttoken", "cls"],
+        ["max", "cls", "mean"],
+        ["weightedmean", "mean_sqrt_len", "max"],
+        ["lasttoken", "weightedmean", "mean_sqrt_len", "mean", "max", "cls"],
+    ],
+    ids=" ".join,
+)
+def test_several_poolings_are_joined_in_the_order_of_the_folder(modes, tmp_path):
+    model, _ = write_sentence_model(tmp_path, {"pooling_mode": modes})
+    tokens, _, inputs = encode(create_encoder(f"transformers/{tmp_path}"))
+    alone = [sentence_embeddings(model, inputs, {FLAGS[mode]: True}) for mode in modes]
+    assert_close(tokens[:, 0], torch.cat(alone, dim=1), "float32")
 
 
 def test_sentences_are_cut_and_made_small_letters_as_the_folder_says(tmp_path):
