@@ -2,17 +2,17 @@
 
 import copy
 import json
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoders.base import Encoder, evaluating
 from encoders.contract import ContractError, contract_step, require, some
 from encoders.contract_checks import check_attributes, check_parameters, preprocess
+from encoders.onnx_graph import OPSET, export_onnx, tensors_of
 from encoders.preprocessing import Arrays, Preprocessor
 from encoders.registry import create_encoder
 
@@ -21,7 +21,6 @@ __all__ = ["ContractError", "check_encoder", "check_preprocessor", "default_samp
 # (relative, absolute for tokens of scale 1): a row computed in another batch takes other kernels, and a deep encoder
 # adds up their rounding
 TOLERANCES = {"same": (0.0, 1e-6), "float32": (1e-4, 1e-4), "onnx": (0.0, 1e-4)}
-OPSET = 20
 Encoded = tuple[np.ndarray, np.ndarray]
 """Tokens ``[b l d]`` and mask ``[b l]``."""
 
@@ -104,7 +103,7 @@ def default_samples(modality: str) -> list[Any]:
 
 def _check_tokens(encoder: Encoder, records: Sequence[Arrays]) -> None:
     batch = encoder.preprocessor.stack(records)
-    inputs = _tensors(encoder, batch)
+    inputs = tensors_of(encoder, batch)
     before = {name: tensor.clone() for name, tensor in inputs.items()}
     with contract_step(encoder, "encodes a batch"), torch.no_grad():
         tokens, mask = encoder({**inputs, "present": torch.ones(len(records), dtype=torch.bool)})
@@ -175,7 +174,7 @@ def _check_gradients(encoder: Encoder, records: Sequence[Arrays]) -> None:
         return
     preprocessor = encoder.preprocessor
     for batch, where in ((list(records), ""), ([preprocessor.blank()], " where the value is missing")):
-        tokens, mask = encoder(_tensors(encoder, preprocessor.stack(batch)))
+        tokens, mask = encoder(tensors_of(encoder, preprocessor.stack(batch)))
         loss = (tokens[mask] * torch.randn_like(tokens[mask])).sum()  # a plain sum is constant after a LayerNorm
         require(loss.requires_grad, encoder, promise, "the tokens carry none; is there a no_grad or a detach?")
         found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
@@ -210,54 +209,6 @@ def _check_saving(encoder: Encoder, records: Sequence[Arrays]) -> None:
 # --- export -------------------------------------------------------------------------------------------------
 
 
-class _Flat(nn.Module):
-    """A module that takes its tensors one by one, in a given order: what torch.onnx.export wants."""
-
-    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
-        super().__init__()
-        self.module, self.names = module, names
-
-    def forward(self, *tensors: Tensor) -> Any:
-        return self.module(dict(zip(self.names, tensors, strict=True)))
-
-
-def export_onnx(encoder: Encoder, batch: Arrays) -> bytes:
-    """The encoder as one ONNX file, the axes that its preprocessor names dynamic; ``batch`` is an example of two."""
-    axes = {spec.name: spec.axes for spec in encoder.preprocessor.tensors}
-    return export_graph(encoder, _tensors(encoder, batch), axes, ["tokens", "mask"])
-
-
-def export_graph(
-    module: nn.Module,
-    tensors: Mapping[str, Tensor],
-    axes: Mapping[str, tuple[int | str, ...]],
-    outputs: list[str],
-) -> bytes:
-    """A module over a dict of tensors as one ONNX file; axes with a name are dynamic.
-
-    Args:
-        tensors: an example.
-        axes: tensor -> its axes, in the order of the graph's inputs.
-    """
-    dims = {axis: torch.export.Dim(axis) for named in axes.values() for axis in named if isinstance(axis, str)}
-    dynamic = tuple({i: dims[a] for i, a in enumerate(named) if isinstance(a, str)} for named in axes.values())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own: deprecations inside torch and onnxscript
-        program = torch.onnx.export(
-            _Flat(module, list(axes)).eval(),
-            tuple(tensors[name] for name in axes),
-            input_names=list(axes),
-            output_names=outputs,
-            dynamic_shapes=(dynamic,),
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto.SerializeToString()
-
-
 def _check_export(encoder: Encoder, records: Sequence[Arrays]) -> None:
     import onnxruntime
 
@@ -285,12 +236,6 @@ def _check_export(encoder: Encoder, records: Sequence[Arrays]) -> None:
 # --- helpers ------------------------------------------------------------------------------------------------
 
 
-def _tensors(encoder: Encoder, batch: Arrays) -> dict[str, Tensor]:
-    held = [*encoder.parameters(), *encoder.buffers()]
-    device = held[0].device if held else torch.device("cpu")
-    return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
-
-
 def _numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
@@ -298,7 +243,7 @@ def _numpy(tensor: Tensor) -> np.ndarray:
 def _encode(encoder: Encoder, batch: Arrays) -> Encoded:
     count = len(next(iter(batch.values())))
     with contract_step(encoder, f"encodes a batch of {count}"), torch.no_grad():
-        tokens, mask = encoder(_tensors(encoder, batch))
+        tokens, mask = encoder(tensors_of(encoder, batch))
     _check_shapes(encoder, tokens, mask, count)
     return _numpy(tokens), _numpy(mask)
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from encoders.base import evaluating
 from encoders.contract import contract_step, require
-from encoders.testing import OPSET, TOLERANCES, export_graph
+from encoders.onnx_graph import OPSET, export_graph
+from encoders.testing import TOLERANCES
 from fusion.base import FusionModule
 
 DIMS = {"image": 6, "text": 4, "audio": 5}

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from encoders.base import evaluating
 from encoders.contract import contract_step, require, some
-from encoders.testing import TOLERANCES, export_graph
+from encoders.onnx_graph import export_graph
+from encoders.testing import TOLERANCES
 from multimodal.config import Task
 from multimodal.model.heads import Head, HeadPlace, head_class
 from multimodal.task_types import Decoding, TaskType, join_outputs, task_type

@@ -1,0 +1,68 @@
+"""A module over a dict of tensors as one ONNX file, for the checks of contracts."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from encoders.base import Encoder
+from encoders.preprocessing import Arrays
+
+OPSET = 20
+
+
+def tensors_of(encoder: Encoder, batch: Arrays) -> dict[str, Tensor]:
+    """A batch on the encoder's device."""
+    held = [*encoder.parameters(), *encoder.buffers()]
+    device = held[0].device if held else torch.device("cpu")
+    return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+
+
+def export_onnx(encoder: Encoder, batch: Arrays) -> bytes:
+    """The encoder as one ONNX file, the axes that its preprocessor names dynamic; ``batch`` is an example of two."""
+    axes = {spec.name: spec.axes for spec in encoder.preprocessor.tensors}
+    return export_graph(encoder, tensors_of(encoder, batch), axes, ["tokens", "mask"])
+
+
+def export_graph(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    axes: Mapping[str, tuple[int | str, ...]],
+    outputs: list[str],
+) -> bytes:
+    """A module over a dict of tensors as one ONNX file; axes with a name are dynamic.
+
+    Args:
+        tensors: an example.
+        axes: tensor -> its axes, in the order of the graph's inputs.
+    """
+    dims = {axis: torch.export.Dim(axis) for named in axes.values() for axis in named if isinstance(axis, str)}
+    dynamic = tuple({i: dims[a] for i, a in enumerate(named) if isinstance(a, str)} for named in axes.values())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own: deprecations inside torch and onnxscript
+        program = torch.onnx.export(
+            _Flat(module, list(axes)).eval(),
+            tuple(tensors[name] for name in axes),
+            input_names=list(axes),
+            output_names=outputs,
+            dynamic_shapes=(dynamic,),
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto.SerializeToString()
+
+
+class _Flat(nn.Module):
+    """A module that takes its tensors one by one, in a given order: what torch.onnx.export wants."""
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module, self.names = module, names
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.module(dict(zip(self.names, tensors, strict=True)))
