@@ -45,7 +45,7 @@ Times = tuple[float, float]
 """Seconds on the clock, and of the processor."""
 
 
-def make_task(epochs: int, guard: Literal["auto", "off"] = "off") -> mm.Job:
+def make_job(epochs: int, guard: Literal["auto", "off"] = "off") -> mm.Job:
     return mm.Job(
         name="frozen",
         inputs={
@@ -148,7 +148,7 @@ def one_repeat(job: mm.Job, rows: list[dict], given: argparse.Namespace) -> dict
         times = {
             "first": seconds(lambda: by_program(job, rows, given.data, Path(cache))),
             "second": seconds(lambda: by_program(job, rows, given.data, Path(cache))),
-            "guarded": seconds(lambda: by_program(make_task(epochs, "auto"), rows, given.data, Path(cache))),
+            "guarded": seconds(lambda: by_program(make_job(epochs, "auto"), rows, given.data, Path(cache))),
             "by hand": seconds(lambda: ByHand(job, records).with_cache(epochs)),
         }
     if given.plain_epochs:
@@ -176,12 +176,12 @@ def main() -> None:
     chosen = np.linspace(0, len(table) - 1, given.rows).astype(int)
     rows = [dict(table[int(row)]) for row in chosen]
     warm_up = argparse.Namespace(data=given.data, plain_epochs=0)
-    one_repeat(make_task(1), rows[:64], warm_up)
+    one_repeat(make_job(1), rows[:64], warm_up)
     repeats, engines = [], Engines()
     logging.getLogger("multimodal").addHandler(engines)
     logging.getLogger("multimodal").setLevel(logging.INFO)
     for repeat in range(given.repeats):
-        repeats.append(one_repeat(make_task(given.epochs), rows, given))
+        repeats.append(one_repeat(make_job(given.epochs), rows, given))
         shown = ", ".join(f"{name} {clock:.2f} s ({used:.2f})" for name, (clock, used) in repeats[-1].items())
         print(f"repeat {repeat + 1}: {shown}", flush=True)
     print("\n".join(engines.lines))

@@ -44,7 +44,7 @@ def main() -> None:
         ("others", rows[arguments.rows :]),
     ):
         began, busy = time.perf_counter(), time.process_time()
-        found[name] = mm.rank(_task(source), train=some, valid=some[:1], root=arguments.data)
+        found[name] = mm.rank(_job(source), train=some, valid=some[:1], root=arguments.data)
         took, cpu = time.perf_counter() - began, time.process_time() - busy
         print_line(f"\n{name}: {len(some)} records, {took:.1f} s, {cpu:.1f} s of processor")
         show_ranking(found[name])
@@ -73,7 +73,7 @@ def _source_run(folder: Path, out: Path) -> Path:
     ).folder
 
 
-def _task(source: Path) -> mm.Job:
+def _job(source: Path) -> mm.Job:
     candidates: list[Any] = ["compact/image", "compact/image@random", f"compact/image@{source.resolve()}"]
     candidates += [
         {"encoder": f"torchvision/{name}", "weights": None, "options": {"image_size": IMAGE_SIZE}} for name in SMALL

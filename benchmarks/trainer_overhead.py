@@ -29,7 +29,7 @@ from multimodal.transfer import Finetune
 CPU = torch.device("cpu")
 
 
-def make_job(folder: Path, workers: int) -> TrainingSetup:
+def make_setup(folder: Path, workers: int) -> TrainingSetup:
     data = unpack_demo_data(folder)
     job = mm.Job(
         data=mm.Data(train=str(data.source), valid=str(data.source_valid), workers=workers),
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        setup = make_job(Path(folder), given.workers)
+        setup = make_setup(Path(folder), given.workers)
         loops = (by_hand, by_trainer)
         for loop in loops:
             loop(setup)  # warm-up

@@ -35,7 +35,7 @@ def few(records: Records, column: str, count: int, seed: int) -> Records:
     return records.subset(sorted(rows))
 
 
-def image_task(weights: str | None, seed: int, *, epochs: int, frozen: bool, batch_size: int = 16) -> mm.Job:
+def image_job(weights: str | None, seed: int, *, epochs: int, frozen: bool, batch_size: int = 16) -> mm.Job:
     """Product from the photo alone."""
     image = mm.Input(
         encoder="compact/image",
@@ -56,27 +56,27 @@ def image_task(weights: str | None, seed: int, *, epochs: int, frozen: bool, bat
 
 def probe(weights: str | None, seed: int, data: Path) -> Arm:
     """A linear head on the frozen encoder, all training photos."""
-    return image_task(weights, seed, epochs=40, frozen=True), data / "train.csv"
+    return image_job(weights, seed, epochs=40, frozen=True), data / "train.csv"
 
 
 def probe_5(weights: str | None, seed: int, data: Path) -> Arm:
     """A linear head on the frozen encoder, 5 photos a class."""
     train = few(read_records(data / "train.csv"), "product", 5, seed)
-    return image_task(weights, seed, epochs=100, frozen=True), train
+    return image_job(weights, seed, epochs=100, frozen=True), train
 
 
 def finetune_5(weights: str | None, seed: int, data: Path) -> Arm:
     """Everything trained, 5 photos a class, 60 epochs."""
     train = few(read_records(data / "train.csv"), "product", 5, seed)
-    return image_task(weights, seed, epochs=60, frozen=False), train
+    return image_job(weights, seed, epochs=60, frozen=False), train
 
 
 def finetune(weights: str | None, seed: int, data: Path) -> Arm:
     """Everything trained, all training photos, 12 epochs."""
-    return image_task(weights, seed, epochs=12, frozen=False), data / "train.csv"
+    return image_job(weights, seed, epochs=12, frozen=False), data / "train.csv"
 
 
-def audio_task(weights: str | None, seed: int, data: Path, *, epochs: int, frozen: bool) -> Arm:
+def audio_job(weights: str | None, seed: int, data: Path, *, epochs: int, frozen: bool) -> Arm:
     """Quantity from 10 clips a class of the training speakers."""
     audio = mm.Input(
         encoder="compact/audio", weights=weights, frozen=frozen, learning_rate_scale=None if frozen else 1.0
@@ -94,17 +94,17 @@ def audio_task(weights: str | None, seed: int, data: Path, *, epochs: int, froze
 
 def audio_10(weights: str | None, seed: int, data: Path) -> Arm:
     """Everything trained, 60 epochs."""
-    return audio_task(weights, seed, data, epochs=60, frozen=False)
+    return audio_job(weights, seed, data, epochs=60, frozen=False)
 
 
 def audio_10_brief(weights: str | None, seed: int, data: Path) -> Arm:
     """Everything trained, 15 epochs."""
-    return audio_task(weights, seed, data, epochs=15, frozen=False)
+    return audio_job(weights, seed, data, epochs=15, frozen=False)
 
 
 def audio_10_probe(weights: str | None, seed: int, data: Path) -> Arm:
     """A linear head on the frozen encoder, 100 epochs."""
-    return audio_task(weights, seed, data, epochs=100, frozen=True)
+    return audio_job(weights, seed, data, epochs=100, frozen=True)
 
 
 def hard(weights: str | None, seed: int, data: Path) -> Arm:

@@ -5,7 +5,7 @@ from multimodal.config.domains import Adapt, Source
 from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Augment, Candidate, FeatureMap, Input
 from multimodal.config.job import NAME_PATTERN, Job
-from multimodal.config.load import load_job, override_task, parse_job
+from multimodal.config.load import load_job, override_job, parse_job
 from multimodal.config.problems import ConfigError
 from multimodal.config.tasks import Costs, Task, ZeroShot
 from multimodal.config.train import Tracking, Train
@@ -32,6 +32,6 @@ __all__ = [
     "Transfer",
     "ZeroShot",
     "load_job",
-    "override_task",
+    "override_job",
     "parse_job",
 ]

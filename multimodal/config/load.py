@@ -49,7 +49,7 @@ def parse_job(
         raise ConfigError("\n".join(f"{source}: {line}" for line in str(error).split("\n"))) from None
 
 
-def override_task(job: Job, overrides: Sequence[str]) -> Job:
+def override_job(job: Job, overrides: Sequence[str]) -> Job:
     """The job with changes, "a.b=c" each, validated again."""
     return parse_job(job.model_dump(mode="json"), overrides, source=job.name) if overrides else job
 

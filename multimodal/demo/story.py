@@ -46,15 +46,15 @@ def run_demo(folder: Path) -> None:
     print_line(
         "\n2. Source task: compact/image, which comes with weights from photos, learns drawn things and their patterns"
     )
-    source = mm.fit(source_task(data), out=folder / "source", resume=True)
+    source = mm.fit(source_job(data), out=folder / "source", resume=True)
 
     print_line("\n3. The shop from scratch: every encoder starts at random")
-    scratch = mm.fit(shop_task(data, "scratch"), out=folder / "scratch", resume=True)
+    scratch = mm.fit(shop_job(data, "scratch"), out=folder / "scratch", resume=True)
 
     print_line(
         "\n4. The shop by transfer: the source head is dropped; every encoder has weights, is frozen, then unfrozen"
     )
-    job = shop_task(data, "transfer", image_weights=source.folder)
+    job = shop_job(data, "transfer", image_weights=source.folder)
     transfer = mm.fit(job, out=folder / "transfer", resume=True)
 
     print_line("\n5. What transfer gave for the same number of epochs, on 240 test records and voices never heard")
@@ -77,7 +77,7 @@ def run_demo(folder: Path) -> None:
         print_line(f"   {path}")
 
 
-def source_task(data: DemoData) -> mm.Job:
+def source_job(data: DemoData) -> mm.Job:
     """Which drawn thing, and which pattern it has: two tasks that share one image encoder."""
     return mm.Job(
         name="source",
@@ -90,7 +90,7 @@ def source_task(data: DemoData) -> mm.Job:
     )
 
 
-def shop_task(data: DemoData, name: str, *, image_weights: Path | None = None) -> mm.Job:
+def shop_job(data: DemoData, name: str, *, image_weights: Path | None = None) -> mm.Job:
     """Product and category from image and text, quantity from speech; all encoders with weights, or none."""
     image, others, transfer = None, None, mm.Transfer(strategy="finetune")
     if image_weights is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import multimodal as mm
 from multimodal.recipes.command import run_recipe
-from multimodal.recipes.pretraining import METHODS, source_task
+from multimodal.recipes.pretraining import METHODS, source_job
 
 
 def pretrain_image(data: Path, method: str = "supervised") -> mm.Job:
@@ -21,8 +21,8 @@ def pretrain_image(data: Path, method: str = "supervised") -> mm.Job:
     """
     if method == "contrastive":
         strong = mm.Augment(crop=0.9, color=0.8, rotation=10)
-        return source_task(data, "image", method, augment=strong, epochs=50)
-    return source_task(data, "image", method, augment=mm.Augment(crop=0.7, color=0.4, rotation=15), epochs=100)
+        return source_job(data, "image", method, augment=strong, epochs=50)
+    return source_job(data, "image", method, augment=mm.Augment(crop=0.7, color=0.4, rotation=15), epochs=100)
 
 
 if __name__ == "__main__":

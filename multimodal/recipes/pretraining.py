@@ -7,7 +7,7 @@ import multimodal as mm
 METHODS = ("supervised", "contrastive")
 
 
-def source_task(data: Path, modality: str, method: str, *, augment: mm.Augment, epochs: int) -> mm.Job:
+def source_job(data: Path, modality: str, method: str, *, augment: mm.Augment, epochs: int) -> mm.Job:
     """Labels of records, or which two views are of one record."""
     encoder = mm.Input(encoder=f"compact/{modality}", weights=None, augment=augment)
     contrastive = method == "contrastive"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from multimodal.config import ConfigError, Job, load_job, override_task
+from multimodal.config import ConfigError, Job, load_job, override_job
 from multimodal.config.setting import (
     SOURCE,
     TABLES,
@@ -73,7 +73,7 @@ def open_job(job: Job | str | Path, overrides: Sequence[str], tables: Mapping[st
     """
     base = Path.cwd()
     if isinstance(job, Job):
-        job = override_task(job, overrides)
+        job = override_job(job, overrides)
     else:
         base = Path(job).absolute().parent
         job = load_job(job, overrides)

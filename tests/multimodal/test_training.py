@@ -29,7 +29,7 @@ from multimodal.splits.tables import open_job
 from multimodal.training import fit
 
 
-def small_task(**changes) -> mm.Job:
+def small_job(**changes) -> mm.Job:
     values = {
         "name": "small",
         "data": {"workers": 0},
@@ -57,7 +57,7 @@ def media(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(media, tmp_path_factory) -> Run:
     return fit(
-        small_task(), train=media / "train.csv", test=media / "test.csv", out=tmp_path_factory.mktemp("runs") / "a"
+        small_job(), train=media / "train.csv", test=media / "test.csv", out=tmp_path_factory.mktemp("runs") / "a"
     )
 
 
@@ -89,7 +89,7 @@ def test_a_run_holds_what_it_promises(run):
 def test_the_config_names_the_tables_that_were_given_as_paths(run, media, tmp_path):
     assert (run.job.data.train, run.job.data.test) == (str(media / "train.csv"), str(media / "test.csv"))
     assert run.validation_records() is not None
-    job = small_task(data={"train": "absent.csv", "workers": 0}, train={"epochs": 1})
+    job = small_job(data={"train": "absent.csv", "workers": 0}, train={"epochs": 1})
     frame = fit(job, train=pd.read_csv(media / "train.csv"), root=media, out=tmp_path / "frame")
     assert frame.job.data.train is None
 
@@ -172,18 +172,18 @@ def test_a_subset_counts_only_records_that_have_one_of_its_inputs(run):
 
 
 def test_equal_runs_have_equal_weight_files(run, media, tmp_path):
-    again = fit(small_task(), train=media / "train.csv", test=media / "test.csv", out=tmp_path / "b")
+    again = fit(small_job(), train=media / "train.csv", test=media / "test.csv", out=tmp_path / "b")
     assert (again.folder / "model.safetensors").read_bytes() == (run.folder / "model.safetensors").read_bytes()
 
 
 def test_a_data_frame_trains_too(media, tmp_path):
-    run = fit(small_task(), train=pd.read_csv(media / "train.csv"), root=media, out=tmp_path / "run")
+    run = fit(small_job(), train=pd.read_csv(media / "train.csv"), root=media, out=tmp_path / "run")
     assert run.metrics["split"] == "valid"
     assert run.metrics["tasks"]["color"]["n"] == 2  # a tenth of 18, but at least two, held out
 
 
 def test_a_run_is_a_source_of_weights(run, media, tmp_path):
-    job = small_task(
+    job = small_job(
         inputs={"image": {"encoder": "compact/image", "weights": str(run.folder), "frozen": True}},
         tasks={"price": {"type": "regression"}},
     )
@@ -196,7 +196,7 @@ def test_a_run_is_a_source_of_weights(run, media, tmp_path):
 def test_the_records_that_chose_the_weights_are_read_again_only_from_the_file_as_it_was(media, tmp_path):
     rows, table = pd.read_csv(media / "train.csv"), media / "edited.csv"
     rows.to_csv(table, index=False)
-    job = small_task(data={"train": str(table), "workers": 0}, train={"epochs": 1})
+    job = small_job(data={"train": str(table), "workers": 0}, train={"epochs": 1})
     held_out = fit(job, out=tmp_path / "held_out").validation_records()
     assert held_out is not None
     assert len(held_out) == 2
@@ -210,31 +210,31 @@ def test_weights_of_a_run_are_found_whatever_its_inputs_are_called(media, tmp_pa
     encoder = {"encoder": "compact/image", "options": {"image_size": 32}}
     # an input that shares comes first and gives the weights its name, which torch's containers refuse
     inputs = {"values": {"column": "image", "share": "front"}, "front": {"column": "image", **encoder}}
-    source = fit(small_task(inputs=inputs, train={"epochs": 1}), train=media / "train.csv", out=tmp_path / "source")
+    source = fit(small_job(inputs=inputs, train={"epochs": 1}), train=media / "train.csv", out=tmp_path / "source")
     loaded = mm.create_encoder("compact/image", weights=source.folder).state_dict()
     assert all(torch.equal(loaded[name], t) for name, t in source.model.encoder("front").state_dict().items())
 
 
 def test_resuming_a_finished_run_changes_nothing(run, media):
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
-    fit(small_task(), train=media / "train.csv", test=media / "test.csv", out=run.folder, resume=True)
+    fit(small_job(), train=media / "train.csv", test=media / "test.csv", out=run.folder, resume=True)
     assert {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")} == before
 
 
 def test_a_folder_that_is_not_empty_is_refused_without_resume(run, media):
     with pytest.raises(RunError, match="is not empty; add --resume"):
-        fit(small_task(), train=media / "train.csv", out=run.folder)
+        fit(small_job(), train=media / "train.csv", out=run.folder)
 
 
 def test_resuming_with_another_config_is_refused(run, media):
     with pytest.raises(RunError, match="holds a run of another config"):
-        fit(small_task(train={"epochs": 3}), train=media / "train.csv", out=run.folder, resume=True)
+        fit(small_job(train={"epochs": 3}), train=media / "train.csv", out=run.folder, resume=True)
 
 
 def test_resuming_in_a_folder_of_something_else_is_refused(media, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="holds no training run"):
-        fit(small_task(), train=media / "train.csv", out=tmp_path, resume=True)
+        fit(small_job(), train=media / "train.csv", out=tmp_path, resume=True)
 
 
 def test_an_unfinished_run_is_no_run(tmp_path):
@@ -244,7 +244,7 @@ def test_an_unfinished_run_is_no_run(tmp_path):
 
 def test_a_missing_column_is_named(media, tmp_path):
     with pytest.raises(ValueError, match=r"has no column 'colour'; did you mean 'color'"):
-        fit(small_task(tasks={"colour": {}}), train=media / "train.csv", out=tmp_path / "run")
+        fit(small_job(tasks={"colour": {}}), train=media / "train.csv", out=tmp_path / "run")
 
 
 def test_an_encoder_of_another_modality_is_refused(media, tmp_path):
@@ -252,13 +252,13 @@ def test_an_encoder_of_another_modality_is_refused(media, tmp_path):
     with pytest.raises(
         ConfigError, match=r"inputs.image: modality is 'image', but its encoder compact/text reads 'text'"
     ):
-        fit(small_task(inputs=inputs), train=media / "train.csv", out=tmp_path / "run")
+        fit(small_job(inputs=inputs), train=media / "train.csv", out=tmp_path / "run")
 
 
 def test_labels_that_training_lacked_are_said_counted_and_wrong(media, tmp_path, caplog):
     rows = pd.read_csv(media / "train.csv")
     test = rows.head(4).assign(color=["blue", "green", "violet", "violet"])
-    run = fit(small_task(), train=rows, test=test, root=media, out=tmp_path / "run")
+    run = fit(small_job(), train=rows, test=test, root=media, out=tmp_path / "run")
     said = "color: 2 records have the label 'violet', which no record of DataFrame has; it is counted as wrong"
     assert f"warning: DataFrame (test): {said}" in shown(caplog)
     assert run.metrics["tasks"]["color"]["unknown"] == {"violet": 2}
@@ -267,7 +267,7 @@ def test_labels_that_training_lacked_are_said_counted_and_wrong(media, tmp_path,
 
 def test_every_encoder_says_where_its_weights_come_from(media, tmp_path, caplog):
     image = {"encoder": "compact/image", "weights": None, "options": {"image_size": 32}}
-    job = small_task(inputs={"image": image, "text": {"encoder": "compact/text"}})
+    job = small_job(inputs={"image": image, "text": {"encoder": "compact/text"}})
     fit(job, train=media / "train.csv", out=tmp_path / "run")
     assert any(line.startswith("image: compact/image, weights random") for line in caplog.messages)
     shipped = r"text: compact/text, weights pretrained \(sha256 [0-9a-f]{12}, licence Apache-2.0\)"
@@ -277,7 +277,7 @@ def test_every_encoder_says_where_its_weights_come_from(media, tmp_path, caplog)
 def test_skipped_records_are_counted_and_listed(media, tmp_path, caplog):
     rows = pd.read_csv(media / "train.csv")
     rows.loc[3, "image"] = "absent.png"
-    job = small_task(data={"workers": 0, "on_error": "skip"})
+    job = small_job(data={"workers": 0, "on_error": "skip"})
     run = fit(job, train=rows, test=rows.head(2), root=media, out=tmp_path / "run")
     assert [line for line in shown(caplog) if line.startswith("warning")] == [
         "warning: DataFrame: 1 record cannot be used and will be left out (data.on_error: skip), first DataFrame, row "
@@ -300,7 +300,7 @@ def test_a_run_begun_on_another_training_table_is_not_resumed(media, tmp_path):
     table = media / "grows.csv"
     rows = pd.read_csv(media / "train.csv")
     rows.to_csv(table, index=False)
-    job = small_task(data={"train": str(table), "workers": 0}, train={"epochs": 1})
+    job = small_job(data={"train": str(table), "workers": 0}, train={"epochs": 1})
     run = fit(job, out=tmp_path / "run")
     (run.folder / "metrics.json").unlink()  # as if it had been killed before its end
     rows.head(12).to_csv(table, index=False)
@@ -317,7 +317,7 @@ def test_a_finished_run_is_not_taken_for_one_on_a_table_that_changed_since(media
     tables = {name: tmp_path / f"{name}.csv" for name in FINISHED}
     for path in tables.values():
         rows.to_csv(path, index=False)
-    job = small_task(inputs={"text": {"encoder": "compact/text"}}, train={"epochs": 1}, transfer={"guard": "off"})
+    job = small_job(inputs={"text": {"encoder": "compact/text"}}, train={"epochs": 1}, transfer={"guard": "off"})
     run = fit(job, **tables, out=tmp_path / "run")
     tables[key].unlink()  # what is gone cannot differ
     fit(job, **tables, out=run.folder, resume=True)
@@ -331,7 +331,7 @@ def test_an_unfinished_run_goes_on_with_another_test_table_but_no_other_validati
     tables = {name: tmp_path / f"{name}.csv" for name in FINISHED}
     for path in tables.values():
         rows.to_csv(path, index=False)
-    job = small_task(inputs={"text": {"encoder": "compact/text"}}, train={"epochs": 1}, transfer={"guard": "off"})
+    job = small_job(inputs={"text": {"encoder": "compact/text"}}, train={"epochs": 1}, transfer={"guard": "off"})
     run = fit(job, **tables, out=tmp_path / "run")
     (run.folder / "metrics.json").unlink()  # as if it had been killed before its end
     rows.head(7).to_csv(tables["test"], index=False)
@@ -354,28 +354,28 @@ def test_an_unfinished_run_goes_on_with_another_test_table_but_no_other_validati
     ],
 )
 def test_overrides_change_a_job_that_is_an_object_too(override, place, value):
-    job = small_task()
+    job = small_job()
     changed, _ = open_job(job, [override], {})
     found = changed.model_dump()
     for key in place.split("."):
         found = found[key]
     assert found == value
-    assert job == small_task()
+    assert job == small_job()
 
 
 def test_an_override_that_an_object_cannot_take_is_refused():
     with pytest.raises(ConfigError, match="small: train: unknown key 'epcohs'; did you mean 'epochs'"):
-        fit(small_task(), overrides=["train.epcohs=3"])
+        fit(small_job(), overrides=["train.epcohs=3"])
 
 
 def test_a_folder_with_only_half_written_files_is_empty(media, tmp_path):
     (tmp_path / ".config.yaml.partial").write_text("name:")
-    run = fit(small_task(train={"epochs": 1}), train=media / "train.csv", out=tmp_path)
+    run = fit(small_job(train={"epochs": 1}), train=media / "train.csv", out=tmp_path)
     assert (run.folder / "metrics.json").is_file()
 
 
 def test_a_bad_setting_leaves_no_folder_behind(media, tmp_path):
-    job = small_task(train={"epochs": 1, "precision": "fp16", "device": "cpu"})
+    job = small_job(train={"epochs": 1, "precision": "fp16", "device": "cpu"})
     with pytest.raises(ValueError, match="fp16, which trains on CUDA only"):
         fit(job, train=media / "train.csv", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -407,7 +407,7 @@ def test_a_run_is_copied_with_what_it_has_loaded_and_found_from_elsewhere(run, m
 
 @pytest.fixture(scope="module")
 def config(media) -> Path:
-    job = small_task(data={"train": "train.csv", "test": "test.csv", "workers": 0})
+    job = small_job(data={"train": "train.csv", "test": "test.csv", "workers": 0})
     path = media / "small.yaml"
     path.write_text(yaml.safe_dump(job.model_dump(exclude_unset=True)))
     return path
@@ -552,7 +552,7 @@ def test_a_shadowed_package_is_named(tmp_path):
 
 def test_a_label_written_in_another_way_gets_a_hint(media, tmp_path, caplog):
     rows = [{"text": word, "size": size} for word, size in [("red", "1"), ("blue", "2")] * 4]
-    job = small_task(inputs={"text": {"encoder": "compact/text"}}, tasks={"size": {}}, train={"epochs": 1})
+    job = small_job(inputs={"text": {"encoder": "compact/text"}}, tasks={"size": {}}, train={"epochs": 1})
     fit(job, train=rows, valid=[{"text": "red", "size": "1.0"}], out=tmp_path / "run")
     said = "1 record has the label '1.0', which no record of records has; it is counted as wrong, or did you mean '1'?"
     assert f"warning: records (valid): size: {said}" in shown(caplog)
@@ -562,7 +562,7 @@ def test_a_label_written_in_another_way_gets_a_hint(media, tmp_path, caplog):
 def test_every_strategy_trains_and_its_run_is_a_plain_model(strategy, run, media, tmp_path):
     text = {"encoder": "compact/text", "weights": str(run.folder)}
     transfer = {"strategy": strategy, "encoder_scale": 1.0} | ({"lora": {"rank": 2}} if strategy == "lora" else {})
-    job = small_task(inputs={"text": text}, tasks={"color": {}}, transfer=transfer, train={"epochs": 3})
+    job = small_job(inputs={"text": text}, tasks={"color": {}}, transfer=transfer, train={"epochs": 3})
     trained = fit(job, train=media / "train.csv", out=tmp_path / "run")
     source, target = (r.model.encoder("text").state_dict() for r in (run, Run(trained.folder)))
     assert list(source) == list(target)
@@ -571,7 +571,7 @@ def test_every_strategy_trains_and_its_run_is_a_plain_model(strategy, run, media
 
 
 def test_late_fusion_is_trained_with_its_expert_weights_and_answers_alike_without_torch(media, tmp_path):
-    job = small_task(fusion={"name": "late", "dropout": 0.1})
+    job = small_job(fusion={"name": "late", "dropout": 0.1})
     run = fit(job, train=media / "train.csv", test=media / "test.csv", out=tmp_path / "run")
     assert run.metrics["trusts"].keys() == {"color", "price"}
     assert run.metrics["trusts"]["color"].keys() == {"image", "text"}

@@ -52,7 +52,7 @@ def write_shop(folder: Path, n: int = 24) -> Path:
     return folder
 
 
-def shop_task(folder: Path, **changes: Any) -> mm.Job:
+def shop_job(folder: Path, **changes: Any) -> mm.Job:
     """A job on both inputs, with dotted keys changed."""
     values = {
         "data": {"train": str(folder / "train.csv"), "valid": str(folder / "valid.csv"), "workers": 0},
@@ -68,7 +68,7 @@ def shop_task(folder: Path, **changes: Any) -> mm.Job:
     return mm.Job.model_validate(changed(values, changes))
 
 
-def shop_job(folder: Path, **changes: Any) -> TrainingSetup:
+def shop_setup(folder: Path, **changes: Any) -> TrainingSetup:
     """The job, built."""
-    job = shop_task(folder, **changes)
+    job = shop_job(folder, **changes)
     return TrainingSetup.build(job, read_tables(job), folder)

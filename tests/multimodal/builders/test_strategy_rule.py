@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.tiny_pretrained import shop_task
+from support.tiny_pretrained import shop_job
 
 import multimodal as mm
 from multimodal.builders import build_encoders, build_strategy
@@ -95,7 +95,7 @@ def test_the_line_names_strategy_depth_and_rule():
 
 
 def test_a_run_says_the_rule_keeps_it_and_resumes(shop, tmp_path, caplog):
-    task = shop_task(shop, **{"transfer.strategy": "auto", "train.epochs": 1})
+    task = shop_job(shop, **{"transfer.strategy": "auto", "train.epochs": 1})
     run = fit(task, out=tmp_path / "run")
     assert [line for line in caplog.messages if line.startswith("transfer: ")] == [
         "transfer: probe_then_finetune from the last depth group "
@@ -110,6 +110,6 @@ def test_a_run_says_the_rule_keeps_it_and_resumes(shop, tmp_path, caplog):
 
 
 def test_auto_is_no_strategy_to_build(tmp_path):
-    task = shop_task(tmp_path, **{"transfer.strategy": "auto"})
+    task = shop_job(tmp_path, **{"transfer.strategy": "auto"})
     with pytest.raises(ConfigError, match="which depends on the training records; take what choose_transfer gives"):
         build_strategy(task, None)

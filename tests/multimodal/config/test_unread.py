@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from support.assertions import changed
 from support.logs import shown
-from support.tiny_pretrained import plant, shop_job, shop_task, write_shop
+from support.tiny_pretrained import plant, shop_job, shop_setup, write_shop
 
 import multimodal as mm
 from fusion.registry import FUSIONS
@@ -253,7 +253,7 @@ def test_an_augmentation_of_another_modality_is_refused_when_the_job_is_built(tm
     plant(monkeypatch)
     augment = {f"inputs.{name}.augment": {key: 0.4}}
     with pytest.raises(ConfigError, match=f"inputs.{name}.augment: {key} would change no {name}; there are {own}"):
-        shop_job(write_shop(tmp_path), **augment)
+        shop_setup(write_shop(tmp_path), **augment)
 
 
 def test_a_modality_of_a_plug_in_has_no_augmentation():
@@ -278,7 +278,7 @@ def test_low_rank_targets_are_found_under_the_input_that_keeps_the_encoder(tmp_p
     plant(monkeypatch)
     lora = {"strategy": "lora", "lora": {"targets": {"text": ["project"]}}}
     inputs = {"back": {"column": "text", "share": "text"}, "text": {"encoder": "planted/words"}}
-    built = shop_job(write_shop(tmp_path), inputs=inputs, transfer=lora)
+    built = shop_setup(write_shop(tmp_path), inputs=inputs, transfer=lora)
     strategy = build_strategy(built.job, built.model)
     assert isinstance(strategy, LowRankAdaptation)
     assert strategy.targets == {"back": ["project"]}
@@ -301,7 +301,7 @@ def test_the_rules_name_settings_that_there_are(tmp_path, monkeypatch):
             assert {*keys, to} <= fields.keys()
             choices = NAMES_OF.get((name, to), str(fields[to].annotation))
             assert all(f"'{value}'" in choices for value in values), (name, to)
-    task = shop_task(write_shop(tmp_path))
+    task = shop_job(write_shop(tmp_path))
     for place in (effect.place for effect in (*REFUSED, *WARNED)):
         found: Any = task
         for part in place.split("."):

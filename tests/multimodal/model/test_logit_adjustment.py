@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from support.assertions import assert_close
-from support.tiny_pretrained import shop_task
+from support.tiny_pretrained import shop_job
 
 from multimodal.evaluation import answer, labelled_outputs
 from multimodal.metrics.calibration import fit_temperature
@@ -21,7 +21,7 @@ from multimodal.training import fit
     [({"name": "concat", "dim": 8}, []), ({"name": "concat", "dim": 8}, [5]), ({"name": "late"}, [])],
 )
 def test_a_run_with_adjusted_logits_reloads_exports_and_is_cooled_with_its_frequencies(shop, tmp_path, fusion, tower):
-    task = shop_task(shop, fusion=fusion, tasks={"color": {"imbalance": "logit_adjustment", "tower": tower}})
+    task = shop_job(shop, fusion=fusion, tasks={"color": {"imbalance": "logit_adjustment", "tower": tower}})
     run = Run(fit(task, out=tmp_path / "run").folder)
     counts = [6, 5, 3]  # of blue, green, red in the 16 records of train.csv, of which two have no color
     head = run.model.head("color")

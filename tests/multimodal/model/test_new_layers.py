@@ -3,7 +3,7 @@
 import pytest
 import torch
 from support.assertions import assert_close
-from support.tiny_pretrained import shop_job, shop_task
+from support.tiny_pretrained import shop_job, shop_setup
 
 from multimodal.builders import build_strategy
 from multimodal.config import ConfigError, parse_job
@@ -27,7 +27,7 @@ def test_they_begin_near_the_identity_and_every_parameter_learns():
 
 
 def test_they_are_new_parameters_beside_the_heads(shop):
-    job = shop_job(shop, **{"inputs.text.new_layers": 2, "transfer.strategy": "linear_probe"})
+    job = shop_setup(shop, **{"inputs.text.new_layers": 2, "transfer.strategy": "linear_probe"})
     (phase,) = build_strategy(job.job, job.model).plan(job.model, 1)
     listed = {name for group in phase.groups for name in group.params}
     own = {name for name, _ in job.model.named_parameters() if name.startswith("layers.text.")}
@@ -43,13 +43,13 @@ def test_on_a_frozen_encoder_they_learn_from_kept_tokens_and_export_in_parity(sh
     reader = kept_tokens.feature_reader
     monkeypatch.setattr(kept_tokens, "feature_reader", lambda *a, **k: kept.append(reader(*a, **k)) or kept[-1])
     layers = {"inputs.text.new_layers": 2, "inputs.image.new_layers": 1, "transfer.strategy": "linear_probe"}
-    task = shop_task(shop, fusion=fusion, **layers)
+    task = shop_job(shop, fusion=fusion, **layers)
     run = fit(task, out=tmp_path / "run")
     assert {reader.name for reader in kept} == {"image", "text"}
     assert max(len(tokens) for reader in kept for tokens in reader.store._tokens.values()) > 1  # not the mean alone
     again = Run(run.folder)
     assert again.evaluate(shop / "valid.csv")["tasks"] == run.metrics["tasks"]
-    before, after = shop_job(shop, **layers).model.state_dict(), again.model.state_dict()
+    before, after = shop_setup(shop, **layers).model.state_dict(), again.model.state_dict()
     for name in before:
         if name.startswith(("encoders.", "layers.")):
             assert torch.equal(before[name], after[name]) == name.startswith("encoders."), name
@@ -57,7 +57,7 @@ def test_on_a_frozen_encoder_they_learn_from_kept_tokens_and_export_in_parity(sh
 
 
 def test_kept_tokens_give_what_the_values_give(shop, tmp_path):
-    job = shop_job(shop, **{"inputs.text.new_layers": 1, "inputs.image.new_layers": 1})
+    job = shop_setup(shop, **{"inputs.text.new_layers": 1, "inputs.image.new_layers": 1})
     job.model.eval()
     kept = keep_tokens(job, [], Runtime())
     scores = [entry.validator()[0] for entry in (job, kept)]
@@ -68,7 +68,7 @@ def test_kept_tokens_give_what_the_values_give(shop, tmp_path):
 
 def test_a_shared_encoder_has_its_layers_whichever_input_comes_first(shop):
     inputs = {"back": {"column": "text", "share": "text"}, "text": {"encoder": "planted/words", "new_layers": 1}}
-    model = shop_job(shop, inputs=inputs).model
+    model = shop_setup(shop, inputs=inputs).model
     assert list(model.layers) == ["back"] == list(model.encoders)
 
 

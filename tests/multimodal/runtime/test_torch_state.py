@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_models import make_rows
-from support.tiny_pretrained import plant, shop_task, write_shop
+from support.tiny_pretrained import plant, shop_job, write_shop
 
 import multimodal as mm
 from multimodal.run import Run
@@ -119,9 +119,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """A run whose export takes a second."""
     with pytest.MonkeyPatch.context() as patch:
         plant(patch)
-        yield mm.fit(
-            shop_task(write_shop(tmp_path_factory.mktemp("shop"))), out=tmp_path_factory.mktemp("tiny") / "run"
-        )
+        yield mm.fit(shop_job(write_shop(tmp_path_factory.mktemp("shop"))), out=tmp_path_factory.mktemp("tiny") / "run")
 
 
 @pytest.fixture(scope="module")

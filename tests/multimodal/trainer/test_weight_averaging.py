@@ -7,7 +7,7 @@ import torch
 from support.assertions import assert_close
 from support.interruption import KilledError, kill_at
 from support.tiny_models import make_model
-from support.tiny_pretrained import shop_job, shop_task
+from support.tiny_pretrained import shop_job, shop_setup
 from torch import nn
 
 from multimodal.config import ConfigError, Transfer, parse_job
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("planted_encoders")
 def make_job(shop, method: str, **changes):
     settings = {"transfer.average": method, "transfer.strategy": "probe_then_finetune", "train.epochs": 4}
     held = {"transfer.l2_sp": 0.1, "transfer.distill": 0.1}  # what they compare with is no part of a checkpoint
-    return shop_task(shop, **{**settings, **held, **changes})
+    return shop_job(shop, **{**settings, **held, **changes})
 
 
 @pytest.mark.parametrize("method", ["wise_ft", "soup", "ema"])
@@ -111,7 +111,7 @@ class Planned(WeightAveraging):
 def test_the_better_on_the_validation_table_is_kept_and_of_equal_ones_the_plain(
     shop, monkeypatch, caplog, average, plain, kept
 ):
-    job = shop_job(shop, **{"transfer.average": "ema"})
+    job = shop_setup(shop, **{"transfer.average": "ema"})
     monkeypatch.setattr(Validator, "__call__", lambda self: ({}, average))
     before = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
     other = {name: tensor + 1 if tensor.is_floating_point() else tensor for name, tensor in before.items()}
@@ -126,7 +126,7 @@ def test_the_better_on_the_validation_table_is_kept_and_of_equal_ones_the_plain(
 
 def test_running_statistics_of_an_average_are_those_of_the_training_records(shop, monkeypatch):
     """Reference: mean and variance of what enters the BatchNorm, the mean over the batches of an epoch."""
-    job = shop_job(shop)
+    job = shop_setup(shop)
     monkeypatch.setattr(Validator, "__call__", lambda self: ({}, 0.0))
     encoder = job.model.encoder("image")
     names = [f"encoders.image.norm.{statistic}" for statistic in ("running_mean", "running_var")]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from support.logs import shown
 from support.tiny_models import make_model
-from support.tiny_pretrained import shop_task
+from support.tiny_pretrained import shop_job
 
 from multimodal.trainer.weight_drift import WeightSnapshot
 from multimodal.training import fit
@@ -77,7 +77,7 @@ def test_weights_from_before_fine_tuning_are_no_warning_but_a_remark(caplog):
 
 @pytest.mark.usefixtures("planted_encoders")
 def test_a_run_keeps_how_far_its_weights_moved_also_after_a_resume(shop, tmp_path, caplog):
-    task = shop_task(shop, **{"transfer.strategy": "partial"})
+    task = shop_job(shop, **{"transfer.strategy": "partial"})
     run = fit(task, out=tmp_path / "run")
     relative_drift = run.metrics["training"]["moved"]
     assert "transfer: partial from the last depth group" in caplog.messages
@@ -89,7 +89,7 @@ def test_a_run_keeps_how_far_its_weights_moved_also_after_a_resume(shop, tmp_pat
 
 @pytest.mark.usefixtures("planted_encoders")
 def test_the_classic_rate_of_two_phases_hardly_moves_and_the_run_says_so(shop, tmp_path, caplog):
-    task = shop_task(shop, **{"transfer.strategy": "two_phase", "train.epochs": 3})
+    task = shop_job(shop, **{"transfer.strategy": "two_phase", "train.epochs": 3})
     fit(task, out=tmp_path / "run")
     hardly = [line for line in caplog.messages if "next to nothing; raise transfer.two_phase.learning_rate" in line]
     before = [line for line in caplog.messages if "those from before its encoder was fine-tuned" in line]

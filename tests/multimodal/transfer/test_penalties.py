@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.assertions import assert_close
 from support.tiny_models import TinyText, make_dataset, make_model, make_rows
-from support.tiny_pretrained import shop_job, shop_task
+from support.tiny_pretrained import shop_job, shop_setup
 
 from multimodal.builders import build_strategy
 from multimodal.builders.training import plan_training
@@ -82,7 +82,7 @@ def test_a_penalty_holds_encoders_nearer_to_their_source(shop, tmp_path, key):
         # running statistics of its source, which a random BatchNorm has not
         train = {"train.optimizer": "sgd", "train.learning_rate": 0.03, "train.epochs": 6}
         changes = {f"transfer.{key}": strength, "transfer.encoder_scale": 1.0, **train}
-        task = shop_task(shop, **changes, **{"inputs.image.options": {"norm": "group"}})
+        task = shop_job(shop, **changes, **{"inputs.image.options": {"norm": "group"}})
         run = fit(task, out=tmp_path / str(strength))
         assert not any("objective" in name for name in run.model.state_dict())
         return sum(max(values) for values in run.metrics["training"]["moved"].values())
@@ -93,7 +93,7 @@ def test_a_penalty_holds_encoders_nearer_to_their_source(shop, tmp_path, key):
 @pytest.mark.parametrize("key", ["l2_sp", "distill"])
 def test_a_penalty_without_an_encoder_to_hold_is_refused(shop, key):
     changes = {f"transfer.{key}": 0.1, "inputs.image.frozen": True, "inputs.text.weights": None}
-    job = shop_job(shop, **changes)
+    job = shop_setup(shop, **changes)
     with pytest.raises(ConfigError, match=rf"transfer.{key} holds encoders near .* none that comes with weights is"):
         plan_training(job.job, job.model, build_strategy(job.job, job.model))
 
