@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 from typing import Any, TextIO
 
 _BREAKS = re.compile("[\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # tab, and where str.splitlines splits
@@ -100,35 +101,57 @@ class ConsoleHandler(logging.Handler):
         write(self.format(record))
 
 
+class _Forward(logging.Handler):
+    """Passes a record on to the handlers that the program has configured."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logging.root.handle(record)
+
+
 @contextmanager
 def progress_shown(*, always: bool = False) -> Iterator[None]:
     """Shows inside the block what our packages log: the progress of ``multimodal``, and the warnings of all.
 
-    For commands, and as a decorator for the public functions that take long.
+    For commands, and as a decorator for the public functions that take long. Where the program has configured
+    logging, its handlers get the warnings, and progress is shown only if they would not get it; where it has
+    configured ``multimodal`` itself, nothing is changed.
 
     Args:
         always: also where the program has configured logging, or nobody watches; else only on a terminal and in a
             notebook.
     """
     ours = logging.getLogger("multimodal")
-    if not always and (ours.hasHandlers() or not _is_watched()):
+    if not always and (not _is_watched() or _is_set_up(ours)):
         yield
         return
-    handler, level = ConsoleHandler(), ours.level
+    handlers: list[logging.Handler] = [ConsoleHandler()]
     loggers = [logging.getLogger(name) for name in ("encoders", "fusion", "multimodal", "export")]
-    for logger in loggers:
+    level, propagate = ours.level, ours.propagate
+    if not always and ours.hasHandlers():  # the program's own, which show no progress
+        handlers[0].addFilter(lambda record: record.levelno < logging.WARNING)
+        handlers.append(_Forward(max(logging.WARNING, ours.getEffectiveLevel())))
+        loggers, ours.propagate = [ours], False
+    for logger, handler in product(loggers, handlers):
         logger.addHandler(handler)
     ours.setLevel(logging.INFO)
     try:
         yield
     finally:
         ours.setLevel(level)
-        for logger in loggers:
+        ours.propagate = propagate
+        for logger, handler in product(loggers, handlers):
             logger.removeHandler(handler)
 
 
+def _is_set_up(logger: logging.Logger) -> bool:
+    """True if the program has said what becomes of this logger's progress."""
+    of_its_own = bool(logger.handlers) or logger.level != logging.NOTSET
+    return of_its_own or (logger.hasHandlers() and logger.isEnabledFor(logging.INFO))
+
+
 def _is_watched() -> bool:
-    return "ipykernel" in sys.modules or (sys.stdout is not None and sys.stdout.isatty())
+    is_interactive = "ipykernel" in sys.modules or hasattr(sys, "ps1")
+    return is_interactive or (sys.stdout is not None and sys.stdout.isatty())
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:

@@ -3,7 +3,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TextIO
 
 import numpy as np
@@ -102,11 +103,56 @@ def test_where_nobody_watches_warnings_alone_are_shown(capsys, monkeypatch):
     assert capsys.readouterr() == ("", "slow\nbroken\n")
 
 
-def test_where_the_program_has_configured_logging_nothing_is_added(capsys, monkeypatch, caplog):
+@contextmanager
+def program_handler(monkeypatch: pytest.MonkeyPatch, name: str, level: int) -> Iterator[list[str]]:
+    """Messages that the only handler gets, the program's own at a logger, which has this level."""
+    forget_handlers(monkeypatch)
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    yield messages
+    logger.setLevel(before)
+    logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "shown", "got"),
+    [
+        ("root", logging.WARNING, True, ["slow", "broken"]),  # basicConfig(), and what Colab has done already
+        ("root", logging.ERROR, True, ["broken"]),
+        ("root", logging.INFO, False, ["[bold]50%[/bold] größe", "slow", "broken"]),
+        ("root", logging.DEBUG, False, ["detail", "[bold]50%[/bold] größe", "slow", "broken"]),
+        ("multimodal", logging.WARNING, False, ["slow"]),
+        ("multimodal", logging.INFO, False, ["[bold]50%[/bold] größe", "slow"]),
+        ("multimodal", logging.ERROR, False, []),
+    ],
+)
+def test_a_person_who_watches_sees_progress_once_whatever_the_program_has_configured(
+    name, level, shown, got, capsys, monkeypatch
+):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    log_lines()
-    assert capsys.readouterr() == ("", "")
-    assert "slow" in caplog.messages
+    with program_handler(monkeypatch, name, level) as messages:
+        log_lines()
+    assert capsys.readouterr().out == ("[bold]50%[/bold] größe\n" if shown else "")
+    assert messages == got
+    assert logging.getLogger("multimodal").propagate
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("configured", [False, True])
+def test_functions_that_call_each_other_show_a_line_once(depth, configured, capsys, monkeypatch):
+    forget_handlers(monkeypatch)
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)  # an interpreter that is typed to
+    call = log_lines
+    for _ in range(depth):
+        call = progress_shown()(call)
+    with program_handler(monkeypatch, "root", logging.WARNING) if configured else nullcontext():
+        call()
+    assert capsys.readouterr().out == "[bold]50%[/bold] größe\n"
 
 
 def test_where_stdout_is_no_terminal_a_table_is_a_tab_separated_line_a_row(capsys):
