@@ -133,7 +133,7 @@ def score(given: argparse.Namespace) -> None:
         ("FPR at 95 % TPR", measured.false_accepted),
         ("old photos accepted at the threshold set on val", (known >= refusal.threshold).mean()),
         ("new photos accepted at it", (unknown >= refusal.threshold).mean()),
-        ("calibrate says, by products of val that training lacked", refusal.false_accepted),
+        ("calibrate says, by products of val that training had none of", refusal.false_accepted),
         ("calibrate says, by old products of val, each hidden", hidden.false_accepted),
         ("R@1 of old products, all enrolled", everything[~is_new["test"]].mean()),
         ("R@1 of new products, all enrolled", everything[is_new["test"]].mean()),

@@ -60,16 +60,16 @@ def agreement(given: argparse.Namespace) -> None:
 
 
 def without(given: argparse.Namespace) -> None:
-    """Accuracy on the records that lack an input, of one run and of another on the same records."""
+    """Accuracy on the records without an input, of one run and of another on the same records."""
     records = read_records(given.data)
-    lacking = records.subset([row for row in range(len(records)) if is_missing(records[row].get(given.input))])
+    without = records.subset([row for row in range(len(records)) if is_missing(records[row].get(given.input))])
     for folder in filter(None, (given.run, given.other)):
         run = Run(folder)
-        scores = scores_of(run, lacking)
+        scores = scores_of(run, without)
         for task in ("product", "category"):
-            truth = read_truth(run.targets[task], lacking, range(len(lacking)))
+            truth = read_truth(run.targets[task], without, range(len(without)))
             right = scores[task].argmax(axis=1) == truth.targets
-            print_line(f"{folder}: {task} {right.mean():.4f} on {len(lacking)} records without {given.input}")
+            print_line(f"{folder}: {task} {right.mean():.4f} on {len(without)} records without {given.input}")
 
 
 def main() -> None:

@@ -77,7 +77,7 @@ def cross_validate(
         folds: at least 2.
         out: takes ``fold-1`` to ``fold-K``, ordinary runs, ``folds.json`` and ``out_of_fold.csv``; left out:
             ``runs/NAME-folds``.
-        resume: keeps the folds that are finished and goes on with the others.
+        resume: keeps the folds that are finished and trains the others.
         overwrite: replaces the folds in ``out``.
 
     Raises:
@@ -89,7 +89,7 @@ def cross_validate(
     job = job.model_copy(update={"data": job.data.model_copy(update={"valid": None, "test": None})})
     folder = Path(out) if out is not None else Path("runs") / f"{job.name}-folds"
     if resume and overwrite:
-        raise ValueError("resume goes on with folds and overwrite replaces them; give one of them")
+        raise ValueError("resume continues folds and overwrite replaces them; give one of them")
     _refuse_overwriting(folder, folds, job, base)
     if not resume:
         _refuse_taken(folder, overwrite=overwrite)
@@ -131,7 +131,7 @@ def cross_validate(
 
 
 def _refuse_overwriting(folder: Path, folds: int, job: Job, base: Path) -> None:
-    """Refuses a folder in which folds would be written over, or older ones removed with, what the job reads."""
+    """Refuses a folder in which folds would replace what the job reads, or remove it with older ones."""
     for path in (folder, folder / FOLDS_FILE, folder / ANSWERS_FILE):
         refuse_overwriting("--out", path, job_files(job, job, base))
     for place in {*folder.glob("fold-*"), *(folder / f"fold-{number + 1}" for number in range(folds))}:
@@ -147,7 +147,7 @@ def _refuse_taken(folder: Path, *, overwrite: bool) -> None:
         raise RunError(f"{folder} is not empty and holds more than folds; name another folder")
     if not overwrite and (found.keys() - folds.keys() or not all(map(is_free, folds.values()))):
         raise RunError(
-            f"{folder} is not empty; add --resume to go on with the folds in it, --overwrite to replace them, or name "
+            f"{folder} is not empty; add --resume to continue the folds in it, --overwrite to replace them, or name "
             "another folder"
         )
 
@@ -208,7 +208,7 @@ def fold_tables(job: Job, tables: Mapping[str, Records], hashes: Mapping[str, st
 
 
 def _summary(runs: Sequence[tuple[Run, Tables]]) -> dict[str, Any]:
-    """Task -> metric -> mean, interval and the value of each fold; and the classes that a fold lacks."""
+    """Task -> metric -> mean, interval and the value of each fold; and the classes of which a fold has no record."""
     share = float(np.mean([len(tables.test or ()) / len(tables.train) for _, tables in runs]))
     records = sum(len(tables.test or ()) for _, tables in runs)
     found: dict[str, dict[str, Any]] = {}

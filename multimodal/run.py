@@ -195,7 +195,7 @@ class Run:
             root: folder of the media; left out: the manifest's.
 
         Raises:
-            ManifestError: if the table cannot be read, has no record, or lacks the column of an input or task.
+            ManifestError: if the table cannot be read, has no record, or misses the column of an input or task.
             OverwriteError: if ``out`` is the table, one of its media, or a file of the run.
             RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
         """

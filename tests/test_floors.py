@@ -146,7 +146,7 @@ FLOORS = (  # a module belongs to the first floor that names it
         torch_free=True,
     ),
 )
-DOORS = ("multimodal.__main__", "multimodal.recipes.command")
+ENTRIES = ("multimodal.__main__", "multimodal.recipes.command")
 """Where people come in: the only modules that import the roof."""
 
 
@@ -330,9 +330,9 @@ def test_the_table_refuses_breaches():
         assert not is_allowed(Import(source, target, 1, lazy)), (source, target)
 
 
-def test_only_the_doors_import_the_roof():
+def test_only_the_entries_import_the_roof():
     importers = {module for module in MODULES for entry in imports_of(module) if matches(entry.target, ROOF)}
-    assert {module for module in importers if not matches(module, ROOF)} <= set(DOORS)
+    assert {module for module in importers if not matches(module, ROOF)} <= set(ENTRIES)
 
 
 def test_the_web_server_is_loaded_by_its_command_alone():

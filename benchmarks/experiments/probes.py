@@ -199,7 +199,7 @@ def e12() -> list[Finding]:
 
 
 def _finetune(net: Network, x: np.ndarray, labels: np.ndarray, rate: float) -> float:
-    """280 steps of 16 records; how far the last layer moved, relative to its norm."""
+    """280 steps of 16 records; distance of the last layer from where it began, relative to its norm."""
     layer = net.layers[-1]
     before = layer.weight.detach().clone()
     optimizer = torch.optim.SGD([*layer.parameters(), *net.head.parameters()], rate, momentum=0.9)

@@ -86,7 +86,7 @@ class Task(Section):
     type: Annotated[str, registered(TASK_TYPES)] = "classification"
     """classification, multilabel, regression, embedding or contrastive, or a registered task type of your own.
     embedding: the answer is a vector, near for records of one label and far for others; labels may be new later.
-    contrastive: has no column; each of its two inputs shall find the record's other one among those of the batch,
+    contrastive: has no column; each of its two inputs learns to find the record's other one among those of the batch,
     of which several processes, and the parts that train.accumulate makes, have one each."""
     column: str | None = None
     """Column of the manifest; left out: the task's name."""
@@ -94,7 +94,7 @@ class Task(Section):
     """Inputs that this task may use (contrastive: exactly two); left out: all. The others are hidden from it as if
     they were missing."""
     weight: float = Field(default=1.0, gt=0)
-    """Of this task's loss, after each loss is divided by that of a head that knows nothing."""
+    """Of this task's loss, after each loss is divided by its chance loss."""
     tower: list[Annotated[int, Field(gt=0)]] = Field(default_factory=list)
     """Widths of hidden layers between the fused vector and this task's head, which no other task shares; none: the
     head is a linear layer."""

@@ -80,7 +80,7 @@ def measure_calibration(decoding: "Decoding", outputs: np.ndarray, targets: np.n
     """Calibration without and with the decoding's temperature, JSON; None where a task has no probabilities.
 
     Classification states one probability a record, that of its answer; multilabel one for each label. A label that
-    training lacked cannot come true, and has no log loss.
+    training did not have cannot come true, and has no log loss.
 
     Args:
         outputs: raw, [n c].

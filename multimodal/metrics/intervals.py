@@ -132,7 +132,7 @@ def effective_size(weights: np.ndarray) -> float:
 def error_interval(sample: np.ndarray, resamples: np.ndarray) -> Interval | None:
     """Bootstrap-t of the square of an error, which is not negative, as multiples of the error; None without spread.
 
-    Efron and Tibshirani (1993), section 12.5. A sample that lacks outliers has too small a value *and* too small a
+    Efron and Tibshirani (1993), section 12.5. A sample without outliers has too small a value *and* too small a
     standard error; of that neither a standard error nor percentiles know. Squares, as those of logarithms cover no more
     often and are now and then a thousand times as wide (benchmarks/coverage.md).
 

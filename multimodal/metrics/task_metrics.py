@@ -41,7 +41,7 @@ def task_metrics(
             values in the data's unit, [n]; pairs: content numbers of both inputs, [n 2]; embeddings: equal for
             records that belong together, [n].
         unknown: names of the classes that indices (multilabel: columns) from ``len(labels)`` on stand for.
-            Training lacked them, so their records are wrong, and are counted under ``unknown``.
+            Training did not have them, so their records are wrong, and are counted under ``unknown``.
 
     >>> from multimodal.decoding import Softmax
     >>> answers = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]])

@@ -1,4 +1,4 @@
-"""Learning without labels: the two inputs of a record shall find each other among those of the batch."""
+"""Learning without labels: the two inputs of a record learn to find each other among those of the batch."""
 
 import math
 from collections.abc import Mapping
@@ -67,10 +67,10 @@ class ContrastiveHead(Head):
         return torch.cat([F.normalize(embedding.float(), dim=1) for embedding in embeddings], dim=1)
 
     def loss(self, outputs: Float[Tensor, "b c"], target: Int[Tensor, "b 2"]) -> Float[Tensor, " b"]:
-        """``pair_losses`` over that of guessing; 0 for records that lack an input, which are no candidates either.
+        """``pair_losses`` over that of guessing; 0 for records without an input, which are no candidates either.
 
         Args:
-            target: a number for the content of each input; 0 where the record lacks it.
+            target: a number for the content of each input; 0 where the record has none.
         """
         with torch.no_grad():
             self.log_scale.clamp_(max=math.log(MAX_SCALE))  # in place: a clamped copy would pass no gradient back

@@ -96,7 +96,7 @@ def arcface_losses(
 
     Deng et al. (2019), https://arxiv.org/abs/1801.07698: ``cos(a + margin)`` in the place of ``cos a`` for the own
     centre. Where ``a + margin`` would pass 180 degrees, and the cosine rise again, it is ``cos a - margin sin margin``,
-    which goes on falling, as in the authors' code. Ours differs: the default margin is smaller, for tables smaller
+    which keeps falling, as in the authors' code. Ours differs: the default margin is smaller, for tables smaller
     than theirs.
 
     Args:

@@ -140,7 +140,7 @@ class _LabelHead(Head):
 
     @abstractmethod
     def _prior(self, frequencies: Float[Tensor, " c"]) -> Float[Tensor, " c"]:
-        """Outputs of a head that knows nothing else."""
+        """Outputs of a constant predictor."""
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
         """Logits."""
@@ -161,7 +161,7 @@ class ClassificationHead(_LabelHead):
             all classes were equally frequent. Not where production has the frequencies of the training records.
 
     Raises:
-        ValueError: if there is not one weight per class, or the adjustment lacks the frequencies or has weights, too.
+        ValueError: if there is not one weight per class, or the adjustment has no frequencies, or has weights, too.
     """
 
     _offsets: Tensor | None

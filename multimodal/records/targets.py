@@ -173,7 +173,7 @@ class PairTarget(TargetReader):
 
     @property
     def placeholder(self) -> Cell:
-        """It lacks them."""
+        """It has none."""
         return np.zeros(2, np.int64)
 
     def read(self, row: Mapping[str, Any]) -> Cell | None:
@@ -271,7 +271,7 @@ class Truth:
 
 
 def read_truth(reader: TargetReader, records: Records, rows: Iterable[int]) -> Truth:
-    """The known answers among ``rows``; a label that training lacked counts, as one that cannot be right."""
+    """The known answers among ``rows``; a label that training did not have counts, as one that cannot be right."""
     kept: list[int] = []
     cells: list[Cell | None] = []
     unseen: list[tuple[str, ...]] = []

@@ -135,7 +135,7 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: Mapping[str, Tens
     """Puts back what ``pack_optimizer`` took.
 
     Raises:
-        CheckpointError: if it is the state of a parameter that the model lacks.
+        CheckpointError: if it is the state of a parameter that the model does not have.
     """
     parameters = dict(model.named_parameters())
     for name, value in packed.items():
@@ -143,7 +143,7 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, packed: Mapping[str, Tens
         parameter = parameters.get(parameter_name)
         if parameter is None:
             raise CheckpointError(
-                f"the checkpoint holds the optimizer's state of {parameter_name!r}, which this model lacks; go on "
+                f"the checkpoint holds the optimizer's state of {parameter_name!r}, not in this model; continue "
                 "with the config that wrote it, or start in another folder"
             )
         # the step counter lives on the CPU, as the optimizer itself keeps it

@@ -84,7 +84,7 @@ def _lies_in(out: str | Path, folder: str | Path) -> bool:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """JSON, written atomically; half a surrogate pair, which UTF-8 lacks, as JSON's own escape."""
+    """JSON, written atomically; half a surrogate pair, which UTF-8 does not have, as JSON's own escape."""
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     write_atomically(path, text.encode("utf-8", "backslashreplace"))
 

@@ -60,7 +60,7 @@ class StopSignals:
 
     @contextmanager
     def bounded(self, seconds: float) -> Iterator[None]:
-        """A block that ends the process where it goes on so long after a signal, with the exit code of that."""
+        """A block that ends the process where it runs on so long after a signal, with the exit code of that."""
         began = time.monotonic()
         self._stretch = began, max(seconds, 2 * self._longest)
         try:

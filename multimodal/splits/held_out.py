@@ -81,14 +81,14 @@ def undefined(job: Job, train: Sequence[Records], valid: Records) -> str | None:
     Args:
         train: tables that the tasks are learned from.
     """
-    lacking = []
+    without = []
     if job.transfer.strategy == "none" or not all(_has_columns(job, records) for records in (*train, valid)):
         return None  # a column that is not there is named where the table is read
     for name, (metric, need) in metric_needs(job).items():
         known = _learned(job, name, train) if metric == "auc" else None
         if Answers(job, name, valid, known).witnesses(range(len(valid)), need):
             return None
-        lacking.append(f"{name}.{metric} ({LACKS[need]})")
+        without.append(f"{name}.{metric} ({LACKS[need]})")
     other = [
         f"{name}.{metric}"
         for name, task in job.tasks.items()
@@ -98,7 +98,7 @@ def undefined(job: Job, train: Sequence[Records], valid: Records) -> str | None:
     hint = f", or set train.metric, for example to {other[-1]}" if other else ""
     return (
         f"the {len(valid)} records of {valid.source} that choose the best weights do not define "
-        f"{' or '.join(lacking)}; name a table in data.valid whose records do{hint}"
+        f"{' or '.join(without)}; name a table in data.valid whose records do{hint}"
     )
 
 

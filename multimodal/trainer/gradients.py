@@ -43,7 +43,7 @@ def check_shared(model: MultimodalModel, phases: Sequence[Phase]) -> None:
 
 
 class TaskGradients:
-    """Gradient of each task's weighed loss on the shared parameters, summed over the parts of one step.
+    """Gradient of each task's weighted loss on the shared parameters, summed over the parts of one step.
 
     Legend: t tasks, p shared parameters.
 

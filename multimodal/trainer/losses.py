@@ -1,4 +1,4 @@
-"""The one place where task losses are weighed and reduced."""
+"""The one place where task losses are weighted and reduced."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -87,5 +87,5 @@ def weighted_losses(
 def combined_loss(
     losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float | Float[Tensor, ""]]
 ) -> Float[Tensor, ""]:
-    """The one loss that is trained on: the sum of the weighed losses."""
+    """The one loss that is trained on: the sum of the weighted losses."""
     return torch.stack(list(weighted_losses(losses, weights).values())).sum()

@@ -1,4 +1,4 @@
-"""One optimizer step: forward, weighed loss, backward, clip, update."""
+"""One optimizer step: forward, weighted loss, backward, clip, update."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -115,7 +115,7 @@ class Step:
             raise OutOfMemoryError(
                 f"process {self.processes.rank} has no memory for {max(len(part.rows) for part in parts)} records at a "
                 "time, and processes that train together cannot stop in the middle of a step to try smaller parts; "
-                "raise train.accumulate, which keeps the batch as it is, and go on with --resume"
+                "raise train.accumulate, which keeps the batch as it is, and continue with --resume"
             ) from error
 
     def _all_backward(

@@ -51,7 +51,7 @@ class WeightTracker:
         return {}
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Goes on from what a checkpoint kept."""
+        """Resumes from what a checkpoint kept."""
 
 
 class WeightAveraging(WeightTracker, ABC):
@@ -134,7 +134,7 @@ class Soup(WeightAveraging):
         return {"scores": dict(self.scores)}
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Goes on with these members."""
+        """Resumes with these members."""
         self.scores = dict(state["scores"])
 
     def best(self, score: Score) -> CandidateWeights:
@@ -179,7 +179,7 @@ class Ema(WeightAveraging):
         return {} if self.average is None else self.average.state
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-        """Goes on with this average."""
+        """Resumes with this average."""
         self.average = ExponentialAverage(nn.Module(), self.decay)
         self.average.step, self.average.state = state["step"], dict(tensors)
 

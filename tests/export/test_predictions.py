@@ -25,9 +25,9 @@ def test_one_line_a_record_with_its_labels_probabilities_and_error(
     predictor: Predictor, media: Path, tmp_path: Path
 ) -> None:
     (media / "three.csv").write_text("image,text,sound,id\n0.png,red,,7\nno.png,red,,8\n,,,9\n,blue,0.wav,10\n")
-    complaints: list[str] = []
+    failures: list[str] = []
     result = write_predictions(
-        predictor, media / "three.csv", tmp_path / "out.csv", batch_size=3, on_failure=complaints.append
+        predictor, media / "three.csv", tmp_path / "out.csv", batch_size=3, on_failure=failures.append
     )
     assert result == (2, 4)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
@@ -45,8 +45,8 @@ def test_one_line_a_record_with_its_labels_probabilities_and_error(
         assert_close(float(row["price"]), answer["price"].value, "onnx")
     assert rows[1]["error"].startswith("photo: 'no.png'")
     assert rows[2]["error"].startswith("every input is missing")
-    assert complaints[0].startswith("three.csv, row 2, column image: 'no.png'")
-    assert complaints[1].startswith("three.csv, row 3: every input is missing")
+    assert failures[0].startswith("three.csv, row 2, column image: 'no.png'")
+    assert failures[1].startswith("three.csv, row 3: every input is missing")
 
 
 def test_embeddings_are_one_array_with_gaps_where_nothing_was_answered(

@@ -1,4 +1,4 @@
-"""Answers that go on where a killed process stopped, in every format."""
+"""Predictions that resume where a killed process stopped, in every format."""
 
 import json
 from pathlib import Path
@@ -67,14 +67,14 @@ def test_a_killed_job_goes_on_and_ends_as_if_nothing_had_happened(
             write_predictions(predictor, thirty, out, embeddings=tmp_path / "out.npy", batch_size=4)
     assert not out.exists()
     seen: list[tuple[int, int]] = []
-    complaints: list[str] = []
+    failures: list[str] = []
     counts = write_predictions(
         predictor, thirty, out, embeddings=tmp_path / "out.npy", batch_size=4, resume=True,
-        advance=lambda done, total: seen.append((done, total)), on_failure=complaints.append,
+        advance=lambda done, total: seen.append((done, total)), on_failure=failures.append,
     )  # fmt: skip
     assert counts == (1, 30)
     assert seen == [(24, 30), (28, 30), (30, 30)]  # from record 20 on
-    assert complaints == []  # the bad record was named by the first process
+    assert failures == []  # the bad record was named by the first process
     left, right = READERS[suffix](out), READERS[suffix](whole)
     assert len(left) == 30
     pd.testing.assert_frame_equal(left, right, atol=TOLERANCES["onnx"][1])

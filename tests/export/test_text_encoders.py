@@ -90,7 +90,7 @@ def test_a_file_of_vectors_is_found_from_the_folder_of_the_config(tmp_path):
     assert encoders["text"].embed_dim == 4
 
 
-def test_invented_texts_are_of_the_words_that_have_vectors(tmp_path):
+def test_synthetic_texts_are_of_the_words_that_have_vectors(tmp_path):
     path = write_vectors(tmp_path / "vectors.vec", make_vectors(), "fasttext.vec")
     preprocessor = create_encoder(f"wordvectors/{path}").preprocessor
     (sample,) = synthetic_samples(preprocessor, np.random.default_rng(0), ["long"])

@@ -25,7 +25,7 @@ from multimodal.metrics.class_tables import classification_table
 LONG = "word " * 100 + "end"
 
 
-def test_lines_go_to_stdout_and_complaints_to_stderr_as_they_are(capsys):
+def test_lines_go_to_stdout_and_errors_to_stderr_as_they_are(capsys):
     print_line("[bold]50%[/bold] größe")
     print_error("error: [red]")
     assert capsys.readouterr() == ("[bold]50%[/bold] größe\n", "error: [red]\n")
@@ -289,7 +289,7 @@ WRITES: dict[str, Callable[[], None]] = {
     "a line": lambda: print_line("a"),
     "a table": lambda: show_table(("a",), [("b",)]),
     "metrics": lambda: show_metrics(metrics()),
-    "a complaint": lambda: print_error("a"),
+    "an error": lambda: print_error("a"),
     "progress": progress_shown(always=True)(lambda: logging.getLogger("multimodal.any").info("a")),
     "more than a buffer": lambda: print_line("a" * 1_000_000),
 }

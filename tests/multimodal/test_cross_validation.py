@@ -138,7 +138,7 @@ def test_a_folder_that_holds_more_than_folds_is_refused_and_left(table, tmp_path
 def test_finished_folds_are_kept_and_the_others_trained(table, tmp_path, caplog):
     job = make_job(data={"train": str(table), "workers": 0})
     first = mm.cross_validate(job, 2, out=tmp_path / "cv", cache=False)
-    with pytest.raises(RunError, match="is not empty; add --resume to go on with the folds in it"):
+    with pytest.raises(RunError, match="is not empty; add --resume to continue the folds in it"):
         mm.cross_validate(job, 2, out=tmp_path / "cv", cache=False)
     (tmp_path / "cv" / "fold-2" / "metrics.json").unlink()  # as if it had been killed before its end
     (tmp_path / "cv" / "folds.json").unlink()
@@ -169,9 +169,9 @@ def test_a_class_that_a_fold_lacks_leaves_it_without_auc_and_is_listed(tmp_path)
     rows = [*color_rows(30), {"text": "thing", "color": "white", "shoot": "9"}]
     found = mm.cross_validate(make_job(), 3, train=rows, out=tmp_path / "cv", cache=False)
     auc = found["tasks"]["color"]["auc"]["folds"]
-    lacking = found["absent"]["color"]
-    assert {number for number, value in enumerate(auc, 1) if value is None} == {int(number) for number in lacking}
-    assert len(lacking) >= 2
+    absent = found["absent"]["color"]
+    assert {number for number, value in enumerate(auc, 1) if value is None} == {int(number) for number in absent}
+    assert len(absent) >= 2
 
 
 def test_the_command_shows_every_fold(table, tmp_path):

@@ -122,7 +122,7 @@ def make_three_input_model(seed: int = 0) -> MultimodalModel:
 
 
 def make_table(folder: Path, n: int = 9) -> list[dict[str, Any]]:
-    """Records with the columns image, text, sound and the labels; some lack inputs, none all of them."""
+    """Records with the columns image, text, sound and the labels; some miss inputs, none all of them."""
     rows = make_rows(folder, n, gaps=True)
     for index, row in enumerate(rows):
         samples = RATE // 4 + 400 * index

@@ -31,7 +31,7 @@ class Stage:
 
 
 def read_dockerfile(path: Path = ROOT / "Dockerfile") -> list[Stage]:
-    """Its stages; lines that end in a backslash go on, and comments are left out."""
+    """Its stages; lines that end in a backslash continue, and comments are left out."""
     text = re.sub(r"^#.*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     lines = [line.split(maxsplit=1) for line in text.replace("\\\n", " ").splitlines() if line.strip()]
     starts = [number for number, (name, _) in enumerate(lines) if name == "FROM"]

@@ -46,7 +46,7 @@ def plant(monkeypatch) -> None:
 
 
 def color_rows(n: int) -> list[dict[str, str]]:
-    """Texts that are their color, in turn; six to a ``shoot``, the last of which lacks its cell."""
+    """Texts that are their color, in turn; six to a ``shoot``, the last of which has an empty cell."""
     rows = [{"text": COLORS[i % 3], "color": COLORS[i % 3], "shoot": str(i // 6)} for i in range(n)]
     rows[-1]["shoot"] = ""
     return rows

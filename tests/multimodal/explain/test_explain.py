@@ -213,14 +213,14 @@ def test_a_record_says_what_made_its_answers():
 
 def test_a_folder_has_a_json_and_pictures_a_record_and_a_page(tmp_path: Path):
     rows = [{**table()[0], "text": "red <b>"}, {"front": 7}, {}, {"text": "blue"}]
-    complaints: list[str] = []
+    failures: list[str] = []
     records = read_records(rows)
     out = tmp_path / "why"
     assert explain_table(
-        BOX, records, out, tasks=["color"], rows=9, training=records, number=2, on_failure=complaints.append
+        BOX, records, out, tasks=["color"], rows=9, training=records, number=2, on_failure=failures.append
     ) == (2, 4)
-    assert "records, row 2, column front: an image cannot be a int" in complaints[0]
-    assert "records, row 3: every input is missing; give at least front or back or text or sound" in complaints[1]
+    assert "records, row 2, column front: an image cannot be a int" in failures[0]
+    assert "records, row 3: every input is missing; give at least front or back or text or sound" in failures[1]
     content = json.loads((out / "0001.json").read_text())
     assert content["neighbors"][0]["record"] == "records, row 1"
     assert content["inputs"]["front"] == "(ndarray)"

@@ -104,7 +104,7 @@ def test_tables_that_cannot_tell_leave_the_temperature_near_one():
     separated = fit_temperature(SOFTMAX, 5.0 * np.eye(4), targets)  # no answer is wrong: the loss has no minimum
     assert 0.5 < separated < 1.0
     assert fit_temperature(SOFTMAX, np.zeros((0, 4)), np.zeros(0, np.int64)) == 1.0
-    assert fit_temperature(SOFTMAX, np.eye(4), np.full(4, 4)) == 1.0  # labels that training lacked
+    assert fit_temperature(SOFTMAX, np.eye(4), np.full(4, 4)) == 1.0  # labels that training did not have
     assert fit_temperature(Destandardize(0.0, 1.0), np.ones((3, 1)), np.ones(3)) == 1.0
 
 

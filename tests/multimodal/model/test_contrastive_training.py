@@ -163,7 +163,7 @@ def test_beside_labels_it_trains_with_attention_and_leaves_the_bundle(media, tmp
 
 
 @pytest.mark.parametrize("weighting", ["uncertainty", "pcgrad"])
-def test_beside_labels_it_is_weighed_as_any_other_task(media, tmp_path, weighting):
+def test_beside_labels_it_is_weighted_as_any_other_task(media, tmp_path, weighting):
     train = {"epochs": 1, "accumulate": 2, "batch_size": 16, "task_weighting": weighting}
     job = make_job(CAPTIONS, tasks={"match": {"type": "contrastive"}, "left": {}}, train=train)
     run = fit(job, train=rows(2), valid=rows(), root=media, out=tmp_path / "run")

@@ -53,7 +53,7 @@ def test_arcface_has_a_finite_gradient_where_a_record_lies_on_its_centre():
     assert embeddings.grad.isfinite().all()
 
 
-def test_the_null_loss_of_arcface_is_that_of_embeddings_across_all_centres():
+def test_the_chance_loss_of_arcface_is_that_of_embeddings_across_all_centres():
     head = ArcFaceHead(4, width=3, num_labels=2, margin=0.3, temperature=0.05)
     with torch.no_grad():
         head.centres.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 0]]))

@@ -34,7 +34,7 @@ def run_job(shop: Path, out: Path, **changes) -> Run:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> Path:
-    """Validation has products that training lacks."""
+    """Validation has products that training does not have."""
     folder = tmp_path_factory.mktemp("shop")
     write_table(folder / "train.csv", make_photos(folder, OLD, 12, seed=0))
     write_table(folder / "valid.csv", make_photos(folder, OLD + NEW + UNKNOWN, 3, seed=1))

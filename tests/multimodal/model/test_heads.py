@@ -109,24 +109,24 @@ def test_large_numbers_close_together_keep_their_difference():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_the_null_loss_of_classes_is_that_of_equal_logits(smoothing):
+def test_the_chance_loss_of_classes_is_that_of_equal_logits(smoothing):
     head = ClassificationHead(6, LABELS, label_smoothing=smoothing)
     assert_close(head.loss(torch.zeros(1, 3), torch.tensor([1])), [head.chance_loss])
     assert head.chance_loss == math.log(3)
 
 
-def test_the_null_loss_of_labels_is_that_of_equal_chances():
+def test_the_chance_loss_of_labels_is_that_of_equal_chances():
     head = MultilabelHead(6, LABELS)
     assert_close(head.loss(torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 1.0]])), [head.chance_loss])
 
 
-def test_the_null_loss_of_numbers_is_that_of_answering_their_mean():
+def test_the_chance_loss_of_numbers_is_that_of_answering_their_mean():
     numbers = torch.tensor([1.0, 4.0, 4.0, 7.0])
     head = RegressionHead(6, mean=float(numbers.mean()), std=float(numbers.std(correction=0)))
     assert_close(head.loss(torch.zeros(4, 1), numbers).mean(), head.chance_loss)
 
 
-def test_a_single_class_has_a_null_loss_that_can_be_divided_by():
+def test_a_single_class_has_a_chance_loss_that_can_be_divided_by():
     assert ClassificationHead(6, ["only"]).chance_loss > 0
 
 

@@ -29,7 +29,7 @@ def parts(records: int = 5) -> dict[str, Tensor]:
 
 
 def present(**absent: list[int]) -> dict[str, Tensor]:
-    """Of records of which some lack an input."""
+    """Of records some without an input."""
     return {name: torch.tensor([row not in absent.get(name, []) for row in range(3)]) for name in IN_DIMS}
 
 
@@ -104,7 +104,7 @@ def test_labels_are_combined_one_by_one() -> None:
     assert_close(head(side_by_side(given)), expected)
 
 
-def test_classes_that_are_weighed_evenly_have_an_even_prior() -> None:
+def test_classes_that_are_weighted_evenly_have_an_even_prior() -> None:
     head = ClassificationHead(3, ("a", "b"), class_weights=[0.625, 2.5], frequencies=[0.8, 0.2])
     assert_close(torch.softmax(head.prior, dim=0), [0.5, 0.5])
 

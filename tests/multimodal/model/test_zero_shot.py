@@ -307,7 +307,7 @@ def refused(values: dict[str, Any], match: str, media: Path, tmp_path: Path) -> 
         train(values, media, tmp_path / "run")
 
 
-def test_an_encoder_without_a_text_half_is_refused(media, tmp_path):
+def test_an_encoder_without_a_text_tower_is_refused(media, tmp_path):
     values = make_job(Path(), inputs={"image": {"encoder": "compact/image"}})
     refused(values, r"inputs.image: .* aligned with texts; give a CLIP or SigLIP", media, tmp_path)
 

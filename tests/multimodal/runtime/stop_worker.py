@@ -31,7 +31,7 @@ def stick_in_a_call(number: int) -> None:
 
     sys.setswitchinterval(1000)  # the signal then comes when this thread is inside the call, never before
     threading.Thread(target=kill).start()
-    signal.pthread_sigmask(signal.SIG_BLOCK, {number})  # another thread gets it, so that the call goes on
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})  # another thread gets it, so that the call continues
     ready.set()
     ctypes.CDLL(None).select(0, None, None, None, None)
 

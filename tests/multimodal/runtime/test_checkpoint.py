@@ -293,7 +293,7 @@ def test_packed_names_are_those_of_the_parameters():
 def test_state_of_a_parameter_that_the_model_lacks_is_refused():
     model = make_model()
     packed: dict[str, Any] = {"heads.brand.linear.weight:exp_avg": torch.zeros(1)}
-    with pytest.raises(CheckpointError, match=r"'heads.brand.linear.weight', which this model lacks; go on with the"):
+    with pytest.raises(CheckpointError, match=r"'heads.brand.linear.weight', not in this model; continue with the"):
         unpack_optimizer(optimizer_of(model, OptimizerSpec()), packed, model)
 
 

@@ -119,7 +119,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
     trainer.fit(Finetune().plan(whole, 3))
     shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     newest = sorted((tmp_path / "killed/checkpoints").glob("step-*"))[-1]
-    newest.unlink()  # goes on from the one before
+    newest.unlink()  # resumes from the one before
     again, trainer = make_trainer(tmp_path / "killed")
     trainer.fit(Finetune().plan(again, 3), resume=True)
     for name, tensor in whole.state_dict().items():
@@ -131,7 +131,7 @@ def test_a_resumed_run_ends_with_the_same_weights(tmp_path):
 
 def make_job(**train: Any) -> dict[str, Any]:
     return {
-        "name": "weighed",
+        "name": "weighted",
         "data": {"workers": 0},
         "inputs": {"image": {"encoder": "compact/image", "weights": None, "options": {"image_size": 32}}},
         "fusion": {"name": "concat", "dim": 8},
@@ -175,7 +175,7 @@ def test_pcgrad_without_anything_shared_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("way", ["uncertainty", "pcgrad"])
-def test_one_task_has_nothing_to_be_weighed_against(way):
+def test_one_task_has_nothing_to_be_weighted_against(way):
     values = make_job(task_weighting=way)
     del values["tasks"]["price"]
     with pytest.raises(ConfigError, match=r"train.task_weighting has no effect: .* there is one; leave it out"):
