@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -75,9 +76,9 @@ def by_trainer(setup: TrainingSetup) -> float:
     starts = []
     original = Step.__call__
 
-    def timed(self: Step, parts: list, learning_rate: float, seed: int) -> float:
+    def timed(self: Step, *arguments: Any, **options: Any) -> float:
         starts.append(time.perf_counter())
-        return original(self, parts, learning_rate, seed)
+        return original(self, *arguments, **options)
 
     with tempfile.TemporaryDirectory() as folder, patch.object(Step, "__call__", timed):
         options = build_trainer_options(setup.job, CPU)
