@@ -94,7 +94,7 @@ def write_decodings(folder: Path, decodings: Mapping[str, Decoding]) -> None:
 
 
 def own_files(folder: Path) -> list[tuple[str, Path]]:
-    """What belongs to a run, whether or not it is there, in the terms of ``refuse_overwriting``."""
+    """Files that belong to a run, whether or not it is there, in the terms of ``refuse_overwriting``."""
     return [("a file of the run", folder / name) for name in OWN_FILES]
 
 
@@ -149,7 +149,7 @@ class Run:
 
     @cached_property
     def readers(self) -> dict[str, InputReader]:
-        """What reads each input's column."""
+        """Reader of each input's column."""
         return {
             name: InputReader(name, self.job.input_column(name), self.model.encoder(name).preprocessor)
             for name in self.job.inputs
@@ -157,13 +157,13 @@ class Run:
 
     @cached_property
     def targets(self) -> dict[str, TargetReader]:
-        """What reads each task's column."""
+        """Reader of each task's column."""
         tasks = self._description["tasks"]
         return {name: build_target_reader(self.job, name, entry["head"]) for name, entry in tasks.items()}
 
     @property
     def decodings(self) -> dict[str, Decoding]:
-        """What turns each task's outputs into answers."""
+        """Decoding of each task's outputs."""
         stored = {name: task_decoding(entry) for name, entry in self._description["tasks"].items()}
         return build_decodings(self.job, stored)
 

@@ -1,4 +1,4 @@
-"""What docs/deployment.md says is so."""
+"""Statements of docs/deployment.md are so."""
 
 import re
 from pathlib import Path

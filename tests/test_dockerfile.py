@@ -1,4 +1,4 @@
-"""What the server's image is made of, as far as it shows without Docker; `make image-check` runs its commands."""
+"""Parts of the server's image, as far as it shows without Docker; `make image-check` runs its commands."""
 
 import http.server
 import json

@@ -1,4 +1,4 @@
-"""Who may import whom: every import of the four packages against one table, and what importing them costs."""
+"""Every import of the four packages against one table, and what importing them costs."""
 
 import ast
 import re
@@ -54,7 +54,7 @@ FRAMEWORK = ("torch", "numpy", "jaxtyping", "safetensors")
 
 @dataclass(frozen=True)
 class Floor:
-    """What some modules may import; names are patterns of ``fnmatch``."""
+    """Imports that some modules may have; names are patterns of ``fnmatch``."""
 
     modules: tuple[str, ...]
     in_house: tuple[str, ...]
@@ -205,7 +205,7 @@ def read_imports(source: str, text: str, *, is_package: bool) -> Iterator[Import
 
 
 def targets(node: ast.AST, source: str, *, is_package: bool) -> list[str]:
-    """What one statement imports: modules by their full name, also where they are imported from their package."""
+    """Imports of one statement: modules by their full name, also where they are imported from their package."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""What is shipped: the wheel's content, the pinned versions, and what a base install without torch says and does."""
+"""Parts shipped: the wheel's content, the pinned versions, and what a base install without torch says and does."""
 
 import re
 import shutil

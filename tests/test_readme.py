@@ -1,4 +1,4 @@
-"""What README shows runs."""
+"""Examples of README run."""
 
 import pandas as pd
 import pytest

@@ -18,7 +18,7 @@ OWN = ("ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME", "CI"
 
 
 def files_after(code: str, home: Path, **environment: str) -> list[Path]:
-    """What a process of that home leaves in it."""
+    """Files that a process of that home leaves in it."""
     kept = {name: value for name, value in os.environ.items() if name not in OWN}
     command = [sys.executable, "-c", f"{code}\nimport onnxruntime"]
     subprocess.run(command, env={**kept, "HOME": str(home), **environment}, check=True, capture_output=True)

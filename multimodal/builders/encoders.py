@@ -76,7 +76,7 @@ def full_weights(weights: str | None, base: Path) -> str | None:
 
 
 def has_random_weights(encoder: Encoder) -> bool:
-    """Whether the encoder knows nothing yet."""
+    """True for an encoder that knows nothing yet."""
     return encoder.provenance.weights == "random"
 
 

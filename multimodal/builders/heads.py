@@ -86,7 +86,7 @@ def build_target_reader(job: Job, name: str, arguments: Mapping[str, Any]) -> Ta
 
 
 def sampling_weights(job: Job, records: Records) -> np.ndarray | None:
-    """How often each row is drawn, for the task that wants a balanced sampler; rows without its label as the mean."""
+    """Frequency of each row, for the task that wants a balanced sampler; rows without its label as the mean."""
     for name, task in job.tasks.items():
         if task.imbalance == "balanced_sampler":
             values = label_cells(name, task, job.label_columns()[name], records, job.data.on_error)

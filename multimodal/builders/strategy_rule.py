@@ -1,4 +1,4 @@
-"""Which strategy ``transfer.strategy: auto`` means: a rule over the records of a class, and of what the weights are."""
+"""Strategy that ``transfer.strategy: auto`` means: a rule over the records of a class, and of what the weights are."""
 
 from collections.abc import Mapping
 from statistics import median
@@ -13,7 +13,7 @@ from multimodal.records.targets import class_counts
 
 
 class TransferChoice(NamedTuple):
-    """What a job does with weights, and why."""
+    """Use that a job makes of weights, and why."""
 
     transfer: Transfer
     """With a strategy that is not auto."""
@@ -29,7 +29,7 @@ class TransferChoice(NamedTuple):
         return f"{self.transfer.strategy}{depth}" + ("" if self.rule is None else f" (rule: {self.rule})")
 
     def to_json(self) -> dict[str, Any]:
-        """What is stored beside the weights."""
+        """Description stored beside the weights."""
         return {
             "strategy": self.transfer.strategy,
             "unfreeze_from": self.transfer.unfreeze_from,
@@ -46,7 +46,7 @@ def _depth(start: int) -> str:
 def choose_transfer(job: Job, encoders: Mapping[str, Encoder], records: Records) -> TransferChoice:
     """The strategy that the config names, or that the rule for few labels gives.
 
-    The fewer records a class has, the less of an encoder is changed. Nothing is frozen blindly: fine-tuning follows a
+    The fewer records per class, the less of an encoder is changed. Nothing is frozen blindly: fine-tuning follows a
     probe, and the validation table decides which of both is kept. On digits that costs at most .02 over a probe where
     the source is good, and saves .05 to .2 where it harms (benchmarks/transfer.md, E15). What small encoders know
     (``compact/*``) is little and has to move: they are fine-tuned whole, however few the labels.

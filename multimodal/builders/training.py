@@ -1,4 +1,4 @@
-"""What trains when: the strategy, its plan, objectives and optimizer of a job."""
+"""Parts that say what trains when: the strategy, its plan, objectives and optimizer of a job."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -86,7 +86,7 @@ def _encoder_policy(job: Job, model: MultimodalModel) -> EncoderPolicy:
 
 
 def encoders_to_finetune(job: Job, encoders: Mapping[str, Encoder]) -> list[str]:
-    """Those of these inputs whose encoder comes with weights and is not to stay frozen."""
+    """Inputs among these whose encoder comes with weights and is not to stay frozen."""
     return [
         name for name, encoder in encoders.items() if not job.owner(name).frozen and not has_random_weights(encoder)
     ]

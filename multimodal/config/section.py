@@ -34,7 +34,7 @@ class Section(BaseModel):
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:
-        """As pydantic's, with our error."""
+        """Validates as pydantic does, with our error."""
         with as_config_error():
             return super().model_validate(obj, **options)
 

@@ -66,13 +66,13 @@ class ZeroShot(Section):
                 raise ValueError(f"words: there is no class {label!r}{nearest_hint(label, labels)}")
 
     def texts(self, label: str) -> list[str]:
-        """What the prompts say of a class."""
+        """Words of the prompts for a class."""
         called = self.words.get(label, label.replace("-", " ").replace("_", " "))
         return [prompt.replace("{}", called) for prompt in self.prompts]
 
 
 class Costs(Section):
-    """What the two kinds of error cost, in any unit; only their ratio counts."""
+    """Costs of the two kinds of error, in any unit; only their ratio counts."""
 
     false_positive: float = Field(default=1.0, gt=0)
     """A label, or the positive class, that is given to a record which does not have it."""

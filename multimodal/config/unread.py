@@ -29,7 +29,7 @@ class Belongs(NamedTuple):
     """The registry whose parts of other distributions read them, too."""
 
     def are_read(self, value: Any) -> bool:
-        """Whether they are, for a value of the other setting."""
+        """True where they are, for a value of the other setting."""
         is_plugin = self.plugins is not None and value not in ("auto", *self.plugins.built_in)
         return value in self.values or is_plugin
 

@@ -78,7 +78,7 @@ def run_demo(folder: Path) -> None:
 
 
 def source_job(data: DemoData) -> mm.Job:
-    """Which drawn thing, and which pattern it has: two tasks that share one image encoder."""
+    """Job that tells the drawn thing and its pattern: two tasks that share one image encoder."""
     return mm.Job(
         name="source",
         data=mm.Data(train=str(data.source), valid=str(data.source_valid)),

@@ -1,4 +1,4 @@
-"""How far a task's probabilities can be believed, and the temperature that makes them so. Never imports torch."""
+"""Calibration of a task's probabilities, and the temperature that makes them credible. Never imports torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a model answers, label by label: support, precision, recall, F1, and which label is taken for which.
+"""Predictions of a model label by label: support, precision, recall, F1, and which label is taken for which.
 
 Never imports torch.
 """

@@ -112,7 +112,7 @@ def blend_variance(spread: np.ndarray | float, counts: np.ndarray, shares: np.nd
 
 
 def harmonic_size(counts: np.ndarray) -> float:
-    """How many records a plain share has that is as sure as the mean of the shares of classes [c] of so many records.
+    """Number of records of a plain share that is as sure as the mean of the shares of classes [c] of so many records.
 
     >>> harmonic_size(np.array([10, 10])), round(harmonic_size(np.array([1000, 2])), 1)
     (20.0, 8.0)
@@ -121,7 +121,7 @@ def harmonic_size(counts: np.ndarray) -> float:
 
 
 def effective_size(weights: np.ndarray) -> float:
-    """How many equal records are worth as much as records of these weights: Kish (1965), Survey Sampling.
+    """Number of equal records that are worth as much as records of these weights: Kish (1965), Survey Sampling.
 
     >>> effective_size(np.array([1.0, 1.0, 0.0])), effective_size(np.array([9.0, 1.0, 1.0])).__round__(1)
     (2.0, 1.5)

@@ -1,4 +1,4 @@
-"""How good answers are: every score of a task with its 95 % interval, as JSON. Never imports torch."""
+"""Every score of a task with its 95 % interval, as JSON. Never imports torch."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -162,7 +162,7 @@ def matching_metrics(first: np.ndarray, second: np.ndarray, contents: np.ndarray
 
 
 def retrieval_metrics(embeddings: np.ndarray, targets: np.ndarray) -> Metrics:
-    """How well each record finds those of its own label among all others of the table (leave one out).
+    """Scores of how well each record finds those of its own label among all others of the table (leave one out).
 
     ``recall_at_1``: the nearest has its label; ``recall_at_5``: one of the nearest five has; ``map``: mean average
     precision over the whole ranking. Ties count against. ``alone`` records have nobody to find: they are there to be

@@ -88,7 +88,7 @@ class ContrastiveHead(Head):
 
 
 def same_content(numbers: Int[Tensor, "b 2"]) -> Bool[Tensor, "b b"]:
-    """Whether two records hold the same in either input."""
+    """True where two records hold the same in either input."""
     return (numbers[:, None] == numbers).any(dim=2)
 
 

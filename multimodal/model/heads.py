@@ -19,7 +19,7 @@ Sees = Literal["fused", "mean_tokens", "tokens"]
 
 @dataclass(frozen=True)
 class HeadPlace:
-    """Where a head stands in its model."""
+    """Place of a head in its model."""
 
     dim: int
     """Of the fused vector."""
@@ -70,7 +70,7 @@ class Head(nn.Module, ABC):
 
     @property
     def loss_offsets(self) -> Float[Tensor, " c"] | None:
-        """What the loss alone adds to the outputs, so that answers go without it; None: nothing."""
+        """Addend of the outputs in the loss alone, so that predictions go without it; None: nothing."""
         return None
 
     def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
@@ -88,19 +88,19 @@ class HeadOver(Head):
 
     @property
     def loss_offsets(self) -> Float[Tensor, " c"] | None:
-        """As that head has them."""
+        """Offsets of that head."""
         return self.one.loss_offsets
 
     def loss(self, outputs: Float[Tensor, "b ..."], target: Tensor) -> Float[Tensor, " b"]:
-        """As that head gives it."""
+        """Loss of that head."""
         return self.one.loss(outputs, target)
 
     def decoding(self) -> Decoding:
-        """As that head gives it."""
+        """Decoding of that head."""
         return self.one.decoding()
 
     def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
-        """As that head does."""
+        """Combines as that head does."""
         return self.one.combine(answers, weights)
 
 

@@ -91,7 +91,7 @@ class LateHead(HeadOver):
     def forward(
         self, fused: Float[Tensor, "b f"], present: Mapping[str, Bool[Tensor, " b"]] | None = None
     ) -> Float[Tensor, "b c"]:
-        """What all inputs of a record say together; the prior where it has none.
+        """Outputs of all inputs of a record together; the prior where it has none.
 
         Args:
             present: input name -> which records have it; None: all have all. The fused vector does not say: a

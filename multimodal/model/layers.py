@@ -75,5 +75,5 @@ class TowerHead(HeadOver):
         return self.head
 
     def forward(self, fused: Float[Tensor, "b f"]) -> Float[Tensor, "b c"]:
-        """What the head says of the tower's last layer."""
+        """Outputs of the head for the tower's last layer."""
         return self.head(self.tower(fused))

@@ -19,7 +19,7 @@ from multimodal.model.modes import batch_norms, set_training_modes
 
 
 class ModelOutput(NamedTuple):
-    """What the model says of a batch."""
+    """Outputs of the model for a batch."""
 
     outputs: dict[str, Float[Tensor, "b ..."]]
     """Task -> raw outputs: logits, standardised values, embeddings."""
@@ -169,7 +169,7 @@ class MultimodalModel(nn.Module):
         return head(side_by_side if head.sees == "mean_tokens" else fused.vector)
 
     def uses_mean_token_only(self, name: str) -> bool:
-        """Whether of an input's tokens nothing but their mean is used."""
+        """True where of an input's tokens nothing but their mean is used."""
         tasks = [task for task in self.heads if self.head(task).sees == "tokens"]
         seen = {*self.layers, *(self.encoder_of[entry] for task in tasks for entry in self.reads[task])}
         return self.fusion.uses_mean_token_only and self.encoder_of[name] not in seen

@@ -1,4 +1,4 @@
-"""Which modules train and which are frozen, and keeping it so."""
+"""Keeps modules training or frozen, as a phase says."""
 
 from torch import nn
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class StepContext(NamedTuple):
-    """What an objective may look at."""
+    """Tensors that an objective may look at."""
 
     model: "MultimodalModel"
     output: "ModelOutput"

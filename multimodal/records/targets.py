@@ -64,7 +64,7 @@ class TargetReader(ABC):
 
 @dataclass(frozen=True)
 class ClassTarget(TargetReader):
-    """One class a record; the target is its index in ``labels``, int64 []."""
+    """One class per record; the target is its index in ``labels``, int64 []."""
 
     column: str
     labels: tuple[str, ...]
@@ -104,13 +104,13 @@ def label_index(labels: Sequence[str]) -> dict[str, int]:
 
 
 def class_readers(targets: Mapping[str, TargetReader]) -> dict[str, ClassTarget]:
-    """Those of tasks that tell the classes of training apart: classification."""
+    """Readers of tasks that tell the classes of training apart: classification."""
     return {name: reader for name, reader in targets.items() if isinstance(reader, ClassTarget) and not reader.open_set}
 
 
 @dataclass(frozen=True)
 class LabelSetTarget(TargetReader):
-    """Any number of labels a record; the target is a row of zeros and ones, float32 [c]."""
+    """Any number of labels per record; the target is a row of zeros and ones, float32 [c]."""
 
     column: str
     labels: tuple[str, ...]
@@ -164,8 +164,8 @@ class NumberTarget(TargetReader):
 
 @dataclass(frozen=True)
 class PairTarget(TargetReader):
-    """What both inputs of a contrastive task hold, ``content_number`` of each, int64 [2]; known only where a record has
-    both. Records that share either are no wrong answers of each other."""
+    """Contents of both inputs of a contrastive task, ``content_number`` of each, int64 [2]; known only where a record
+    has both. Records that share either are no wrong answers of each other."""
 
     inputs: tuple[str, str]
     """Their columns."""
@@ -244,7 +244,7 @@ def mean_and_deviation(numbers: Sequence[float]) -> tuple[float, float]:
 
 
 def class_counts(values: Iterable[Any]) -> Counter[str]:
-    """How many records have each class; empty cells are not counted."""
+    """Number of records of each class; empty cells are not counted."""
     return Counter(class_label(value) for value in values if not is_missing(value))
 
 

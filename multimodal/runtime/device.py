@@ -1,4 +1,4 @@
-"""Where a training computes, and in which precision."""
+"""Device and precision of a training."""
 
 from typing import Literal
 

@@ -25,7 +25,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process evaluates, writes and speaks."""
+        """True if this process evaluates, writes and speaks."""
         return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
@@ -35,13 +35,13 @@ class Processes:
         return values
 
     def any(self, flag: bool, device: torch.device) -> bool:
-        """Whether the flag is raised in any process."""
+        """True if the flag is raised in any process."""
         if self.world == 1:
             return flag
         return bool(self.sum(torch.tensor(float(flag), device=device)) > 0)
 
     def gather(self, text: str, device: torch.device) -> list[str]:
-        """What each process says, by rank."""
+        """Value of each process, by rank."""
         if self.world == 1:
             return [text]
         content = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).to(device)

@@ -23,7 +23,7 @@ class _Pickler(pickle.Pickler):
 
 
 def packed(value: Any) -> list[bytes | memoryview]:
-    """What to send one after the other: a length, what has it, and the arrays that belong to it."""
+    """Parts to send one after the other: a length, what has it, and the arrays that belong to it."""
     arrays: list[memoryview] = []
     stream = io.BytesIO()
     _Pickler(stream, protocol=5, buffer_callback=lambda array: arrays.append(array.raw())).dump(value)

@@ -1,4 +1,4 @@
-"""How far training is: rate and time left, in plain lines."""
+"""Progress of a training: rate and time left, in plain lines."""
 
 import logging
 import time

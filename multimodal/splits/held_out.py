@@ -76,7 +76,7 @@ def metric_needs(job: Job) -> dict[str, tuple[str, Need]]:
 
 
 def undefined(job: Job, train: Sequence[Records], valid: Records) -> str | None:
-    """Why no metric that chooses the best weights is defined on the records; None where one is, or nothing is chosen.
+    """Reason why no metric that chooses the best weights is defined on the records; None where one is, or none chooses.
 
     Args:
         train: tables that the tasks are learned from.

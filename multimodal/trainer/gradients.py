@@ -18,12 +18,12 @@ from multimodal.transfer.plan import Phase, trained_names
 
 
 def shared_modules(model: MultimodalModel) -> tuple[nn.Module, ...]:
-    """What more than one task's loss may reach; heads, towers and auxiliary heads are of one task each."""
+    """Parameters that more than one task's loss may reach; heads, towers and auxiliary heads are of one task each."""
     return (model.encoders, model.layers, model.fusion)
 
 
 def shared_parameters(model: MultimodalModel) -> list[nn.Parameter]:
-    """Those of them that train now."""
+    """Parameters among them that train now."""
     return [part for module in shared_modules(model) for part in module.parameters() if part.requires_grad]
 
 

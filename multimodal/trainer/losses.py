@@ -20,23 +20,23 @@ class Term(NamedTuple):
     input: str | None = None
 
     def weights(self, batch: Batch) -> Float[Tensor, " b"]:
-        """How much each record counts: its own weight where the label is known and the one input is there, else 0."""
+        """Weight of each record: its own where the label is known and the one input is there, else 0."""
         known = batch.known[self.task]
         return batch.weights * (known if self.input is None else known & batch.inputs[self.input]["present"])
 
     def head(self, model: MultimodalModel) -> Head:
-        """What answers."""
+        """Part that gives the outputs."""
         head = model.head(self.task)
         if self.input is None:
             return head
         return head.head(self.input) if isinstance(head, LateHead) else model.unimodal.head(self.task, self.input)
 
     def share(self, model: MultimodalModel) -> float:
-        """How much it counts beside the others of its task."""
+        """Weight beside the others of its task."""
         return model.unimodal.weight if self.input in model.unimodal.names.get(self.task, ()) else 1.0
 
     def outputs(self, output: ModelOutput) -> Float[Tensor, "b _c"]:
-        """What it said."""
+        """Its outputs."""
         return output.outputs[self.task] if self.input is None else output.unimodal[self.task][self.input]
 
 

@@ -1,4 +1,4 @@
-"""What a step does when the device's memory is out: it cuts its parts in halves, and keeps the batch as it is."""
+"""Retry of a step when the device's memory is out: it cuts its parts in halves, and keeps the batch as it is."""
 
 import gc
 from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """How the loop runs; what trains is the plan's business."""
+    """Options of the loop; what trains is the plan's business."""
 
     optimizer: OptimizerSpec = field(default_factory=OptimizerSpec)
     """For phases that name none."""

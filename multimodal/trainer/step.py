@@ -95,7 +95,7 @@ class Step:
         return float("nan")
 
     def report(self) -> dict[str, float]:
-        """What the tasks' gradients and the objectives have to say, for the history."""
+        """Figures of the tasks' gradients and the objectives, for the history."""
         found = {f"{COSINE}.{pair}": cosine for pair, cosine in self.cosines.items()}
         said = reports(self.model)
         return found | {f"{name}.{key}": value for name, numbers in said.items() for key, value in numbers.items()}

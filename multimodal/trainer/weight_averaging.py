@@ -43,11 +43,11 @@ class WeightTracker:
         """After the last step of a phase, before the trainer goes back to the best weights."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it, JSON."""
+        """State that a checkpoint keeps of it, JSON."""
         return {}
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """What a checkpoint keeps of it beside."""
+        """Tensors that a checkpoint keeps of it."""
         return {}
 
     def restore(self, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -171,7 +171,7 @@ class Ema(WeightAveraging):
             self.average.update(model)
 
     def state(self) -> dict[str, Any]:
-        """How many steps it has seen."""
+        """Number of steps that it has seen."""
         return {} if self.average is None else {"step": self.average.step}
 
     def tensors(self) -> Mapping[str, Tensor]:
@@ -191,7 +191,7 @@ class Ema(WeightAveraging):
 
 
 def build_averaging(transfer: Transfer, folder: Path, phases: int, *, writes: bool) -> WeightAveraging | None:
-    """What ``transfer.average`` names; None where it is none.
+    """Average that ``transfer.average`` names; None where it is none.
 
     Args:
         folder: of the checkpoints.

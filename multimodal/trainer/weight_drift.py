@@ -1,4 +1,4 @@
-"""How far training moved the encoders' weights from where they started."""
+"""Weight drift: distance of the encoders' weights from where training began."""
 
 import logging
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""How much each task counts, where that is learned."""
+"""Weights of the tasks, where they are learned."""
 
 from collections.abc import Mapping
 

@@ -3,7 +3,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TextIO
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("planted_encoders")
 
 
 def choose(*counts: int, encoder: str = "planted/words", target: Any = None, **transfer: Any) -> TransferChoice:
-    """What auto means for a table with so many records of each class."""
+    """Strategy that auto means for a table with so many records of each class."""
     task = mm.Job.model_validate({
         "inputs": {"text": {"encoder": encoder}},
         "tasks": {"kind": target or {}},
@@ -37,7 +37,7 @@ def choose(*counts: int, encoder: str = "planted/words", target: Any = None, **t
         (101, "probe_then_finetune", None, "more than 100 records per class"),
     ],
 )
-def test_the_more_records_a_class_has_the_more_of_an_encoder_is_changed(count, strategy, start, rule):
+def test_the_more_records_per_class_the_more_of_an_encoder_is_changed(count, strategy, start, rule):
     choice = choose(count, count, count)
     assert (choice.transfer.strategy, choice.transfer.unfreeze_from) == (strategy, start)
     assert choice.rule == f"{rule}; half of the classes of kind have at most {count}"

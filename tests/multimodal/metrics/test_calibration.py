@@ -158,7 +158,7 @@ def test_the_smallest_probability_is_of_the_description_and_for_classes_alone():
     assert build_decodings(parse_job(values), {"tags": SIGMOID}) == {"tags": SIGMOID}
 
 
-def test_the_picture_shows_bars_and_rings(tmp_path):
+def test_the_figure_shows_bars_and_rings(tmp_path):
     outputs, targets = overconfident()
     measured = measure_calibration(Softmax(LABELS, 3.0), outputs, targets)
     draw_reliability(measured, "fruit", tmp_path / "deep" / "fruit.png")

@@ -141,7 +141,7 @@ def test_the_scale_stays_below_its_limit_and_can_come_back():
 
 
 def same(*pairs: tuple[int, int]) -> Tensor:
-    """Which of six records are the same."""
+    """Mask of the pairs of six records that are the same."""
     found = torch.eye(6, dtype=torch.bool)
     for i, j in pairs:
         found[i, j] = found[j, i] = True
@@ -196,7 +196,7 @@ def test_equal_embeddings_cost_what_guessing_does_whoever_is_the_same():
 
 
 def test_records_that_are_the_same_no_longer_push_each_other_away():
-    """Where all logits are equal, that of a candidate has the gradient 1/N - 1/(k + 1) if it is right, else 1/N."""
+    """With all logits equal, that of a candidate has the gradient 1/N - 1/(k + 1) if it is right, else 1/N."""
     first, second = torch.eye(6), torch.zeros(6, 6, requires_grad=True)  # second[j, i] is the logit of j for i
     losses = pair_losses(first, second, torch.tensor(1.0), within=False, same=same((0, 1)))
     (gradient,) = torch.autograd.grad(losses[0], [second])
@@ -251,7 +251,7 @@ def built(values: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> t
 
 @pytest.mark.parametrize("fusion", ["late", "concat"])
 def test_both_encoders_get_a_gradient_from_the_records_that_have_both_inputs(tmp_path, fusion):
-    rows = make_rows(tmp_path, 12, gaps=True)  # no picture in 3, 7 and 11, no text in 4 and 9
+    rows = make_rows(tmp_path, 12, gaps=True)  # no image in 3, 7 and 11, no text in 4 and 9
     _, model, batch = built({**CLIP_JOB, "fusion": {"name": fusion}}, rows, tmp_path)
     terms = loss_terms(model, ["match"])
     assert terms == [Term("match")]

@@ -19,7 +19,7 @@ WAVEFORM = np.linspace(-1, 1, 16, dtype=np.float32)
         ((WAVEFORM, 16_000), (WAVEFORM.copy(), 16_000)),
         (Image.fromarray(PICTURE), Image.fromarray(PICTURE)),
     ],
-    ids=["text", "bytes", "array", "waveform", "picture"],
+    ids=["text", "bytes", "array", "waveform", "image"],
 )
 def test_equal_contents_have_one_number_that_fits_64_bits(value, again):
     assert content_number(value) == content_number(again)

@@ -282,7 +282,7 @@ def test_label_sets_that_are_refused():
 # --- inputs ---
 
 
-def test_a_path_and_its_bytes_give_the_same_picture(tmp_path):
+def test_a_path_and_its_bytes_give_the_same_image(tmp_path):
     Image.new("RGB", (8, 8), (200, 10, 30)).save(tmp_path / "a.png")
     reader = InputReader("front", "photo", ImagePreprocessor(4))
     from_path, present = reader.read({"photo": "a.png"}, tmp_path)
@@ -322,7 +322,7 @@ def test_a_plugin_says_whether_it_reads_paths(tmp_path):
 
 def test_an_unreadable_value_is_quoted_as_it_was_written(tmp_path):
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.jpg").write_bytes(b"no picture")
+    (tmp_path / "images" / "a.jpg").write_bytes(b"no image")
     reader = InputReader("front", "photo", ImagePreprocessor(4))
     with pytest.raises(UnreadableValueError, match=r"^'images/a.jpg': is not a readable JPEG"):
         reader.read({"photo": "images/a.jpg"}, tmp_path)

@@ -166,7 +166,7 @@ def test_numbers_of_which_nothing_can_be_learned_are_refused_with_the_true_reaso
         mean_and_deviation(numbers)
 
 
-def test_counts_leave_out_empty_cells_and_count_a_label_once_a_record():
+def test_counts_leave_out_empty_cells_and_count_a_label_once_per_record():
     assert class_counts(["a", " a", None, "b", ""]) == {"a": 2, "b": 1}
     assert task_type("multilabel").count(["a;b;a", None, ["b"], ";", ""]) == {"a": 1, "b": 2}
 

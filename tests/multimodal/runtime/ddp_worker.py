@@ -1,8 +1,8 @@
 """Trains the tiny model, once per kind, in as many processes as torchrun started; run by test_distributed.py.
 
-One label of ``price`` and one picture in the whole table: most steps have no label of a task, and no record with an
+One label of ``price`` and one image in the whole table: most steps have no label of a task, and no record with an
 input, in at least one process. "batch" has a BatchNorm. "uncertainty" and "pcgrad" weigh the tasks. With "corrupt" the
-other pictures cannot be read and are skipped, in one epoch. With "dann" the rows are a source that is aligned with the
+other images cannot be read and are skipped, in one epoch. With "dann" the rows are a source that is aligned with the
 same rows without labels.
 """
 

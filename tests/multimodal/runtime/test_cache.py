@@ -1,4 +1,4 @@
-"""Where caches lie, and what is done where nothing can be kept there."""
+"""Places of caches, and what is done where nothing can be kept there."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What the caller has set of torch, numpy and random changes nothing, and is left as it was."""
+"""Settings of the caller for torch, numpy and random change nothing, and are left as they were."""
 
 import random
 from collections.abc import Callable, Iterator

@@ -213,7 +213,7 @@ def test_every_parameter_gets_a_gradient_of_zero_where_no_label_is_known(tmp_pat
 @pytest.mark.parametrize("fusion", ["concat", "attention", "gated", "late"])
 def test_every_parameter_gets_a_gradient_where_an_input_is_missing_throughout(tmp_path, fusion):
     model = make_model(fusion=fusion)
-    # rows 3, 7 and 11 have no picture: its encoder takes part with a gradient of zero
+    # rows 3, 7 and 11 have no image: its encoder takes part with a gradient of zero
     _, grads = gradients(model, batches(tmp_path, model, [[3, 7]]))
     for name, grad in grads.items():
         assert grad.any() != ("image." in name) or name.startswith("fusion."), name
@@ -250,7 +250,7 @@ def test_auxiliary_heads_add_the_loss_of_each_input_over_the_records_that_have_i
     ):
         expected = expected + weight * torch.nn.functional.cross_entropy(outputs[rows], batch.targets["color"][rows])
     assert_close(loss, expected / math.log(3))
-    assert counts.tolist() == [10, 8, 8]  # no color in rows 5 and 11, no picture in 3, 7 and 11, no text in 4 and 9
+    assert counts.tolist() == [10, 8, 8]  # no color in rows 5 and 11, no image in 3, 7 and 11, no text in 4 and 9
 
 
 def test_auxiliary_heads_are_silent_outside_training(tmp_path):

@@ -1,4 +1,4 @@
-"""How far training moved the weights."""
+"""Weight drift of a training."""
 
 import math
 
