@@ -34,11 +34,13 @@ AllowPlugin = Annotated[
 
 
 def read_job_first(config: Path, overrides: Sequence[str]) -> None:
-    """Reads a job and looks for its tables before anything imports torch, which takes seconds.
+    """Reads a job and looks for its tables and encoders before anything imports torch, which takes seconds.
 
     Raises:
         ConfigError, ManifestError: as the training would.
     """
+    from encoders import find_encoder
+    from multimodal.config import ConfigError
     from multimodal.config.setting import TABLES
     from multimodal.records import read_records
     from multimodal.splits.tables import open_job
@@ -47,6 +49,11 @@ def read_job_first(config: Path, overrides: Sequence[str]) -> None:
     for table in job.data.model_dump(include=set(TABLES)).values():
         if table is not None and not Path(table).exists():
             read_records(table)
+    for name in job.inputs:
+        try:
+            find_encoder(str(job.owner(name).encoder))
+        except LookupError as error:
+            raise ConfigError(f"inputs.{name}: {error.args[0]}") from error
 
 
 def _device(value: str) -> str:

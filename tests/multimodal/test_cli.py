@@ -71,6 +71,8 @@ def test_a_working_directory_that_is_gone_is_said(tmp_path: Path, monkeypatch, c
         ("train", "typo.yaml", "--folds", "3"),
         ("train", "job.yaml", "--set", "train.lr=1"),
         ("train", "no_table.yaml"),
+        ("train", "job.yaml", "--set", "inputs.image.encoder=compact/absent"),
+        ("rank", "job.yaml", "--set", "inputs.image.encoder=google/absent"),
         ("rank", "typo.yaml"),
         ("transfer-check", "absent.yaml"),
         ("check", "typo.yaml"),
