@@ -76,8 +76,12 @@ def test_ctrl_c_while_a_batch_is_waited_for_ends_the_training(tmp_path):
     model = make_model()
     trainer = make_trainer(tmp_path, model, workers=1, step=1)
     trainer.loader.data.signal = signal.SIGINT
-    with pytest.raises(KeyboardInterrupt):
-        trainer.fit(Finetune().plan(model, 1))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(Finetune().plan(model, 1))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_of_several_processes_none_leaves_alone():
