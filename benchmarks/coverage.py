@@ -86,7 +86,11 @@ def _ranked() -> Iterator[Scenario]:
             truth = np.arange(200)[:, None] < count
             return _multilabel(rng.normal(size=(200, 1)) + 1.5 * truth, truth)
 
-        yield Scenario(f"auc: {positives} positives of 200", normal, {"auc": float(norm.cdf(1.5 / np.sqrt(2)))})
+        yield Scenario(
+            f"auc: {positives} positives of 200",
+            normal,
+            {"auc": float(norm.cdf(1.5 / np.sqrt(2))), "average_precision": None},
+        )
     for positives in (5, 10, 40):
 
         def bimodal(rng: np.random.Generator, count: int = positives) -> dict[str, Any]:
@@ -94,16 +98,24 @@ def _ranked() -> Iterator[Scenario]:
             sides = np.where(rng.random((200, 1)) < 0.8, 10.0, -10.0)
             return _multilabel(rng.normal(size=(200, 1)) + truth * sides, truth)
 
-        yield Scenario(f"auc: {positives} positives of 200, one in five far below", bimodal, {"auc": 0.8})
+        yield Scenario(
+            f"auc: {positives} positives of 200, one in five far below",
+            bimodal,
+            {"auc": 0.8, "average_precision": None},
+        )
     for labels, positives, n in ((6, 2, 100), (6, 20, 100), (20, 1, 60)):
 
         def together(rng: np.random.Generator, c: int = labels, count: int = positives, n: int = n) -> dict[str, Any]:
             truth = rng.permuted(np.arange(n)[:, None] < np.full((1, c), count), axis=0)
             return _multilabel(0.7 * rng.normal(size=(n, 1)) + 0.7 * rng.normal(size=(n, c)) + truth, truth)
 
-        yield Scenario(f"auc: {labels} labels with {positives} positives of {n}", together, {"auc": None})
+        yield Scenario(
+            f"auc: {labels} labels with {positives} positives of {n}",
+            together,
+            {"auc": None, "average_precision": None},
+        )
     for classes, each, gap in ((40, 1, 3.0), (40, 2, 1.0), (5, 2, 1.5), (5, 10, 1.0), (2, 50, 1.0)):
-        yield _softmax(f"auc: {classes} classes, {each} records each", classes, each, gap, ("auc",))
+        yield _softmax(f"auc: {classes} classes, {each} records each", classes, each, gap, ("auc", "average_precision"))
 
 
 def _softmax(name: str, classes: int, each: int, gap: float, scores: tuple[str, ...]) -> Scenario:

@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 
 FOLDS_FILE, ANSWERS_FILE = "folds.json", "out_of_fold.csv"
 FOLD = re.compile(r"fold-[1-9]\d*")
+OF_EVERY_CLASS = ("auc", "average_precision")
 """Folder of a fold's run."""
 
 
@@ -226,8 +227,8 @@ def _summary(runs: Sequence[tuple[Run, Tables]]) -> dict[str, Any]:
 
 
 def _fold_value(name: str, metrics: Mapping[str, Any]) -> float | None:
-    """A metric of one fold; the AUC is that of all classes or of none."""
-    return None if name == "auc" and metrics.get("absent") else metrics[name]["value"]
+    """A metric of one fold; a mean over classes is that of all of them or of none."""
+    return None if name in OF_EVERY_CLASS and metrics.get("absent") else metrics[name]["value"]
 
 
 def _mean(metric: Metric, values: Sequence[float | None], share: float, records: int) -> dict[str, Any]:

@@ -45,6 +45,60 @@ def macro_auc(scores: np.ndarray, truth: np.ndarray) -> Share | None:
     return Share(float(areas.mean()), float(variance), effective_size(weights))
 
 
+def macro_average_precision(scores: np.ndarray, truth: np.ndarray) -> Share | None:
+    """Mean over classes of the average precision: at each positive, the share of positives among all that are as high.
+
+    As scikit-learn has it; ties are one step. A class without positives is left out; None where all are. The variance
+    is the jackknife's, positives and negatives of a class through ``blend_variance`` as in ``macro_auc``.
+
+    Args:
+        scores: higher for more likely positives, [n c].
+        truth: bool [n c].
+
+    >>> macro_average_precision(np.array([[0.1], [0.4], [0.35], [0.8]]), np.array([[0], [0], [1], [1]]) > 0).value
+    0.8333333333333333
+    """
+    defined = np.flatnonzero(truth.any(axis=0))
+    if not len(defined):
+        return None
+    values, counts = np.empty(len(defined)), truth[:, defined].sum(axis=0).astype(np.float64)
+    influence, weights, own = np.zeros(len(truth)), np.zeros(len(truth)), np.zeros(len(defined))
+    for index, column in enumerate(defined):
+        values[index], alone = _average_precision(scores[:, column], truth[:, column])
+        influence += alone
+        own[index] = (alone**2).sum()
+        weights[truth[:, column]] += 1 / counts[index]
+    shared = max(0.0, float((influence**2).sum() - own.sum()))
+    variances = blend_variance(own * counts, counts, draw_together(values, counts))
+    return Share(float(values.mean()), float(variances.sum() + shared) / len(values) ** 2, effective_size(weights))
+
+
+def _average_precision(values: np.ndarray, positive: np.ndarray) -> tuple[float, np.ndarray]:
+    """Average precision of a class, and what leaving each row out takes from it, [n]."""
+    order = np.argsort(-values, kind="stable")
+    hits, last = np.cumsum(positive[order]), np.searchsorted(-values[order], -values[order], "right") - 1
+    above, among = hits[last], last + 1.0  # positives, and rows, that are at least as high
+    size, is_hit = int(hits[-1]), positive[order]
+    terms = np.where(is_hit, above / among, 0.0)
+    value = float(terms.sum() / size)
+    if size == 1 and len(values) == 1:
+        return value, np.zeros(1)
+    rest = np.maximum(among - 1, 1.0)
+
+    def behind(changed: np.ndarray) -> np.ndarray:
+        """Sum over the positives that are as high or lower, of what their term becomes."""
+        first = np.searchsorted(-values[order], -values[order], "left")
+        return np.cumsum(changed[::-1])[::-1][first]
+
+    lower = behind(terms)
+    of_negative = (value * size - lower + behind(np.where(is_hit, above / rest, 0.0))) / size
+    of_positive = value * size - lower + behind(np.where(is_hit, (above - 1) / rest, 0.0)) - (above - 1) / rest
+    left = np.where(is_hit, of_positive / max(1, size - 1), of_negative)
+    changes = np.empty(len(values))
+    changes[order] = value - left
+    return value, changes
+
+
 def _wins(values: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """For each row, the share of the rows of the other kind that it is on the right side of, [n]."""
     wins = np.empty(len(values))

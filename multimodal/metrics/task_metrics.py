@@ -9,11 +9,12 @@ import numpy as np
 from multimodal.metrics.errors import error_intervals
 from multimodal.metrics.intervals import Interval, Share, wilson_interval
 from multimodal.metrics.labels import balanced_accuracy, label_f1
-from multimodal.metrics.ranking import RECALL_AT, macro_auc, rank_partners
+from multimodal.metrics.ranking import RECALL_AT, macro_auc, macro_average_precision, rank_partners
 
 if TYPE_CHECKING:
     from multimodal.task_types import Decoding, TaskType
 
+TOP = (3, 5)
 _ROWS_AT_A_TIME = 256  # 100 MB at 100,000 records
 
 Metrics = dict[str, Any]
@@ -25,15 +26,17 @@ def task_metrics(
 ) -> Metrics:
     """Every score of one task.
 
-    Classification gives ``accuracy``, ``balanced_accuracy``, ``macro_f1`` and ``auc`` (one against the rest, mean
-    over classes; ties count one half); multilabel ``accuracy`` (the whole set right), ``macro_f1``, ``micro_f1``
-    and ``auc``; regression ``rmse``, ``mae`` (both in the data's unit) and ``r2``; pairs ``top1`` (the partner,
-    or that of a record with the same content in either input, is the nearest of all n, mean of both directions; ties
-    share; guessing has 1/n where all differ); embeddings what ``retrieval_metrics`` gives. A score that the records do
-    not define is None, never NaN. ``macro_f1`` is the mean over classes that occur among targets or answers,
-    ``balanced_accuracy`` over those among targets. ``absent`` lists the classes without a record, of which there is no
-    AUC. Where the decoding has a smallest probability, ``coverage`` is the share of records that get an answer, and
-    ``answered_accuracy`` is taken over those alone; the other scores are of the most probable class of all.
+    Classification gives ``accuracy``, ``balanced_accuracy``, ``macro_f1``, ``auc`` and ``average_precision`` (each one
+    against the rest, mean over classes), of more classes ``top_3_accuracy`` and ``top_5_accuracy``, of two
+    ``positive``, whose are ``precision``, ``recall``, ``f1`` and then also ``average_precision``; multilabel
+    ``accuracy`` (the whole set right), ``macro_f1``, ``micro_f1``, ``auc`` and ``average_precision``; regression
+    ``rmse``, ``mae`` (both in the data's unit) and ``r2``; pairs ``top1`` (the partner, or that of a record with the
+    same content in either input, is the nearest of all n, mean of both directions; ties share; guessing has 1/n where
+    all differ); embeddings what ``retrieval_metrics`` gives. A score that the records do not define is None, never NaN.
+    ``macro_f1`` is the mean over classes that occur among targets or answers, ``balanced_accuracy`` over those among
+    targets. ``absent`` lists the classes without a record, of which there is no AUC. Where the decoding has a smallest
+    probability, ``coverage`` is the share of records that get an answer, and ``answered_accuracy`` is taken over those
+    alone; the other scores are of the class that would be given without it.
 
     Args:
         outputs: a head's raw outputs, [n c].
@@ -95,9 +98,37 @@ def classification_metrics(
         "balanced_accuracy": _share(balanced_accuracy(targets, right)),
         "macro_f1": _share(label_f1(*marked, np.concatenate([right, np.zeros(len(wrong), dtype=bool)]))),
         "auc": _share(macro_auc(scores, truth)),
+        "average_precision": _share(macro_average_precision(scores, truth)),
+        **_top(scores, targets, known),
         "absent": _absent(labels, truth),
         "unknown": {label: int((targets == known + index).sum()) for index, label in enumerate(unknown)},
         **_abstention(scores[np.arange(n), chosen], right, min_probability),
+    }
+
+
+def _top(scores: np.ndarray, targets: np.ndarray, known: int) -> dict[str, Metrics]:
+    """Shares of records whose label is among the k most probable, of fewer than all; ties count against."""
+    of_known = targets < known
+    right = scores[of_known, targets[of_known].astype(np.int64)]
+    places = (scores[of_known] >= right[:, None]).sum(axis=1)
+    return {f"top_{k}_accuracy": _share_of(int((places <= k).sum()), len(targets)) for k in TOP if k < known}
+
+
+def positive_metrics(probabilities: np.ndarray, given: np.ndarray, truth: np.ndarray) -> Metrics:
+    """Scores of one of two classes: average precision, precision, recall and F1.
+
+    Args:
+        probabilities: of the class, [n].
+        given: the records that were given it, bool [n].
+        truth: those that have it, bool [n].
+    """
+    hits, rows = int((given & truth).sum()), np.flatnonzero(given | truth)
+    found = label_f1(rows, np.zeros_like(rows), (given & truth)[rows])
+    return {
+        "average_precision": _share(macro_average_precision(probabilities[:, None], truth[:, None])),
+        "precision": _share_of(hits, int(given.sum())),
+        "recall": _share_of(hits, int(truth.sum())),
+        "f1": _share(found),
     }
 
 
@@ -133,6 +164,7 @@ def multilabel_metrics(
         "macro_f1": _share(label_f1(rows, columns, hits)),
         "micro_f1": _share(label_f1(rows, np.zeros_like(columns), hits)),
         "auc": _share(macro_auc(scores, truth[:, :known])),
+        "average_precision": _share(macro_average_precision(scores, truth[:, :known])),
         "absent": _absent(labels, truth[:, :known]),
         "unknown": {label: int(truth[:, known + index].sum()) for index, label in enumerate(unknown)},
     }

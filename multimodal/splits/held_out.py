@@ -17,6 +17,8 @@ SHARE = 10
 TRIES = 20
 """Draws until some rows are said not to be there: each takes those first that the metric needs."""
 
+OF_LEARNED = ("auc", "average_precision", "f1")
+"""Metrics that compare records of classes that training had."""
 LACKS: Mapping[Need, str] = {
     "known": "none has an answer",
     "labelled": "none has a label",
@@ -85,7 +87,7 @@ def undefined(job: Job, train: Sequence[Records], valid: Records) -> str | None:
     if job.transfer.strategy == "none" or not all(_has_columns(job, records) for records in (*train, valid)):
         return None  # a column that is not there is named where the table is read
     for name, (metric, need) in metric_needs(job).items():
-        known = _learned(job, name, train) if metric == "auc" else None
+        known = _learned(job, name, train) if metric in OF_LEARNED else None
         if Answers(job, name, valid, known).witnesses(range(len(valid)), need):
             return None
         without.append(f"{name}.{metric} ({LACKS[need]})")

@@ -8,7 +8,7 @@ import numpy as np
 
 from multimodal.metrics import Metrics
 from multimodal.metrics.class_tables import classification_table
-from multimodal.metrics.task_metrics import classification_metrics
+from multimodal.metrics.task_metrics import classification_metrics, positive_metrics
 from multimodal.metrics.thresholds import best_threshold
 from multimodal.records.targets import balanced_weights
 from multimodal.task_types.base import Metric, TaskType
@@ -22,7 +22,7 @@ from multimodal.task_types.decoding import (
 )
 
 if TYPE_CHECKING:
-    from multimodal.config import Task
+    from multimodal.config import Job, Task
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,12 @@ class Softmax(ProbabilityDecoding):
     def metrics(self, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> Metrics:
         """Gives ``classification_metrics``."""
         chosen = self.chosen(scores)
-        return classification_metrics(scores, targets, self.labels, unknown, self.min_probability, chosen)
+        found = classification_metrics(scores, targets, self.labels, unknown, self.min_probability, chosen)
+        if len(self.labels) != 2:
+            return found
+        index = self.labels.index(self.positive) if self.positive else 1
+        own = positive_metrics(scores[:, index], chosen == index, targets == index)
+        return found | {"positive": self.labels[index]} | own
 
     def details(self, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> dict[str, Any]:
         """Gives ``classification_table``."""
@@ -144,6 +149,8 @@ class Classification(TaskType):
         "balanced_accuracy": Metric(),
         "macro_f1": Metric(),
         "auc": Metric("different"),
+        "average_precision": Metric("different"),
+        "f1": Metric("different"),
     }
     main_metric = "accuracy"
     learns_from = "different"
@@ -161,6 +168,11 @@ class Classification(TaskType):
         yield from super().task_problems(task)
         if task.min_probability and task.threshold != 0.5:
             yield "min_probability and threshold both say when a class is given; leave one of them out"
+
+    def job_problems(self, job: "Job", name: str) -> Iterator[str]:
+        """The F1 of a class that is not named."""
+        if job.train.metric == f"{name}.f1" and job.tasks[name].positive is None:
+            yield f"train.metric: {name}.f1 is that of one of two classes; name it with tasks.{name}.positive"
 
     def head_arguments(self, task: "Task", cells: Sequence[Any]) -> dict[str, Any]:
         """Classes, their frequencies and weights."""
@@ -186,7 +198,7 @@ class Classification(TaskType):
         if task.positive is None and task.threshold == 0.5:
             return replace(decoding, positive="", threshold=0.5)
         threshold = decoding.threshold if task.threshold == "auto" else task.threshold
-        return replace(decoding, positive=task.positive or decoding.labels[-1], threshold=threshold)
+        return replace(decoding, positive=task.positive or decoding.labels[1], threshold=threshold)
 
     def with_thresholds(self, decoding: Decoding, task: "Task", scores: np.ndarray, targets: np.ndarray) -> Decoding:
         """That of the positive class."""

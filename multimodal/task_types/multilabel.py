@@ -144,6 +144,7 @@ class Multilabel(TaskType):
         "macro_f1": Metric("labelled"),
         "micro_f1": Metric("labelled"),
         "auc": Metric("different"),
+        "average_precision": Metric("labelled"),
     }
     main_metric = "macro_f1"
     learns_from = "labelled"

@@ -7,7 +7,7 @@ from support.assertions import assert_close
 
 from multimodal.decoding import Embedding
 from multimodal.metrics import selection_score, task_metrics
-from multimodal.metrics.ranking import rank_partners
+from multimodal.metrics.ranking import _average_precision, macro_average_precision, rank_partners
 from multimodal.task_types import task_type
 
 
@@ -24,6 +24,42 @@ def test_average_precision_is_that_of_scikit_learn():
         others = np.arange(300) != row
         expected = average_precision_score(labels[others] == labels[row], cosines[row, others])
         assert_close(ranks.precision[row], expected, "float64")
+
+
+RNG = np.random.default_rng(5)
+TABLES = {
+    "plain": (RNG.random(50), RNG.random(50) < 0.3),
+    "ties": (RNG.integers(0, 4, 40) / 4, RNG.random(40) < 0.4),
+    "all alike": (np.full(12, 0.5), np.arange(12) < 5),
+    "two positives": (RNG.random(30), np.arange(30) < 2),
+    "positives alone": (RNG.random(6), np.ones(6, bool)),
+    "one negative": (RNG.random(9), np.arange(9) > 0),
+}
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_average_precision_of_classes_is_that_of_scikit_learn(case):
+    scores, truth = TABLES[case]
+    found = macro_average_precision(scores[:, None], truth[:, None])
+    assert found is not None
+    assert_close(found.value, average_precision_score(truth, scores), "float64")
+
+
+@pytest.mark.parametrize("case", TABLES)
+def test_the_change_by_leaving_a_record_out_is_that_of_scoring_the_rest(case):
+    scores, truth = TABLES[case]
+    value, changes = _average_precision(scores, truth)
+    rest = [average_precision_score(np.delete(truth, row), np.delete(scores, row)) for row in range(len(scores))]
+    assert_close(changes, value - np.array(rest), "float64")
+
+
+def test_a_class_without_positives_is_left_out_of_the_mean_average_precision():
+    scores, truth = RNG.random((30, 3)), RNG.random((30, 3)) < 0.4
+    truth[:, 1] = False
+    found = macro_average_precision(scores, truth)
+    assert found is not None
+    assert_close(found.value, average_precision_score(truth[:, [0, 2]], scores[:, [0, 2]]), "float64")
+    assert macro_average_precision(scores, np.zeros((30, 3), bool)) is None
 
 
 def test_the_first_place_is_that_of_the_nearest_of_its_label():

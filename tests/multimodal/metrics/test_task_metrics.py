@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 from sklearn.metrics import (
     accuracy_score,
+    average_precision_score,
     balanced_accuracy_score,
     f1_score,
     mean_absolute_error,
+    precision_score,
     r2_score,
+    recall_score,
     roc_auc_score,
     root_mean_squared_error,
+    top_k_accuracy_score,
 )
 from support.assertions import assert_close
 
@@ -50,12 +54,41 @@ def test_classification_agrees_with_scikit_learn():
         "balanced_accuracy": balanced_accuracy_score(targets, answers),
         "macro_f1": f1_score(targets, answers, average="macro"),
         "auc": roc_auc_score(targets, scores, multi_class="ovr"),
+        "average_precision": average_precision_score(targets, scores),
+        "top_3_accuracy": top_k_accuracy_score(targets, scores, k=3),
     }
     metrics = task_metrics(SOFTMAX, outputs, targets)
     assert metrics["n"] == 200
     assert (metrics["absent"], metrics["unknown"]) == ([], {})
     assert list(values(metrics)) == list(expected)
     assert_close(list(values(metrics).values()), list(expected.values()), "float64")
+
+
+@pytest.mark.parametrize(("positive", "threshold"), [("", 0.5), ("a", 0.5), ("a", 0.2), ("b", 0.8), ("b", 0.5)])
+def test_of_two_classes_the_positive_one_has_scikit_learns_scores(positive, threshold):
+    targets = np.random.default_rng(3).choice(2, size=120, p=[0.7, 0.3])
+    decoding = Softmax(("a", "b"), positive=positive, threshold=threshold)
+    outputs = logits(targets, 2, 1.0)
+    column = ("a", "b").index(positive or "b")
+    probabilities = decoding.scores(outputs)[:, column]
+    given, truth = probabilities >= threshold, targets == column
+    metrics = task_metrics(decoding, outputs, targets)
+    assert metrics["positive"] == (positive or "b")
+    expected = {
+        "accuracy": accuracy_score(truth, given),
+        "average_precision": average_precision_score(truth, probabilities),
+        "precision": precision_score(truth, given),
+        "recall": recall_score(truth, given),
+        "f1": f1_score(truth, given),
+    }
+    assert_close([metrics[name]["value"] for name in expected], list(expected.values()), "float64")
+
+
+def test_ties_count_against_the_most_probable_classes():
+    outputs = np.array([[1.0, 1.0, 1.0, 1.0, 0.0], [3.0, 2.0, 2.0, 1.0, 0.0], [0.0, 1.0, 2.0, 3.0, 4.0]])
+    metrics = task_metrics(SOFTMAX, outputs, np.array([0, 1, 0]))
+    assert metrics["top_3_accuracy"]["value"] == 1 / 3  # the fourth of four alike, the third of two alike, the last
+    assert "top_5_accuracy" not in metrics
 
 
 def test_macro_f1_counts_classes_that_were_only_answered_and_balanced_accuracy_does_not():
@@ -168,6 +201,7 @@ def test_multilabel_agrees_with_scikit_learn():
         "macro_f1": f1_score(targets, answers, average="macro"),
         "micro_f1": f1_score(targets, answers, average="micro"),
         "auc": roc_auc_score(targets, decoding.scores(outputs), average="macro"),
+        "average_precision": average_precision_score(targets, decoding.scores(outputs)),
     }
     metrics = task_metrics(decoding, outputs, targets)
     assert list(values(metrics)) == list(expected)
