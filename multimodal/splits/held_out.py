@@ -17,8 +17,6 @@ SHARE = 10
 TRIES = 20
 """Draws until some rows are said not to be there: each takes those first that the metric needs."""
 
-OF_LEARNED = ("auc", "average_precision", "f1")
-"""Metrics that compare records of classes that training had."""
 LACKS: Mapping[Need, str] = {
     "known": "none has an answer",
     "labelled": "none has a label",
@@ -87,7 +85,7 @@ def undefined(job: Job, train: Sequence[Records], valid: Records) -> str | None:
     if job.transfer.strategy == "none" or not all(_has_columns(job, records) for records in (*train, valid)):
         return None  # a column that is not there is named where the table is read
     for name, (metric, need) in metric_needs(job).items():
-        known = _learned(job, name, train) if metric in OF_LEARNED else None
+        known = _compared(job, name, metric, train)
         if Answers(job, name, valid, known).witnesses(range(len(valid)), need):
             return None
         without.append(f"{name}.{metric} ({LACKS[need]})")
@@ -159,6 +157,16 @@ def _trains(job: Job, tables: Sequence[Records]) -> bool:
         or Answers(job, name, joined).witnesses(range(len(joined)), task.kind.learns_from)
         for name, task in job.tasks.items()
     )
+
+
+def _compared(job: Job, name: str, metric: str, train: Sequence[Records]) -> Answer | None:
+    """The answers that a metric compares with the others; None: all with each other."""
+    if metric not in ("auc", "average_precision", "f1"):
+        return None
+    learned, task = _learned(job, name, train), job.tasks[name]
+    if metric == "auc" or not task.kind.is_classification or len(learned) != 2:
+        return learned
+    return frozenset([max(learned) if task.positive is None else task.positive])  # type: ignore[type-var]
 
 
 def _learned(job: Job, name: str, tables: Sequence[Records]) -> Answer:
