@@ -24,7 +24,8 @@ def error_intervals(errors: np.ndarray, truth: np.ndarray) -> dict[str, Estimate
     absolute, squares = np.abs(errors), errors**2
     powers = [centred, centred**2, centred**3, centred**4]
     terms = np.stack([absolute, squares, squares**2, *powers, squares * centred, squares * centred**2], axis=1)
-    rows, intervals = np.ones(len(errors), np.int64), [None] * 3
+    rows = np.ones(len(errors), np.int64)
+    intervals: list[Interval | None] = [None, None, None]
     if len(errors) >= FEWEST:
         sample, resamples = _logarithms(rows[None], terms)[0], resample(rows, lambda draws: _logarithms(draws, terms))
         intervals = [error_interval(sample[index], resamples[:, index]) for index in range(3)]

@@ -15,7 +15,7 @@ _ROUNDING = 1e-7  # errors that are all alike have a relative spread of 1e-8
 Interval = tuple[float, float]
 
 
-def wilson_interval(successes: float, n: int) -> Interval:
+def wilson_interval(successes: float, n: float) -> Interval:
     """Wilson's score interval of a share; unlike value +- error it never leaves 0..1 nor has zero width.
 
     Wilson (1927), https://doi.org/10.1080/01621459.1927.10502953.

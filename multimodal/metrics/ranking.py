@@ -146,7 +146,9 @@ def rank_partners(embeddings: np.ndarray, labels: np.ndarray) -> Ranks:
     >>> rank_partners(near, np.array([0, 1, 0])).first.tolist()
     [2, 2]
     """
-    queries, first, lonely = [], [], []
+    queries: list[int] = []
+    first: list[int] = []
+    lonely: list[tuple[int, int]] = []
     scores, squares = np.empty((len(labels), len(RECALL_AT) + 1)), np.zeros(len(RECALL_AT) + 1)
     changes = np.zeros((len(squares), len(labels)))  # of the sums of the scores, by leaving a record out
     for query in _queries(embeddings, labels):

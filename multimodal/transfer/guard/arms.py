@@ -57,14 +57,15 @@ def compare_arms(
     verdict = judge(paired_gaps(scores[PROBE], strongest, parts, groups=groups), seed=seed)
     best = max(baselines, key=lambda name: float(scores[name].mean()))
     balanced = paired_gaps(scores[PROBE], strongest, parts, weights=balanced_row_weights(labels))
+    inputs = _against_singles(scores, parts, groups, seed)
     return {
         **verdict_json(verdict),
         "against": best,
         "balanced_accuracy_gap": estimate(float(balanced.per_fold.mean()), corrected_t_interval(balanced)),
         "auc_gap": _auc_gap(found[PROBE], found[best], parts),
         "arms": {name: _estimate(values, parts) for name, values in scores.items()},
-        "action": _action(verdict, best),
-        "inputs": _against_singles(scores, parts, groups, seed),
+        "action": _action(verdict, best, scores, inputs),
+        "inputs": inputs,
         "folds": int(parts.max()) + 1,
         "repeats": repeats,
         "seed": seed,
@@ -120,14 +121,19 @@ def _against_singles(
     return {**verdict_json(verdict), "against": best, "note": f"inputs together {words[verdict.kind]} {best} alone"}
 
 
-def _action(verdict: Verdict, best: str) -> str:
-    names = {RAW: "raw features", RANDOM: "random weights"}
+def _action(verdict: Verdict, against: str, scores: Mapping[str, np.ndarray], inputs: Mapping[str, Any] | None) -> str:
+    names = {MAJORITY: "the most frequent class", RAW: "raw features", RANDOM: "random weights"}
     if verdict.kind == "positive":
-        return "freezing and fine-tuning these encoders both work; compare them on validation records"
+        both = "freezing and fine-tuning these encoders both work; compare them on validation records"
+        if inputs is not None and inputs["verdict"] == "negative":
+            return f"{both}; {inputs['against']} alone is better than all inputs together"
+        return both
     if verdict.kind == "negative":
-        return f"do not freeze these encoders: fine-tune them, or take the better arm, {names[best]}"
+        best = max((name for name in scores if name != PROBE), key=lambda name: float(scores[name].mean()))
+        better = names.get(best, f"{best.removeprefix(SINGLE)} alone")
+        return f"do not freeze these encoders: fine-tune them, or take the better arm, {better}"
     if verdict.more_labels is None:
-        return f"these labels cannot tell the encoders from {names[best]}: the gap is zero"
+        return f"these labels cannot tell the encoders from {names[against]}: the gap is within chance"
     return f"these labels cannot tell: {_times(verdict.more_labels)} times as many would"
 
 

@@ -19,13 +19,15 @@ class Gaps:
     """
 
     per_fold: np.ndarray
-    """Mean gap of each fold's held-out records, [j]."""
+    """Mean gap of each fold's held-out records, [j]; one repeat after the other."""
     per_record: np.ndarray
     """Mean gap of each record over the repeats, [n]."""
     test_share: float
     """Held-out records for each training record, mean over the folds."""
     groups: np.ndarray | None = None
     """Group of each record, [n]."""
+    repeats: int = 1
+    """Of the folds, over the same records."""
 
 
 def record_scores(fit_score: FitScore, parts: np.ndarray) -> np.ndarray:
@@ -84,7 +86,7 @@ def paired_gaps(
     folds = list(each_fold(parts))
     per_fold = np.array([differences[fold.repeat, fold.test].mean() for fold in folds])
     share = float(np.mean([len(fold.test) / len(fold.train) for fold in folds]))
-    return Gaps(per_fold, differences.mean(axis=0), share, groups)
+    return Gaps(per_fold, differences.mean(axis=0), share, groups, len(parts))
 
 
 def strongest_baseline(baselines: Mapping[str, np.ndarray], parts: np.ndarray) -> np.ndarray:

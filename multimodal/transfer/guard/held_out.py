@@ -87,4 +87,4 @@ def auc_gaps(ours: HeldOut, theirs: HeldOut, parts: np.ndarray) -> Gaps | None:
     if len(per_fold) < 2:
         return None
     share = paired_gaps(ours.right, theirs.right, parts).test_share
-    return Gaps(np.array(per_fold), np.full(parts.shape[1], float(np.mean(per_fold))), share)
+    return Gaps(np.array(per_fold), np.full(parts.shape[1], float(np.mean(per_fold))), share, repeats=len(parts))

@@ -67,7 +67,8 @@ def score_candidate(features: np.ndarray, tasks: Mapping[str, LabelledFolds]) ->
         evidence.append(logme(own, task.labels))
     per_fold = np.mean(sums, axis=0)
     records = min(len(task.rows) for task in tasks.values())
-    low, high = corrected_t_interval(Gaps(per_fold, np.zeros(records), float(np.mean(sizes))))
+    repeats = len(next(iter(tasks.values())).parts)
+    low, high = corrected_t_interval(Gaps(per_fold, np.zeros(records), float(np.mean(sizes)), repeats=repeats))
     return CandidateScore(per_fold, per_task, (max(0.0, low), min(1.0, high)), float(np.mean(evidence)))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom
 from support.known_transfer import color_rows, plant
 from support.logs import logged
 
@@ -88,6 +89,33 @@ def test_a_model_that_loses_against_one_input_alone_names_that_input():
     found = compare_trained(right)
     assert found["gaps"]["probe"]["verdict"] == "cannot be told"
     assert found["action"].startswith("ship text alone: the trained model is below a probe on it")
+
+
+@pytest.mark.parametrize(
+    "shares, words",
+    [
+        ({"model": 0.2, "probe": 0.5, "single:image": 0.8}, "ship image alone"),
+        ({"model": 0.2, "probe": 0.8, "single:image": 0.5}, "ship the probe"),
+        ({"model": 0.0, "probe": 0.4, "single:a b": 0.41}, "ship a b alone"),
+        ({"model": 0.3, "probe": 0.9, "single:x": 0.6, "single:y": 0.7}, "ship the probe"),
+        ({"model": 0.3, "probe": 0.6, "single:x": 0.6, "single:y": 0.9}, "ship y alone"),
+    ],
+)
+def test_advice_names_the_best_of_the_probes(shares, words):
+    right = {name: (np.arange(100) < 100 * share).astype(float) for name, share in shares.items()}
+    assert compare_trained(right)["action"].startswith(words)
+
+
+@pytest.mark.parametrize("probes, records", [(1, 80), (2, 60), (3, 100), (5, 80), (10, 120)])
+def test_a_model_that_equals_all_probes_is_told_from_any_as_seldom_as_5_in_100(probes, records):
+    names, told, times = ["model", *map(str, range(probes))], 0, 200
+    for seed in range(times):
+        rng = np.random.default_rng(seed)
+        right = {name: (rng.random(records) < 0.7).astype(float) for name in names}
+        found = compare_trained(right)
+        told += any(gap["verdict"] != "cannot be told" for gap in found["gaps"].values())
+    assert found["simultaneous"] == probes
+    assert told <= binom.ppf(0.999, times, 0.05)  # 20: more in one of 1000 such tests of a rate of 5 %
 
 
 def test_equal_answers_have_the_interval_of_the_rule_of_three():

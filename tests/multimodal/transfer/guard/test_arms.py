@@ -1,6 +1,8 @@
 """Planted cases: what the arms say is known beforehand."""
 
 import numpy as np
+import pytest
+from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import MLPClassifier
 from sklearn.preprocessing import StandardScaler
@@ -53,7 +55,7 @@ def test_few_records_are_inconclusive_and_say_how_many_more_would_do():
     assert "these labels cannot tell" in found["action"]
     equal = compare_arms({"raw": telling, "probe": telling}, labels)
     assert (equal["more_labels"], equal["gap"]["value"]) == (None, 0.0)
-    assert equal["action"].endswith("from raw features: the gap is zero")
+    assert equal["action"].endswith("from raw features: the gap is within chance")
 
 
 def test_inputs_together_that_lose_against_one_alone_are_named():
@@ -65,6 +67,52 @@ def test_inputs_together_that_lose_against_one_alone_are_named():
     assert (found["verdict"], found["against"]) == ("negative", "text")
     assert found["note"] == "inputs together lose against text alone"
     assert compare_arms({"raw": noise, "probe": telling}, labels)["inputs"] is None
+
+
+@pytest.mark.parametrize(
+    "best, words",
+    [
+        ("raw", "raw features"),
+        ("random", "random weights"),
+        ("single:a", "a alone"),
+        ("single:text", "text alone"),
+        ("single:my photo", "my photo alone"),
+    ],
+)
+def test_advice_against_the_encoders_names_the_best_arm_of_all(best, words):
+    labels, telling, noise = planted(90, 5.0)
+    middling = planted(90, 2.5)[1]
+    arms = {"raw": middling, "random": noise, "probe": noise[:, :2], "single:a": noise, "single:b": noise}
+    found = compare_arms(arms | {best: telling}, labels)
+    assert found["verdict"] == "negative"
+    assert found["action"].endswith(f"take the better arm, {words}")
+
+
+def test_advice_for_the_encoders_names_an_input_that_is_better_alone():
+    labels, telling, noise = planted(120, 4.0)
+    wide = np.random.default_rng(1).normal(size=(120, 300))
+    together = np.concatenate([telling, wide], axis=1)
+    found = compare_arms({"raw": noise, "probe": together, "single:text": telling, "single:image": wide}, labels)
+    assert found["verdict"] == "positive"
+    assert found["action"].endswith("; text alone is better than all inputs together")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups, size, repeats", [(8, 6, 3), (12, 4, 2), (16, 1, 3), (20, 1, 4), (15, 2, 3)])
+def test_arms_that_are_alike_are_told_apart_as_seldom_as_5_in_100(groups, size, repeats):
+    centres = np.random.default_rng(7).normal(size=(2, 8)) * 3 / np.sqrt(8)
+    group = np.repeat(np.arange(groups), size)
+
+    def claims(rng: np.random.Generator) -> bool:
+        labels = rng.permutation(np.arange(groups) % 2)[group]
+        shared = rng.normal(size=(2, groups, 8))[:, group]  # what the records of a group have in common
+        arms = centres[labels] + shared + 0.3 * rng.normal(size=shared.shape)
+        found = compare_arms({"probe": arms[0], "raw": arms[1]}, labels, groups=group, repeats=repeats)
+        return found["verdict"] != "inconclusive"
+
+    times = 100
+    found = sum(claims(np.random.default_rng(seed)) for seed in range(times))
+    assert found <= binom.ppf(0.999, times, 0.05)  # 12: more in one of 1000 such tests of a rate of 5 %
 
 
 def test_a_class_with_fewer_records_than_folds_lowers_their_number():

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import ttest_1samp
+from scipy.stats import t, ttest_1samp
 from sklearn.linear_model import LogisticRegression
 from support.assertions import assert_close, near
 from support.digits import digits, few, random_features
@@ -49,12 +49,36 @@ def test_records_of_one_group_count_once_in_the_bootstrap():
 
 
 def test_the_verdict_says_how_many_more_labels_it_needs():
-    values = [0.3, -0.2, 0.1, 0.1]
+    values = [0.3, -0.05, 0.1, 0.15]
     low, high = corrected_t_interval(gaps_of(values))
     verdict = judge(gaps_of(values))
     assert verdict.kind == "inconclusive"
-    assert verdict.more_labels == pytest.approx(((high - low) / 2 / 0.075) ** 2)
+    assert verdict.bootstrap[0] > 0
+    assert verdict.more_labels == pytest.approx(((high - low) / 2 / 0.125) ** 2)
     assert "times as many labels" in str(verdict)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[0.3, -0.2, 0.1, 0.1], [0.0, 0.01, -0.02, 0.0], [0.1, -0.1], [-0.3, 0.1, 0.1, -0.2], [0.5, -0.4, 0.2, -0.1, 0.0]],
+)
+def test_a_gap_within_chance_needs_no_number_of_labels(values):
+    verdict = judge(gaps_of(values))
+    assert (verdict.kind, verdict.more_labels) == ("inconclusive", None)
+    assert "times as many labels" not in str(verdict)
+
+
+@pytest.mark.parametrize("folds, repeats", [(5, 3), (2, 4), (3, 1), (10, 2), (4, 5)])
+def test_repeats_add_no_degrees_of_freedom(folds, repeats):
+    values = np.random.default_rng(1).normal(size=folds * repeats)
+    low, high = corrected_t_interval(Gaps(values, values, 0.25, repeats=repeats))
+    error = values.std(ddof=1) * np.sqrt(1 / len(values) + 0.25)
+    assert_close(high - low, 2 * t.ppf(0.975, folds - 1) * error, "float64")
+
+
+def test_the_gaps_of_repeated_folds_know_of_the_repeats():
+    parts = repeated_folds(np.arange(30) % 2, folds=5, repeats=3)
+    assert paired_gaps(np.ones(parts.shape), np.zeros(parts.shape), parts).repeats == 3
 
 
 def test_no_gap_and_no_spread_is_inconclusive_and_not_exact():
