@@ -293,7 +293,9 @@ def show_transfer(result: Mapping[str, Any]) -> None:
         (task, arm, *_estimate(value)) for task, values in measured.items() for arm, value in values["arms"].items()
     ]
     if rows:
-        show_table(("task", "arm", "accuracy", "95% interval"), rows, title="Arms, on the same folds")
+        metrics = {values["metric"] for values in measured.values()}
+        score = "accuracy" if metrics == {"accuracy"} else "accuracy or R2"
+        show_table(("task", "arm", score, "95% interval"), rows, title="Arms, on the same folds")
         print_line()
     for line in transfer_lines(result):
         print_line(line)

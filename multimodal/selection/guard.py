@@ -66,7 +66,7 @@ def _measure(
     with torch.random.fork_rng():
         before = TrainingSetup.build(setup.job, setup.tables, base)
     tasks = compare_tasks(before, labelled, GUARD_ROWS, runtime, repeats=GUARD_REPEATS)
-    compared = {name: labelled[name] for name, values in tasks.items() if "arms" in values}
+    compared = {name: labelled[name] for name, values in tasks.items() if values.get("metric") == "accuracy"}
     for name, values in _trained(setup, before, compared, tasks, runtime).items():
         tasks[name]["trained"] = values
     return tasks

@@ -11,7 +11,7 @@ from multimodal.job import TrainingSetup
 from multimodal.runtime.runtime import Runtime
 from multimodal.selection.arm_features import Features, arm_features
 from multimodal.selection.labelled import LabelledRecords, labelled_records
-from multimodal.transfer.guard.arms import PROBE, REPEATS, SINGLE, compare_arms
+from multimodal.transfer.guard.arms import PROBE, REPEATS, SINGLE, compare_arms, compare_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ NO_WEIGHTS = "no encoder comes with weights"
 def measurable(setup: TrainingSetup) -> tuple[dict[str, LabelledRecords], dict[str, str]]:
     """The training records of each task whose gap can be measured, and why that of the others cannot."""
     job = setup.job
-    labelled = labelled_records(job.tasks, setup.datasets.targets, setup.tables.train, job.data)
+    labelled = labelled_records(job.tasks, setup.datasets.targets, setup.tables.train, job.data, numbers=True)
     found = {name: _reason(setup, name, labelled.get(name)) for name in setup.job.tasks}
     reasons = {name: reason for name, reason in found.items() if reason is not None}
     return {name: rows for name, rows in labelled.items() if name not in reasons}, reasons
@@ -34,7 +34,7 @@ def _reason(setup: TrainingSetup, name: str, labelled: LabelledRecords | None) -
     if labelled is None:
         kind = setup.job.tasks[name].type
         article = "an" if kind[0] in "aeiou" else "a"
-        return f"it is {article} {kind} task, and arms are compared by the classes that they tell right"
+        return f"it is {article} {kind} task, and arms are compared by classes or by numbers"
     if all(has_random_weights(setup.encoders[entry]) for entry in setup.job.task_inputs(name)):
         return NO_WEIGHTS
     return labelled.reason
@@ -76,16 +76,25 @@ def compare_tasks(
             unread = "too few of its records can be read to hold any out"
             found[name] = not_measured(readable.reason if good.all() else unread)
             continue
-        names, labels, counts = np.unique(readable.classes, return_inverse=True, return_counts=True)
-        logger.info(f"{name}: comparing arms on {len(labels)} of {len(tasks[name])} labelled records")
-        known = setup.heads[name]["labels"]
+        logger.info(f"{name}: comparing arms on {len(readable)} of {len(tasks[name])} labelled records")
         features = task_arms(arms, setup.job.task_inputs(name), places[good])
-        found[name] = compare_arms(features, labels, groups=readable.groups, repeats=repeats, seed=seed) | {
+        found[name] = _compare(features, readable, setup.heads[name].get("labels"), repeats, seed) | {
             "labelled_records": len(tasks[name]),
-            "labels": {known[index]: int(count) for index, count in zip(names, counts, strict=True)},
             "skipped_rows": {str(rows[place]): failed[place].reason for place in places[~good].tolist()},
         }
     return found
+
+
+def _compare(
+    features: Mapping[str, np.ndarray], labelled: LabelledRecords, known: Sequence[str] | None, repeats: int, seed: int
+) -> dict[str, Any]:
+    names, labels, counts = np.unique(labelled.classes, return_inverse=True, return_counts=True)
+    if labelled.numbers is not None:
+        return compare_numbers(features, labelled.numbers, labels, groups=labelled.groups, repeats=repeats, seed=seed)
+    assert known is not None  # of a classification
+    return compare_arms(features, labels, groups=labelled.groups, repeats=repeats, seed=seed) | {
+        "labels": {known[index]: int(count) for index, count in zip(names, counts, strict=True)}
+    }
 
 
 def used_inputs(setup: TrainingSetup, tasks: Iterable[str]) -> list[str]:

@@ -34,7 +34,7 @@ def transfer_check(
     out: str | Path | None = None,
     cache: bool = True,
 ) -> dict[str, Any]:
-    """Per classification task: accuracy of each arm, the transfer gap, a verdict and what to do, as JSON.
+    """Per classification task or regression: score of each arm, the transfer gap, a verdict and what to do, as JSON.
 
     Wang et al. (2019), https://arxiv.org/abs/1811.09751, define negative transfer by this gap. It is measured on the
     training table by repeated stratified folds; the model itself is not trained, and the test table not read.
@@ -65,7 +65,8 @@ def transfer_check(
     labelled, reasons = measurable(setup)
     tasks = {name: not_measured(reason) for name, reason in reasons.items()}
     tasks = {name: tasks.get(name, {}) for name in job.tasks} | compare_tasks(setup, labelled, MOST_ROWS, runtime)
-    gaps = scratch_gaps(setup, list(labelled), base, runtime) if scratch and labelled else {}
+    classes = [name for name, some in labelled.items() if some.numbers is None]
+    gaps = scratch_gaps(setup, classes, base, runtime) if scratch and classes else {}
     for name, gap in gaps.items():
         tasks[name]["scratch"] = gap
     result = {"tasks": tasks, "encoders": {name: describe_weights(entry) for name, entry in setup.encoders.items()}}

@@ -15,10 +15,13 @@ from multimodal.transfer.guard.held_out import (
     balanced_row_weights,
     held_out_scores,
     majority_scores,
+    mean_scores,
+    ridge_scores,
 )
 from multimodal.transfer.guard.verdict import Verdict, corrected_t_interval, judge
 
 FOLDS, REPEATS = 5, 3
+MEAN = "mean"
 MAJORITY, RAW, RANDOM, PROBE, SINGLE = "majority", "raw", "random", "probe", "single:"
 BASELINES = (RAW, RANDOM)
 """Arms of which the probe is compared with the strongest."""
@@ -53,25 +56,68 @@ def compare_arms(
     found |= {name: held_out_scores(features, labels, parts, count) for name, features in arms.items()}
     scores = {name: held_out.right for name, held_out in found.items()}
     baselines = {name: scores[name] for name in BASELINES if name in scores}
+    compared = _compared(scores, baselines, parts, groups, seed)
+    weights = balanced_row_weights(labels)
+    balanced = paired_gaps(scores[PROBE], strongest_baseline(baselines, parts), parts, weights=weights)
+    return {
+        **compared,
+        "metric": "accuracy",
+        "balanced_accuracy_gap": estimate(float(balanced.per_fold.mean()), corrected_t_interval(balanced)),
+        "auc_gap": _auc_gap(found[PROBE], found[compared["against"]], parts),
+        "l2": L2,
+    }
+
+
+def compare_numbers(
+    arms: Mapping[str, np.ndarray],
+    numbers: np.ndarray,
+    strata: np.ndarray,
+    *,
+    groups: np.ndarray | None = None,
+    repeats: int = REPEATS,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """R2 of every arm, a ridge regression on its features, and the rest as ``compare_arms`` gives it.
+
+    Args:
+        arms, groups, repeats: as ``compare_arms`` takes them.
+        numbers: of each record, which differ, [n].
+        strata: which folds share out evenly, such as fifths of the numbers, int [n].
+
+    Raises:
+        ValueError: if no stratum has two records (of two groups).
+    """
+    parts = most_repeated_folds(strata, folds=FOLDS, repeats=repeats, groups=groups, seed=seed)
+    scores = {MEAN: mean_scores(numbers, parts)}
+    scores |= {name: ridge_scores(features, numbers, parts) for name, features in arms.items()}
+    baselines = {name: scores[name] for name in (MEAN, *BASELINES) if name in scores}
+    return {**_compared(scores, baselines, parts, groups, seed), "metric": "r2"}
+
+
+def _compared(
+    scores: Mapping[str, np.ndarray],
+    baselines: Mapping[str, np.ndarray],
+    parts: np.ndarray,
+    groups: np.ndarray | None,
+    seed: int,
+) -> dict[str, Any]:
+    """What both kinds of task say of the scores of their arms, [r n]."""
     strongest = strongest_baseline(baselines, parts)
     verdict = judge(paired_gaps(scores[PROBE], strongest, parts, groups=groups), seed=seed)
     best = max(baselines, key=lambda name: float(scores[name].mean()))
-    balanced = paired_gaps(scores[PROBE], strongest, parts, weights=balanced_row_weights(labels))
     inputs = _against_singles(scores, parts, groups, seed)
+    least = -np.inf if MEAN in scores else 0.0  # accuracy is a share
     return {
         **verdict_json(verdict),
         "against": best,
-        "balanced_accuracy_gap": estimate(float(balanced.per_fold.mean()), corrected_t_interval(balanced)),
-        "auc_gap": _auc_gap(found[PROBE], found[best], parts),
-        "arms": {name: _estimate(values, parts) for name, values in scores.items()},
+        "arms": {name: _estimate(values, parts, least) for name, values in scores.items()},
         "action": _action(verdict, best, scores, inputs),
         "inputs": inputs,
         "folds": int(parts.max()) + 1,
-        "repeats": repeats,
+        "repeats": len(parts),
         "seed": seed,
-        "records": len(labels),
+        "records": parts.shape[1],
         "groups": None if groups is None else len(np.unique(groups)),
-        "l2": L2,
     }
 
 
@@ -101,10 +147,10 @@ def _auc_gap(ours: HeldOut, theirs: HeldOut, parts: np.ndarray) -> dict[str, flo
     return None if gaps is None else estimate(float(gaps.per_fold.mean()), corrected_t_interval(gaps))
 
 
-def _estimate(scores: np.ndarray, parts: np.ndarray) -> dict[str, float]:
+def _estimate(scores: np.ndarray, parts: np.ndarray, least: float) -> dict[str, float]:
     gaps = paired_gaps(scores, np.zeros_like(scores), parts)
     low, high = corrected_t_interval(gaps)
-    return estimate(float(gaps.per_fold.mean()), (max(0.0, low), min(1.0, high)))  # a share
+    return estimate(float(gaps.per_fold.mean()), (max(least, low), min(1.0, high)))
 
 
 def _against_singles(
@@ -122,7 +168,12 @@ def _against_singles(
 
 
 def _action(verdict: Verdict, against: str, scores: Mapping[str, np.ndarray], inputs: Mapping[str, Any] | None) -> str:
-    names = {MAJORITY: "the most frequent class", RAW: "raw features", RANDOM: "random weights"}
+    names = {
+        MEAN: "the mean of the targets",
+        MAJORITY: "the most frequent class",
+        RAW: "raw features",
+        RANDOM: "random weights",
+    }
     if verdict.kind == "positive":
         both = "freezing and fine-tuning these encoders both work; compare them on validation records"
         if inputs is not None and inputs["verdict"] == "negative":

@@ -26,8 +26,10 @@ from multimodal.job import TrainingSetup
 from multimodal.records import RecordError
 from multimodal.runtime.runtime import Runtime
 from multimodal.selection.arm_features import arm_features, random_twins
+from multimodal.selection.labelled import LabelledRecords, number_strata
 from multimodal.selection.scratch import from_scratch
 from multimodal.splits.tables import read_tables
+from multimodal.transfer.guard.arms import compare_numbers
 
 SYNONYMS = {f"w{number}": number for number in range(48)}
 
@@ -115,6 +117,34 @@ def test_the_answer_is_the_json_that_was_promised_and_is_the_same_again(media, t
     assert mm.transfer_check(shop(media), cache=False) == found
 
 
+@pytest.mark.parametrize(
+    "numbers, reason",
+    [
+        ([1, 2, 3, 4], "a regression takes 5 records"),
+        ([2.5] * 9, "not all equal"),
+        ([7], "no class has two records"),
+        ([], "no class has two records"),
+        (range(5), None),
+        ([0, 0, 0, 0, 1], None),
+        (range(40), None),
+    ],
+)
+def test_numbers_can_be_held_out_from_five_that_differ_on(numbers, reason):
+    numbers = np.array(numbers, dtype=np.float64)
+    found = LabelledRecords(np.arange(len(numbers)), number_strata(numbers), None, numbers).reason
+    assert found is None if reason is None else reason in found
+
+
+@pytest.mark.parametrize("n", [5, 6, 11, 24, 60])
+@pytest.mark.parametrize("groups", [None, 2])
+def test_few_numbers_are_compared(n, groups):
+    numbers = np.random.default_rng(n).normal(size=n)
+    shared = None if groups is None else np.minimum(np.arange(n), groups - 1)  # one record, and all others
+    features = np.random.default_rng(0).normal(size=(n, 3))
+    found = compare_numbers({"raw": features, "probe": features}, numbers, number_strata(numbers), groups=shared)
+    assert found["verdict"] == "inconclusive"
+
+
 def test_a_missing_input_is_zeros_and_a_column_that_says_so(media):
     setup = built(shop(media))
     arms, failed = arm_features(setup, ["image", "text"], setup.tables.train, Runtime())
@@ -127,10 +157,13 @@ def test_a_missing_input_is_zeros_and_a_column_that_says_so(media):
         assert features["image"][~missing, :-1].any(axis=1).all()
 
 
-def test_other_tasks_are_listed_as_not_measured(media):
+def test_regressions_are_compared_by_r2_with_the_mean_of_the_targets_too(media):
     price = mm.transfer_check(shop(media))["tasks"]["price"]
-    assert price["verdict"] == "not measured"
-    assert price["reason"].startswith("it is a regression task")
+    assert price["metric"] == "r2"
+    assert list(price["arms"]) == ["mean", "raw", "random", "probe", "single:image", "single:text"]
+    assert price["arms"]["mean"]["value"] <= 0  # the mean of other records is no better than that of all
+    assert price["against"] in ("mean", "raw", "random")
+    assert "labels" not in price
 
 
 def test_random_encoders_have_no_transfer_to_measure(media):
@@ -231,11 +264,12 @@ def config(media) -> Path:
 def test_the_command_shows_arms_verdict_and_action(config, tmp_path):
     done = CliRunner().invoke(app, ["transfer-check", str(config), "--out", str(tmp_path / "gap.json")])
     assert done.exit_code == 0, done.output
-    assert "task\tarm\taccuracy\t95% interval\n" in done.output
+    assert "task\tarm\taccuracy or R2\t95% interval\n" in done.output
     assert "color\tsingle:text\t" in done.output
     assert "color: against raw: " in done.output
     assert "color: comparing arms on 25 of 25 labelled records\n" in done.output
-    assert "price: transfer gap: not measured (it is a regression task" in done.output
+    assert "price\tmean\t" in done.output
+    assert "price: against " in done.output
     assert "verdict" in json.loads((tmp_path / "gap.json").read_text())["tasks"]["color"]
 
 
@@ -248,4 +282,4 @@ def test_training_says_whether_the_weights_helped(config, tmp_path):
     done = CliRunner().invoke(app, ["train", str(config), "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
     assert "did the weights help? transfer.json has all of this:\ncolor: against ra" in done.output
-    assert "price: transfer gap: not measured (it is a regression task" in done.output
+    assert "price: against " in done.output

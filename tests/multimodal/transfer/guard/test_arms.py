@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 from scipy.stats import binom
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from support.assertions import near
+from support.assertions import assert_close, near
 from support.digits import digits, few
 
 from multimodal.transfer.folds import repeated_folds
-from multimodal.transfer.guard.arms import compare_arms, probe_scores, sample_rows
-from multimodal.transfer.guard.held_out import L2
+from multimodal.transfer.guard.arms import compare_arms, compare_numbers, probe_scores, sample_rows
+from multimodal.transfer.guard.held_out import L2, PENALTIES, ridge_scores
 
 
 def planted(count: int, strength: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -139,3 +142,34 @@ def test_a_sample_keeps_the_shares_of_the_classes():
     assert np.bincount(labels[rows]).tolist() == [60, 30, 10]
     assert len(np.unique(rows)) == 100
     assert sample_rows(labels, 1000).tolist() == list(range(1000))
+
+
+def numbers(count: int, strength: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Targets, their fifths, features that tell them, and noise."""
+    rng = np.random.default_rng(seed)
+    telling, noise = rng.normal(size=(2, count, 3))
+    targets = 100 + 7 * (strength * telling.sum(axis=1) + rng.normal(size=count))
+    return targets, np.argsort(np.argsort(targets)) * 5 // count, telling, noise
+
+
+@pytest.mark.parametrize("count, strength", [(60, 3.0), (90, 2.0), (150, 1.0), (300, 0.7), (80, 5.0)])
+def test_numbers_are_compared_by_r2(count, strength):
+    targets, strata, telling, noise = numbers(count, strength)
+    found = compare_numbers({"raw": noise, "random": noise[:, :2], "probe": telling}, targets, strata)
+    assert (found["verdict"], found["metric"]) == ("positive", "r2")
+    explained = 3 * strength**2 / (3 * strength**2 + 1)
+    assert found["arms"]["probe"]["value"] == near(explained, "three twentieths")
+    assert found["arms"]["mean"]["value"] <= 0
+    swapped = compare_numbers({"raw": telling, "probe": noise}, targets, strata)
+    assert swapped["verdict"] == "negative"
+    assert swapped["action"].endswith("take the better arm, raw features")
+
+
+def test_the_scores_of_a_ridge_are_those_of_scikit_learn():
+    targets, strata, telling, _ = numbers(50, 1.0)
+    parts = repeated_folds(strata, folds=5, repeats=2)
+    found = ridge_scores(telling, targets, parts)
+    for repeat, part in enumerate(parts):
+        pipeline = make_pipeline(StandardScaler(), RidgeCV(alphas=PENALTIES))
+        predicted = cross_val_predict(pipeline, telling, targets, cv=PredefinedSplit(part))
+        assert_close(found[repeat].mean(), r2_score(targets, predicted), "sums")
