@@ -171,12 +171,8 @@ class Registry(Generic[Part]):
             LookupError: if there is none, or it is not allowed.
             ImportError: if it cannot be imported; names the distribution, or the command that installs a package.
         """
-        if name not in self.built_in and allowed is not None and name not in allowed:
-            raise LookupError(
-                f"this bundle wants the {self.kind} {name!r} from the distribution {distribution or 'unknown'!r}, "
-                f"which runs that package's code; if you trust it, allow it with --allow-plugin {name} (in Python: "
-                f"allow_plugins=({name!r},))"
-            )
+        if name not in self.built_in and allowed is not None:
+            self._check_allowed(name, distribution, allowed)
         entry = self.find(name, distribution=distribution)
         try:
             part: Part = entry.load()
@@ -188,6 +184,26 @@ class Registry(Generic[Part]):
                 f"{entry.owner} needs, or uninstall it"
             ) from error
         return part
+
+    def _check_allowed(self, name: str, distribution: str | None, allowed: Collection[str]) -> None:
+        """Refuses a part of a bundle that is not allowed, or that only a decorator registers and none has."""
+        to_load = (
+            "import the module that registers it before the bundle is loaded; a command finds it only as an entry "
+            f"point {self.group!r} of an installed distribution (docs/plugins.md)"
+        )
+        if name not in allowed:
+            in_python = "which was registered in Python and belongs to no distribution, and"
+            origin = in_python if distribution is None else f"from the distribution {distribution!r}, which"
+            way = f", and {to_load}" if distribution is None else ""
+            raise LookupError(
+                f"this bundle wants the {self.kind} {name!r} {origin} runs that package's code; if you trust it, allow "
+                f"it with --allow-plugin {name} (in Python: allow_plugins=({name!r},)){way}"
+            )
+        try:
+            self.find(name)
+        except LookupError as error:
+            if distribution is None:
+                raise LookupError(f"the {self.kind} {name!r} is not registered; {to_load}") from error
 
 
 def path_of(part: Any) -> str:

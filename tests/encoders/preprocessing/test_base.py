@@ -2,6 +2,7 @@ import doctest
 import importlib
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 
@@ -132,6 +133,20 @@ def test_a_plugin_that_is_not_allowed_is_refused_before_it_is_looked_for():
         preprocessor_from_config(config, {}, allow_plugins=())
     with pytest.raises(LookupError, match="pip install acme"):
         preprocessor_from_config(config, {}, allow_plugins=("acme/x",))
+
+
+@pytest.mark.parametrize("name", ["acme/x", "imagee", "x", "acme/x/v2", "größe/ü", "acme/*"])
+def test_a_part_that_was_registered_in_python_alone_says_so_and_how_to_load_it(name):
+    config = {"kind": name, "distribution": None}
+    with pytest.raises(LookupError, match="registered in Python and belongs to no distribution") as refused:
+        preprocessor_from_config(config, {}, allow_plugins=())
+    with pytest.raises(LookupError, match=f"the preprocessor {re.escape(repr(name))} is not registered") as missing:
+        preprocessor_from_config(config, {}, allow_plugins=(name,))
+    assert f"allow_plugins=({name!r},)" in str(refused.value)
+    for error in (refused, missing):
+        assert "import the module that registers it before" in str(error.value)
+        assert "an entry point 'multimodal.preprocessors' of an installed distribution" in str(error.value)
+        assert "unknown" not in str(error.value)
 
 
 class Sums:
