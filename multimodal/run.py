@@ -239,7 +239,7 @@ class Run:
         return self.record_model().predict(records, batch_size=batch_size, on_error=on_error)
 
     def predict_table(self, data: Any, *, batch_size: int = 32, on_error: OnError = "raise") -> "pandas.DataFrame":
-        """Predictions of a table as a DataFrame with its index and every probability; as ``Predictor.predict_table``."""
+        """DataFrame of a table's predictions, with its index and every probability; as ``Predictor.predict_table``."""
         return self.record_model().predict_table(data, batch_size=batch_size, on_error=on_error)
 
     def record_model(self) -> RecordModel:
