@@ -25,7 +25,7 @@ from multimodal.job import TrainingSetup
 from multimodal.splits.tables import read_tables
 from multimodal.trainer import Trainer
 from multimodal.trainer.step import Step
-from multimodal.transfer import Finetune
+from multimodal.transfer.strategies import Finetune
 
 CPU = torch.device("cpu")
 

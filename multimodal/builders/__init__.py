@@ -10,14 +10,12 @@ from multimodal.builders.encoders import (
 )
 from multimodal.builders.heads import (
     build_decodings,
-    build_head,
     build_target_reader,
     head_arguments,
     label_cells,
-    sampling_weights,
 )
-from multimodal.builders.model import build_fusion, build_model
-from multimodal.builders.orders import build_label_order, build_order
+from multimodal.builders.model import build_model
+from multimodal.builders.orders import build_order
 from multimodal.builders.training import (
     build_objectives,
     build_strategy,
@@ -30,9 +28,6 @@ __all__ = [
     "build_decodings",
     "build_encoder",
     "build_encoders",
-    "build_fusion",
-    "build_head",
-    "build_label_order",
     "build_model",
     "build_objectives",
     "build_order",
@@ -45,5 +40,4 @@ __all__ = [
     "has_random_weights",
     "head_arguments",
     "label_cells",
-    "sampling_weights",
 ]

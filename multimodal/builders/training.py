@@ -18,8 +18,8 @@ from multimodal.runtime.device import choose_precision
 from multimodal.trainer.history import Tracker
 from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights
-from multimodal.transfer import EncoderPolicy, OptimizerSpec, Phase, TransferStrategy
 from multimodal.transfer.penalties import SourceTokenPenalty, SourceWeightPenalty, anchored_names, without_decay
+from multimodal.transfer.plan import EncoderPolicy, OptimizerSpec, Phase, TransferStrategy
 
 
 def build_strategy(job: Job, model: MultimodalModel) -> TransferStrategy:

@@ -4,7 +4,7 @@ from multimodal.config.data import Data
 from multimodal.config.domains import Adapt, Source
 from multimodal.config.fusion import Fusion
 from multimodal.config.inputs import Augment, Candidate, FeatureMap, Input
-from multimodal.config.job import NAME_PATTERN, Job
+from multimodal.config.job import Job
 from multimodal.config.load import load_job, override_job, parse_job
 from multimodal.config.problems import ConfigError
 from multimodal.config.tasks import Costs, Task, ZeroShot
@@ -12,7 +12,6 @@ from multimodal.config.train import Tracking, Train
 from multimodal.config.transfer import Lora, SecondPhase, Transfer
 
 __all__ = [
-    "NAME_PATTERN",
     "Adapt",
     "Augment",
     "Candidate",

@@ -3,7 +3,6 @@
 from multimodal.data.dataset import (
     Augmentation,
     Batch,
-    Key,
     RecordDataset,
     Sample,
     SampleDataset,
@@ -17,7 +16,6 @@ from multimodal.data.loader import StepLoader
 __all__ = [
     "Augmentation",
     "Batch",
-    "Key",
     "RecordDataset",
     "Sample",
     "SampleDataset",

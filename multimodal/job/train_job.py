@@ -30,8 +30,7 @@ from multimodal.trainer.gradients import check_shared, conflict_lines, summarise
 from multimodal.trainer.state import TrainerState
 from multimodal.trainer.weight_averaging import WeightTracker, build_averaging
 from multimodal.trainer.weight_drift import WeightSnapshot
-from multimodal.transfer import Phase, TransferStrategy
-from multimodal.transfer.plan import trained_names
+from multimodal.transfer.plan import Phase, TransferStrategy, trained_names
 
 logger = logging.getLogger(__name__)
 

@@ -6,17 +6,11 @@ import numpy as np
 import pytest
 
 from encoders import find_encoder
-from multimodal.builders import (
-    build_encoder,
-    build_encoders,
-    build_model,
-    build_strategy,
-    head_arguments,
-    sampling_weights,
-)
+from multimodal.builders import build_encoder, build_encoders, build_model, build_strategy, head_arguments
+from multimodal.builders.heads import sampling_weights
 from multimodal.config import ConfigError, Input, Job, parse_job
 from multimodal.records import RecordError, read_records
-from multimodal.transfer import Partial
+from multimodal.transfer.strategies import Partial
 
 
 def records(column: str, cells: list[Any]):

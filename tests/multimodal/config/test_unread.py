@@ -16,7 +16,7 @@ from multimodal.config.section import Section
 from multimodal.config.unread import BELONGS, LOOP, REFUSED, WARNED, idle_warnings
 from multimodal.config.yaml_core import write_yaml
 from multimodal.plugins import STRATEGIES
-from multimodal.transfer import LowRankAdaptation
+from multimodal.transfer.lora import LowRankAdaptation
 
 JOB: dict[str, Any] = {
     "inputs": {"image": {"encoder": "compact/image"}, "text": {"encoder": "compact/text", "modality": "text"}},

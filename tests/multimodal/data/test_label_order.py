@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.assertions import changed
 from support.synthetic_products import CONFIG, OLD, make_photos, write_table
 
-from multimodal.builders import build_label_order
+from multimodal.builders.orders import build_label_order
 from multimodal.config import ConfigError, Job, parse_job
 from multimodal.config.rules import group_problems
 from multimodal.data.order import LabelOrder, StepSampler

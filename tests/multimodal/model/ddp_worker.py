@@ -25,7 +25,8 @@ from multimodal.runtime.distributed import processes
 from multimodal.trainer import Trainer
 from multimodal.trainer.state import TrainerOptions
 from multimodal.training import fit
-from multimodal.transfer import Finetune, OptimizerSpec
+from multimodal.transfer.plan import OptimizerSpec
+from multimodal.transfer.strategies import Finetune
 
 
 class OneAfterTheOther(LabelOrder):

@@ -14,7 +14,8 @@ from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective, StepContext
 from multimodal.trainer import Trainer
 from multimodal.trainer.state import TrainerOptions
-from multimodal.transfer import Finetune, OptimizerSpec
+from multimodal.transfer.plan import OptimizerSpec
+from multimodal.transfer.strategies import Finetune
 
 
 class PullTo(Objective):

@@ -9,7 +9,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_rows
 
 import multimodal as mm
-from multimodal.builders import build_head
+from multimodal.builders.heads import build_head
 from multimodal.config import ConfigError, parse_job
 from multimodal.model.heads import ClassificationHead, HeadPlace, RegressionHead
 from multimodal.model.layers import TowerHead

@@ -22,8 +22,9 @@ from multimodal.runtime.distributed import Processes, processes
 from multimodal.trainer import Trainer
 from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights
-from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.adaptation.objectives import create_adaptation
+from multimodal.transfer.plan import OptimizerSpec
+from multimodal.transfer.strategies import Finetune
 
 
 def main(folder: Path, media: Path, kinds: list[str]) -> None:

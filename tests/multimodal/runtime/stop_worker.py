@@ -19,7 +19,7 @@ from multimodal.data import StepLoader
 from multimodal.data.order import Order
 from multimodal.trainer import Hooks, Trainer, trainer
 from multimodal.trainer.state import TrainerOptions
-from multimodal.transfer import Finetune
+from multimodal.transfer.strategies import Finetune
 
 
 def stick_in_a_call(number: int) -> None:

@@ -27,8 +27,8 @@ from multimodal.runtime.checkpoint import (
 )
 from multimodal.runtime.files import UnwritableFileError
 from multimodal.trainer.optimization import build_optimizer
-from multimodal.transfer import Finetune, OptimizerSpec
-from multimodal.transfer.plan import parameter_names
+from multimodal.transfer.plan import OptimizerSpec, parameter_names
+from multimodal.transfer.strategies import Finetune
 
 STATE = {"step": 7, "history": [{"loss": 0.25, "phase": "größe"}], "best": None}
 

@@ -18,7 +18,7 @@ from multimodal.runtime.checkpoint import load_newest_checkpoint
 from multimodal.runtime.stopping import Stopped, StopSignals
 from multimodal.trainer import Trainer
 from multimodal.trainer.state import TrainerOptions
-from multimodal.transfer import Finetune
+from multimodal.transfer.strategies import Finetune
 
 WORKER = Path(__file__).with_name("stop_worker.py")
 N, STEPS = 22, 5

@@ -20,7 +20,8 @@ from multimodal.runtime import checkpoint
 from multimodal.runtime.checkpoint import save_tensors
 from multimodal.trainer import Trainer
 from multimodal.trainer.state import TrainerOptions
-from multimodal.transfer import OptimizerSpec, ProbeThenFinetune
+from multimodal.transfer.plan import OptimizerSpec
+from multimodal.transfer.strategies import ProbeThenFinetune
 
 
 def die_at(moment: str) -> None:

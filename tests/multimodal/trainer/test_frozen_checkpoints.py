@@ -13,10 +13,10 @@ import multimodal as mm
 from multimodal.features.views import CachedDataset
 from multimodal.run import RunError
 from multimodal.runtime.checkpoint import load_tensors
-from multimodal.trainer import fixed_tensors
+from multimodal.trainer.checkpointer import fixed_tensors
 from multimodal.training import fit
-from multimodal.transfer import Finetune, LinearProbe
 from multimodal.transfer.plan import EncoderPolicy
+from multimodal.transfer.strategies import Finetune, LinearProbe
 
 
 def make_job() -> mm.Job:

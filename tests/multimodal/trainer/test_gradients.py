@@ -18,9 +18,9 @@ from multimodal.trainer.gradients import TaskGradients, check_shared, shared_par
 from multimodal.trainer.losses import loss_normalizers, loss_terms, task_losses, weighted_losses
 from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.step import Step
-from multimodal.transfer import Finetune, LinearProbe, OptimizerSpec, Phase
 from multimodal.transfer.multitask import gradient_cosines, project_conflicts
-from multimodal.transfer.plan import ParamGroup
+from multimodal.transfer.plan import OptimizerSpec, ParamGroup, Phase
+from multimodal.transfer.strategies import Finetune, LinearProbe
 
 WEIGHTS = {"color": 1.0, "price": 0.5}
 PAIR = "gradient_cosine.color.price"

@@ -1,8 +1,7 @@
 from pathlib import Path
 from typing import Any
 
-from multimodal.trainer import RunHistory, Tracker
-from multimodal.trainer.history import describe_entry
+from multimodal.trainer.history import RunHistory, Tracker, describe_entry
 from multimodal.trainer.state import TrainerState
 
 ENTRY = {"epoch": 1, "phase": "probe", "step": 4, "loss": 0.25, "gradient_cosine.a.b": 0.5}

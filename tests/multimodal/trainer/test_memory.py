@@ -18,7 +18,8 @@ from multimodal.trainer.memory import OutOfMemoryError, split
 from multimodal.trainer.optimization import build_optimizer
 from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.step import Step
-from multimodal.transfer import Finetune, OptimizerSpec
+from multimodal.transfer.plan import OptimizerSpec
+from multimodal.transfer.strategies import Finetune
 
 WEIGHTS = {"color": 1.0, "price": 0.5}
 

@@ -8,7 +8,8 @@ from support.tiny_models import make_model
 from torch import nn
 
 from multimodal.trainer.optimization import build_optimizer, freeze_all_but, learning_rate_factor, set_learning_rate
-from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, OptimizerSpec, ParamGroup, Phase
+from multimodal.transfer.plan import EncoderPolicy, OptimizerSpec, ParamGroup, Phase
+from multimodal.transfer.strategies import Finetune, LinearProbe
 
 
 def names_in(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, dict]:

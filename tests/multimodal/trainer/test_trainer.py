@@ -18,19 +18,11 @@ from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
 from multimodal.runtime.checkpoint import load_newest_checkpoint
-from multimodal.trainer import Hooks, Trainer, TrainingError
+from multimodal.trainer import Hooks, Trainer
 from multimodal.trainer.losses import combined_loss, task_losses
-from multimodal.trainer.state import TrainerOptions
-from multimodal.transfer import (
-    Finetune,
-    LinearProbe,
-    OptimizerSpec,
-    Phase,
-    ProbeThenFinetune,
-    TransferStrategy,
-    TwoPhase,
-)
-from multimodal.transfer.plan import ParamGroup
+from multimodal.trainer.state import TrainerOptions, TrainingError
+from multimodal.transfer.plan import OptimizerSpec, ParamGroup, Phase, TransferStrategy
+from multimodal.transfer.strategies import Finetune, LinearProbe, ProbeThenFinetune, TwoPhase
 
 WEIGHTS = {"color": 1.0, "price": 0.5}
 

@@ -16,8 +16,8 @@ from multimodal.job.validator import Validator
 from multimodal.runtime.distributed import Processes
 from multimodal.trainer.weight_averaging import CandidateWeights, Ema, Soup, WeightAveraging, WiseFt, build_averaging
 from multimodal.training import fit
-from multimodal.transfer import Finetune, LinearProbe
 from multimodal.transfer.averaging import AveragedState
+from multimodal.transfer.strategies import Finetune, LinearProbe
 
 pytestmark = pytest.mark.usefixtures("planted_encoders")
 

@@ -10,7 +10,9 @@ from support.tiny_pretrained import shop_job
 
 from multimodal.trainer.weight_drift import WeightSnapshot
 from multimodal.training import fit
-from multimodal.transfer import EncoderPolicy, Finetune, LinearProbe, LowRankAdaptation, TwoPhase
+from multimodal.transfer.lora import LowRankAdaptation
+from multimodal.transfer.plan import EncoderPolicy
+from multimodal.transfer.strategies import Finetune, LinearProbe, TwoPhase
 
 
 def scale(model, factor: float, prefix: str) -> None:

@@ -23,8 +23,9 @@ from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.step import Step
 from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights, loss_weights
 from multimodal.training import fit
-from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.multitask import UncertaintyWeighting
+from multimodal.transfer.plan import OptimizerSpec
+from multimodal.transfer.strategies import Finetune
 
 WEIGHTS = {"color": 1.0, "price": 0.5}
 SEEN: Any = None  # the loss of learned weights looks at nothing

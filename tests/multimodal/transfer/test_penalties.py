@@ -13,8 +13,9 @@ from multimodal.data import collate
 from multimodal.model.objective import StepContext
 from multimodal.trainer.optimization import build_optimizer, freeze_all_but
 from multimodal.training import fit
-from multimodal.transfer import Finetune, OptimizerSpec
 from multimodal.transfer.penalties import SourceTokenPenalty, SourceWeightPenalty, anchored_names, without_decay
+from multimodal.transfer.plan import OptimizerSpec
+from multimodal.transfer.strategies import Finetune
 
 pytestmark = pytest.mark.usefixtures("planted_encoders")
 

@@ -7,22 +7,17 @@ from torch import nn
 from fusion import create_fusion
 from multimodal.model import MultimodalModel
 from multimodal.model.heads import ClassificationHead
-from multimodal.transfer import (
-    EncoderPolicy,
+from multimodal.transfer.lora import LowRankAdaptation
+from multimodal.transfer.plan import EncoderPolicy, OptimizerSpec, ParamGroup, Phase, TransferStrategy, check_plan
+from multimodal.transfer.strategies import (
     Finetune,
     GradualUnfreezing,
     LayerwiseDecay,
     LinearProbe,
-    LowRankAdaptation,
     NormAndBias,
-    OptimizerSpec,
-    ParamGroup,
     Partial,
-    Phase,
     ProbeThenFinetune,
-    TransferStrategy,
     TwoPhase,
-    check_plan,
 )
 
 STRATEGIES = [

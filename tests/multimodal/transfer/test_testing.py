@@ -7,7 +7,8 @@ from torch import nn
 
 from encoders.contract import ContractError
 from multimodal.plugins import STRATEGIES
-from multimodal.transfer import EncoderPolicy, Finetune, ParamGroup, Phase, TransferStrategy
+from multimodal.transfer.plan import EncoderPolicy, ParamGroup, Phase, TransferStrategy
+from multimodal.transfer.strategies import Finetune
 from multimodal.transfer.testing import check_strategy
 
 
