@@ -37,6 +37,9 @@ def write_results(setup: TrainingSetup, folder: Path, summary: Mapping[str, Any]
         logger.warning(f"{chosen['warning']}; the checkpoint was chosen by {chosen['chosen_by']}")
         for line in describe_selection(chosen):
             logger.info(line)
+    for task, decoding in decodings.items():
+        if setup.job.tasks[task].threshold == "auto":
+            logger.info(f"{task}: {', '.join(decoding.rules())} (fitted to {len(tables.valid)} validation records)")
     expert_weights = expert_weights_of(setup.model)
     for task, by_input in expert_weights.items():
         shown = ", ".join(f"{name} {weight:.2f}" for name, weight in by_input.items())

@@ -104,6 +104,11 @@ class Softmax(ProbabilityDecoding):
         """Class and probability."""
         return prediction.label or "(no answer)", f"{prediction.probability:.4f}"
 
+    def rules(self) -> Iterator[str]:
+        """The threshold of the positive class."""
+        if self.positive:
+            yield f"{self.positive} from a probability of {self.threshold:.3g} on"
+
     def explained(self, scores: np.ndarray) -> tuple[int, str | None] | None:
         """The class that the record is given."""
         chosen = int(self.chosen(scores[None])[0])

@@ -1,7 +1,7 @@
 """The contract of decodings: a head's raw outputs in, predictions out, and their form in tables and responses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol, Self
 
@@ -102,6 +102,10 @@ class Decoding(ABC):
     def details(self, scores: np.ndarray, targets: np.ndarray, unknown: Sequence[str]) -> dict[str, Any]:
         """Tables behind the scores, JSON; arguments as of ``metrics``."""
         return {}
+
+    def rules(self) -> Iterator[str]:
+        """Phrases that tell when a label is given; none where it is the most probable."""
+        yield from ()
 
     def agree(self, actual: np.ndarray, expected: np.ndarray, limits: AgreementLimits) -> np.ndarray:
         """Mask of the records for which two computations of the outputs predict the same, bool [b]."""

@@ -82,6 +82,11 @@ class Sigmoid(ProbabilityDecoding):
         counts = ((truth & given).sum(axis=0), truth.sum(axis=0), given.sum(axis=0))
         return {"classes": label_rows((*self.labels, *unknown), *counts)}
 
+    def rules(self) -> Iterator[str]:
+        """The thresholds of the labels."""
+        for label, threshold in zip(self.labels, self.thresholds, strict=True):
+            yield f"{label} from a probability of {threshold:.3g} on"
+
     def agree(self, actual: np.ndarray, expected: np.ndarray, limits: AgreementLimits) -> np.ndarray:
         """Mask of the records with the same labels, bool [b]."""
         same: np.ndarray = (self.given(actual) == self.given(expected)).all(axis=1)

@@ -58,9 +58,10 @@ class RunHistory:
 
 
 def describe_entry(entry: Mapping[str, Any]) -> str:
-    """Phase, epoch and numbers of an entry, without the cosines of gradients."""
+    """Phase, epoch and numbers of an entry; of each task the first metric, of gradients no cosines."""
     numbers = {key: value for key, value in entry.items() if isinstance(value, float) and not key.startswith(COSINE)}
-    shown = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items())
+    firsts = {key.rpartition(".")[0] or key: key for key in reversed(numbers)}  # task -> its first metric
+    shown = ", ".join(f"{key} {value:.4g}" for key, value in numbers.items() if key in firsts.values())
     return f"{entry['phase']}: epoch {entry['epoch']}, {shown}"
 
 

@@ -113,3 +113,12 @@ def test_a_threshold_of_other_than_two_classes_is_refused(cells, settings, messa
     task = mm.Task(**settings)
     with pytest.raises(ValueError, match=message):
         task.kind.head_arguments(task, cells)
+
+
+def test_decodings_tell_when_they_give_a_label():
+    assert [*Softmax(("a", "b"), positive="b", threshold=0.25).rules()] == ["b from a probability of 0.25 on"]
+    assert [*Softmax(("a", "b")).rules()] == []
+    assert [*Sigmoid(("a", "b"), (0.2, 0.5)).rules()] == [
+        "a from a probability of 0.2 on",
+        "b from a probability of 0.5 on",
+    ]

@@ -49,3 +49,10 @@ def test_other_processes_write_nothing_and_call_nobody(tmp_path):
 
 def test_the_line_of_an_entry_has_its_numbers_but_no_cosines():
     assert describe_entry({**ENTRY, "score": 0.5}) == "probe: epoch 1, loss 0.25, score 0.5"
+
+
+def test_the_line_of_an_epoch_has_the_first_metric_of_each_task_and_history_all():
+    scores = {"color.accuracy": 0.5, "color.auc": 0.75, "the.price.rmse": 2.0, "the.price.r2": 0.1}
+    entry = {**ENTRY, **scores, "score": 0.5}
+    expected = "probe: epoch 1, loss 0.25, color.accuracy 0.5, the.price.rmse 2, score 0.5"
+    assert describe_entry(entry) == expected
