@@ -1,31 +1,37 @@
 """Registered weights that are on this machine already. Nothing is fetched."""
 
+from pathlib import Path
+
 from encoders.info import EncoderInfo
 from encoders.plugins import BUILT_IN
 from encoders.weights.download import kept_file
 
-FROM_URL = ("torchvision", "torchaudio")
-"""Libraries whose weights ``encoders.weights.download`` keeps as one file each."""
+FROM_FILES = ("torchvision", "torchaudio", "packaged")
+"""Families whose weights are one file each: of a package, or kept by ``encoders.weights.download``."""
 
 
 def has_local_weights(info: EncoderInfo) -> bool:
-    """True if ``weights="pretrained"`` needs no network: of the package, registered by code, or fetched before.
+    """True if ``weights="pretrained"`` needs no network: ours, registered by code, installed, or fetched before.
 
     Families (``timm/*``, ``transformers/*``) have no weights until one of them is named, so that they are no.
     """
     if not info.has_weights or info.name.endswith("*"):
         return False
-    family = info.name.partition("/")[0]
-    if info.source == BUILT_IN or family not in FROM_URL:
+    if info.source == BUILT_IN or info.name.partition("/")[0] not in FROM_FILES:
         return True
-    return kept_file(_url(info.name)).is_file()
+    path = _file(info.name)
+    return path is not None and path.is_file()
 
 
-def _url(name: str) -> str:
+def _file(name: str) -> Path | None:
+    if name.startswith("packaged/"):
+        from encoders.image.packaged import weights_file
+
+        return weights_file(name)
     if name.startswith("torchvision/"):
         from encoders.image.torchvision_weights import published_weights
 
-        return str(published_weights(name, None).url)
+        return kept_file(str(published_weights(name, None).url))
     from encoders.audio.torchaudio import weights_url
 
-    return weights_url(name)
+    return kept_file(weights_url(name))

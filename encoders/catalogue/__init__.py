@@ -11,11 +11,13 @@ from encoders.plugins import BUILT_IN
 Entry = tuple[EncoderInfo, str]
 """An encoder, and where its builder is (``module:function``)."""
 LIBRARIES = {
-    "torchvision": ("image", "encoders.image.torchvision:torchvision_encoder"),
-    "torchaudio": ("audio", "encoders.audio.torchaudio:wav2vec2"),
+    "torchvision": ("image", "torchvision", "encoders.image.torchvision:torchvision_encoder"),
+    "torchaudio": ("audio", "torchaudio", "encoders.audio.torchaudio:wav2vec2"),
+    "packaged": ("image", "timm, weights from a package of their own", "encoders.image.packaged:packaged_encoder"),
 }
-"""Library of ``pretrained.csv`` -> modality and builder. The table counts parameters without a classifier or what only
-pre-training used; CC-BY-NC is SWAG's, https://github.com/facebookresearch/SWAG/blob/main/LICENSE."""
+"""First word of the names in ``pretrained.csv`` -> modality, source and builder. The table counts parameters without
+a classifier or what only pre-training used; CC-BY-NC is SWAG's,
+https://github.com/facebookresearch/SWAG/blob/main/LICENSE."""
 COMPACT = {
     "image": (160, 560_992, "encoders.compact.image:CompactImage"),
     "text": (192, 1_295_680, "encoders.compact.text:CompactText"),
@@ -72,14 +74,13 @@ def _compact() -> Iterator[Entry]:
 def _pretrained() -> Iterator[Entry]:
     with Path(__file__).with_name("pretrained.csv").open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            library = row["name"].partition("/")[0]
-            modality, builder = LIBRARIES[library]
+            modality, source, builder = LIBRARIES[row["name"].partition("/")[0]]
             yield (
                 EncoderInfo(
                     row["name"],
                     modality,
                     int(row["embed_dim"]),
-                    source=library,
+                    source=source,
                     licence=row["licence"],
                     paper=row["paper"],
                     has_weights=True,

@@ -34,7 +34,7 @@ LIMITS: dict[str, Limit] = {
     "image size": Limit(
         "`image_size` must suit the network's stride or patch: a multiple of the patch for vision transformers (32 for "
         "`vit_b_32`), of 224 for MaxViT, elsewhere at least the least size of the network; the error says it.",
-        ("torchvision/*", "timm/*"),
+        ("torchvision/*", "timm/*", "packaged/*"),
     ),
     "no last norm": Limit(
         "the original's last norm belongs to its classifier or its pooled vector, and is not applied to tokens.",
@@ -99,7 +99,7 @@ LIMITS: dict[str, Limit] = {
     ),
     "LoRA targets": Limit(
         "low-rank adaptation takes linear layers, of which there are none: name others in `transfer.lora.targets`.",
-        ("compact/image", *_CONVOLUTIONS, "timm/test_resnet", "wordvectors/[*]"),
+        ("compact/image", *_CONVOLUTIONS, "timm/test_resnet", "packaged/*", "wordvectors/[*]"),
     ),
 }
 """Label in the column -> the limit."""

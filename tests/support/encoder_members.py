@@ -71,6 +71,7 @@ ENCODERS: dict[str, Callable[[Path], Encoder]] = {
     "compact/audio": lambda _: create_encoder("compact/audio"),
     **{f"torchvision/{name}": lively(f"torchvision/{name}", size) for name, size in TORCHVISION_SIZES.items()},
     **{f"timm/{name}": lively(f"timm/{name}", size) for name, size in TIMM_SIZES.items()},
+    "packaged/efficientnet_lite0": lively("packaged/efficientnet_lite0", 64),
     **{f"transformers/* {kind}": transformers_encoder(kind) for kind in (*IMAGE_MODELS, *TWO_TOWERS)},
     **{f"transformers/* {kind}": _transformers_audio(kind) for kind in AUDIO_MODELS},
     **{f"transformers/* {kind}": _transformers(kind) for kind in (*TEXT_MODELS, *LIKE_BERT, *DECODERS)},
