@@ -3,10 +3,10 @@
 import hmac
 import logging
 import time
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from export.serving.hosts import check_host, check_origin
 from export.serving.responses import RequestError, refusal
 from export.serving.service import Service
 
@@ -58,13 +58,12 @@ class RequestGuard:
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
-        host = headers.get(b"host", b"").decode("latin-1")
-        allowed = self.service.settings.allowed_hosts
-        if allowed is not None and _name(host) not in allowed:
-            raise RequestError(403, f"this server is not named {host[:100]!r}; start it with --allow-host NAME")
-        origin = headers.get(b"origin", b"").decode("latin-1")
-        if origin and urlsplit_host(origin) != host:
-            raise RequestError(403, "pages of other sites may not call this server")
+        host, origin, fetch_site = (
+            headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin", b"sec-fetch-site")
+        )
+        settings = self.service.settings
+        check_host(host, settings.allowed_hosts)
+        check_origin(origin, host, fetch_site, settings.hosts)
         if self._token is None or scope["path"] in OPEN_ROUTES:
             return
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
@@ -81,22 +80,3 @@ def route_of(path: str) -> str:
     if path in ROUTES:
         return path
     return "/v2/models" if path.startswith("/v2/models/") else "other"
-
-
-def urlsplit_host(origin: str) -> str | None:
-    """Host and port of an ``Origin``; None for an invalid one.
-
-    >>> urlsplit_host("http://127.0.0.1:8000"), urlsplit_host("null")
-    ('127.0.0.1:8000', None)
-    """
-    try:
-        return urlsplit(origin).netloc or None
-    except ValueError:
-        return None
-
-
-def _name(host: str) -> str:
-    """Host without the port."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower()

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from export.serving.hosts import check_name
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -47,7 +49,8 @@ class Settings:
     token: str | None = None
     """Bearer token of every request except those for the page and for health; None asks for none."""
     hosts: tuple[str, ...] = ()
-    """Names in the ``Host`` header that are allowed besides those of this machine."""
+    """Names of this server besides those of this machine, in ``Host`` and, with their port if there is one, in the
+    ``Origin`` of its page."""
     max_batch: int = 32
     """Records per batch; 1 switches batching off."""
     max_wait_ms: float = 5.0
@@ -69,6 +72,8 @@ class Settings:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least {smallest}, and a finite number")
         if not 0 < self.timeout_seconds < math.inf:
             raise ValueError(f"timeout_seconds is {self.timeout_seconds}; give seconds above 0, for example 10")
+        for name in self.hosts:
+            check_name(name)
         # a header drops white space at its end, so that no request could match it
         if self.token is not None and (
             len(self.token) < 16 or not self.token.isascii() or self.token != self.token.strip()
@@ -80,10 +85,7 @@ class Settings:
 
     @property
     def allowed_hosts(self) -> tuple[str, ...] | None:
-        """Allowed names in the ``Host`` header; None allows any.
-
-        A page of another site can point its own name to this machine (DNS rebinding), and then still sends that name.
-        """
+        """Allowed names in the ``Host`` header; None allows any."""
         if self.host not in LOOPBACK and not self.hosts:
             return None
         return tuple(dict.fromkeys((*LOOPBACK, self.host, *self.hosts)))

@@ -27,7 +27,9 @@ def serve(
     drain: Annotated[float, typer.Option(min=0, help="Seconds from SIGTERM until it stops listening.")] = 1.0,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="Host name that requests may use; may be repeated."),
+        typer.Option(
+            "--allow-host", metavar="NAME[:PORT]", help="Name of this server, or of a proxy before it; may be repeated."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model in /v2/models/NAME.")] = None,
     allow_plugin: AllowPlugin = None,
