@@ -6,18 +6,12 @@ from dataclasses import dataclass, field
 from encoders.adapters import add_lora, merge_lora
 from fusion.names import module_key
 from multimodal.model import MultimodalModel
-from multimodal.transfer.plan import (
-    EncoderPolicy,
-    ParamGroup,
-    Phase,
-    TransferStrategy,
-    encoder_groups,
-    head_groups,
-)
+from multimodal.transfer.plan import EncoderPolicy, ParamGroup, Phase, encoder_groups, head_groups
+from multimodal.transfer.strategies import PolicyStrategy
 
 
 @dataclass(frozen=True)
-class LowRankAdaptation(TransferStrategy):
+class LowRankAdaptation(PolicyStrategy):
     """Trains heads, and of pretrained encoders only low-rank updates of some matrices.
 
     LoRA (Hu et al., 2021, https://arxiv.org/abs/2106.09685). The updates are merged
@@ -30,7 +24,6 @@ class LowRankAdaptation(TransferStrategy):
         targets: input -> names of modules to adapt; others are chosen by ``add_lora``.
     """
 
-    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.0

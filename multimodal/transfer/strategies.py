@@ -18,7 +18,14 @@ from multimodal.transfer.plan import (
 
 
 @dataclass(frozen=True)
-class LinearProbe(TransferStrategy):
+class PolicyStrategy(TransferStrategy):
+    """A strategy that is data: its policy, then its options."""
+
+    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
+
+
+@dataclass(frozen=True)
+class LinearProbe(PolicyStrategy):
     """Freezes every encoder and trains fusion and heads.
 
     When not to use: with weak or distant source weights, where fine-tuning beats a frozen probe by far.
@@ -27,15 +34,13 @@ class LinearProbe(TransferStrategy):
         policy: is not used.
     """
 
-    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
-
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """One phase."""
         return [Phase("probe", epochs, head_groups(model))]
 
 
 @dataclass(frozen=True)
-class TrainNothing(TransferStrategy):
+class TrainNothing(PolicyStrategy):
     """Leaves the model as it was built, for heads that need no training.
 
     When not to use: with a head of random weights.
@@ -44,18 +49,14 @@ class TrainNothing(TransferStrategy):
         policy: is not used.
     """
 
-    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
-
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """No phase."""
         return []
 
 
 @dataclass(frozen=True)
-class Finetune(TransferStrategy):
+class Finetune(PolicyStrategy):
     """Trains everything at once, each encoder with its own factor on the learning rate."""
-
-    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """One phase."""
@@ -63,7 +64,7 @@ class Finetune(TransferStrategy):
 
 
 @dataclass(frozen=True)
-class ProbeThenFinetune(TransferStrategy):
+class ProbeThenFinetune(PolicyStrategy):
     """A converged probe first, then fine-tuning from it: random heads no longer distort the encoders.
 
     LP-FT (Kumar et al., 2022, https://arxiv.org/abs/2202.10054). Ours differs where a model has several encoders:
@@ -74,7 +75,6 @@ class ProbeThenFinetune(TransferStrategy):
         probe_patience: epochs without a better metric that end the probe early.
     """
 
-    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
     probe_epochs: int | None = None
     probe_patience: int = 3
 
@@ -94,7 +94,7 @@ def _probe_first(model: MultimodalModel, policy: EncoderPolicy, epochs: int, pro
 
 
 @dataclass(frozen=True)
-class Partial(TransferStrategy):
+class Partial(PolicyStrategy):
     """Trains heads, and of encoders with weights only the last depth group, or those from ``unfreeze_from`` on.
 
     Early layers are the more general ones (Yosinski et al., 2014, https://arxiv.org/abs/1411.1792). Encoders with
@@ -104,8 +104,6 @@ class Partial(TransferStrategy):
     frozen layers keep; with encoders of one depth group, of which it trains all.
     """
 
-    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
-
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """One phase."""
         start = -1 if self.policy.unfreeze_from is None else self.policy.unfreeze_from
@@ -114,7 +112,7 @@ class Partial(TransferStrategy):
 
 
 @dataclass(frozen=True)
-class TwoPhase(TransferStrategy):
+class TwoPhase(PolicyStrategy):
     """Freezes encoders and trains new heads until they no longer get better; then fine-tunes all by SGD.
 
     The setting of https://blog.keras.io/building-powerful-image-classification-models-using-very-little-data.html: the
@@ -131,7 +129,6 @@ class TwoPhase(TransferStrategy):
         learning_rate, momentum: of the second phase; the first steps as the trainer does.
     """
 
-    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
     probe_epochs: int | None = None
     probe_patience: int = 3
     learning_rate: float = 1e-4
@@ -146,7 +143,7 @@ class TwoPhase(TransferStrategy):
 
 
 @dataclass(frozen=True)
-class GradualUnfreezing(TransferStrategy):
+class GradualUnfreezing(PolicyStrategy):
     """Trains the heads first, then one more depth group per epoch; the last stage takes the remaining epochs.
 
     ULMFiT (Howard and Ruder, 2018, https://arxiv.org/abs/1801.06146). Ours differs: with fewer epochs than depth
@@ -154,8 +151,6 @@ class GradualUnfreezing(TransferStrategy):
 
     When not to use: with many labels, where training everything at once is faster.
     """
-
-    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """One phase per stage."""
@@ -172,7 +167,7 @@ class GradualUnfreezing(TransferStrategy):
 
 
 @dataclass(frozen=True)
-class LayerwiseDecay(TransferStrategy):
+class LayerwiseDecay(PolicyStrategy):
     """Trains everything at once; each depth group's learning rate is ``layer_decay`` times that of the next one.
 
     Discriminative fine-tuning (Howard and Ruder, 2018, https://arxiv.org/abs/1801.06146); as a geometric series over
@@ -185,7 +180,6 @@ class LayerwiseDecay(TransferStrategy):
         layer_decay: factor from one depth group to the one before it, in (0, 1].
     """
 
-    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
     layer_decay: float = 0.75
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
@@ -200,7 +194,7 @@ class LayerwiseDecay(TransferStrategy):
 
 
 @dataclass(frozen=True)
-class NormAndBias(TransferStrategy):
+class NormAndBias(PolicyStrategy):
     """Trains heads, and of encoders with weights only the normalisation layers and the biases.
 
     BitFit (Ben Zaken et al., 2022, https://arxiv.org/abs/2106.10199) for biases; Frankle et al. (2021,
@@ -208,8 +202,6 @@ class NormAndBias(TransferStrategy):
 
     When not to use: where the encoder has few of them, or the target is far from the source.
     """
-
-    policy: EncoderPolicy = field(default_factory=EncoderPolicy)
 
     def plan(self, model: MultimodalModel, epochs: int) -> list[Phase]:
         """One phase."""
