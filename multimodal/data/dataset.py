@@ -56,21 +56,22 @@ class Batch:
     origin: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
     """Of each record: TARGET, SOURCE, UNLABELLED, or BLANK (no readable record); int64 [b], or empty."""
 
-    def to(self, device: torch.device) -> "Batch":
-        """The same batch on another device."""
-
-        def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-
-        inputs = {name: move(tensors) for name, tensors in self.inputs.items()}
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with every tensor changed."""
         return replace(
             self,
-            inputs=inputs,
-            targets=move(self.targets),
-            known=move(self.known),
-            weights=self.weights.to(device, non_blocking=True),
-            origin=self.origin.to(device, non_blocking=True),
+            inputs={
+                name: {key: change(tensor) for key, tensor in tensors.items()} for name, tensors in self.inputs.items()
+            },
+            targets={name: change(tensor) for name, tensor in self.targets.items()},
+            known={name: change(tensor) for name, tensor in self.known.items()},
+            weights=change(self.weights),
+            origin=change(self.origin),
         )
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        return self.each(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 class SampleDataset(Dataset[Sample]):

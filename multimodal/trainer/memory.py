@@ -62,19 +62,8 @@ def _pieces(part: Batch, most: int) -> list[Batch]:
     if size <= most:
         return [part]
     cut = (size + 1) // 2
-    return [*_pieces(_slice(part, slice(0, cut)), most), *_pieces(_slice(part, slice(cut, size)), most)]
+    return [*_pieces(_rows(part, slice(0, cut)), most), *_pieces(_rows(part, slice(cut, size)), most)]
 
 
-def _slice(part: Batch, rows: slice) -> Batch:
-    def cut(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {name: tensor[rows] for name, tensor in tensors.items()}
-
-    return replace(
-        part,
-        inputs={name: cut(tensors) for name, tensors in part.inputs.items()},
-        targets=cut(part.targets),
-        known=cut(part.known),
-        rows=part.rows[rows],
-        weights=part.weights[rows],
-        origin=part.origin[rows],
-    )
+def _rows(part: Batch, rows: slice) -> Batch:
+    return replace(part.each(lambda tensor: tensor[rows]), rows=part.rows[rows])
