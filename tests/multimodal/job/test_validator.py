@@ -9,7 +9,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, r2_score
 from support.assertions import assert_close
-from support.tiny_pretrained import shop_job
+from support.tiny_pretrained import shop_setup
 
 from multimodal.data import evaluation_batches
 from multimodal.job import TrainingSetup
@@ -28,7 +28,7 @@ def known(setup: TrainingSetup, task: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("metric", ["color.accuracy", "price.r2"])
 def test_the_score_is_the_metric_that_the_job_names(shop, metric):
-    setup = shop_job(shop, **{"train.metric": metric})
+    setup = shop_setup(shop, **{"train.metric": metric})
     (colors, logits), (prices, values) = known(setup, "color"), known(setup, "price")
     values = values * setup.heads["price"]["std"] + setup.heads["price"]["mean"]
     expected = {"color.accuracy": accuracy_score(colors, logits.argmax(axis=1)), "price.r2": r2_score(prices, values)}
@@ -38,7 +38,7 @@ def test_the_score_is_the_metric_that_the_job_names(shop, metric):
 
 
 def test_it_scores_the_model_as_it_is_at_each_call(shop):
-    setup = shop_job(shop)
+    setup = shop_setup(shop)
     before = setup.validator()
     assert setup.validator() == before
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_a_record_that_cannot_be_read_ends_the_validation_or_is_left_out(shop, t
     folder = shutil.copytree(shop, tmp_path / "shop")
     image = pd.read_csv(folder / "valid.csv", dtype=str)["image"].dropna().iloc[0]
     (folder / image).write_bytes(b"no image")
-    setup = shop_job(folder)
+    setup = shop_setup(folder)
     with pytest.raises(RecordError, match=rf"valid.csv, row \d+, column image: '{image}'"):
         setup.validator()
     assert replace(setup.validator, on_error="skip")()[0]
