@@ -1,6 +1,6 @@
 """Answers of the model over a table, and their scores."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from encoders.preprocessing import Arrays
 from multimodal.data import RecordDataset, evaluation_batches
 from multimodal.decoding import EMBEDDING, Decoding
 from multimodal.metrics import task_metrics
-from multimodal.metrics.calibration import fit_temperature, measure_calibration
+from multimodal.metrics.calibration import measure_calibration
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
 from multimodal.records.targets import Truth, read_truth
@@ -87,69 +87,48 @@ def _join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
     return {task: join_outputs([part[task].numpy() for part in parts]) for task in parts[0]}
 
 
-def score_outputs(
-    answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
-) -> dict[str, Any]:
-    """Metrics of every task, over the records that have one of the inputs shown and a known answer."""
-    return {
-        task: task_metrics(decodings[task], outputs, truth.targets, unknown=truth.unknown)
-        for task, outputs, truth in labelled_outputs(answers, subset, dataset, decodings)
-    }
+Labelled = tuple[str, np.ndarray, Truth]
+"""A task, its raw outputs [n ...] of some records, and their answers."""
 
 
 def labelled_outputs(
     answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
-) -> Iterator[tuple[str, np.ndarray, Truth]]:
-    """Each task, its raw outputs [n c] and targets, of the records that have one of the inputs and a known answer.
+) -> list[Labelled]:
+    """Outputs of each task for the records that have one of the inputs shown and a known answer.
 
     A task that compares two inputs has none where one of them is hidden.
     """
     places = {int(row): index for index, row in enumerate(answers.rows)}
     shown = answers.rows[answers.answered[subset]].tolist()
+    found = []
     for task, decoding in decodings.items():
         hidden = not {*decoding.needs} <= {*subset}
         truth = read_truth(dataset.targets[task], dataset.records, [] if hidden else shown)
-        yield task, answers.outputs[subset][task][[places[int(row)] for row in truth.rows]], truth
+        found.append((task, answers.outputs[subset][task][[places[int(row)] for row in truth.rows]], truth))
+    return found
 
 
-def calibrations(
-    answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
-) -> dict[str, Any]:
-    """Task -> how far its probabilities can be believed, of every task that has probabilities."""
-    measured = {
-        task: measure_calibration(decodings[task], outputs, truth.targets)
-        for task, outputs, truth in labelled_outputs(answers, subset, dataset, decodings)
+def score_outputs(labelled: Iterable[Labelled], decodings: Mapping[str, Decoding]) -> dict[str, Any]:
+    """Metrics of every task."""
+    return {
+        task: task_metrics(decodings[task], outputs, truth.targets, unknown=truth.unknown)
+        for task, outputs, truth in labelled
     }
+
+
+def calibrations(labelled: Iterable[Labelled], decodings: Mapping[str, Decoding]) -> dict[str, Any]:
+    """Task -> how far its probabilities can be believed, of every task that has probabilities."""
+    measured = {task: measure_calibration(decodings[task], outputs, truth.targets) for task, outputs, truth in labelled}
     return {task: values for task, values in measured.items() if values is not None}
 
 
-def detailed_tables(
-    answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
-) -> dict[str, Any]:
+def detailed_tables(labelled: Iterable[Labelled], decodings: Mapping[str, Decoding]) -> dict[str, Any]:
     """Task -> tables behind its scores, as ``Decoding.details`` gives them, of every task that has some."""
     tables = {
         task: decodings[task].details(decodings[task].scores(outputs), truth.targets, truth.unknown)
-        for task, outputs, truth in labelled_outputs(answers, subset, dataset, decodings)
+        for task, outputs, truth in labelled
     }
     return {task: table for task, table in tables.items() if table}
-
-
-def fit_temperatures(
-    answers: Answers,
-    subset: Subset,
-    dataset: RecordDataset,
-    decodings: Mapping[str, Decoding],
-    offsets: Mapping[str, np.ndarray],
-) -> dict[str, float]:
-    """Task -> temperature with the smallest log loss on these records.
-
-    Args:
-        offsets: task -> as ``fit_temperature`` takes them.
-    """
-    return {
-        task: fit_temperature(decodings[task], outputs, truth.targets, offsets.get(task))
-        for task, outputs, truth in labelled_outputs(answers, subset, dataset, decodings)
-    }
 
 
 def evaluate(
@@ -172,12 +151,13 @@ def evaluate(
     answers = answer(model, dataset, subsets=subsets, workers=workers)
     if answers.errors and on_error == "raise":
         raise answers.errors[0]
-    tables = {subset: score_outputs(answers, subset, dataset, decodings) for subset in subsets}
+    labelled = {subset: labelled_outputs(answers, subset, dataset, decodings) for subset in subsets}
+    tables = {subset: score_outputs(found, decodings) for subset, found in labelled.items()}
     return {
         "tasks": tables[subsets[0]],
         "modalities": {"+".join(subset): table for subset, table in tables.items()},
-        "calibration": calibrations(answers, subsets[0], dataset, decodings),
-        "details": detailed_tables(answers, subsets[0], dataset, decodings),
+        "calibration": calibrations(labelled[subsets[0]], decodings),
+        "details": detailed_tables(labelled[subsets[0]], decodings),
         "skipped_rows": {str(error.row): error.reason for error in answers.errors},
     }
 

@@ -11,13 +11,12 @@ from multimodal.evaluation import (
     answer,
     calibrations,
     fit_expert_weights,
-    fit_temperatures,
     flat_values,
     labelled_outputs,
     score_outputs,
 )
 from multimodal.metrics import selection_score
-from multimodal.metrics.calibration import with_temperature
+from multimodal.metrics.calibration import fit_temperature, with_temperature
 from multimodal.model import MultimodalModel
 
 
@@ -48,7 +47,8 @@ class Validator:
             outputs = answer(self.model, self.data, subsets=[shown], workers=self.workers)
         if outputs.errors and self.on_error == "raise":
             raise outputs.errors[0]
-        metrics = score_outputs(outputs, shown, self.data, self.decodings())
+        decodings = self.decodings()
+        metrics = score_outputs(labelled_outputs(outputs, shown, self.data, decodings), decodings)
         types = {name: task.kind for name, task in self.tasks.items()}
         return dict(flat_values(metrics)), selection_score(metrics, self.metric, types)
 
@@ -56,13 +56,16 @@ class Validator:
         """Each task's decoding with temperature and thresholds fitted to these records, and how well they fit, JSON."""
         shown, plain = self.model.input_names, self.decodings()
         outputs = answer(self.model, self.data, subsets=[shown], workers=self.workers)
-        added = {name: self.model.head(name).loss_offsets for name in self.tasks}
-        offsets = {name: values.cpu().numpy() for name, values in added.items() if values is not None}
-        decodings = self.decodings(fit_temperatures(outputs, shown, self.data, plain, offsets))
-        for name, values, truth in labelled_outputs(outputs, shown, self.data, decodings):
+        labelled, temperatures = labelled_outputs(outputs, shown, self.data, plain), {}
+        for name, values, truth in labelled:
+            added = self.model.head(name).loss_offsets
+            offsets = None if added is None else added.cpu().numpy()
+            temperatures[name] = fit_temperature(plain[name], values, truth.targets, offsets)
+        decodings = self.decodings(temperatures)
+        for name, values, truth in labelled:
             kind, scores = self.tasks[name].kind, decodings[name].scores(values)
             decodings[name] = kind.with_thresholds(decodings[name], self.tasks[name], scores, truth.targets)
-        return decodings, calibrations(outputs, shown, self.data, decodings)
+        return decodings, calibrations(labelled, decodings)
 
     def decodings(self, temperatures: Mapping[str, float] | None = None) -> dict[str, Decoding]:
         """Each task's decoding, with its temperature, if any."""
