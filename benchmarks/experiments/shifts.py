@@ -12,10 +12,11 @@ from torch import nn
 from benchmarks.experiments.common import SHIFTS, Finding, digits, halves, moons, shifted
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data import Batch
+from multimodal.metrics.intervals import effective_size
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.model.objective import StepContext
 from multimodal.transfer.adaptation.objectives import create_adaptation
-from multimodal.transfer.instances.domain_weights import density_ratio_weights, effective_size, kernel_mean_matching
+from multimodal.transfer.instances.domain_weights import density_ratio_weights, kernel_mean_matching
 from multimodal.transfer.maps.affine import DomainMaps, identity
 from multimodal.transfer.maps.domain import fit_coral, fit_standardise, fit_subspace_alignment
 from multimodal.transfer.probes.logistic import fit_softmax

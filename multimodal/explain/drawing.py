@@ -47,11 +47,11 @@ def shades(values: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
     return colors, opacity
 
 
-def heated(pixels: np.ndarray, values: np.ndarray, limit: float, *, most: float = 0.75) -> np.ndarray:
-    """Pixels uint8 [h w 3] in grey, under the shades of values [h w]; ``most`` is the opacity at ``limit``."""
+def heated(pixels: np.ndarray, values: np.ndarray, limit: float) -> np.ndarray:
+    """Pixels uint8 [h w 3] in grey, under the shades of values [h w], of opacity 0.75 at ``limit``."""
     grey = np.asarray(Image.fromarray(pixels).convert("L").convert("RGB"), np.float64)
     colors, opacity = shades(values, limit)
-    weight = most * opacity[..., None]
+    weight = 0.75 * opacity[..., None]
     return np.clip((1 - weight) * grey + weight * colors, 0, 255).astype(np.uint8)
 
 

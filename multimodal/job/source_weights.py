@@ -13,13 +13,14 @@ from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data.domains import DomainOrder, source_factor
 from multimodal.job.mean_tokens import mean_tokens
 from multimodal.job.setup import TrainingSetup
+from multimodal.metrics.intervals import effective_size
 from multimodal.records import Records
 from multimodal.records.targets import ClassTarget, class_readers
 from multimodal.runtime.runtime import Runtime
 from multimodal.splits.tables import Tables
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
-from multimodal.transfer.instances.domain_weights import density_ratio_weights, effective_size, kernel_mean_matching
+from multimodal.transfer.instances.domain_weights import density_ratio_weights, kernel_mean_matching
 from multimodal.transfer.instances.source_weight import GRID, choose_source_weight
 from multimodal.transfer.maps.domain import fit_standardise
 

@@ -22,11 +22,10 @@ class NewLayers(nn.Sequential):
     Args:
         width: of the tokens, d.
         count: of layers.
-        expansion: how many times wider a layer is inside.
     """
 
-    def __init__(self, width: int, count: int, *, expansion: int = 2) -> None:
-        super().__init__(*(_Residual(width, width * expansion) for _ in range(count)))
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__(*(_Residual(width, 2 * width) for _ in range(count)))
 
 
 class _Residual(nn.Module):

@@ -35,8 +35,8 @@ def reverse_gradient(features: Float[Tensor, "b d"], scale: float = 1.0) -> Floa
     return _Reverse.apply(features, scale)
 
 
-def reversal_scale(progress: float, *, steepness: float = 10.0) -> float:
-    """2 / (1 + exp(-steepness p)) - 1: from 0 to 1 over the training.
+def reversal_scale(progress: float) -> float:
+    """2 / (1 + exp(-10 p)) - 1: from 0 to 1 over the training.
 
     Ganin et al. (2016, https://jmlr.org/papers/v17/15-239.html), section 5.2.2.
 
@@ -53,7 +53,7 @@ def reversal_scale(progress: float, *, steepness: float = 10.0) -> float:
     """
     if not 0.0 <= progress <= 1.0:
         raise ValueError(f"progress is {progress}; give the share of the training that is done, 0 to 1")
-    return 2.0 / (1.0 + math.exp(-steepness * progress)) - 1.0
+    return 2.0 / (1.0 + math.exp(-10.0 * progress)) - 1.0
 
 
 class DomainDiscriminator(nn.Module):
@@ -168,10 +168,9 @@ def cdan_loss(
     target: tuple[Float[Tensor, "_b d"], Float[Tensor, "_b c"]],
     *,
     scale: float = 1.0,
-    entropy_weighted: bool = True,
     random_map: RandomMultilinearMap | None = None,
 ) -> Float[Tensor, ""]:
-    """``dann_loss`` on the products of features and predictions; confident ones may count more (CDAN+E).
+    """``dann_loss`` on the products of features and predictions; confident ones count more (CDAN+E).
 
     Long et al. (2018, https://arxiv.org/abs/1705.10667). The discriminator reaches the encoder through the features
     alone: predictions are detached, as in the authors' code, and the weights of CDAN+E too, through which theirs sends
@@ -195,5 +194,5 @@ def cdan_loss(
         mapped = (random_map or multilinear_map)(features, probabilities)
         logits.append(discriminator(reverse_gradient(mapped, scale)))
         confidence = 1.0 + (-entropies(outputs.detach())).exp()
-        weights.append(confidence / confidence.mean() if entropy_weighted else None)
+        weights.append(confidence / confidence.mean())
     return domain_loss(logits[0], logits[1], weights[0], weights[1])

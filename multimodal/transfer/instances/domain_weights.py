@@ -6,21 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from multimodal.metrics.intervals import effective_size
 from multimodal.transfer.checks import check_pair
 from multimodal.transfer.folds import each_fold, repeated_folds
 from multimodal.transfer.maps.domain import fit_standardise
 from multimodal.transfer.maps.pca import fit_pca
 from multimodal.transfer.probes.logistic import fit_softmax
-
-
-def effective_size(weights: np.ndarray) -> float:
-    """Effective number of records, (sum w)^2 / sum w^2 (Kish, 1965).
-
-    >>> effective_size(np.array([1.0, 1.0, 0.0]))
-    2.0
-    """
-    return float(weights.sum() ** 2 / (weights**2).sum())
-
 
 DOMAIN_L2 = 1e-3
 

@@ -11,6 +11,7 @@ from multimodal.transfer.guard.gaps import record_scores
 from multimodal.transfer.probes.logistic import LinearClassifier, fit_softmax
 
 GRID = (0.0, 0.003, 0.03, 0.3, 1.0)
+FOLDS, L2 = 5, 1e-2
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +29,9 @@ def choose_source_weight(
     target: tuple[np.ndarray, np.ndarray],
     *,
     grid: Sequence[float] = GRID,
-    l2: float = 1e-2,
     num_classes: int | None = None,
     source_weights: np.ndarray | None = None,
     groups: np.ndarray | None = None,
-    folds: int = 5,
     seed: int = 0,
 ) -> SourceWeight:
     """Minimises target losses + weight x source losses, with the weight of the best held-out target accuracy.
@@ -45,7 +44,6 @@ def choose_source_weight(
     Args:
         source, target: features [n d] and labels [n], features [m d] and labels [m].
         grid: weights to try; 0 is added.
-        l2: as in ``fit_softmax``.
         source_weights: of the source records among themselves, [n]; scaled to mean 1.
         groups: of the target records, [m].
 
@@ -56,7 +54,7 @@ def choose_source_weight(
     both, count = check_labels(np.concatenate([source[1], target[1]]), len(xs) + len(xt), num_classes)
     ys, yt = both[: len(xs)], both[len(xs) :]
     values = sorted({0.0, *grid})
-    folds = min(folds, most_folds(yt, groups))
+    folds = min(FOLDS, most_folds(yt, groups))
     if values[0] < 0 or folds < 2:
         raise ValueError(
             f"weights are {values}, and target classes have at most {most_folds(yt, groups)} groups of records; give "
@@ -66,9 +64,7 @@ def choose_source_weight(
 
     def fit(weight: float, rows: np.ndarray) -> LinearClassifier:
         target_rows = (xt[rows], yt[rows])
-        return fit_with_source(
-            (xs, ys), target_rows, weight=weight, l2=l2, num_classes=count, source_weights=source_weights
-        )
+        return fit_with_source((xs, ys), target_rows, weight=weight, num_classes=count, source_weights=source_weights)
 
     def accuracy(weight: float) -> float:
         def right(train: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -86,7 +82,6 @@ def fit_with_source(
     target: tuple[np.ndarray, np.ndarray],
     *,
     weight: float,
-    l2: float = 1e-2,
     num_classes: int | None = None,
     source_weights: np.ndarray | None = None,
 ) -> LinearClassifier:
@@ -100,11 +95,11 @@ def fit_with_source(
     """
     xt, yt = check_features(target[0], "target features"), target[1]
     if weight == 0:
-        return fit_softmax(xt, yt, l2=l2, num_classes=num_classes)
+        return fit_softmax(xt, yt, l2=L2, num_classes=num_classes)
     return fit_softmax(
         np.concatenate([source[0], xt]),
         np.concatenate([source[1], yt]),
-        l2=l2,
+        l2=L2,
         num_classes=num_classes,
         row_weights=np.concatenate([weight * check_row_weights(source_weights, len(source[0])), np.ones(len(xt))]),
     )

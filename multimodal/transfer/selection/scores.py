@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from multimodal.transfer.checks import check_features, check_labels
-from multimodal.transfer.instances.domain_weights import DOMAIN_L2, domain_log_odds
+from multimodal.transfer.instances.domain_weights import domain_log_odds
 
 
 def negative_conditional_entropy(source_labels: np.ndarray, labels: np.ndarray) -> float:
@@ -142,15 +142,7 @@ class Spectrum:
         return weights, float((parts * (ratio / (self.squares + ratio)) ** 2).sum()) + outside
 
 
-def proxy_a_distance(
-    source: np.ndarray,
-    target: np.ndarray,
-    *,
-    components: int | None = 64,
-    l2: float = DOMAIN_L2,
-    folds: int = 5,
-    seed: int = 0,
-) -> float:
+def proxy_a_distance(source: np.ndarray, target: np.ndarray) -> float:
     """2 (1 - 2 e) of the held-out error e, balanced over domains: 0 for equal domains, 2 for separable ones.
 
     Ben-David et al. (2007, Analysis of representations for domain adaptation). Chance may take it below zero.
@@ -161,6 +153,6 @@ def proxy_a_distance(
     Args:
         source, target: [n d] and [m d].
     """
-    odds = domain_log_odds(source, target, components=components, l2=l2, folds=folds, seed=seed)
+    odds = domain_log_odds(source, target)
     error = (float(np.mean(odds.source >= 0)) + float(np.mean(odds.target < 0))) / 2
     return 2 * (1 - 2 * error)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from multimodal.metrics.intervals import effective_size
 from multimodal.transfer.checks import check_features, check_row_weights
-from multimodal.transfer.instances.domain_weights import effective_size
 
 WARNING = "no target labels: selection unreliable"
 
