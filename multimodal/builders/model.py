@@ -17,6 +17,7 @@ from multimodal.model.contrastive import WIDTH
 from multimodal.model.heads import ClassificationHead, Head, HeadPlace, head_class
 from multimodal.model.input_heads import LateHead, UnimodalHeads
 from multimodal.model.layers import NewLayers
+from multimodal.model.model import kept_encoders
 from multimodal.model.zero_shot import ZeroShotHead
 from multimodal.transfer.maps.token_map import TokenMap
 
@@ -39,11 +40,13 @@ def build_model(job: Job, encoders: dict[str, Encoder], heads: Mapping[str, Mapp
     Args:
         heads: task -> what ``head_arguments`` gave.
     """
-    maps = build_maps(job, encoders)
-    fusion, settings = build_fusion(job, token_dims(encoders, maps)), job.fusion
+    encoder_of = kept_encoders(encoders)
+    maps, settings = build_maps(job, encoders, encoder_of), job.fusion
+    dims = {name: encoder.embed_dim for name, encoder in encoders.items()}
+    dims |= {name: maps[owner].out_dim for name, owner in encoder_of.items() if owner in maps}
+    fusion = build_fusion(job, dims)
     built: dict[str, Head] = {}
     unimodal: dict[str, dict[str, Head]] = {}
-    encoder_of = {name: kept_as(encoders, name) for name in encoders}
     for name, arguments in heads.items():
         task, inputs = job.tasks[name], tuple(job.task_inputs(name))
         place = HeadPlace(fusion.out_dim, fusion.in_dims, inputs, encoder_of, separates_inputs(job.fusion))
@@ -66,15 +69,15 @@ def build_model(job: Job, encoders: dict[str, Encoder], heads: Mapping[str, Mapp
         reads={name: job.task_inputs(name) for name in heads},
         unimodal=UnimodalHeads(unimodal, weight=settings.unimodal_weight, dropout=settings.dropout or 0.0),
         maps=maps,
-        layers=_new_layers(job, encoders, fusion.in_dims),
+        layers=_new_layers(job, encoder_of, fusion.in_dims),
         modality_dropout=settings.modality_dropout,
     )
 
 
-def _new_layers(job: Job, encoders: Mapping[str, Encoder], in_dims: Mapping[str, int]) -> dict[str, NewLayers]:
+def _new_layers(job: Job, encoder_of: Mapping[str, str], in_dims: Mapping[str, int]) -> dict[str, NewLayers]:
     """New layers over each encoder that wants some, under the first input that uses it, as the model keeps encoders."""
     return {
-        kept_as(encoders, name): NewLayers(in_dims[name], entry.new_layers)
+        encoder_of[name]: NewLayers(in_dims[name], entry.new_layers)
         for name, entry in job.inputs.items()
         if entry.new_layers
     }
@@ -99,7 +102,7 @@ def _unimodal_heads(job: Job, name: str, place: HeadPlace, arguments: Mapping[st
     return {entry: build_head(task.kind.head, own, arguments, tower=tower) for entry, own in places.items()}
 
 
-def build_maps(job: Job, encoders: Mapping[str, Encoder]) -> dict[str, TokenMap]:
+def build_maps(job: Job, encoders: Mapping[str, Encoder], encoder_of: Mapping[str, str]) -> dict[str, TokenMap]:
     """The map of each encoder that has one, still to be fitted, under the first input that uses the encoder.
 
     Raises:
@@ -107,24 +110,13 @@ def build_maps(job: Job, encoders: Mapping[str, Encoder]) -> dict[str, TokenMap]
     """
     maps: dict[str, TokenMap] = {}
     for name in mapped_inputs(job):
-        if name == kept_as(encoders, name):
+        if name == encoder_of[name]:
             try:
                 maps[name] = TokenMap(encoders[name].embed_dim, _components(job, name))
             except ValueError as error:
                 place = "transfer.source" if narrows_source(job) else f"inputs.{name}.map"
                 raise ConfigError(f"{place}: {error}") from error
     return maps
-
-
-def token_dims(encoders: Mapping[str, Encoder], maps: Mapping[str, TokenMap]) -> dict[str, int]:
-    """Input -> width of its tokens behind its map, if any."""
-    owners = {name: kept_as(encoders, name) for name in encoders}
-    return {name: maps[owner].out_dim if owner in maps else encoders[name].embed_dim for name, owner in owners.items()}
-
-
-def kept_as(encoders: Mapping[str, Encoder], name: str) -> str:
-    """The first input that uses the same encoder, as the model keeps encoders."""
-    return next(other for other, encoder in encoders.items() if encoder is encoders[name])
 
 
 def _components(job: Job, name: str) -> int | None:

@@ -30,8 +30,8 @@ class TokenStore:
         self.failure: OSError | None = None
         """What kept it from writing; from then on it adds to its memory."""
         self._tokens: dict[str, Tokens] = {}
-        self._known_shards: set[str] = set()
-        self.refresh()
+        for path in sorted(folder.glob("*.json")) if folder is not None else ():
+            self._open(path)
 
     def __contains__(self, key: str) -> bool:
         return key in self._tokens
@@ -46,12 +46,6 @@ class TokenStore:
     def num_bytes(self) -> int:
         """Of all tokens."""
         return sum(tokens.nbytes for tokens in self._tokens.values())
-
-    def refresh(self) -> None:
-        """Takes in the shards that were added since."""
-        for path in sorted(self.folder.glob("*.json")) if self.folder is not None else ():
-            if path.stem not in self._known_shards:
-                self._open(path)
 
     def add(self, tokens: Mapping[str, Tokens]) -> None:
         """Keeps what a batch of values gave."""
@@ -73,7 +67,6 @@ class TokenStore:
         self._open(folder / f"{name}.json")
 
     def _open(self, path: Path) -> None:
-        self._known_shards.add(path.stem)
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
             rows = np.load(path.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)

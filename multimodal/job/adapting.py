@@ -1,10 +1,8 @@
-"""The loss between domains of a job: put into its model before training, taken out after."""
+"""The loss between domains of a job, which is put into its model before training."""
 
 import logging
 
-from fusion.names import NamedModules
 from multimodal.job.setup import TrainingSetup
-from multimodal.model import MultimodalModel
 from multimodal.records.targets import class_readers
 from multimodal.transfer.adaptation.objectives import create_adaptation
 
@@ -45,8 +43,3 @@ def add_adaptation(setup: TrainingSetup, world: int) -> None:
             f"mcc compares {records} records of {most} classes at a time; with fewer than two per class it "
             "confuses right predictions: raise train.batch_size, or take another transfer.adapt.method"
         )
-
-
-def remove_objectives(model: MultimodalModel) -> None:
-    """Leaves behind what only training needed."""
-    model.objectives = NamedModules({})

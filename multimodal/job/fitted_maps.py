@@ -8,7 +8,6 @@ import numpy as np
 
 from multimodal.config import ConfigError
 from multimodal.config.frozen_rules import narrows_source
-from multimodal.config.inputs import FeatureMap
 from multimodal.data import RecordDataset
 from multimodal.job.mean_tokens import mean_token_readers
 from multimodal.job.setup import TrainingSetup
@@ -70,10 +69,11 @@ def fit_input_maps(setup: TrainingSetup) -> None:
         ConfigError: if there are too few records for the method.
         RecordError: for the first record that cannot be read, with ``data.on_error: raise``.
     """
-    settings = _input_maps(setup)
+    kept_as = setup.model.encoder_of
+    settings = {kept_as[name]: entry.map for name, entry in setup.job.inputs.items() if entry.map is not None}
     if not settings:
         return
-    used = {name for name, owner in setup.model.encoder_of.items() if owner in settings}
+    used = {name for name, owner in kept_as.items() if owner in settings}
     tables = [(setup.datasets.readers_of(origin), records) for origin, records in setup.tables.training()]
     chosen = [({name: readers[name] for name in used}, records) for readers, records in tables]
     vectors = encoder_vectors(setup, chosen)
@@ -123,13 +123,6 @@ def _some(vectors: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     if name not in vectors:
         raise ValueError("no record has it; leave the map out, or add records")
     return vectors[name]
-
-
-def _input_maps(setup: TrainingSetup) -> dict[str, FeatureMap]:
-    """The map that is asked for each encoder, by the name under which the model keeps the encoder."""
-    return {
-        setup.model.encoder_of[name]: entry.map for name, entry in setup.job.inputs.items() if entry.map is not None
-    }
 
 
 def _fill(setup: TrainingSetup, name: str, fitted: AffineMap) -> None:

@@ -25,7 +25,8 @@ def log_summary(setup: TrainingSetup) -> None:
     for name, encoder in setup.encoders.items():
         owner = setup.model.encoder_of[name]
         shared = f", shared with {owner}" if owner != name else ""
-        logger.info(f"{name}: {encoder.name}, weights {describe_weights(encoder)}, {count(encoder)} parameters{shared}")
+        count = sum(parameter.numel() for parameter in encoder.parameters())
+        logger.info(f"{name}: {encoder.name}, weights {describe_weights(encoder)}, {count:,} parameters{shared}")
 
 
 def describe_weights(encoder: Encoder) -> str:
@@ -33,8 +34,3 @@ def describe_weights(encoder: Encoder) -> str:
     provenance = encoder.provenance
     digest = f" (sha256 {provenance.sha256[:12]}, licence {provenance.licence})" if provenance.sha256 else ""
     return provenance.weights + digest
-
-
-def count(encoder: Encoder) -> str:
-    """Parameters, with thousands marked."""
-    return f"{sum(parameter.numel() for parameter in encoder.parameters()):,}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fusion.names import NamedModules
 from multimodal.builders import build_objectives, build_strategy, build_trainer_options
 from multimodal.builders.training import build_trackers, plan_training
 from multimodal.config import ConfigError, Job
@@ -14,7 +15,7 @@ from multimodal.config.frozen_rules import computed_heads
 from multimodal.config.rules import group_problems, share_problems
 from multimodal.config.unread import idle_warnings
 from multimodal.features.closed_form import fit_heads, without_closed_form
-from multimodal.job.adapting import add_adaptation, remove_objectives
+from multimodal.job.adapting import add_adaptation
 from multimodal.job.average_choice import keep_the_better, reject_unshared_statistics
 from multimodal.job.fitted_maps import fit_input_maps
 from multimodal.job.kept_tokens import keep_tokens
@@ -73,7 +74,7 @@ def train_job(
     if is_main and averaging is not None:
         assert state.best_score is not None
         state.best_score, summary["average"] = keep_the_better(setup, averaging, state.best_score)
-    remove_objectives(setup.model)
+    setup.model.objectives = NamedModules({})  # only training needed them
     strategy.finish(setup.model)
     start.log_small_drift(setup.model, phases)
     if is_main:

@@ -72,10 +72,9 @@ class MultimodalModel(nn.Module):
         modality_dropout: float | Mapping[str, float] = 0.0,
     ) -> None:
         super().__init__()
-        owners: dict[int, str] = {}
-        self.encoder_of = {name: owners.setdefault(id(encoder), name) for name, encoder in encoders.items()}
+        self.encoder_of = kept_encoders(encoders)
         """Input name -> the name under which its encoder is kept (another input's where it is shared)."""
-        self.encoders = NamedModules({name: encoders[name] for name in owners.values()})
+        self.encoders = NamedModules({name: encoders[name] for name in self.encoder_of.values()})
         self.maps = NamedModules(dict(maps or {}))
         self.layers = NamedModules(dict(layers or {}))
         self.fusion = fusion
@@ -191,6 +190,12 @@ class MultimodalModel(nn.Module):
         if self.training and any(self.modality_dropout.values()):
             masks = drop_modalities(masks, self.modality_dropout)
         return _Fused(self.fusion(tokens, masks), masks)
+
+
+def kept_encoders(encoders: Mapping[str, Encoder]) -> dict[str, str]:
+    """Input -> the first input with the same encoder, under whose name a model keeps it."""
+    owners: dict[int, str] = {}
+    return {name: owners.setdefault(id(encoder), name) for name, encoder in encoders.items()}
 
 
 class _Fused(NamedTuple):
