@@ -22,10 +22,10 @@ from export.parity import Batch, check_parity, synthetic_batch
 from export.precisions import PrecisionMaker
 from export.rows import ReadRows
 from export.to_onnx import to_onnx
-from export.trained_run import TrainedRun
 from multimodal.decoding import Decoding
 from multimodal.evaluation import run_torch
 from multimodal.records import Records, stack_inputs
+from multimodal.run import Run
 from multimodal.runtime.files import write_atomically, write_json
 from multimodal.task_types.registry import task_config
 
@@ -42,7 +42,7 @@ _LIBRARIES = (
 class BundleWriter:
     """Writes a bundle into a folder, one method per kind of file; ``seal`` comes last."""
 
-    run: TrainedRun
+    run: Run
     folder: Path
     records: ReadRows | None
     """Real records, to compare on and to take golden ones from; None takes synthetic ones."""
@@ -166,7 +166,7 @@ class BundleWriter:
         return np.unique(np.linspace(0, count - 1, GOLDEN_RECORDS).astype(int)).tolist()
 
 
-def predicting_decodings(run: TrainedRun) -> dict[str, Decoding]:
+def predicting_decodings(run: Run) -> dict[str, Decoding]:
     """Decodings of the tasks that predict something; contrastive ones serve training alone.
 
     Raises:
@@ -192,7 +192,7 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def exported_provenance(run: TrainedRun) -> Any:
+def exported_provenance(run: Run) -> Any:
     """The run's configuration and provenance, without the absolute paths of the machine that trained it."""
     return _without_folders({"config": run.job.model_dump(mode="json"), **run.provenance})
 

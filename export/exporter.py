@@ -9,9 +9,9 @@ from export.bundle_folder import new_bundle
 from export.bundle_writer import BundleWriter
 from export.precisions import wanted_precisions
 from export.rows import ReadRows, input_columns, read_spread_rows
-from export.trained_run import TrainedRun
 from multimodal.inference.sources import check_manifest
 from multimodal.records import Records, read_records
+from multimodal.run import Run
 from multimodal.runtime.torch_state import isolated_torch_state
 
 PARITY_RECORDS = 32
@@ -20,7 +20,7 @@ PARITY_RECORDS = 32
 
 @isolated_torch_state()
 def export_bundle(
-    run: TrainedRun | str | Path,
+    run: Run | str | Path,
     folder: str | Path,
     *,
     records: Any = None,
@@ -60,7 +60,7 @@ def export_bundle(
             f"calibration records are given, and only int8 takes any, not {', '.join(precisions)}; ask for the "
             "precision int8, or leave calibration out"
         )
-    run = _open_run(run)
+    run = Run(run) if isinstance(run, str | Path) else run
     evaluation = run.validation_records() if records is None else _read_table(run, records)
     ranges = None if calibration is None else _read_table(run, calibration)
     with new_bundle(Path(folder)) as staging:
@@ -79,21 +79,13 @@ def export_bundle(
     return bundle.at(Path(folder))
 
 
-def _open_run(run: TrainedRun | str | Path) -> TrainedRun:
-    if not isinstance(run, str | Path):
-        return run
-    from multimodal.run import Run
-
-    return Run(run)
-
-
-def _read_table(run: TrainedRun, records: Any) -> Records:
+def _read_table(run: Run, records: Any) -> Records:
     table = read_records(records, allow_outside=run.job.data.outside)
     check_manifest(table, {name: reader.column for name, reader in run.readers.items()})
     return table
 
 
-def _real_records(run: TrainedRun, table: Records | None, *, given: bool) -> ReadRows | None:
+def _real_records(run: Run, table: Records | None, *, given: bool) -> ReadRows | None:
     """Readable records, spread over the table; None if there are none."""
     if table is None or len(table) == 0:
         return None

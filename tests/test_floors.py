@@ -126,7 +126,6 @@ FLOORS = (  # a module belongs to the first floor that names it
                 "quantize",
                 "rows",
                 "to_onnx",
-                "trained_run",
             )
         ),
         (*ENCODERS, *FUSION, *MULTIMODAL, *SERVING),
