@@ -9,12 +9,20 @@ from encoders.audio.spectrograms import AstSpectrogram, ClapSpectrogram, Spectro
 from encoders.audio.torchaudio import MAX_SECONDS
 from encoders.audio.transformers_spectrogram import SpectrogramEncoder
 from encoders.audio.transformers_speech import SpeechEncoder
-from encoders.base import Encoder, Provenance
+from encoders.base import Encoder
 from encoders.info import Weights
 from encoders.preprocessing.audio import AudioPreprocessor
-from encoders.transformers.loading import find_checkpoint, load_model, make_config, read_config, read_json, read_part
+from encoders.transformers.loading import (
+    find_checkpoint,
+    load_model,
+    make_config,
+    note_weights,
+    read_config,
+    read_features,
+    read_part,
+    tower_config,
+)
 from encoders.weights.hub import FEATURE_FILES, locate
-from encoders.weights.state import digest_of_files, state_mismatch
 
 SPEECH_MODELS = {"wav2vec2": "Wav2Vec2Model", "hubert": "HubertModel", "wavlm": "WavLMModel"}
 """XLS-R is a wav2vec2."""
@@ -55,36 +63,19 @@ def transformers_audio(
     source, files, licence = find_checkpoint(name, weights)
     settings = config if config is not None else read_config(locate(source, with_weights=False))
     if tower is not None:
-        settings = {**settings[f"{tower}_config"], "model_type": f"{settings['model_type']}_{tower}_model"}
+        settings = tower_config(settings, tower)
     if features is None:
-        features = read_features(locate(source, with_weights=False))
+        folder = locate(source, with_weights=False)
+        features = read_features(folder, "feature_extractor")
+        if features is None:
+            raise FileNotFoundError(
+                f"{folder} holds no {FEATURE_FILES[0]}, which says how the model's input is made; copy it from where "
+                "the model comes from, or give features, for example {'sampling_rate': 16000, 'do_normalize': true}"
+            )
     model, missing = _build(name, settings, files)
     encoder = _wrap(name, model, features, max_seconds)
-    state = dict(model.named_parameters())
-    lost = {key for key in missing if key in state or "running_" in key}
-    if lost:
-        raise state_mismatch(f"{name}: what {weights} holds", missing=lost)
-    if weights is not None:
-        encoder.provenance = Provenance(str(weights), digest_of_files(files), licence)
+    note_weights(encoder, name, weights, files, licence, missing=missing)
     return encoder
-
-
-def read_features(folder: Path) -> dict[str, Any]:
-    """Settings of the feature extractor in a model folder.
-
-    Raises:
-        FileNotFoundError: if the folder does not say it.
-    """
-    single, nested = (folder / file for file in FEATURE_FILES)
-    if single.is_file():
-        return read_json(single)
-    found = read_json(nested).get("feature_extractor") if nested.is_file() else None
-    if not isinstance(found, dict):
-        raise FileNotFoundError(
-            f"{folder} holds no {FEATURE_FILES[0]}, which says how the model's input is made; copy it from where the "
-            "model comes from, or give features, for example {'sampling_rate': 16000, 'do_normalize': true}"
-        )
-    return found
 
 
 def _build(name: str, settings: Mapping[str, Any], files: list[Path]) -> tuple[Any, set[str]]:

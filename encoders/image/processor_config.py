@@ -1,6 +1,5 @@
 """``preprocessor_config.json`` of transformers' image models, as a preprocessor of ours."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from encoders.image.layers import Normalize
 from encoders.preprocessing.image import ImagePreprocessor, Interpolation
+from encoders.transformers.loading import read_features
 from encoders.weights.hub import FEATURE_FILES
 
 PROCESSORS = {
@@ -50,24 +50,13 @@ def image_preprocessing(name: str, folder: Path, model_type: str) -> tuple[Image
         FileNotFoundError: if it says nothing.
         ValueError: if the file is damaged, or wants what our preprocessor does not do.
     """
-    return converted(name, _read(folder), model_type)
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    for file in FEATURE_FILES:
-        path = folder / file
-        if not path.is_file():
-            continue
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-            found = settings.get("image_processor", settings)
-            return dict(found)
-        except (ValueError, AttributeError, TypeError) as error:
-            raise ValueError(f"{path}: is damaged ({error}); copy the model again") from error
-    raise FileNotFoundError(
-        f"{folder} holds no {FEATURE_FILES[0]}, so that nothing says how images are prepared; write one with "
-        "transformers.AutoImageProcessor.from_pretrained(MODEL).save_pretrained(FOLDER)"
-    )
+    settings = read_features(folder, "image_processor")
+    if settings is None:
+        raise FileNotFoundError(
+            f"{folder} holds no {FEATURE_FILES[0]}, so that nothing says how images are prepared; write one with "
+            "transformers.AutoImageProcessor.from_pretrained(MODEL).save_pretrained(FOLDER)"
+        )
+    return converted(name, settings, model_type)
 
 
 def converted(name: str, settings: Mapping[str, Any], model_type: str) -> tuple[ImagePreprocessor, Normalize]:

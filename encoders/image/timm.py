@@ -4,13 +4,15 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from encoders.base import Provenance
 from encoders.image.layers import Normalize
 from encoders.image.model import ImageModelEncoder
-from encoders.image.timm_weights import build_timm_model, load_own, provenance, published_weights, read_weights
+from encoders.image.timm_weights import build_timm_model, published_weights, read_weights
 from encoders.info import Weights
 from encoders.parameter_order import depth_order
 from encoders.preprocessing.base import whole_number
 from encoders.preprocessing.image import ImagePreprocessor, Resize
+from encoders.weights.state import digest_of_files, fit_state
 
 CROP_MODES: dict[str, Resize] = {"center": "crop", "squash": "squash"}
 
@@ -47,8 +49,9 @@ def timm_encoder(
         options={"image_size": preprocessor.crop, "version": published.get("tag") or None},
     )
     if found is not None:
-        load_own(encoder, found)
-        encoder.provenance = provenance(found, published)
+        if found.is_own:
+            fit_state(encoder, found.state, found.asked)
+        encoder.provenance = Provenance(found.asked, digest_of_files(found.files), found.licence)
     return encoder
 
 

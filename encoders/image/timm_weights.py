@@ -8,11 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from encoders.base import Encoder, Provenance
 from encoders.info import Weights
 from encoders.transformers.loading import find_checkpoint
 from encoders.weights.download import download
-from encoders.weights.state import digest_of_files, fit_state, read_state
+from encoders.weights.state import read_state
 
 FAMILY = "timm/"
 OWN = "model."
@@ -74,6 +73,8 @@ def read_weights(name: str, weights: Weights, published: Mapping[str, Any]) -> F
         files, licence = [download(url, name)], "unknown"
     else:
         raise ValueError(f"timm has no pretrained weights for {name}; give weights: FILE, or weights: null")
+    if weights == "pretrained":
+        licence = str(published.get("license") or licence)
     state = {key: tensor for path in files for key, tensor in read_state(path).items()}
     return FoundWeights(str(weights), tuple(files), licence, state)
 
@@ -110,19 +111,3 @@ def _overlay(published: Mapping[str, Any], found: FoundWeights) -> dict[str, Any
     classes = rows[0] if rows else 0
     overlay = {"state_dict": found.state, "num_classes": classes, "label_offset": 0}
     return {"num_classes": classes, "pretrained_cfg_overlay": overlay}
-
-
-def load_own(encoder: Encoder, found: FoundWeights) -> None:
-    """Loads what one of our encoders has saved; what timm has read is in place.
-
-    Raises:
-        ValueError: if it does not fit.
-    """
-    if found.is_own:
-        fit_state(encoder, found.state, found.asked)
-
-
-def provenance(found: FoundWeights, published: Mapping[str, Any]) -> Provenance:
-    """Provenance of these weights; timm names the licence of those that it publishes."""
-    licence = published.get("license") if found.asked == "pretrained" else None
-    return Provenance(found.asked, digest_of_files(found.files), str(licence or found.licence))

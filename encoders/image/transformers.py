@@ -6,7 +6,6 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from encoders.base import Provenance
 from encoders.image.layers import Normalize
 from encoders.image.model import Features, ImageModelEncoder
 from encoders.image.processor_config import image_preprocessing
@@ -19,11 +18,12 @@ from encoders.transformers.loading import (
     find_checkpoint,
     load_model,
     make_config,
+    note_weights,
     read_config,
     read_part,
+    tower_config,
 )
 from encoders.weights.hub import locate
-from encoders.weights.state import digest_of_files, state_mismatch
 
 _ADVICE = "give an image encoder, for example transformers/google/vit-base-patch16-224"
 EAGER = ("beit", "swin")
@@ -58,7 +58,7 @@ def transformers_image(
     source, files, licence = find_checkpoint(name, weights)
     settings = config if config is not None else read_config(locate(source, with_weights=False))
     if tower is not None:
-        settings = image_tower_config(settings)
+        settings = tower_config(settings, tower)
     kind = str(settings.get("model_type"))
     if kind.startswith("siglip2"):
         raise ValueError(
@@ -87,11 +87,7 @@ def transformers_image(
         options={"config": config_to_json(model), "preprocessing": _to_json(preprocessor, normalize)}
         | ({"pooling": pooling} if pooling != "tokens" else {}),
     )
-    lost = missing & {name for name, _ in model.named_parameters()}
-    if lost:
-        raise state_mismatch(f"{name}: what {weights} holds", missing=lost)
-    if weights is not None:
-        encoder.provenance = Provenance(str(weights), digest_of_files(files), licence)
+    note_weights(encoder, name, weights, files, licence, missing=missing)
     return encoder
 
 
@@ -123,17 +119,6 @@ def _features(model: Any, x: Tensor) -> Tensor:
 def _to_json(preprocessor: ImagePreprocessor, normalize: Normalize) -> dict[str, Any]:
     mean, std = normalize.mean.flatten().tolist(), normalize.std.flatten().tolist()
     return {"pixels": preprocessor.to_config(), "mean": mean, "std": std}
-
-
-def image_tower_config(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of the image tower of a model of two modalities.
-
-    >>> image_tower_config({"model_type": "clip", "projection_dim": 8, "vision_config": {"hidden_size": 4}})
-    {'hidden_size': 4, 'projection_dim': 8, 'model_type': 'clip_vision_model'}
-    """
-    # what both towers share stands in the config around them
-    shared = {key: settings[key] for key in ("projection_dim",) if key in settings}
-    return {**(settings.get("vision_config") or {}), **shared, "model_type": f"{settings['model_type']}_vision_model"}
 
 
 def clip_embedding(model: nn.Module, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 d"]:

@@ -10,6 +10,8 @@ from encoders.text.towers import TEXT_TOWERS, text_tower_state
 from encoders.transformers.loading import base_class, load_model, make_config
 from encoders.weights.state import read_state
 
+_ADVICE = "give a text encoder, for example transformers/sentence-transformers/all-MiniLM-L6-v2"
+
 
 def read_weights(files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The tensors of a model, and those of the pooling after it, which only files of our own encoders hold."""
@@ -43,31 +45,18 @@ def build_text_model(
     Raises:
         ValueError: if there is no such architecture, it is no text encoder, or the weights have other shapes.
     """
-    config = _build_config(name, settings)
-    model_class = _model_class(name, config, projected)
-    if state is not None and config.model_type in TEXT_TOWERS:
-        tower = TEXT_TOWERS[config.model_type]
-        state = text_tower_state(state, nested=projected and tower.projecting != tower.model)
-    return load_model(name, model_class, config, state, source=source)
-
-
-def _model_class(name: str, config: Any, projected: bool) -> Any:
     import transformers
 
-    tower = TEXT_TOWERS.get(config.model_type)
-    if tower is not None:
-        return getattr(transformers, tower.projecting if projected else tower.model)
-    return base_class(name, config, _ADVICE)
-
-
-_ADVICE = "give a text encoder, for example transformers/sentence-transformers/all-MiniLM-L6-v2"
-
-
-def _build_config(name: str, settings: Mapping[str, Any]) -> Any:
     config = make_config(name, settings, _ADVICE)
     if config.is_encoder_decoder:
         raise ValueError(f"{name} is an encoder with a decoder ({config.model_type}); {_ADVICE}")
-    return config
+    tower = TEXT_TOWERS.get(config.model_type)
+    if tower is None:
+        return load_model(name, base_class(name, config, _ADVICE), config, state, source=source)
+    model_class = getattr(transformers, tower.projecting if projected else tower.model)
+    if state is not None:
+        state = text_tower_state(state, nested=projected and tower.projecting != tower.model)
+    return load_model(name, model_class, config, state, source=source)
 
 
 def vocab_size(name: str, model: Any) -> int:

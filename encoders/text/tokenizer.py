@@ -10,7 +10,7 @@ from torch import nn
 
 from encoders.preprocessing.base import whole_number
 from encoders.preprocessing.text import TextPreprocessor
-from encoders.weights.hub import TOKENIZER_FILE, TOKENIZER_SETTINGS, locate, model_folder
+from encoders.weights.hub import TOKENIZER_FILE, TOKENIZER_SETTINGS, locate, model_folder, read_json
 
 MAX_TOKENS = 128
 """Texts are cut to as many unless something else is asked for; attention's cost grows with its square."""
@@ -80,7 +80,8 @@ def text_preprocessor(
         )
     text = path.read_text(encoding="utf-8")
     if reads_padding:
-        settings = _settings(folder)
+        described = folder / TOKENIZER_SETTINGS
+        settings = read_json(described) if described.is_file() else {}
         normalizers = (*_siglip_normalizers(settings), *normalizers)
         own = _padding_token(text, settings)
         pad_id = pad_id if own is None else own
@@ -93,14 +94,6 @@ def text_preprocessor(
             f"{path} has token ids up to {last}, but the model knows {vocab_size} tokens; take both from one model"
         )
     return preprocessor
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / TOKENIZER_SETTINGS
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: is damaged ({error}); copy the model again") from error
 
 
 def _padding_token(text: str, settings: dict[str, Any]) -> int | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -34,20 +33,6 @@ TEXT_TOWERS = {
 }
 """CLIP (https://arxiv.org/abs/2103.00020), SigLIP (https://arxiv.org/abs/2303.15343), SigLIP 2
 (https://arxiv.org/abs/2502.14786) and CLAP (https://arxiv.org/abs/2211.06687), by the tower's ``model_type``."""
-
-
-def text_tower_config(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The config of a model's text tower; that of a model without towers as it is.
-
-    >>> text_tower_config({"model_type": "clip", "projection_dim": 8, "text_config": {"hidden_size": 4}})
-    {'hidden_size': 4, 'projection_dim': 8, 'model_type': 'clip_text_model'}
-    """
-    kind = f"{settings.get('model_type')}_text_model"
-    if kind not in TEXT_TOWERS:
-        return dict(settings)
-    # what both towers share stands in the config around them
-    shared = {key: settings[key] for key in ("projection_dim", "projection_hidden_act") if key in settings}
-    return {**(settings.get("text_config") or {}), **shared, "model_type": kind}
 
 
 def cosine_scale(name: str, weights: str) -> float:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from encoders.base import Encoder, Provenance, all_real
+from encoders.base import Encoder, all_real
 from encoders.info import Weights
 from encoders.parameter_order import depth_order, remove_unused
 from encoders.preprocessing import Preprocessor
@@ -21,10 +21,10 @@ from encoders.text.model import build_text_model, read_weights, vocab_size
 from encoders.text.pooling import JointEmbedding, SentencePooling
 from encoders.text.sentence import SentenceFolder
 from encoders.text.tokenizer import checked_length, padding_id, text_preprocessor
-from encoders.text.towers import TEXT_TOWERS, text_tower_config
-from encoders.transformers.loading import config_to_json, find_checkpoint, read_config
+from encoders.text.towers import TEXT_TOWERS
+from encoders.transformers.loading import config_to_json, find_checkpoint, note_weights, read_config, tower_config
 from encoders.weights.hub import locate
-from encoders.weights.state import digest_of_files, fit_state, load_state, state_mismatch
+from encoders.weights.state import fit_state, load_state
 
 Pooling = Literal["auto", "tokens", "sentence", "projected"]
 Steps = Sequence[Mapping[str, Any]]
@@ -135,7 +135,9 @@ def transformers_text(
     """
     source, files, licence = find_checkpoint(name, weights)
     folder = locate(source, with_weights=False) if config is None else None
-    settings = text_tower_config(read_config(folder) if folder is not None else config or {})
+    settings: Mapping[str, Any] = read_config(folder) if folder is not None else config or {}
+    if tower is not None:
+        settings = tower_config(settings, tower)
     sentence = SentenceFolder.find(folder) if folder is not None else None
     pooler = _pooler(name, pooling, sentence, str(settings.get("model_type")))
     state, pooler_state = read_weights(files) if files else (None, {})
@@ -147,14 +149,10 @@ def transformers_text(
     late = _preprocessor(name, source, model, max_tokens, sentence)
     preprocessor: Preprocessor = late if folder is None else late.make()
     encoder = TextEncoder(model, preprocessor, max_tokens=max_tokens, pooler=pooler)
-    lost = missing & {name for name, _ in model.named_parameters()}
-    if lost:
-        raise state_mismatch(f"{name}: what {weights} holds", missing=lost)
-    if weights is not None:
-        if pooler is not None:
-            beside = None if Path(weights).is_file() else sentence
-            files += _load_pooler(pooler, beside, pooler_state, f"{name}: what {weights} holds for pooling")
-        encoder.provenance = Provenance(str(weights), digest_of_files(files), licence)
+    if weights is not None and pooler is not None:
+        beside = None if Path(weights).is_file() else sentence
+        files += _load_pooler(pooler, beside, pooler_state, f"{name}: what {weights} holds for pooling")
+    note_weights(encoder, name, weights, files, licence, missing=missing)
     return encoder
 
 

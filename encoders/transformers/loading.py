@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from encoders.base import Encoder, Provenance
 from encoders.info import Weights
-from encoders.weights.hub import CONFIG_FILE, licence_of, locate, model_folder, weight_files
-from encoders.weights.state import read_state
+from encoders.weights.hub import CONFIG_FILE, FEATURE_FILES, licence_of, locate, model_folder, read_json, weight_files
+from encoders.weights.state import digest_of_files, read_state, state_mismatch
 
 FAMILY = "transformers/"
 UNSTABLE = ("_name_or_path", "architectures", "auto_map", "dtype", "torch_dtype", "transformers_version")
@@ -55,19 +56,32 @@ def read_config(folder: Path) -> dict[str, Any]:
     return read_json(path)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file.
+def read_features(folder: Path, part: str) -> dict[str, Any] | None:
+    """Settings of a model's preprocessing in its folder; None where it does not have them.
+
+    Args:
+        part: key of the settings where a file describes several modalities, e.g. "image_processor".
 
     Raises:
-        ValueError: if it is damaged.
+        ValueError: if a file is damaged.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: is damaged ({error}); copy the model again") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: is damaged (not an object); copy the model again")
-    return content
+    single, several = (folder / file for file in FEATURE_FILES)
+    content = read_json(single) if single.is_file() else {}
+    found = content.get(part, content) or (read_json(several).get(part) if several.is_file() else None)
+    return found if isinstance(found, dict) else None
+
+
+def tower_config(settings: Mapping[str, Any], tower: str) -> dict[str, Any]:
+    """The config of one tower of a model of two modalities.
+
+    >>> tower_config({"model_type": "clip", "projection_dim": 8, "vision_config": {"hidden_size": 4}}, "image")
+    {'hidden_size': 4, 'projection_dim': 8, 'model_type': 'clip_vision_model'}
+    """
+    part = "vision" if tower == "image" else tower
+    # what both towers share stands in the config around them
+    shared = {key: settings[key] for key in ("projection_dim", "projection_hidden_act") if key in settings}
+    kind = f"{settings['model_type']}_{part}_model"
+    return {**(settings.get(f"{part}_config") or {}), **shared, "model_type": kind}
 
 
 def config_to_json(model: Any) -> dict[str, Any]:
@@ -153,6 +167,25 @@ def read_part(files: Sequence[Path], part: str = "") -> dict[str, Tensor]:
         state = {name.removeprefix("model."): tensor for name, tensor in state.items()}
     chosen = {name.removeprefix(part): tensor for name, tensor in state.items() if name.startswith(part)}
     return chosen or state
+
+
+def note_weights(
+    encoder: Encoder, name: str, weights: Weights, files: Sequence[Path], licence: str, *, missing: Collection[str]
+) -> None:
+    """Notes where an encoder's weights come from.
+
+    Args:
+        missing: names of its ``model`` that they do not hold.
+
+    Raises:
+        ValueError: if the encoder needs one of these.
+    """
+    kept = dict(encoder.get_submodule("model").named_parameters())
+    lost = {key for key in missing if key in kept or "running_" in key}
+    if lost:
+        raise state_mismatch(f"{name}: what {weights} holds", missing=lost)
+    if weights is not None:
+        encoder.provenance = Provenance(str(weights), digest_of_files(files), licence)
 
 
 @contextmanager

@@ -60,17 +60,13 @@ def transformers_encoder(
         given = {"config": config}
     kind = str(config.get("model_type"))
     towers = TOWERS.get(kind)
-    if towers is None:
-        if tower is not None:
-            raise ValueError(f"{name} is a {kind} model of one modality; leave tower={tower!r} out")
-        module, function = BUILDERS[modality_of(kind)].split(":")
-    else:
-        if tower not in towers:
-            raise ValueError(
-                f"{name} is a {kind} model; give tower={' or tower='.join(map(repr, towers))}, not {tower!r}"
-            )
-        module, function = BUILDERS[tower].split(":")
+    if towers is not None and tower not in towers:
+        raise ValueError(f"{name} is a {kind} model; give tower={' or tower='.join(map(repr, towers))}, not {tower!r}")
+    if towers is None and tower is not None:
+        raise ValueError(f"{name} is a {kind} model of one modality; leave tower={tower!r} out")
+    if tower is not None:
         given["tower"] = tower
+    module, function = BUILDERS[tower or modality_of(kind)].split(":")
     return getattr(importlib.import_module(module), function)(name=name, weights=weights, **given, **options)
 
 

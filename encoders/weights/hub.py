@@ -79,6 +79,21 @@ def read_modules(folder: Path) -> list[dict[str, Any]]:
     return modules
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is damaged ({error}); copy the model again") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: is damaged (not an object); copy the model again")
+    return content
+
+
 def weight_files(folder: Path) -> list[Path]:
     """Files with the weights: safetensors, else state_dicts; several where they are split."""
     folder = model_folder(folder)
