@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from encoders.base import Encoder, evaluating
+from encoders.base import Encoder, blank_tokens, evaluating
 from encoders.info import missing_extra
 from encoders.parameter_order import call_order
 from encoders.preprocessing.base import whole_number
@@ -91,11 +91,8 @@ def _adapted(encoder: Encoder) -> list[tuple[str, Any]]:
 
 def _default_targets(encoder: Encoder) -> list[str]:
     """Full names of the linear layers that a forward pass calls: those of the attention, else all."""
-    held = [*encoder.parameters(), *encoder.buffers()]
-    blank = encoder.preprocessor.stack([encoder.preprocessor.blank()])
-    inputs = {name: torch.from_numpy(array).to(held[0].device) for name, array in blank.items()}
     with evaluating(encoder):
-        called = call_order(encoder, lambda: encoder(inputs))
+        called = call_order(encoder, lambda: blank_tokens(encoder))
     linear = [name for name, module in encoder.named_modules() if module in called and type(module).__name__ in _LINEAR]
     return [name for name in linear if "attn" in name or "attention" in name] or linear
 

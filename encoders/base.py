@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from encoders.preprocessing import Preprocessor
+from encoders.preprocessing import Arrays, Preprocessor
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Encoder(nn.Module, ABC):
     """False where the original model was trained without a mask, so that padding changes its tokens."""
 
     name: str = ""
-    """Registered name; set by ``create_encoder``, as are the next two."""
+    """Registered name; set by ``create_encoder``, as are the next two where the encoder leaves them as they are."""
     arguments: dict[str, Any]
+    """JSON arguments that rebuild the architecture; those that ``create_encoder`` was given."""
     provenance: Provenance = Provenance("random")
 
     def __init__(self) -> None:
@@ -65,6 +66,19 @@ class Encoder(nn.Module, ABC):
 def all_real(tokens: Float[Tensor, "b l d"]) -> Bool[Tensor, "b l"]:
     """The mask of tokens that are all real."""
     return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+
+
+def tensors_of(encoder: Encoder, batch: Arrays) -> dict[str, Tensor]:
+    """A batch on the encoder's device."""
+    held = [*encoder.parameters(), *encoder.buffers()]
+    device = held[0].device if held else torch.device("cpu")
+    return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
+
+
+def blank_tokens(encoder: Encoder) -> Float[Tensor, "1 l d"]:
+    """Tokens of a missing value."""
+    blank = encoder.preprocessor.stack([encoder.preprocessor.blank()])
+    return encoder(tensors_of(encoder, blank))[0]
 
 
 @contextmanager

@@ -7,17 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from encoders.base import Encoder
+from encoders.base import Encoder, tensors_of
 from encoders.preprocessing import Arrays
 
 OPSET = 20
-
-
-def tensors_of(encoder: Encoder, batch: Arrays) -> dict[str, Tensor]:
-    """A batch on the encoder's device."""
-    held = [*encoder.parameters(), *encoder.buffers()]
-    device = held[0].device if held else torch.device("cpu")
-    return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}
 
 
 def export_onnx(encoder: Encoder, batch: Arrays) -> bytes:

@@ -1,9 +1,32 @@
 """Parameters that tokens depend on, in order of depth: for models whose code is not ours."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+
+def settle(
+    model: nn.Module, probe: Callable[[], Tensor], order: Callable[[], list[list[str]]] = list
+) -> tuple[int, list[list[str]]]:
+    """Removes the parameters that the tokens do not depend on; returns the tokens' dim, and what ``order`` gives then.
+
+    Args:
+        model: left in train mode.
+        probe: gives tokens ``[b l d]``; dropout is off meanwhile, which would be drawn from the seed.
+    """
+    model.eval()
+    with torch.enable_grad():
+        tokens = probe()
+        removed = remove_unused(model, tokens)
+        groups = order()
+    model.train()
+    if removed:
+        logger.info("removed, because no token depends on it: %s", ", ".join(removed))
+    return tokens.shape[2], groups
 
 
 def remove_unused(model: nn.Module, tokens: Tensor) -> list[str]:

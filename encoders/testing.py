@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from encoders.base import Encoder, evaluating
+from encoders.base import Encoder, evaluating, tensors_of
 from encoders.contract import ContractError, contract_step, require, some
 from encoders.contract_checks import check_attributes, check_parameters, preprocess
-from encoders.onnx_graph import OPSET, export_onnx, tensors_of
+from encoders.onnx_graph import OPSET, export_onnx
 from encoders.preprocessing import Arrays, Preprocessor
 from encoders.registry import create_encoder
 

@@ -1,6 +1,6 @@
 """Normalisation, convolution and attention that see a record's real samples only."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -30,14 +30,19 @@ def masked_group_norm(
 
 
 def extract_frames(
-    layers: Iterable[Any], waveform: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]
+    layers: Iterable[Any], inputs: Mapping[str, Tensor], epsilon: float | None
 ) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
     """wav2vec 2.0's features of each frame, and which frames saw no padding in any layer.
 
     Args:
         layers: of torchaudio or of transformers: each has a ``conv``, maybe a ``layer_norm`` (a GroupNorm, or a
             LayerNorm over the channels), and maybe an ``activation`` that is no GELU.
+        inputs: ``waveform`` and ``waveform_mask``, both ``[b s]``.
+        epsilon: added to the variance of the waveform, which is normalised; None leaves it as it is.
     """
+    waveform, mask = inputs["waveform"], inputs["waveform_mask"]
+    if epsilon is not None:
+        waveform = masked_normalize(waveform[:, None], mask, epsilon)[:, 0]
     x, real, lengths = torch.where(mask, waveform, 0.0)[:, None], mask, mask.sum(dim=1)  # [b 1 s], [b s], [b]
     for layer in layers:
         x = layer.conv(x)
@@ -58,6 +63,20 @@ def attention_bias(real: Bool[Tensor, "b l"], x: Float[Tensor, "b l d"]) -> Floa
     # -1e4, not -inf: float16 overflows
     hidden = torch.where(real, 0.0, -1e4).to(x.dtype)[:, None, None, :]  # [b 1 1 l]
     return hidden.expand(-1, 1, x.shape[1], -1)
+
+
+def speech_groups(
+    layers: Iterable[nn.Module], projection: nn.Module, transformer: Any, *, norm_last: bool
+) -> list[list[nn.Parameter]]:
+    """Parameters by depth: each convolution, the projection with the positions, each layer of the transformer.
+
+    Args:
+        norm_last: whether the transformer's norm comes after its layers, not before.
+    """
+    convolutions, blocks = ([list(layer.parameters()) for layer in part] for part in (layers, transformer.layers))
+    before = [*projection.parameters(), *transformer.pos_conv_embed.parameters()]
+    norm = list(transformer.layer_norm.parameters())
+    return [*convolutions, before, *blocks, norm] if norm_last else [*convolutions, before + norm, *blocks]
 
 
 def shortest_input(layers: Iterable[Any]) -> int:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from encoders.audio.masked import attention_bias, extract_frames, masked_normalize, shortest_input
+from encoders.audio.masked import attention_bias, extract_frames, shortest_input, speech_groups
 from encoders.audio.wavlm import relative_transformer
 from encoders.base import Encoder, Provenance
 from encoders.info import Weights
@@ -44,7 +44,7 @@ class Wav2Vec2Encoder(Encoder):
         self, model: Any, preprocessor: AudioPreprocessor, *, normalize_waveform: bool, options: Mapping[str, Any]
     ) -> None:
         super().__init__()
-        self.modality, self.preprocessor, self.options = "audio", preprocessor, dict(options)
+        self.modality, self.preprocessor, self.arguments = "audio", preprocessor, dict(options)
         self.feature_extractor, self.encoder = model.feature_extractor, model.encoder
         self.encoder.transformer.layer_drop = -1.0  # dropped where a random number in [0, 1) is not above it
         self.normalize_waveform = normalize_waveform
@@ -53,10 +53,8 @@ class Wav2Vec2Encoder(Encoder):
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
         """Tokens of the frames; real are those whose window lies in real samples."""
-        waveform, mask = inputs["waveform"], inputs["waveform_mask"]
-        if self.normalize_waveform:
-            waveform = masked_normalize(waveform[:, None], mask)[:, 0]
-        features, real = extract_frames(self.feature_extractor.conv_layers, waveform, mask)
+        epsilon = 1e-5 if self.normalize_waveform else None
+        features, real = extract_frames(self.feature_extractor.conv_layers, inputs, epsilon)
         x = torch.where(real[:, :, None], self.encoder.feature_projection(features), 0.0)  # [b l d]
         bias = attention_bias(real, x)
         if not self.is_wavlm:
@@ -68,18 +66,9 @@ class Wav2Vec2Encoder(Encoder):
 
     def depth_groups(self) -> list[list[nn.Parameter]]:
         """Each convolution, the projection with the positions, each transformer layer; the last norm where it ends."""
-        transformer = self.encoder.transformer
-        convolutions = [list(layer.parameters()) for layer in self.feature_extractor.conv_layers]
-        projection = [*self.encoder.feature_projection.parameters(), *transformer.pos_conv_embed.parameters()]
-        layers = [list(layer.parameters()) for layer in transformer.layers]
-        norm = list(transformer.layer_norm.parameters())
-        if transformer.layer_norm_first:
-            return [*convolutions, projection + norm, *layers]
-        return [*convolutions, projection, *layers, norm]
-
-    def architecture(self) -> dict[str, Any]:
-        """Its length limit, and every argument of its model."""
-        return self.options
+        transformer, projection = self.encoder.transformer, self.encoder.feature_projection
+        norm_last = not transformer.layer_norm_first
+        return speech_groups(self.feature_extractor.conv_layers, projection, transformer, norm_last=norm_last)
 
 
 def wav2vec2(

@@ -1,14 +1,14 @@
 """The Audio Spectrogram Transformer, Whisper's encoder and CLAP's audio tower as transformers builds them."""
 
+from functools import partial
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from encoders.audio.spectrograms import Spectrogram
-from encoders.base import Encoder
-from encoders.parameter_order import depth_order, remove_unused
+from encoders.base import Encoder, blank_tokens
+from encoders.parameter_order import depth_order, settle
 from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.transformers.loading import config_to_json
 
@@ -36,17 +36,8 @@ class SpectrogramEncoder(Encoder):
             sinusoids = model.embed_positions.weight.detach()  # never trained: no parameter
             del model.embed_positions.weight
             model.embed_positions.register_buffer("weight", sinusoids)
-        model.eval()  # dropout would be drawn from the seed
-        with torch.enable_grad():
-            tokens = self._probe()
-            remove_unused(model, tokens)
-            self._order = depth_order(model, self._probe)
-        self.embed_dim = tokens.shape[2]
-        model.train()
-
-    def _probe(self) -> Tensor:
-        waveform = torch.zeros(1, self.preprocessor.min_samples)
-        return self({"waveform": waveform, "waveform_mask": torch.ones_like(waveform, dtype=torch.bool)})[0]
+        probe = partial(blank_tokens, self)
+        self.embed_dim, self._order = settle(model, probe, partial(depth_order, model, probe))
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
         """Hidden states, those of a map band by band; which of them stand for real samples."""

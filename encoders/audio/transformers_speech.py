@@ -1,6 +1,5 @@
 """wav2vec 2.0, HuBERT, WavLM and XLS-R as transformers builds them: models of the raw waveform."""
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,14 +7,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from encoders.audio.masked import attention_bias, extract_frames, masked_normalize
+from encoders.audio.masked import attention_bias, extract_frames, speech_groups
 from encoders.audio.wavlm import relative_transformer
-from encoders.base import Encoder
-from encoders.parameter_order import remove_unused
+from encoders.base import Encoder, blank_tokens
+from encoders.parameter_order import settle
 from encoders.preprocessing.audio import AudioPreprocessor
 from encoders.transformers.loading import config_to_json
-
-logger = logging.getLogger(__name__)
 
 
 class SpeechEncoder(Encoder):
@@ -46,22 +43,12 @@ class SpeechEncoder(Encoder):
         unknown = [part for part in ("add_adapter", "conv_pos_batch_norm") if getattr(model.config, part, False)]
         if unknown:
             raise ValueError(f"a speech model with {unknown[0]} is not supported; give one without")
-        self.embed_dim = model.config.hidden_size
-        model.eval()  # dropout would be drawn from the seed
-        with torch.enable_grad():
-            waveform = torch.zeros(1, preprocessor.min_samples)
-            tokens, _ = self({"waveform": waveform, "waveform_mask": torch.ones_like(waveform, dtype=torch.bool)})
-            removed = remove_unused(model, tokens)
-        model.train()
-        if removed:
-            logger.info("removed, because no token depends on it: %s", ", ".join(removed))
+        self.embed_dim, _ = settle(model, lambda: blank_tokens(self))
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
         """Tokens of the frames; real are those whose window lies in real samples."""
-        waveform, mask = inputs["waveform"], inputs["waveform_mask"]
-        if self.settings["do_normalize"]:
-            waveform = masked_normalize(waveform[:, None], mask, epsilon=1e-7)[:, 0]
-        features, real = extract_frames(self.model.feature_extractor.conv_layers, waveform, mask)
+        epsilon = 1e-7 if self.settings["do_normalize"] else None
+        features, real = extract_frames(self.model.feature_extractor.conv_layers, inputs, epsilon)
         projected = self.model.feature_projection(features)
         x = projected[0] if isinstance(projected, tuple) else projected  # all but HuBERT give the features, too
         return self._transform(torch.where(real[:, :, None], x, 0.0), real), real
@@ -84,14 +71,9 @@ class SpeechEncoder(Encoder):
 
     def depth_groups(self) -> list[list[nn.Parameter]]:
         """Each convolution, the projection with the positions, each transformer layer; the last norm where it ends."""
-        encoder = self.model.encoder
-        convolutions = [list(layer.parameters()) for layer in self.model.feature_extractor.conv_layers]
-        projection = [*self.model.feature_projection.parameters(), *encoder.pos_conv_embed.parameters()]
-        layers = [list(layer.parameters()) for layer in encoder.layers]
-        norm = list(encoder.layer_norm.parameters())
-        if self._norm_first:
-            return [*convolutions, projection, *layers, norm]
-        return [*convolutions, projection + norm, *layers]
+        model = self.model
+        convolutions = model.feature_extractor.conv_layers
+        return speech_groups(convolutions, model.feature_projection, model.encoder, norm_last=self._norm_first)
 
     def architecture(self) -> dict[str, Any]:
         """The model's config and its input, so that neither its folder nor the hub is needed again."""

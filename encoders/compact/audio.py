@@ -46,7 +46,7 @@ class CompactAudio(Encoder):
         self.modality = "audio"
         self.embed_dim = width
         self.preprocessor = AudioPreprocessor(16000, max_seconds=max_seconds)
-        self.options = {"max_seconds": max_seconds, "width": width, "dropout": dropout}
+        self.arguments = {"max_seconds": max_seconds, "width": width, "dropout": dropout}
         self.mel = LogMel(16000, num_bands=_BANDS)
         first, second, third = _CHANNELS
         self.stem = nn.Conv2d(1, first, (7, 5), stride=(4, 2), padding=(3, 2))  # 20 ms
@@ -78,10 +78,6 @@ class CompactAudio(Encoder):
         """Stem, each block, projection, convolution over time, final norm."""
         modules = (self.stem, *self.blocks, self.project, self.mix, self.norm)
         return [list(module.parameters()) for module in modules]
-
-    def architecture(self) -> dict[str, float]:
-        """Every option, the defaults included."""
-        return dict(self.options)
 
 
 def _level(waveform: Float[Tensor, "b s"], mask: Bool[Tensor, "b s"]) -> Float[Tensor, "b s"]:

@@ -44,7 +44,7 @@ class CompactImage(Encoder):
         self.modality = "image"
         self.embed_dim = widths[-1]
         self.preprocessor = ImagePreprocessor(image_size)
-        self.options = {"image_size": image_size, "width": width}
+        self.arguments = {"image_size": image_size, "width": width}
         self.stem = StandardizedConv2d(3, width, 6, stride=4, padding=1)
         self.stages = nn.ModuleList(
             [_Block(width, widths[0], 1), _Block(widths[0], widths[1], 2), _Block(widths[1], widths[2], 2)]
@@ -64,10 +64,6 @@ class CompactImage(Encoder):
     def depth_groups(self) -> list[list[nn.Parameter]]:
         """Stem, each stage, final norm."""
         return [list(module.parameters()) for module in (self.stem, *self.stages, self.norm)]
-
-    def architecture(self) -> dict[str, int]:
-        """Every option, the defaults included."""
-        return dict(self.options)
 
 
 class StandardizedConv2d(nn.Conv2d):

@@ -37,7 +37,7 @@ class CompactText(Encoder):
         self.modality = "text"
         self.embed_dim = width
         self.preprocessor = TextPreprocessor(TOKENIZER_FILE.read_text(encoding="utf-8"), max_tokens=max_tokens)
-        self.options = {"max_tokens": max_tokens, "width": width, "dropout": dropout}
+        self.arguments = {"max_tokens": max_tokens, "width": width, "dropout": dropout}
         self.embed = nn.Embedding(VOCABULARY_SIZE, 128)
         nn.init.normal_(self.embed.weight, std=0.1)
         self.project = nn.Linear(128, width)
@@ -55,7 +55,3 @@ class CompactText(Encoder):
     def depth_groups(self) -> list[list[nn.Parameter]]:
         """Embeddings, projection, convolution, final norm."""
         return [list(module.parameters()) for module in (self.embed, self.project, self.mix, self.norm)]
-
-    def architecture(self) -> dict[str, float]:
-        """Every option, the defaults included."""
-        return dict(self.options)

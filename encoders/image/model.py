@@ -1,24 +1,20 @@
 """Image models of other libraries, as encoders."""
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from encoders.base import Encoder, all_real
+from encoders.base import Encoder, all_real, blank_tokens
 from encoders.image.layers import Normalize
-from encoders.parameter_order import remove_unused
+from encoders.parameter_order import settle
 from encoders.preprocessing.image import ImagePreprocessor
 
 Features = Callable[[nn.Module, Tensor], Any]
 """(model, normalised images ``[b 3 h w]``) -> its last hidden states or its last feature map."""
 Order = Callable[[nn.Module, Callable[[], object]], list[list[str]]]
 """(model, one forward pass of it) -> names of its parameters by depth."""
-
-logger = logging.getLogger(__name__)
 
 
 class ImageModelEncoder(Encoder):
@@ -33,7 +29,7 @@ class ImageModelEncoder(Encoder):
         preprocessor: gives ``pixels`` uint8 ``[b 3 h w]``.
         normalize: from those to what the model was trained on.
         order: of the parameters, by depth.
-        options: JSON arguments that rebuild the encoder.
+        options: JSON arguments that rebuild the encoder without its folder, the hub or a library's defaults.
 
     Raises:
         ValueError: if the model gives neither hidden states nor a feature map.
@@ -52,24 +48,16 @@ class ImageModelEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.modality, self.preprocessor, self.normalize = "image", preprocessor, normalize
-        self.model, self.features, self.channels, self.options = model, features, channels, options
-        model.eval()  # dropout would be drawn from the seed
-        with torch.enable_grad():
-            tokens = self._probe()
-            removed = remove_unused(model, tokens)
-            self._order = order(model, self._probe)
-        self.embed_dim = tokens.shape[2]
-        model.train()
-        if removed:
-            logger.info("removed, because no token depends on it: %s", ", ".join(removed))
+        self.model, self.features, self.channels, self.arguments = model, features, channels, options
+        self.embed_dim, self._order = settle(model, self._probe, lambda: order(model, self._probe))
 
     def _probe(self) -> Tensor:
-        pixels = torch.from_numpy(self.preprocessor.blank()["pixels"])[None]
         try:
-            return self({"pixels": pixels})[0]
+            return blank_tokens(self)
         except (TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+            size = [self.preprocessor.crop] * 2
             raise ValueError(
-                f"{type(self.model).__name__} does not turn images of {list(pixels.shape[2:])} pixels into hidden "
+                f"{type(self.model).__name__} does not turn images of {size} pixels into hidden "
                 f"states ({error}); give an image size that it takes, or another image model"
             ) from error
 
@@ -91,7 +79,3 @@ class ImageModelEncoder(Encoder):
         """The stem, each block, what follows them."""
         parameters = dict(self.model.named_parameters())
         return [[parameters[name] for name in group] for group in self._order]
-
-    def architecture(self) -> dict[str, Any]:
-        """Options that rebuild it without its folder, the hub or a library's defaults."""
-        return dict(self.options)

@@ -42,7 +42,7 @@ def packaged_encoder(*, name: str, weights: Weights = None, image_size: int | No
     timm_name = f"timm/tf_{_architecture(name)}.in1k"
     encoder = timm_encoder(name=timm_name, weights=None if own else weights, image_size=image_size)
     encoder.normalize = Normalize(MEAN, STD)
-    encoder.options.pop("version")  # there is one
+    encoder.arguments.pop("version")  # there is one
     if own is not None:
         _load(encoder, own)
         encoder.provenance = Provenance("pretrained", SHA256[_architecture(name)], LICENCE)

@@ -62,7 +62,7 @@ class TorchvisionEncoder(Encoder):
     ) -> None:
         super().__init__()
         self.modality, self.preprocessor, self.embed_dim = "image", preprocessor, dim
-        self.normalize, self.options, self.image_size = normalize, options, preprocessor.crop
+        self.normalize, self.arguments = normalize, options
         self.trunk = tuple(TRUNKS[type(model).__name__])
         for name in dict.fromkeys(path.partition(".")[0] for path in self.trunk):
             self.add_module(name, getattr(model, name))
@@ -97,10 +97,6 @@ class TorchvisionEncoder(Encoder):
         listed = {id(parameter) for block in blocks for parameter in block}
         blocks[0].extend(parameter for parameter in self.parameters() if id(parameter) not in listed)
         return blocks
-
-    def architecture(self) -> dict[str, Any]:
-        """The size of its images, and which published weights it is normalised for."""
-        return dict(self.options)
 
 
 def torchvision_encoder(

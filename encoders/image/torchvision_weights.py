@@ -110,7 +110,7 @@ def _with_positions(encoder: Any, state: dict[str, Tensor]) -> dict[str, Tensor]
     own, key = encoder.state_dict(), "encoder.pos_embedding"
     if key not in own or key not in state or state[key].shape == own[key].shape:
         return state
-    return interpolate_embeddings(encoder.options["image_size"], encoder.conv_proj.kernel_size[0], state)
+    return interpolate_embeddings(encoder.preprocessor.crop, encoder.conv_proj.kernel_size[0], state)
 
 
 def _architecture(name: str) -> str:

@@ -1,7 +1,6 @@
 """Text encoders of the library transformers: any hub id or local folder."""
 
 import inspect
-import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from encoders.base import Encoder, all_real
 from encoders.info import Weights
-from encoders.parameter_order import depth_order, remove_unused
+from encoders.parameter_order import depth_order, settle
 from encoders.preprocessing import Preprocessor
 from encoders.preprocessing.text import text_tensors
 from encoders.text.late import LateTextPreprocessor
@@ -28,8 +27,6 @@ from encoders.weights.state import fit_state, load_state
 
 Pooling = Literal["auto", "tokens", "sentence", "projected"]
 Steps = Sequence[Mapping[str, Any]]
-
-logger = logging.getLogger(__name__)
 
 
 class TextEncoder(Encoder):
@@ -62,15 +59,7 @@ class TextEncoder(Encoder):
         self.model, self.max_tokens, self.pooler = model, max_tokens, pooler
         causal = any(getattr(module, "is_causal", False) for module in model.modules())
         self._counts_positions = causal and "position_ids" in inspect.signature(model.forward).parameters
-        model.eval()  # dropout would be drawn from the seed
-        with torch.enable_grad():
-            tokens = self._probe()
-            removed = remove_unused(model, tokens)
-            self._order = depth_order(self, self._probe)
-        self.embed_dim = tokens.shape[2]
-        model.train()
-        if removed:
-            logger.info("removed, because no token depends on it: %s", ", ".join(removed))
+        self.embed_dim, self._order = settle(model, self._probe, lambda: depth_order(self, self._probe))
 
     def _probe(self) -> Tensor:
         ids = torch.zeros(1, 2, dtype=torch.int64)

@@ -105,11 +105,6 @@ class WordTable:
         return word if word.split() == [word] and "\ufffd" not in word else None
 
 
-def _map(path: Path) -> np.ndarray:
-    array = np.load(path, mmap_mode="r")
-    return array.view(np.ndarray)  # indexing a np.memmap costs a new np.memmap each time
-
-
 def _folder(source: Path, cache: Path | None) -> Path:
     if cache is None:
         return source.with_name(f"{source.name}.table")

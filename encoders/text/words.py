@@ -38,14 +38,14 @@ class WordVectors(Encoder):
         preprocessor: numbers the words from 1; 0 is unknown.
         words: how many there are.
         dim: of their vectors.
-        options: JSON arguments of ``word_vectors`` that rebuild it.
+        options: JSON arguments of ``word_vectors`` that rebuild it, without ``size``; the preprocessor knows the words.
     """
 
     def __init__(self, preprocessor: Preprocessor, *, words: int, dim: int, options: dict[str, Any]) -> None:
         super().__init__()
         self.modality, self.embed_dim, self.preprocessor = "text", dim, preprocessor
         self.embed = nn.Embedding(words + 1, dim, padding_idx=UNKNOWN)
-        self.options = {**options, "size": [words, dim]}
+        self.arguments = {**options, "size": [words, dim]}
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Float[Tensor, "b l d"], Bool[Tensor, "b l"]]:
         """``input_ids`` and ``attention_mask`` int64 ``[b l]`` -> the vector of each word."""
@@ -54,10 +54,6 @@ class WordVectors(Encoder):
     def depth_groups(self) -> list[list[nn.Parameter]]:
         """All vectors at once."""
         return [list(self.embed.parameters())]
-
-    def architecture(self) -> dict[str, Any]:
-        """Number of words and dim of their vectors; the preprocessor knows the words."""
-        return dict(self.options)
 
     def narrowed(self, words: Iterable[str]) -> "WordVectors":
         """The same vectors for some of its words, in their order; unknown words are left out.
@@ -71,7 +67,7 @@ class WordVectors(Encoder):
         if not kept:
             raise ValueError(f"{self.name} has none of these words; give words of its {len(numbers)}")
         preprocessor = WordPreprocessor(kept, max_tokens=self.preprocessor.max_tokens)
-        encoder = WordVectors(preprocessor, words=len(kept), dim=self.embed_dim, options=self.options)
+        encoder = WordVectors(preprocessor, words=len(kept), dim=self.embed_dim, options=self.arguments)
         rows = [UNKNOWN, *(numbers[word] for word in kept)]
         encoder.embed.load_state_dict({"weight": self.embed.weight.detach()[rows]})
         encoder.name, encoder.provenance = self.name, self.provenance

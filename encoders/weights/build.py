@@ -29,7 +29,7 @@ def build(info: EncoderInfo, factory: Factory, weights: Weights, kwargs: Mapping
     if run is not None:
         return _build_from_run(info, factory, run, kwargs)
     encoder = _call(info, factory, weights, kwargs)
-    encoder.name, encoder.arguments = info.name, dict(kwargs)
+    encoder.name, encoder.arguments = info.name, encoder.arguments or dict(kwargs)
     if weights is not None:
         known = encoder.provenance if "provenance" in vars(encoder) else Provenance(str(weights))
         licence = info.licence if weights == "pretrained" and known.licence == "unknown" else known.licence

@@ -101,7 +101,7 @@ def test_a_model_with_a_head_gives_its_encoder(kind, head, tmp_path):
 
 def test_what_stood_for_masked_frames_is_removed_and_said(tmp_path, caplog):
     write_audio_model(tmp_path, "wavlm")
-    with caplog.at_level(logging.INFO, logger="encoders.audio.transformers_speech"):
+    with caplog.at_level(logging.INFO, logger="encoders.parameter_order"):
         create_encoder(f"transformers/{tmp_path}")
     assert "masked_spec_embed" in load_file(tmp_path / "model.safetensors")
     assert "masked_spec_embed" in caplog.text

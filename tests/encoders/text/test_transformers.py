@@ -68,7 +68,7 @@ def test_the_smallest_model_keeps_every_promise_in_onnx_too(tmp_path):
 
 
 def test_the_pooler_is_removed_and_said(bert, caplog):
-    with caplog.at_level(logging.INFO, logger="encoders.text.transformers"):
+    with caplog.at_level(logging.INFO, logger="encoders.parameter_order"):
         encoder = create_encoder(f"transformers/{bert}")
     assert "pooler.dense.weight" in load_file(bert / "model.safetensors")
     assert not any("pooler" in name for name, _ in encoder.named_parameters())
