@@ -18,7 +18,7 @@ from encoders.preprocessing.audio import decode_audio
 from encoders.preprocessing.image_files import decode_image
 from export.loading import int8_instructions
 from export.predictor import Predictor, flat_feed
-from multimodal.records import InputReader, stack_inputs
+from multimodal.records import stack_inputs
 from multimodal.runtime.threads import available_cores
 
 BATCHES = (8, 32, 128)
@@ -82,16 +82,13 @@ def stages(predictor: Predictor, record: dict[str, Any], seconds: float) -> dict
     """Milliseconds of each stage of one record, medians: decode and preprocess (by input), run, decode."""
     box = predictor.record_model()
     found: dict[str, float] = {}
-    samples = {}
     for name, value in record.items():
         decode = _DECODERS.get(predictor.modalities[name])
         decoded = value if decode is None else decode(value)
         if decode is not None:
             found[f"decode {name}"] = median_ms(partial(decode, value), seconds / 4)
         found[f"preprocess {name}"] = median_ms(partial(box.readers[name].preprocessor, decoded), seconds / 4)
-    for name, reader in box.readers.items():
-        samples[name] = InputReader(name, name, reader.preprocessor).read(record)
-    feed = flat_feed(stack_inputs(box.readers, [samples]))
+    feed = flat_feed(stack_inputs(box.readers, [predictor.read(record)]))
     outputs = predictor.run(feed)
     found["run"] = median_ms(lambda: predictor.run(feed), seconds)
     found["decode answers"] = median_ms(

@@ -85,7 +85,7 @@ class BundleWriter:
             rows, source = None, "invented"
         else:
             batch = stack_inputs(self.run.readers, [self.records.samples[index] for index in self._golden_indices()])
-            rows = [self.records.number(index) for index in self._golden_indices()]
+            rows = [self.records.records.number(index) for index in self._golden_indices()]
         write_golden(self.folder / "golden", batch, self.reference(batch), self.decodings, rows=rows, source=source)
 
     def write_golden_media(self) -> None:
@@ -99,8 +99,7 @@ class BundleWriter:
                 "golden media are asked for, but the golden records are synthetic: the run has no validation table "
                 "that is still as it was; give records"
             )
-        rows = [self.records.places[index] for index in self._golden_indices()]
-        write_media(self.folder, self.run.readers, self.records.records, rows)
+        write_media(self.folder, self.run.readers, self.records.records, self._golden_indices())
 
     def write_precisions(self, names: Sequence[str], evaluation: Records | None, calibration: Records | None) -> None:
         """``model.<precision>.onnx`` and its golden outputs, for every smaller precision.

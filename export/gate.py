@@ -87,8 +87,8 @@ class PrecisionGate:
             "rows": {
                 "source": self.rows.records.source,
                 "count": len(self.places),
-                "unreadable": len(self.rows.places) - len(self.places),
-                "numbers": [self.rows.number(place) for place in self.places],
+                "unreadable": len(self.rows.records) - len(self.places),
+                "numbers": [self.rows.records.number(place) for place in self.places],
             },
             "agreement": agreement,
             "metrics": metrics,

@@ -1,6 +1,6 @@
 """Changes to a finished ONNX graph."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import onnx
 
@@ -51,7 +51,7 @@ def strip(model: onnx.ModelProto) -> None:
             value.doc_string = ""
             del value.metadata_props[:]
         _strip_nodes(graph.node)
-    _drop_unused(model.graph)
+    drop_unused(model.graph)
 
 
 def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
@@ -62,7 +62,8 @@ def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
             attribute.doc_string = ""
 
 
-def _drop_unused(graph: onnx.GraphProto) -> None:
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Removes the weights that nothing reads."""
     used = {name for inner in _graphs(graph) for node in inner.node for name in node.input}
     used |= {value.name for value in graph.output}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
@@ -71,14 +72,21 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
         graph.initializer.extend(kept)
 
 
-def ancestors_of(graph: onnx.GraphProto, op_type: str) -> set[str]:
-    """Names of all nodes above operators of this type, and of those themselves."""
+def upward(
+    graph: onnx.GraphProto, starts: Callable[[onnx.NodeProto], bool], *, stop: Collection[str] = ()
+) -> dict[str, onnx.NodeProto]:
+    """Nodes by name: those that start, and all above them, but none above an operator whose type is in ``stop``."""
     maker = {name: node for node in graph.node for name in node.output}
-    found: set[str] = set()
-    pending = [node for node in graph.node if node.op_type == op_type]
+    found: dict[str, onnx.NodeProto] = {}
+    pending = [node for node in graph.node if starts(node)]
     while pending:
         node = pending.pop()
         if node.name not in found:
-            found.add(node.name)
-            pending += [maker[name] for name in node.input if name in maker]
+            found[node.name] = node
+            pending += [maker[name] for name in node.input if name in maker and node.op_type not in stop]
     return found
+
+
+def before_log(graph: onnx.GraphProto) -> set[str]:
+    """Names of the logarithms, and of all nodes above them: the power spectra of audio."""
+    return set(upward(graph, lambda node: node.op_type == "Log"))

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
-from export.graph import ancestors_of
+from export.graph import before_log, drop_unused
 
 # fmt: off
 WIDE = {
@@ -58,7 +58,7 @@ class _Halving:
         self.graph = model.graph
         self.floats = _float_values(model)
         self.weights = {tensor.name: tensor for tensor in self.graph.initializer if tensor.name in self.floats}
-        self.before_log = ancestors_of(self.graph, "Log")
+        self.before_log = before_log(self.graph)
         self.types = {value.name: TensorProto.FLOAT for value in self.graph.input if value.name in self.floats}
         self.cast: dict[tuple[str, int], str] = {}
         self.nodes: list[NodeProto] = []
@@ -72,10 +72,7 @@ class _Halving:
                 self._restore(output.name)
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
-        used = {name for node in self.nodes for name in node.input}
-        kept = [tensor for tensor in self.graph.initializer if tensor.name in used]
-        del self.graph.initializer[:]
-        self.graph.initializer.extend(kept)
+        drop_unused(self.graph)
 
     def _convert(self, node: NodeProto) -> None:
         computed = [name for name in node.input if name in self.types]
@@ -111,9 +108,7 @@ class _Halving:
                 values = np.clip(numpy_helper.to_array(self.weights[name]), -_LARGEST, _LARGEST).astype(np.float16)
                 self.graph.initializer.append(numpy_helper.from_array(values, self.cast[key]))
             else:
-                self.nodes.append(
-                    helper.make_node("Cast", [name], [self.cast[key]], f"cast.{self.cast[key]}", to=wanted)
-                )
+                self.nodes.append(_cast(name, self.cast[key], wanted))
         return self.cast[key]
 
     def _restore(self, name: str) -> None:

@@ -111,42 +111,31 @@ class PrecisionMaker:
                 "export fp32"
             )
         for recipe in recipes:
-            feeds = _Feeds(self.readers, self.calibrating)
-            content = to_int8(self.graph, recipe, feeds)
-            yield recipe.name, content, feeds.report()
+            counts: list[int] = []
+            content = to_int8(self.graph, recipe, self._feeds(counts))
+            source = None if self.calibrating is None else self.calibrating.source
+            report = {"calibration": {"source": source, "count": sum(counts)}} if counts else {}
+            yield recipe.name, content, report
+
+    def _feeds(self, counts: list[int]) -> Iterator[dict[str, np.ndarray]]:
+        """Calibration feeds of int8, batch by batch, each read when it is asked for; their sizes go to ``counts``."""
+        if self.calibrating is None:
+            raise ValueError(
+                "int8 takes the ranges of its activations from training records, and the run's training table has "
+                "changed, or never was a file; give ordinary records (calibration=, --calibration FILE), or export "
+                "fp32 or fp16"
+            )
+        for places, batch in spread_rows(self.readers, self.calibrating, CALIBRATION_ROWS).batches(16):
+            counts.append(len(places))
+            yield flat_feed(batch)
+        if not counts:
+            raise ValueError(
+                f"none of the calibration records ({self.calibrating.source}) can be read as the inputs "
+                f"{input_columns(self.readers)}; give others"
+            )
 
     def _write(self, precision: str, content: bytes) -> None:
         write_atomically(self.folder / MODEL_FILES[precision], content)
         files = (self.folder / "golden" / "inputs").glob("*.npy")
         feed = {file.name.removesuffix(".npy"): np.load(file, allow_pickle=False) for file in files}
         write_golden_outputs(self.folder / "golden", precision, run_session(open_session(content, device="cpu"), feed))
-
-
-class _Feeds:
-    """Calibration feeds of int8, batch by batch; graphs without convolutions ask for none."""
-
-    def __init__(self, readers: Mapping[str, InputReader], records: Records | None) -> None:
-        self.readers, self.records, self.count = readers, records, 0
-
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        if self.records is None:
-            raise ValueError(
-                "int8 takes the ranges of its activations from training records, and the run's training table has "
-                "changed, or never was a file; give ordinary records (calibration=, --calibration FILE), or export "
-                "fp32 or fp16"
-            )
-        self.count = 0
-        for places, batch in spread_rows(self.readers, self.records, CALIBRATION_ROWS).batches(16):
-            self.count += len(places)
-            yield flat_feed(batch)
-        if not self.count:
-            raise ValueError(
-                f"none of the calibration records ({self.records.source}) can be read as the inputs "
-                f"{input_columns(self.readers)}; give others"
-            )
-
-    def report(self) -> dict[str, Any]:
-        """Source and number of the records, if any were asked for."""
-        if self.records is None or not self.count:
-            return {}
-        return {"calibration": {"source": self.records.source, "count": self.count}}

@@ -167,11 +167,9 @@ class Predictor:
 
     def warm_up(self, *batch_sizes: int) -> None:
         """Runs blank batches of these sizes, so that kernels are chosen and memory is taken before the first record."""
+        blank = {name: (preprocessor.blank(), True) for name, preprocessor in self._preprocessors.items()}
         for size in batch_sizes:
-            blanks = {name: [entry.blank()] * size for name, entry in self._preprocessors.items()}
-            stacked = {name: self._preprocessors[name].stack(samples) for name, samples in blanks.items()}
-            present = {name: {**arrays, "present": np.ones(size, bool)} for name, arrays in stacked.items()}
-            self.run(flat_feed(present))
+            self.outputs([blank] * size)
 
     @overload
     def predict(

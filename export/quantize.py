@@ -18,7 +18,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from export.graph import ancestors_of, strip
+from export.graph import before_log, strip, upward
 from multimodal.runtime.files import write_atomically
 
 _PRODUCTS = ("MatMul", "Gemm")
@@ -97,12 +97,11 @@ def _static(file: Path, nodes: list[str], calibration: Iterable[Mapping[str, np.
 
 class _Feeds(CalibrationDataReader):
     def __init__(self, feeds: Iterable[Mapping[str, np.ndarray]]) -> None:
-        self._feeds = iter(feeds)
+        self._feeds = map(dict, feeds)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """Next feed; None after the last."""
-        feed = next(self._feeds, None)
-        return None if feed is None else dict(feed)
+        return next(self._feeds, None)
 
 
 def _convolutions(graph: onnx.GraphProto, recipe: Recipe) -> list[str]:
@@ -110,7 +109,7 @@ def _convolutions(graph: onnx.GraphProto, recipe: Recipe) -> list[str]:
     if not recipe.convolutions:
         return []
     weights = {tensor.name for tensor in graph.initializer}
-    mel = ancestors_of(graph, "Log")
+    mel = before_log(graph)
     made_by: dict[str, bool] = {}  # value -> True if a convolution's output reaches it
     inside: dict[str, None] = {}
     values: set[str] = set()
@@ -134,7 +133,9 @@ def _products(graph: onnx.GraphProto, recipe: Recipe) -> list[str]:
     if not recipe.products:
         return []
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
-    kept = ancestors_of(graph, "Log") | _last_products(graph)
+    outputs = {output.name for output in graph.output}
+    ends = upward(graph, lambda node: not outputs.isdisjoint(node.output), stop=_PRODUCTS)
+    kept = {*before_log(graph), *(name for name, node in ends.items() if node.op_type in _PRODUCTS)}
     return [
         node.name
         for node in graph.node
@@ -143,22 +144,6 @@ def _products(graph: onnx.GraphProto, recipe: Recipe) -> list[str]:
         and len(shapes.get(node.input[1], ())) == 2
         and min(shapes[node.input[1]]) >= _LEAST_SIZE
     ]
-
-
-def _last_products(graph: onnx.GraphProto) -> set[str]:
-    maker = {name: node for node in graph.node for name in node.output}
-    found, seen = set(), set()
-    pending = [maker[output.name] for output in graph.output if output.name in maker]
-    while pending:
-        node = pending.pop()
-        if node.name in seen:
-            continue
-        seen.add(node.name)
-        if node.op_type in _PRODUCTS:
-            found.add(node.name)
-        else:
-            pending += [maker[name] for name in node.input if name in maker]
-    return found
 
 
 @contextmanager

@@ -13,43 +13,31 @@ from multimodal.records import InputReader, Records, stack_inputs
 
 @dataclass(frozen=True)
 class RealRows:
-    """Selected records of a table; unreadable ones are left out."""
+    """Selected records of a table."""
 
     readers: Mapping[str, InputReader]
     records: Records
-    places: tuple[int, ...]
-    """In ``records``, from 0."""
 
     def batches(self, size: int = 32) -> Iterator[tuple[list[int], dict[str, Arrays]]]:
-        """Places of up to ``size`` records, and their arrays as ``stack_inputs`` returns them."""
-        readable = ((place, read_sample(self.readers, self.records, place)) for place in self.places)
+        """Rows of up to ``size`` readable records, and their arrays as ``stack_inputs`` returns them."""
+        readable = ((place, read_sample(self.readers, self.records, place)) for place in range(len(self.records)))
         kept = ((place, sample) for place, sample in readable if sample is not None)
         while batch := list(islice(kept, size)):
             yield [place for place, _ in batch], stack_inputs(self.readers, [sample for _, sample in batch])
 
-    def number(self, place: int) -> int:
-        """Row of a record in the original table, from 0."""
-        return _number(self.records, place)
-
 
 @dataclass(frozen=True)
 class ReadRows:
-    """Readable records of a table, and their arrays."""
+    """Readable records of a table, and the arrays of each."""
 
-    samples: list[Sample]
     records: Records
-    places: list[int]
-    """In ``records``, from 0."""
-
-    def number(self, index: int) -> int:
-        """Row of a sample in the original table, from 0."""
-        return _number(self.records, self.places[index])
+    samples: list[Sample]
 
 
 def spread_rows(readers: Mapping[str, InputReader], records: Records, max_count: int) -> RealRows:
     """At most ``max_count`` records, spread evenly over the table."""
     places = np.unique(np.linspace(0, len(records) - 1, min(max_count, len(records))).astype(int))
-    return RealRows(readers, records, tuple(places.tolist()))
+    return RealRows(readers, records.subset(places))
 
 
 def read_sample(readers: Mapping[str, InputReader], records: Records, place: int) -> Sample | None:
@@ -65,21 +53,15 @@ def read_sample(readers: Mapping[str, InputReader], records: Records, place: int
 def read_spread_rows(readers: Mapping[str, InputReader], records: Records, max_count: int) -> ReadRows:
     """First readable record of each of ``max_count`` equal parts of the table."""
     starts = np.unique(np.linspace(0, len(records), max_count + 1).astype(int)).tolist()
-    found = ReadRows([], records, [])
+    found: dict[int, Sample] = {}
     for start, end in pairwise(starts):
         for place in range(start, end):
-            sample = read_sample(readers, records, place)
-            if sample is not None:
-                found.samples.append(sample)
-                found.places.append(place)
+            if (sample := read_sample(readers, records, place)) is not None:
+                found[place] = sample
                 break
-    return found
+    return ReadRows(records.subset(found), list(found.values()))
 
 
 def input_columns(readers: Mapping[str, InputReader]) -> str:
     """Inputs and their columns, for messages."""
     return ", ".join(f"{name} (column {reader.column})" for name, reader in readers.items())
-
-
-def _number(records: Records, place: int) -> int:
-    return place if records.numbers is None else int(records.numbers[place])

@@ -35,6 +35,8 @@ class ImageModelEncoder(Encoder):
         ValueError: if the model gives neither hidden states nor a feature map.
     """
 
+    preprocessor: ImagePreprocessor
+
     def __init__(
         self,
         model: nn.Module,

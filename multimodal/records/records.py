@@ -86,17 +86,19 @@ class Records:
     def __getitem__(self, row: int) -> dict[str, Any]:
         return self.rows[row]
 
+    def number(self, row: int) -> int:
+        """Row of a record in the whole table, from 0."""
+        return row if self.numbers is None else self.numbers[row]
+
     def place(self, row: int, column: str | None = None) -> str:
         """Name of a record in messages; ``row`` counts from 0, the name from 1."""
-        number = row if self.numbers is None else self.numbers[row]
-        place = f"{self.source}, row {number + 1}"
+        place = f"{self.source}, row {self.number(row) + 1}"
         return place if column is None else f"{place}, column {column}"
 
     def subset(self, rows: Iterable[int]) -> "Records":
         """The records in ``rows``, in that order; ``place`` still names their rows in the whole table."""
         rows = [int(row) for row in rows]
-        numbers = rows if self.numbers is None else [self.numbers[row] for row in rows]
-        return replace(self, rows=[self.rows[row] for row in rows], numbers=numbers)
+        return replace(self, rows=[self.rows[row] for row in rows], numbers=[self.number(row) for row in rows])
 
     def without(self, columns: Iterable[str]) -> "Records":
         """The records without these columns."""
