@@ -47,8 +47,9 @@ logger = logging.getLogger(__name__)
 
 FOLDS_FILE, ANSWERS_FILE = "folds.json", "out_of_fold.csv"
 FOLD = re.compile(r"fold-[1-9]\d*")
-OF_EVERY_CLASS = ("auc", "average_precision")
 """Folder of a fold's run."""
+OF_EVERY_CLASS = ("auc", "average_precision")
+"""Metrics that are means over all classes."""
 
 
 @isolated_torch_state()
