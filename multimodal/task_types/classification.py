@@ -64,8 +64,7 @@ class Softmax(ProbabilityDecoding):
     def chosen(self, scores: np.ndarray) -> np.ndarray:
         """Index of each record's class, int [b], from probabilities [b c]: the most probable, or by the threshold."""
         if not self.positive:
-            best: np.ndarray = scores.argmax(axis=1) if len(scores) else np.zeros(0, np.int64)
-            return best
+            return np.asarray(scores.argmax(axis=1))
         positive = self.labels.index(self.positive)
         return np.where(scores[:, positive] >= self.threshold, positive, 1 - positive)
 
@@ -85,8 +84,7 @@ class Softmax(ProbabilityDecoding):
 
     def agree(self, actual: np.ndarray, expected: np.ndarray, limits: AgreementLimits) -> np.ndarray:
         """Mask of the records of the same class, bool [b]."""
-        same: np.ndarray = self.chosen(self.scores(actual)) == self.chosen(self.scores(expected))
-        return same
+        return np.asarray(self.chosen(self.scores(actual)) == self.chosen(self.scores(expected)))
 
     def cells(self, prediction: Prediction) -> tuple[str | float | None, ...]:
         """Class and probability; the class is empty where it is not probable enough."""
@@ -124,13 +122,11 @@ class Softmax(ProbabilityDecoding):
 
     def known(self, targets: np.ndarray) -> np.ndarray:
         """Records whose class training had, bool [b]."""
-        known: np.ndarray = targets < len(self.labels)
-        return known
+        return np.asarray(targets < len(self.labels))
 
     def truth(self, targets: np.ndarray) -> np.ndarray:
         """One of the classes, bool [b c]."""
-        truth: np.ndarray = targets[:, None] == np.arange(len(self.labels))
-        return truth
+        return np.asarray(targets[:, None] == np.arange(len(self.labels)))
 
     def statements(self, scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The probability of the predicted class."""

@@ -41,8 +41,7 @@ class UnitVector(Decoding):
 
     def agree(self, actual: np.ndarray, expected: np.ndarray, limits: AgreementLimits) -> np.ndarray:
         """Mask of the records whose cosine is near 1, bool [b]."""
-        near: np.ndarray = (actual * expected).sum(axis=1) >= limits.cosine  # both have length 1
-        return near
+        return np.asarray((actual * expected).sum(axis=1) >= limits.cosine)  # both have length 1
 
     def response(self, prediction: Prediction) -> dict[str, Any]:
         """The vector."""

@@ -54,8 +54,7 @@ class Sigmoid(ProbabilityDecoding):
 
     def given(self, outputs: np.ndarray) -> np.ndarray:
         """Labels that reach their thresholds, bool ``[b c]``."""
-        given: np.ndarray = self.scores(outputs) >= np.asarray(self.thresholds)
-        return given
+        return np.asarray(self.scores(outputs) >= np.asarray(self.thresholds))
 
     def predictions(self, outputs: np.ndarray) -> list[Prediction]:
         """The labels of each record that reach their thresholds."""
@@ -89,8 +88,7 @@ class Sigmoid(ProbabilityDecoding):
 
     def agree(self, actual: np.ndarray, expected: np.ndarray, limits: AgreementLimits) -> np.ndarray:
         """Mask of the records with the same labels, bool [b]."""
-        same: np.ndarray = (self.given(actual) == self.given(expected)).all(axis=1)
-        return same
+        return np.asarray((self.given(actual) == self.given(expected)).all(axis=1))
 
     def cells(self, prediction: Prediction) -> tuple[str | float | None, ...]:
         """Labels joined by ``;``, and the smallest of their probabilities."""
@@ -125,8 +123,7 @@ class Sigmoid(ProbabilityDecoding):
 
     def truth(self, targets: np.ndarray) -> np.ndarray:
         """Labels that a record has, bool [b c]."""
-        truth: np.ndarray = targets[:, : len(self.labels)] > 0.5
-        return truth
+        return np.asarray(targets[:, : len(self.labels)] > 0.5)
 
     def statements(self, scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The probability of every label."""

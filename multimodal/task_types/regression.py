@@ -48,8 +48,7 @@ class Destandardize(Decoding):
 
     def agree(self, actual: np.ndarray, expected: np.ndarray, limits: AgreementLimits) -> np.ndarray:
         """Mask of the records with near values, bool [b]."""
-        near: np.ndarray = np.abs(actual - expected).max(axis=1) <= limits.value
-        return near
+        return np.asarray(np.abs(actual - expected).max(axis=1) <= limits.value)
 
     def cells(self, prediction: Prediction) -> tuple[str | float | None, ...]:
         """The value."""
