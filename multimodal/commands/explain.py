@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from multimodal.commands.options import EXIT_NOTHING_DONE, EXIT_SOME_FAILED, AllowOutside, AllowPlugin, Table
+from multimodal.commands.options import AllowOutside, AllowPlugin, Table, exit_for
 from multimodal.console import print_error, print_line
+from multimodal.records import read_records
 from multimodal.records.media import Outside
 from multimodal.runtime.files import refuse_overwriting
 
@@ -31,7 +32,6 @@ def explain(
     from export.bundle import BUNDLE_FILE
     from multimodal.explain.report import explain_table
     from multimodal.inference.sources import check_manifest
-    from multimodal.records import read_records
 
     outside: Outside = allow_outside
     known = None
@@ -63,5 +63,4 @@ def explain(
         on_failure=print_error,
     )
     print_line(f"{out}: {total - failed} of {total} records explained; open {out / 'index.html'}")
-    if failed:
-        raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)
+    exit_for(failed, total)

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from multimodal.commands.options import (
-    EXIT_NOTHING_DONE,
-    EXIT_SOME_FAILED,
     AllowOutside,
     AllowPlugin,
     AudioFile,
@@ -19,14 +17,17 @@ from multimodal.commands.options import (
     InputValues,
     Table,
     TextValue,
+    exit_for,
 )
 from multimodal.commands.predict import check_source, one_record
 from multimodal.console import print_error, print_line, show_table
 from multimodal.metrics.intervals import wilson_interval
-from multimodal.records import RecordError, Records
+from multimodal.records import RecordError, Records, read_records
 from multimodal.runtime.files import refuse_overwriting
 
 gallery = typer.Typer(help="Enrols products from a few records each, without training again.", no_args_is_help=True)
+
+NO_THRESHOLD = "no threshold: every record gets an answer; set one with `multimodal gallery calibrate`"
 
 Folder = Annotated[Path, typer.Option("--gallery", metavar="G", help="Folder of the gallery.", show_default=False)]
 VectorTask = Annotated[
@@ -51,7 +52,7 @@ def add(
 ) -> None:
     """Enrols the records of a table; makes the gallery where there is none."""
     opened = _open(folder, bundle, device, allow_plugin, task=task, create=True)
-    table = _read(data, allow_outside)
+    table = read_records(data, allow_outside=allow_outside)
     done = opened.add(table, label, batch_size=batch_size, on_error="return")
     _print_errors(done.errors, table, opened)
     print_line(
@@ -59,8 +60,8 @@ def add(
         f"{len(opened.products)} in all"
     )
     if opened.refusal is None and done.added:
-        print_line("no threshold: every record gets an answer; set one with `multimodal gallery calibrate`")
-    _exit_for(len(done.errors), len(table))
+        print_line(NO_THRESHOLD)
+    exit_for(len(done.errors), len(table))
 
 
 @gallery.command()
@@ -120,7 +121,7 @@ def search(
         print_line(f"answer: {'(unknown product)' if found.label is None else found.label}")
         return
     assert out is not None
-    table = _read(data, allow_outside)
+    table = read_records(data, allow_outside=allow_outside)
     read = [("the table", data), ("the bundle", bundle), *own_files(folder)]
     refuse_overwriting("--out", out, read, table.media([entry.column for entry in opened.predictor.inputs.values()]))
     results = opened.search(table, k=top, batch_size=batch_size, on_error="return")
@@ -129,7 +130,7 @@ def search(
     _print_errors(errors, table, opened)
     refused = sum(not isinstance(result, RecordError) and not result.is_known for result in results)
     print_line(f"{out}: {len(results) - len(errors)} of {len(results)} records answered, {refused} of them as unknown")
-    _exit_for(len(errors), len(table))
+    exit_for(len(errors), len(table))
 
 
 @gallery.command()
@@ -149,7 +150,7 @@ def calibrate(
     if (data is None) != (label is None):
         raise typer.BadParameter("give --data and --label together, or neither")
     opened = _open(folder, bundle, device, allow_plugin)
-    table = None if data is None else _read(data, allow_outside)
+    table = None if data is None else read_records(data, allow_outside=allow_outside)
     done = opened.calibrate(table, label, accept=accept, on_error="return")
     if table is not None:
         _print_errors(done.errors, table, opened)
@@ -157,7 +158,7 @@ def calibrate(
         print_line(f"{done.left_out} records left out: they are enrolled themselves")
     _show(opened)
     if table is not None:
-        _exit_for(len(done.errors), len(table))
+        exit_for(len(done.errors), len(table))
 
 
 @gallery.command()
@@ -174,7 +175,7 @@ def info(bundle: BundleFolder, folder: Folder, device: Device = "auto", allow_pl
 def _show(opened: Any) -> None:
     refusal = opened.refusal
     if refusal is None:
-        print_line("no threshold: every record gets an answer; set one with `multimodal gallery calibrate`")
+        print_line(NO_THRESHOLD)
         return
     unknown = "records of other products" if refusal.unknowns == "records" else "records with their product left out"
     accepted, false = _share(refusal.accepted, refusal.known), _share(refusal.false_accepted, refusal.unknown)
@@ -197,19 +198,8 @@ def _open(
     return Gallery.open(folder, predictor, create=create, **options)
 
 
-def _read(data: Path, allow_outside: bool) -> Records:
-    from multimodal.records import read_records
-
-    return read_records(data, allow_outside=allow_outside)
-
-
 def _print_errors(errors: Iterable[RecordError], table: Records, opened: Any) -> None:
     columns = {name: entry.column for name, entry in opened.predictor.inputs.items()}
     for error in errors:
         column = None if error.input is None else columns[error.input]
         print_error(f"{table.place(error.row, column)}: {error.reason}")
-
-
-def _exit_for(failed: int, total: int) -> None:
-    if failed:
-        raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)

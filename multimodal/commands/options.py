@@ -56,6 +56,12 @@ def read_job_first(config: Path, overrides: Sequence[str]) -> None:
             raise ConfigError(f"inputs.{name}: {error.args[0]}") from error
 
 
+def exit_for(failed: int, total: int) -> None:
+    """Ends the command where records have failed, with the exit code for some or all of them."""
+    if failed:
+        raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)
+
+
 def _device(value: str) -> str:
     """The value, where it names a device."""
     from export.session import device_index

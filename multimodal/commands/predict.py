@@ -6,8 +6,6 @@ from typing import Annotated, Any
 import typer
 
 from multimodal.commands.options import (
-    EXIT_NOTHING_DONE,
-    EXIT_SOME_FAILED,
     AllowOutside,
     AllowPlugin,
     AudioFile,
@@ -18,6 +16,7 @@ from multimodal.commands.options import (
     InputValues,
     Precision,
     TextValue,
+    exit_for,
 )
 from multimodal.console import first_errors, print_error, print_line, progress_bar, show_table
 from multimodal.records import RecordError
@@ -92,8 +91,7 @@ def predict(
                 advance=advance,
             )
         print_line(f"{out}: {total - failed} of {total} records answered")
-        if failed:
-            raise typer.Exit(EXIT_SOME_FAILED if failed < total else EXIT_NOTHING_DONE)
+        exit_for(failed, total)
 
 
 def check_source(
