@@ -25,9 +25,9 @@ from multimodal.plugins import plugins_of, require_plugins
 from multimodal.records import InputReader, ManifestError, Records, read_records
 from multimodal.records.targets import TargetReader
 from multimodal.runtime.checkpoint import load_tensors
-from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.files import refuse_overwriting, sha256_of, write_json
+from multimodal.runtime.runtime import choose_device
 from multimodal.runtime.torch_state import isolated_torch_state
 from multimodal.task_types.registry import task_config, task_decoding
 from multimodal.trainer import CHECKPOINTS, HISTORY_FILE

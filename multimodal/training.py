@@ -31,11 +31,10 @@ from multimodal.job.summary import log_summary
 from multimodal.job.train_job import train_job
 from multimodal.results import write_results
 from multimodal.run import RANKING_FILE, Run
-from multimodal.runtime.device import choose_precision
 from multimodal.runtime.distributed import processes
 from multimodal.runtime.files import open_cache, require_temporary_folder, write_json
 from multimodal.runtime.progress import format_seconds
-from multimodal.runtime.runtime import Runtime
+from multimodal.runtime.runtime import Runtime, choose_precision
 from multimodal.runtime.torch_state import isolated_torch_state
 from multimodal.selection.guard import guard_run
 from multimodal.selection.ranking import run_rankings, with_choices

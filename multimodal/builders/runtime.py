@@ -4,9 +4,8 @@ from pathlib import Path
 
 from multimodal.config import Job
 from multimodal.data import num_workers
-from multimodal.runtime.device import choose_device
 from multimodal.runtime.distributed import Processes
-from multimodal.runtime.runtime import Runtime
+from multimodal.runtime.runtime import Runtime, choose_device
 
 
 def build_runtime(job: Job, processes: Processes | None = None, cache: Path | None = None) -> Runtime:

@@ -14,7 +14,7 @@ from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective
 from multimodal.model.zero_shot import PullToNames, zero_shot_heads
 from multimodal.plugins import STRATEGIES, TRACKERS, strategy_info
-from multimodal.runtime.device import choose_precision
+from multimodal.runtime.runtime import choose_precision
 from multimodal.trainer.history import Tracker
 from multimodal.trainer.state import TrainerOptions
 from multimodal.trainer.weighting import TASK_WEIGHT, LearnedTaskWeights

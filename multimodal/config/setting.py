@@ -3,8 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Literal
 
-from multimodal.config import ConfigError, Job
-from multimodal.config.domains import Source
+from multimodal.config import ConfigError, Job, Source
 
 Setting = Literal["inductive", "transductive", "unsupervised"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from multimodal.runtime.device import Precision
+from multimodal.runtime.runtime import Precision
 from multimodal.transfer.plan import OptimizerSpec
 
 logger = logging.getLogger(__name__)
