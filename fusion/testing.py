@@ -145,18 +145,6 @@ def _check_saving(fusion: FusionModule, build: Build, inputs: Inputs) -> None:
     _compare(fusion, promise, _fuse(fusion, inputs), _fuse(other.eval(), inputs), fix)
 
 
-class _Keyed(nn.Module):
-    """A fusion over one dict of tensors."""
-
-    def __init__(self, fusion: FusionModule) -> None:
-        super().__init__()
-        self.fusion = fusion
-
-    def forward(self, tensors: dict[str, Tensor]) -> Tensor:
-        names = self.fusion.in_dims
-        return self.fusion({n: tensors[f"{n}_tokens"] for n in names}, {n: tensors[f"{n}_mask"] for n in names})
-
-
 def _keyed(inputs: Inputs) -> dict[str, Tensor]:
     tokens, masks = inputs
     return {f"{n}_tokens": t for n, t in tokens.items()} | {f"{n}_mask": m for n, m in masks.items()}
@@ -170,7 +158,13 @@ def _check_export(fusion: FusionModule) -> None:
         length: int | str = LENGTHS[name] if LENGTHS[name] == 1 else f"{name}_length"
         axes |= {f"{name}_tokens": ("batch", length, dim), f"{name}_mask": ("batch", length)}
     with _step(fusion, f"exports to ONNX opset {OPSET} with any number of records and tokens"):
-        model = export_graph(_Keyed(fusion), _keyed(_batch(fusion, 2)), axes, ["fused"])
+        model = export_graph(
+            fusion,
+            _keyed(_batch(fusion, 2)),
+            axes,
+            ["fused"],
+            lambda given: fusion(*({n: given[f"{n}_{part}"] for n in fusion.in_dims} for part in ("tokens", "mask"))),
+        )
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     promise = "gives the same vector as an ONNX graph"
     with evaluating(fusion), torch.no_grad():

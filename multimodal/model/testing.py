@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoders.base import evaluating
 from encoders.contract import contract_step, require, some
@@ -71,17 +71,6 @@ def _seen(head: Head, inputs: Sequence[str], records: int) -> Seen:
         return (torch.randn(records, DIM if head.sees == "fused" else DIM * len(inputs)),)
     masks = [torch.arange(LENGTH) < 1 + torch.arange(records)[:, None] % LENGTH for _ in inputs]
     return (*(torch.randn(records, LENGTH, DIM) for _ in inputs), *masks)
-
-
-class _Keyed(nn.Module):
-    """The head over a dict of tensors, as ``export_graph`` runs it."""
-
-    def __init__(self, head: Head, inputs: Sequence[str]) -> None:
-        super().__init__()
-        self.head, self.inputs = head, inputs
-
-    def forward(self, keyed: dict[str, Tensor]) -> tuple[Tensor]:
-        return (_run(self.head, tuple(keyed.values()), self.inputs),)
 
 
 def _run(head: Head, seen: Seen, inputs: Sequence[str]) -> Tensor:
@@ -166,7 +155,9 @@ def _check_export(kind: TaskType, head: Head, inputs: Sequence[str]) -> None:
         axes[f"seen_{place}"] = ("batch", length, *part.shape[2:])
     promise = "has a head with the outputs of its ONNX graph"
     with evaluating(head), torch.no_grad(), _step(kind, promise):
-        graph = export_graph(_Keyed(head, inputs), keyed(2), axes, ["outputs"])
+        graph = export_graph(
+            head, keyed(2), axes, ["outputs"], lambda given: (_run(head, tuple(given.values()), inputs),)
+        )
         session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         given = keyed(RECORDS)
         names = [value.name for value in session.get_inputs()]
