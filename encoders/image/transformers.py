@@ -1,10 +1,11 @@
 """Image encoders of the library transformers: any hub id or local folder."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoders.image.layers import Normalize
 from encoders.image.model import Features, ImageModelEncoder
@@ -102,8 +103,8 @@ def _what_gives(name: str, config: Any, pooling: str) -> tuple[Any, Features]:
         )
     import transformers
 
-    model_class, features = IMAGE_TOWERS[config.model_type]
-    return getattr(transformers, model_class), features
+    model_class, embedding = IMAGE_TOWERS[config.model_type]
+    return getattr(transformers, model_class), partial(_features, embedding=embedding)
 
 
 def _channels(config: Any) -> int:
@@ -112,8 +113,10 @@ def _channels(config: Any) -> int:
     return dims[-1] if dims else config.hidden_size
 
 
-def _features(model: Any, x: Tensor) -> Tensor:
-    return model(pixel_values=x).last_hidden_state
+def _features(model: Any, x: Float[Tensor, "b 3 h w"], embedding: str = "") -> Tensor:
+    """Last hidden states; or the embedding that this field of the output holds, as the only token, not normalised."""
+    output = model(pixel_values=x)
+    return getattr(output, embedding)[:, None] if embedding else output.last_hidden_state
 
 
 def _to_json(preprocessor: ImagePreprocessor, normalize: Normalize) -> dict[str, Any]:
@@ -121,19 +124,9 @@ def _to_json(preprocessor: ImagePreprocessor, normalize: Normalize) -> dict[str,
     return {"pixels": preprocessor.to_config(), "mean": mean, "std": std}
 
 
-def clip_embedding(model: nn.Module, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 d"]:
-    """That of CLIP, not normalised, as the only token."""
-    return model(pixel_values=images).image_embeds[:, None]
-
-
-def siglip_embedding(model: nn.Module, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 1 d"]:
-    """That of SigLIP, not normalised, as the only token."""
-    return model(pixel_values=images).pooler_output[:, None]
-
-
 IMAGE_TOWERS = {
-    "clip_vision_model": ("CLIPVisionModelWithProjection", clip_embedding),
-    "siglip_vision_model": ("SiglipVisionModel", siglip_embedding),
+    "clip_vision_model": ("CLIPVisionModelWithProjection", "image_embeds"),
+    "siglip_vision_model": ("SiglipVisionModel", "pooler_output"),
 }
-"""The tower's ``model_type`` -> class of transformers that gives the embedding, and what takes it from its output;
+"""The tower's ``model_type`` -> class of transformers that gives the embedding, and field of its output that holds it;
 ``encoders.text.towers`` has the papers."""
