@@ -12,6 +12,7 @@ import numpy as np
 
 from encoders.preprocessing import Arrays
 from export.bundle import Bundle, BundleError
+from export.predictor import flat_feed
 from multimodal.decoding import Decoding, Prediction
 from multimodal.runtime.files import replacing, write_json
 
@@ -35,11 +36,8 @@ def write_golden(
         rows: of the table that the records come from, from 0; None for synthetic ones.
         source: "validation" for records of the run, "given" to the export, or "invented" for synthetic ones.
     """
-    for name, arrays in batch.items():
-        for key, array in arrays.items():
-            _save(folder / INPUTS / f"{name}.{key}.npy", array)
-    for name, array in outputs.items():
-        _save(folder / OUTPUTS / f"{name}.npy", array)
+    write_golden_outputs(folder, INPUTS, flat_feed(batch))
+    write_golden_outputs(folder, OUTPUTS, outputs)
     predictions = {task: golden_predictions(decoding, outputs[task]) for task, decoding in decodings.items()}
     write_json(folder / PREDICTIONS_FILE, {"source": source, "rows": rows, "answers": predictions})
 
@@ -47,7 +45,8 @@ def write_golden(
 def write_golden_outputs(folder: Path, precision: str, outputs: Mapping[str, np.ndarray]) -> None:
     """Writes ``<precision>/<output>.npy``: the outputs of a smaller precision for the same records."""
     for name, array in outputs.items():
-        _save(folder / precision / f"{name}.npy", array)
+        with replacing(folder / precision / f"{name}.npy") as partial, partial.open("wb") as file:
+            np.save(file, array, allow_pickle=False)
 
 
 def read_golden_outputs(bundle: Bundle, precision: str) -> dict[str, np.ndarray]:
@@ -56,11 +55,7 @@ def read_golden_outputs(bundle: Bundle, precision: str) -> dict[str, np.ndarray]
     Raises:
         BundleError: if the bundle has none, or one is no array of numbers.
     """
-    found = {}
-    for name in bundle.files:
-        file = name.removeprefix(f"golden/{precision}/")
-        if file != name and file.endswith(".npy"):
-            found[file.removesuffix(".npy")] = _load(bundle.path(name))
+    found = _arrays(bundle, precision)
     if not found:
         raise BundleError(f"{bundle.folder} has no golden outputs in {precision}; export it again")
     return found
@@ -72,18 +67,21 @@ def read_golden(bundle: Bundle) -> tuple[dict[str, np.ndarray], dict[str, np.nda
     Raises:
         BundleError: if the bundle has none, or one is no array of numbers.
     """
-    found: dict[str, dict[str, np.ndarray]] = {INPUTS: {}, OUTPUTS: {}}
-    for name in bundle.files:
-        kind, _, file = name.removeprefix("golden/").partition("/")
-        if name.startswith("golden/") and kind in found and file.endswith(".npy"):
-            found[kind][file.removesuffix(".npy")] = _load(bundle.path(name))
-    if not found[INPUTS] or not found[OUTPUTS]:
+    inputs, outputs = _arrays(bundle, INPUTS), _arrays(bundle, OUTPUTS)
+    if not inputs or not outputs:
         raise BundleError(f"{bundle.folder} has no golden records, so nothing shows that it works; export it again")
     content = bundle.read_json(f"golden/{PREDICTIONS_FILE}")
     predictions = content.get("answers") if isinstance(content, dict) else None
     if not isinstance(predictions, dict):
         raise BundleError(f"{bundle.folder}: golden/{PREDICTIONS_FILE} holds no predictions; export it again")
-    return found[INPUTS], found[OUTPUTS], predictions
+    return inputs, outputs, predictions
+
+
+def _arrays(bundle: Bundle, kind: str) -> dict[str, np.ndarray]:
+    """Arrays in a folder of the golden records."""
+    folder, suffix = f"golden/{kind}/", ".npy"
+    names = [name for name in bundle.files if name.startswith(folder) and name.endswith(suffix)]
+    return {name.removeprefix(folder).removesuffix(suffix): _load(bundle.path(name)) for name in names}
 
 
 def golden_predictions(decoding: Decoding, outputs: np.ndarray) -> list[dict[str, Any]]:
@@ -113,8 +111,3 @@ def _load(path: Path) -> np.ndarray:
         return np.asarray(np.load(path, allow_pickle=False))
     except (ValueError, EOFError, TokenError, MemoryError, RecursionError) as error:  # NumPy parses headers as Python
         raise BundleError(f"{path} is no array that can be read ({error}); export it again") from error
-
-
-def _save(path: Path, array: np.ndarray) -> None:
-    with replacing(path) as partial, partial.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
