@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -75,10 +75,6 @@ class Bundle:
         if name not in self.files:
             raise BundleError(f"{self.folder}: the bundle lists no {name}; export it again")
         return self.folder / name
-
-    def at(self, folder: Path) -> "Bundle":
-        """Same bundle in another folder."""
-        return replace(self, folder=folder)
 
     @property
     def outputs(self) -> list[str]:

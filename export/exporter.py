@@ -1,6 +1,7 @@
 """Export of a trained run to a bundle: every file of it is written, or none."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def export_bundle(
         writer.write_tasks()
         writer.write_origin()
         bundle = writer.seal()
-    return bundle.at(Path(folder))
+    return replace(bundle, folder=Path(folder))
 
 
 def _read_table(run: Run, records: Any) -> Records:
