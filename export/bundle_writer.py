@@ -69,8 +69,7 @@ class BundleWriter:
         write_atomically(self.folder / file, graph)
         readers = self.run.readers
         batch = None if self.records is None else stack_inputs(readers, self.records.samples)
-        preprocessors = {name: reader.preprocessor for name, reader in readers.items()}
-        report = check_parity(self.reference, self.folder / file, preprocessors, records=batch)
+        report = check_parity(self.reference, self.folder / file, readers, records=batch)
         self.models["fp32"] = file
         self.reports[file] = {**report, "sha256": hashlib.sha256(graph).hexdigest()}
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from encoders.preprocessing import Preprocessor
 from export.parity import largest_difference, parity_cases
 from export.predictor import flat_feed
 from export.rows import RealRows
@@ -46,31 +45,15 @@ LIMITS = {
 }
 
 
-@dataclass(frozen=True)
 class PrecisionGate:
     """Outputs of the graph in float32 for the evaluation records, to compare other precisions with."""
 
-    rows: RealRows
-    decodings: Mapping[str, Decoding]
-    targets: Mapping[str, TargetReader]
-    preprocessors: Mapping[str, Preprocessor]
-    reference: ort.InferenceSession
-    places: tuple[int, ...]
-    expected: dict[str, np.ndarray]
-
-    @classmethod
-    def open(
-        cls,
-        model: Path,
-        rows: RealRows,
-        decodings: Mapping[str, Decoding],
-        targets: Mapping[str, TargetReader],
-    ) -> "PrecisionGate":
-        """Runs the graph in float32 over the records."""
-        preprocessors = {name: reader.preprocessor for name, reader in rows.readers.items()}
-        session = open_session(model, device="cpu")
-        places, expected = run_rows(session, rows)
-        return cls(rows, decodings, targets, preprocessors, session, tuple(places), expected)
+    def __init__(
+        self, model: Path, rows: RealRows, decodings: Mapping[str, Decoding], targets: Mapping[str, TargetReader]
+    ) -> None:
+        self.rows, self.decodings, self.targets = rows, decodings, targets
+        self.reference = open_session(model, device="cpu")
+        self.places, self.expected = run_rows(self.reference, rows)
 
     def report(self, precision: str, model: bytes | Path) -> dict[str, Any]:
         """Comparison of the graph in another precision, as JSON, with ``passed``."""
@@ -79,7 +62,7 @@ class PrecisionGate:
         _, actual = run_rows(session, self.rows)
         agreement = {name: self._agreement(name, actual[name], limits) for name in self.expected}
         metrics = {task: self._metric(task, actual[task], limits) for task in self.decodings}
-        cases = [self._case(session, case.name, flat_feed(case.batch)) for case in parity_cases(self.preprocessors)]
+        cases = [self._case(session, case.name, flat_feed(case.batch)) for case in parity_cases(self.rows.readers)]
         parts = (*agreement.values(), *metrics.values(), *cases)
         return {
             "precision": precision,

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from encoders.preprocessing import Arrays, Preprocessor
+from encoders.preprocessing import Arrays
 from export.predictor import flat_feed
 from export.samples import Length, synthetic_samples
 from export.session import open_session, run_session
-from multimodal.records import InputReader
+from multimodal.inference.sources import Sample
+from multimodal.records import InputReader, stack_inputs
 from multimodal.task_types import PADDING
 
 FP32_TOLERANCE = 1e-4
@@ -52,7 +53,7 @@ class Case:
 def check_parity(
     reference: Callable[[Batch], dict[str, np.ndarray]],
     onnx_file: Path,
-    preprocessors: Mapping[str, Preprocessor],
+    readers: Mapping[str, InputReader],
     *,
     records: Batch | None = None,
 ) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def check_parity(
         ParityError: if an output differs by more than ``fp32_limit``, or is the same for all records, so that
             the comparison proves nothing.
     """
-    cases = list(parity_cases(preprocessors))
+    cases = list(parity_cases(readers))
     if records is not None:
         cases.append(Case("records", records, varied=len(next(iter(records.values()))["present"]) > 1))
     session = open_session(onnx_file, device="cpu")
@@ -97,24 +98,23 @@ def check_parity(
     return report
 
 
-def parity_cases(preprocessors: Mapping[str, Preprocessor]) -> Iterator[Case]:
+def parity_cases(readers: Mapping[str, InputReader]) -> Iterator[Case]:
     """Batches of synthetic records."""
     rng = np.random.default_rng(0)
-    every = tuple(preprocessors)
+    every = tuple(readers)
     for size in BATCH_SIZES:
-        yield Case(f"batch of {size}", _batch(preprocessors, [every] * size, ["middle"] * size, rng), size > 2)
+        yield Case(f"batch of {size}", _batch(readers, [every] * size, ["middle"] * size, rng), size > 2)
     for length in ("short", "long"):
-        yield Case(f"{length}est values", _batch(preprocessors, [every] * 2, [length] * 2, rng))
+        yield Case(f"{length}est values", _batch(readers, [every] * 2, [length] * 2, rng))
     subsets = compared_subsets(every)
     for subset in subsets:
-        yield Case(f"only {'+'.join(subset)}", _batch(preprocessors, [subset] * 2, ["middle", "short"], rng))
-    yield Case("mixed", _batch(preprocessors, subsets, ["middle"] * len(subsets), rng))
+        yield Case(f"only {'+'.join(subset)}", _batch(readers, [subset] * 2, ["middle", "short"], rng))
+    yield Case("mixed", _batch(readers, subsets, ["middle"] * len(subsets), rng))
 
 
 def synthetic_batch(readers: Mapping[str, InputReader], size: int) -> Batch:
     """A batch of synthetic records that have every input."""
-    preprocessors = {name: reader.preprocessor for name, reader in readers.items()}
-    return _batch(preprocessors, [tuple(readers)] * size, ["middle"] * size, np.random.default_rng(1))
+    return _batch(readers, [tuple(readers)] * size, ["middle"] * size, np.random.default_rng(1))
 
 
 def compared_subsets(names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -167,19 +167,18 @@ def own_limit(precision: str, expected: np.ndarray) -> float:
 
 
 def _batch(
-    preprocessors: Mapping[str, Preprocessor],
+    readers: Mapping[str, InputReader],
     subsets: Sequence[tuple[str, ...]],
     lengths: Sequence[Length],
     rng: np.random.Generator,
 ) -> Batch:
     """One record per subset, with the inputs in it."""
-    batch = {}
-    for name, preprocessor in preprocessors.items():
-        present = np.array([name in subset for subset in subsets])
-        samples = synthetic_samples(preprocessor, rng, lengths)
-        rows = [sample if here else preprocessor.blank() for sample, here in zip(samples, present, strict=True)]
-        batch[name] = {**preprocessor.stack(rows), "present": present}
-    return batch
+    records: list[Sample] = [{} for _ in subsets]
+    for name, reader in readers.items():
+        samples = synthetic_samples(reader.preprocessor, rng, lengths)
+        for record, sample, subset in zip(records, samples, subsets, strict=True):
+            record[name] = (sample, True) if name in subset else (reader.preprocessor.blank(), False)
+    return stack_inputs(readers, records)
 
 
 def _report(case: Case, actual: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> dict[str, Any]:

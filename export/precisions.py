@@ -75,7 +75,7 @@ class PrecisionMaker:
         self.calibrating = calibrating
         self.readers = readers
         rows = spread_rows(readers, evaluation_records, GATE_ROWS)
-        self.gate = PrecisionGate.open(folder / MODEL_FILES["fp32"], rows, decodings, targets)
+        self.gate = PrecisionGate(folder / MODEL_FILES["fp32"], rows, decodings, targets)
 
     def add(self, precision: str) -> dict[str, Any]:
         """Writes the graph in that precision and its golden outputs; returns the gate's report.

@@ -16,15 +16,16 @@ from export import Bundle, ParityError
 from export.parity import check_parity, compared_subsets, parity_cases
 from multimodal.evaluation import run_torch
 from multimodal.model import MultimodalModel
+from multimodal.records import InputReader
 
 
 def compare(model: MultimodalModel, onnx_file: Path) -> dict[str, Any]:
-    preprocessors = {name: model.encoder(name).preprocessor for name in model.input_names}
-    return check_parity(partial(run_torch, model, embedding=True), onnx_file, preprocessors)
+    readers = {name: InputReader(name, name, model.encoder(name).preprocessor) for name in model.input_names}
+    return check_parity(partial(run_torch, model, embedding=True), onnx_file, readers)
 
 
 def test_every_batch_size_length_and_combination_is_compared(run: StubRun) -> None:
-    cases = list(parity_cases({name: reader.preprocessor for name, reader in run.readers.items()}))
+    cases = list(parity_cases(run.readers))
     sizes = {len(case.batch["text"]["present"]) for case in cases}
     assert {1, 2, 5, 32} <= sizes
     samples = {case.batch["sound"]["waveform"].shape[1] for case in cases}

@@ -152,7 +152,7 @@ def test_what_loses_too_much_is_refused_with_its_report(
 
 
 def test_a_lost_metric_is_refused(several: Bundle, run: StubRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    judge = gate.PrecisionGate.open(several.path("model.onnx"), run_rows(run), run.decodings, run.targets)
+    judge = gate.PrecisionGate(several.path("model.onnx"), run_rows(run), run.decodings, run.targets)
     outputs = {name: values.copy() for name, values in judge.expected.items()}
     outputs["color"] = -outputs["color"]
     monkeypatch.setattr(gate, "run_rows", lambda session, rows: (list(judge.places), outputs))

@@ -15,13 +15,14 @@ from torch import Tensor
 from encoders.preprocessing import TensorSpec
 from export import Bundle, to_onnx
 from export.graph import rename_values, strip, value_names
-from export.parity import flat_feed, synthetic_batch
+from export.parity import Case, flat_feed, parity_cases, synthetic_batch
 from export.session import open_session
 from fusion import create_fusion
 from multimodal.evaluation import run_torch
 from multimodal.model import MultimodalModel
 from multimodal.model.heads import RegressionHead
 from multimodal.model.input_heads import LateHead
+from multimodal.records import InputReader
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +104,7 @@ def test_one_input_is_enough_and_two_may_share_an_encoder(tmp_path: Path) -> Non
     model = MultimodalModel({"near": encoder, "far": encoder}, fusion, {"price": RegressionHead(12)}).eval()
     for name, tried in {"one.onnx": one_input_model(encoder).eval(), "shared.onnx": model}.items():
         (tmp_path / name).write_bytes(to_onnx.to_onnx(tried))
-        preprocessors = {key: tried.encoder(key).preprocessor for key in tried.input_names}
-        (batch,) = [case.batch for case in to_onnx_cases(preprocessors) if case.name == "mixed"]
+        (batch,) = [case.batch for case in to_onnx_cases(tried) if case.name == "mixed"]
         actual = open_session(tmp_path / name, device="cpu").run(["price"], flat_feed(batch))[0]
         assert_close(actual, run_torch(tried, batch)["price"], "onnx")
 
@@ -120,7 +120,7 @@ def test_late_fusion_hears_inputs_whose_tokens_are_normalised_to_zeros(tmp_path:
     model = MultimodalModel({"sound": sound, "text": text}, create_fusion("late", dims), {"price": head}).eval()
     (tmp_path / "late.onnx").write_bytes(to_onnx.to_onnx(model))
     session = open_session(tmp_path / "late.onnx", device="cpu")
-    cases = to_onnx_cases({name: model.encoder(name).preprocessor for name in dims})
+    cases = to_onnx_cases(model)
     for case in cases:
         expected = run_torch(model, case.batch)["price"]
         assert_close(session.run(["price"], flat_feed(case.batch))[0], expected, "onnx")
@@ -129,10 +129,9 @@ def test_late_fusion_hears_inputs_whose_tokens_are_normalised_to_zeros(tmp_path:
     assert any((case.batch["text"]["present"] & ~case.batch["sound"]["present"]).any() for case in cases)
 
 
-def to_onnx_cases(preprocessors: dict) -> list:
-    from export.parity import parity_cases
-
-    return list(parity_cases(preprocessors))
+def to_onnx_cases(model: MultimodalModel) -> list[Case]:
+    readers = {name: InputReader(name, name, model.encoder(name).preprocessor) for name in model.input_names}
+    return list(parity_cases(readers))
 
 
 def test_an_encoder_whose_python_depends_on_values_is_refused() -> None:
