@@ -79,7 +79,8 @@ def post(record: dict[str, str]) -> bytes:
 @contextmanager
 def server(bundle: Path, core: int, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A server on one core, ready."""
-    command = [sys.executable, "-m", "multimodal", "serve", str(bundle), "--port", "0", "--device", "cpu", *arguments]
+    command = [sys.executable, "-m", "multimodal", "serve", str(bundle), "--port", "0", "--device", "cpu"]
+    command += ["--no-access-log", *arguments]  # nobody reads its stdout
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
     )

@@ -46,7 +46,8 @@ def _options(
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Shows the version.")
     ] = False,
 ) -> None:
-    context.with_resource(progress_shown(always=True))
+    if context.invoked_subcommand != "serve":  # it has a log
+        context.with_resource(progress_shown(always=True))
 
 
 for command in (

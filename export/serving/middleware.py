@@ -1,4 +1,4 @@
-"""Middleware of every request: authentication, counts, and errors as JSON."""
+"""Middleware of every request: authentication, counts, a line in the log, and errors as JSON."""
 
 import hmac
 import logging
@@ -7,6 +7,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from export.serving.hosts import check_host, check_origin
+from export.serving.logs import RequestLine
 from export.serving.responses import RequestError, refusal
 from export.serving.service import Service
 
@@ -33,14 +34,15 @@ class RequestGuard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
+        start, status, line = time.perf_counter(), 500, RequestLine.of(scope)
+        request_id = (b"x-request-id", line.request_id.encode())
 
         async def counted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if self.service.state in ("draining", "failed"):
-                    message["headers"] = [*message.get("headers", ()), _CLOSE]  # the peer connects elsewhere next
+                leaves = self.service.state in ("draining", "failed")  # the peer connects elsewhere next
+                message["headers"] = [*message.get("headers", ()), request_id, *([_CLOSE] if leaves else ())]
             await send(message)
 
         try:
@@ -50,11 +52,12 @@ class RequestGuard:
         except RequestError as error:
             await refusal(error)(scope, receive, counted)
         except Exception:  # FastAPI has answered with FAILURE, and hands it on
-            logger.exception("%s %s", scope["method"], scope["path"][:100])
+            logger.exception("a request failed", extra=line.fields())
         finally:
-            route = route_of(scope["path"])
+            route, seconds = route_of(scope["path"]), time.perf_counter() - start
             self.service.metrics.requests.labels(route, status).inc()
-            self.service.metrics.seconds.labels(route).observe(time.perf_counter() - start)
+            self.service.metrics.seconds.labels(route).observe(seconds)
+            line.log(status, seconds)
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])

@@ -240,6 +240,8 @@ class Service:
             self.identity = self._predictor.bundle.identity()
             self.metrics.show_bundle(self.identity)
             self.state = "ready" if self.state == "starting" else self.state
+            facts = {"device": self._predictor.device, "precision": self._predictor.precision}
+            logger.info("the bundle is checked", extra={"fields": {**self.identity, **facts}})
         except Exception as error:  # raised by ``serve``
             self.failure, self.state = error, "failed"
             self.on_end()

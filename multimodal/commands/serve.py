@@ -1,14 +1,16 @@
 """The command ``serve``, without torch."""
 
+import logging
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from multimodal.commands.options import AllowPlugin, BundleFolder, Device, Precision
-from multimodal.console import print_error, print_line
+from multimodal.console import print_line
 
 TOKEN_VARIABLE = "MULTIMODAL_TOKEN"
+logger = logging.getLogger("export.serving")
 
 
 def serve(
@@ -32,6 +34,10 @@ def serve(
         ),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model in /v2/models/NAME.")] = None,
+    log_format: Annotated[Literal["plain", "json"], typer.Option(help="json: one object a line.")] = "plain",
+    access_log: Annotated[
+        bool, typer.Option(help="A line per request, but for successful ones of health and /metrics.")
+    ] = True,
     allow_plugin: AllowPlugin = None,
 ) -> None:
     """Serves a bundle over HTTP, without torch: a page at /, /predict, the Open Inference Protocol at /v2, /metrics.
@@ -41,6 +47,7 @@ def serve(
     from encoders.info import missing_extra
 
     try:
+        from export.serving.logs import log_shown
         from export.serving.readiness import loader
         from export.serving.server import serve as run_server
         from export.serving.settings import LOOPBACK, Settings
@@ -58,11 +65,15 @@ def serve(
         drain_seconds=drain,
         name=name,
     )
-    if settings.token is None and host not in LOOPBACK:
-        print_error(f"anybody who reaches {host} may ask; set {TOKEN_VARIABLE} to a token that requests must carry")
-    run_server(
-        bundle,
-        settings,
-        load=loader(device=device, precision=precision, threads=threads, allow_plugins=allow_plugin or ()),
-        listening=lambda address: print_line(f"{address} (ready when the bundle has been checked)"),
-    )
+    address_line = print_line if log_format == "plain" else logger.info
+    with log_shown(log_format, access=access_log):
+        if settings.token is None and host not in LOOPBACK:
+            logger.warning(
+                "anybody who reaches %s may ask; set %s to a token that requests must carry", host, TOKEN_VARIABLE
+            )
+        run_server(
+            bundle,
+            settings,
+            load=loader(device=device, precision=precision, threads=threads, allow_plugins=allow_plugin or ()),
+            listening=lambda address: address_line(f"{address} (ready when the bundle has been checked)"),
+        )

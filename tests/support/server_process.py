@@ -1,6 +1,7 @@
 """A server in a process of its own, for tests."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,16 +12,28 @@ from support.waiting import wait_until
 
 
 class Running:
-    """A server in a process of its own."""
+    """A server in a process of its own, which logs no requests unless told: nobody reads its stdout until it ends."""
 
     def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
-        command = [sys.executable, "-m", "multimodal", "serve", str(folder), "--port", "0", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "multimodal",
+            "serve",
+            str(folder),
+            "--port",
+            "0",
+            "--no-access-log",
+            *arguments,
+        ]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
         )
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()
-        self.port = int(self.line.partition(" ")[0].rpartition(":")[2])
+        address = re.search(r"http://127\.0\.0\.1:(\d+) ", self.line)
+        assert address is not None, self.line
+        self.port = int(address[1])
 
     def connect(self) -> socket.socket:
         """A connection to it."""
