@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from multimodal.builders.runtime import build_runtime
-from multimodal.config import ConfigError, Job
+from multimodal.config import ConfigError, Job, errors_of
 from multimodal.config.setting import setting_of
 from multimodal.console import progress_shown
 from multimodal.data import RecordDataset
@@ -179,10 +179,8 @@ def split_folds(job: Job, records: Records, folds: int) -> tuple[np.ndarray, str
     classes = ["" if is_missing(cell) else class_label(cell) for cell in cells]
     labels = np.unique(classes, return_inverse=True)[1]
     groups = record_groups(records, job.data.group)
-    try:
+    with errors_of(f"--folds {folds}: "):
         return repeated_folds(labels, folds=folds, groups=groups, seed=job.train.seed)[0], by
-    except ValueError as error:
-        raise ConfigError(f"--folds {folds}: {error}") from error
 
 
 def fold_tables(job: Job, tables: Mapping[str, Records], hashes: Mapping[str, str], held_out: np.ndarray) -> Tables:

@@ -6,7 +6,7 @@ from pathlib import Path
 from encoders import create_encoder
 from encoders.base import Encoder
 from encoders.registry import is_registered
-from multimodal.config import ConfigError, Input, Job
+from multimodal.config import ConfigError, Input, Job, errors_of
 from multimodal.config.pair_rules import evaluation_views
 from multimodal.data.augment import Augmentation
 from multimodal.features.views import Views
@@ -30,10 +30,8 @@ def build_encoders(inputs: Mapping[str, Input], base: Path) -> dict[str, Encoder
                 f"inputs.{name}: modality is {entry.modality!r}, but its encoder {encoders[name].name} reads "
                 f"{encoders[name].modality!r}; leave modality out, or take another encoder"
             )
-        try:
+        with errors_of(f"inputs.{name}."):
             entry.augment.check_modality(encoders[name].modality)
-        except ValueError as error:
-            raise ConfigError(f"inputs.{name}.{error}") from error
     return encoders
 
 

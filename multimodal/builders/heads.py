@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.config import ConfigError, Job, Task
+from multimodal.config import Job, Task, errors_of
 from multimodal.decoding import Decoding
 from multimodal.model.heads import Head, HeadPlace, head_class
 from multimodal.model.layers import TowerHead
@@ -55,10 +55,8 @@ def head_arguments(job: Job, name: str, records: Records, beside: Sequence[Recor
     else:
         tables = (records, *beside)
         cells = [cell for table in tables for cell in label_cells(name, task, column, table, job.data.on_error)]
-    try:
+    with errors_of(f"tasks.{name}: {place} "):
         return task.kind.head_arguments(task, cells)
-    except ValueError as error:
-        raise ConfigError(f"tasks.{name}: {place} {error}") from error
 
 
 def target_columns(job: Job, name: str) -> list[str]:

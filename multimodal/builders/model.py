@@ -9,7 +9,7 @@ from torch import nn
 from encoders.base import Encoder
 from fusion import FusionModule, LateFusion, create_fusion
 from multimodal.builders.heads import build_head
-from multimodal.config import ConfigError, Job
+from multimodal.config import Job, errors_of
 from multimodal.config.frozen_rules import mapped_inputs, narrows_source
 from multimodal.config.pair_rules import separates_inputs
 from multimodal.model import MultimodalModel
@@ -28,10 +28,8 @@ def build_fusion(job: Job, in_dims: Mapping[str, int]) -> FusionModule:
     Raises:
         ConfigError: if an argument does not suit it.
     """
-    try:
+    with errors_of("fusion: ", (TypeError, ValueError)):
         return create_fusion(job.fusion.name, in_dims, job.fusion.dim, **job.fusion.arguments())
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"fusion: {error}") from error
 
 
 def build_model(job: Job, encoders: dict[str, Encoder], heads: Mapping[str, Mapping[str, Any]]) -> MultimodalModel:
@@ -111,11 +109,9 @@ def build_maps(job: Job, encoders: Mapping[str, Encoder], encoder_of: Mapping[st
     maps: dict[str, TokenMap] = {}
     for name in mapped_inputs(job):
         if name == encoder_of[name]:
-            try:
+            place = "transfer.source" if narrows_source(job) else f"inputs.{name}.map"
+            with errors_of(f"{place}: "):
                 maps[name] = TokenMap(encoders[name].embed_dim, _components(job, name))
-            except ValueError as error:
-                place = "transfer.source" if narrows_source(job) else f"inputs.{name}.map"
-                raise ConfigError(f"{place}: {error}") from error
     return maps
 
 

@@ -8,7 +8,7 @@ import torch
 from encoders import find_encoder
 from encoders.base import Encoder
 from multimodal.builders.encoders import has_random_weights
-from multimodal.config import ConfigError, Input, Job
+from multimodal.config import ConfigError, Input, Job, errors_of
 from multimodal.config.section import Section
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective
@@ -35,10 +35,8 @@ def build_strategy(job: Job, model: MultimodalModel) -> TransferStrategy:
             "them, or name a strategy"
         )
     strategy = job.transfer.strategy
-    try:
+    with errors_of(f"transfer: the strategy {strategy!r} cannot be built: ", (TypeError, ValueError)):
         return STRATEGIES.load(strategy)(_encoder_policy(job, model), **_strategy_options(job, model))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"transfer: the strategy {strategy!r} cannot be built: {error}") from error
 
 
 def build_trackers(job: Job) -> list[Tracker]:
@@ -50,10 +48,8 @@ def build_trackers(job: Job) -> list[Tracker]:
     """
     trackers = []
     for entry in job.train.trackers:
-        try:
+        with errors_of(f"train.trackers: {entry.name!r} cannot be built: ", (TypeError, ValueError)):
             trackers.append(TRACKERS.load(entry.name)(**entry.options))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"train.trackers: {entry.name!r} cannot be built: {error}") from error
     return trackers
 
 

@@ -18,6 +18,15 @@ class ConfigError(ValueError):
 
 
 @contextmanager
+def errors_of(place: str, kinds: type[Exception] | tuple[type[Exception], ...] = ValueError) -> Iterator[None]:
+    """Turns an error inside the block into a ConfigError that begins with its place, as it is written here."""
+    try:
+        yield
+    except kinds as error:
+        raise ConfigError(f"{place}{error}") from error
+
+
+@contextmanager
 def as_config_error() -> Iterator[None]:
     """Turns pydantic's error into one with a line for each place, without its types and links."""
     try:

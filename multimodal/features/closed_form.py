@@ -10,7 +10,7 @@ import torch
 
 from encoders.base import evaluating
 from fusion import ConcatFusion
-from multimodal.config import ConfigError
+from multimodal.config import ConfigError, errors_of
 from multimodal.data import RecordDataset, SampleDataset
 from multimodal.features.neighbours_head import NeighboursHead
 from multimodal.features.vectors import (
@@ -105,10 +105,8 @@ def fit_heads(
                     f"tasks.{name}.head is {kind}, but no class has two records that can be used, so "
                     f"that none can be held out; label more records, or set tasks.{name}.head: linear"
                 )
-            try:
+            with errors_of(f"tasks.{name}.head is {kind}: "):
                 chosen = _fit(kind, model.head(name), labelled, columns_of(model.fusion.in_dims, inputs), seed)
-            except ValueError as error:
-                raise ConfigError(f"tasks.{name}.head is {kind}: {error}") from error
             logger.info(f"{name}: {kind} head of {labelled.records} records{chosen}")
     return vectors.errors
 

@@ -13,7 +13,7 @@ from encoders.base import Encoder, evaluating
 from encoders.text.towers import cosine_scale
 from fusion.base import masked_mean
 from multimodal.builders import build_encoder
-from multimodal.config import ConfigError, Input, Job
+from multimodal.config import ConfigError, Input, Job, errors_of
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import ContrastiveHead
 from multimodal.model.zero_shot import class_embeddings, zero_shot_heads
@@ -60,20 +60,16 @@ def fill_zero_shot_heads(job: Job, model: MultimodalModel, base: Path) -> None:
     """
     for name, head in zero_shot_heads(model).items():
         settings = job.tasks[name].zero_shot
-        try:
+        with errors_of(f"tasks.{name}.zero_shot."):
             settings.check_words(head.head.labels)
-        except ValueError as error:
-            raise ConfigError(f"tasks.{name}.zero_shot.{error}") from error
         if settings.source is None:
             aligned = _other_tower(job.owner(head.input), head.input, model.encoder(head.input), base)
         else:
             aligned = _from_run(name, settings.source, head.input, model.encoder(head.input), base)
         texts = [settings.texts(label) for label in head.head.labels]
         vectors = aligned.embed([text for of_class in texts for text in of_class])
-        try:
+        with errors_of(f"tasks.{name}: "):
             head.fill(class_embeddings(vectors.unflatten(0, (len(texts), -1))), aligned.scale, aligned.other)
-        except ValueError as error:
-            raise ConfigError(f"tasks.{name}: {error}") from error
 
 
 def _other_tower(entry: Input, name: str, encoder: Encoder, base: Path) -> Aligned:
@@ -91,19 +87,15 @@ def _other_tower(entry: Input, name: str, encoder: Encoder, base: Path) -> Align
         )
     tower = entry.model_copy(update={"options": {"tower": "text", "pooling": "projected"}})
     text = build_encoder(name, tower, base)
-    try:
+    with errors_of(f"inputs.{name}: "):
         return Aligned(text, cosine_scale(encoder.name, weights))
-    except ValueError as error:
-        raise ConfigError(f"inputs.{name}: {error}") from error
 
 
 def _from_run(name: str, source: str, input_name: str, encoder: Encoder, base: Path) -> Aligned:
     """The text encoder and the projections of an earlier run's contrastive task."""
     folder = base / source if (base / source).exists() else Path(source)
-    try:
+    with errors_of(f"tasks.{name}.zero_shot.source: ", RunError):
         model = Run(folder).model
-    except RunError as error:
-        raise ConfigError(f"tasks.{name}.zero_shot.source: {error}") from error
     found = []
     for head in model.heads.values():
         if isinstance(head, ContrastiveHead) and not head.shared:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from multimodal.config import ConfigError
+from multimodal.config import errors_of
 from multimodal.config.frozen_rules import narrows_source
 from multimodal.data import RecordDataset
 from multimodal.job.mean_tokens import mean_token_readers
@@ -41,12 +41,10 @@ def fit_source_maps(setup: TrainingSetup, runtime: Runtime) -> TrainingSetup:
     theirs = encoder_vectors(setup, [(readers, table) for table in target])
     moves: dict[str, AffineMap] = {}
     for name in setup.model.encoders:
-        try:
+        with errors_of(f"transfer.source.map is {settings.map}, of inputs.{name}: "):
             maps = fit_into_target(
                 _some(ours, name), _some(theirs, name), settings.map, components=settings.components_kept
             )
-        except ValueError as error:
-            raise ConfigError(f"transfer.source.map is {settings.map}, of inputs.{name}: {error}") from error
         moves[name] = maps.source
         if narrows_source(setup.job):
             _fill(setup, name, maps.target)
@@ -78,15 +76,13 @@ def fit_input_maps(setup: TrainingSetup) -> None:
     chosen = [({name: readers[name] for name in used}, records) for readers, records in tables]
     vectors = encoder_vectors(setup, chosen)
     for name, given in settings.items():
-        try:
+        with errors_of(f"inputs.{name}.map: "):
             found = _some(vectors, name)
             fitted = (
                 fit_standardise(found)
                 if given.components is None
                 else fit_pca(found, given.components, whiten=given.whiten)
             )
-        except ValueError as error:
-            raise ConfigError(f"inputs.{name}.map: {error}") from error
         _fill(setup, name, fitted)
         kept = "" if given.components is None else f" to {given.components} of {found.shape[1]} features"
         logger.info(f"{name}: {given.method}{kept}, of the mean tokens of {len(found)} values")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.config import ConfigError
+from multimodal.config import ConfigError, errors_of
 from multimodal.config.setting import SOURCE, UNLABELLED
 from multimodal.data.domains import DomainOrder, source_factor
 from multimodal.job.mean_tokens import mean_tokens
@@ -122,11 +122,9 @@ def _domains(setup: TrainingSetup, tables: Sequence[Records], runtime: Runtime) 
 def _among_themselves(method: str, source: _Domain, target: _Domain, seed: int) -> np.ndarray:
     """Weights of the source records, mean 1."""
     if method == "density_ratio":
-        try:
+        with errors_of("transfer.source.method: "):
             few = few_components(source.features, target.features)
             return density_ratio_weights(source.features, target.features, components=few, seed=seed).weights
-        except ValueError as error:
-            raise ConfigError(f"transfer.source.method: {error}") from error
     most = max(len(source.rows), len(target.rows))
     if most > MOST_ROWS:
         raise ConfigError(
