@@ -120,8 +120,8 @@ class _Json(logging.Formatter):
         """The line of a record."""
         message, *traceback = (_cut(text, _MAX_TEXT) for text in _texts(record))
         content = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name, "message": message}
-        content |= _fields(record) | ({"traceback": traceback[0]} if traceback else {})
-        return json.dumps(content)
+        found = {"traceback": traceback[0]} if traceback else {}
+        return json.dumps({**content, **_fields(record), **found})
 
 
 def _time(record: logging.LogRecord) -> str:

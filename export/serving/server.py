@@ -18,6 +18,7 @@ import uvicorn
 
 from export.predictor import Predictor
 from export.serving.app import create_app
+from export.serving.decoders import decoders_muted
 from export.serving.protocol import SILENT_SECONDS, BoundedProtocol, has_arrived
 from export.serving.readiness import load_verified
 from export.serving.service import Service
@@ -55,7 +56,7 @@ def serve(
     """
     settings = Settings() if settings is None else settings
     service = Service(Path(folder), settings, load=load)
-    with _listen(settings) as sock, _uninterrupted():
+    with _listen(settings) as sock, _uninterrupted(), decoders_muted():
         listening(_address(settings.host, sock))
         GracefulServer(service).run(sockets=[sock])
     if service.failure is not None:
