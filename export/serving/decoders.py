@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import soundfile  # noqa: F401  # its library has to be loaded
+import encoders.preprocessing.audio_files  # noqa: F401  # the library has to be loaded
 
 _LIBRARIES = re.compile(r"lib(sndfile|mpg123)[^/]*\.so[^/]*$")  # a wheel's libsndfile has the other one inside
 _READ, _READ_WRITE = 1, 3  # PROT_READ, and with PROT_WRITE, of Linux
