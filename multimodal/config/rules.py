@@ -1,9 +1,9 @@
 """Rules over the whole job, in order: each yields what does not fit together, and what to write instead."""
 
-import difflib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from encoders.preprocessing.base import nearest_hint
 from multimodal.config.frozen_rules import closed_form_problems, map_problems
 from multimodal.config.pair_rules import contrastive_problems
 from multimodal.task_types import EMBEDDING, TASK_TYPES, task_type
@@ -93,11 +93,9 @@ def _strategy_problems(job: "Job") -> Iterator[str]:
 
 
 def _metric_problems(job: "Job") -> Iterator[str]:
-    known = [f"{name}.{metric}" for name, task in job.tasks.items() for metric in task.kind.metrics]
-    if job.train.metric not in ("mean", *known):
-        near = difflib.get_close_matches(job.train.metric, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are mean, {', '.join(known)}"
-        yield f"train.metric: there is no metric {job.train.metric!r}; {hint}"
+    known = ["mean", *(f"{name}.{metric}" for name, task in job.tasks.items() for metric in task.kind.metrics)]
+    if job.train.metric not in known:
+        yield f"train.metric: there is no metric {job.train.metric!r}{nearest_hint(job.train.metric, known)}"
 
 
 def _imbalance_problems(job: "Job") -> Iterator[str]:

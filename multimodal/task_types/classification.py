@@ -90,14 +90,6 @@ class Softmax(ProbabilityDecoding):
         """Class and probability; the class is empty where it is not probable enough."""
         return prediction.label or "", prediction.probability
 
-    def response(self, prediction: Prediction) -> dict[str, Any]:
-        """Class and probabilities."""
-        return {
-            "label": prediction.label,
-            "probability": prediction.probability,
-            "probabilities": prediction.probabilities,
-        }
-
     def shown(self, prediction: Prediction) -> tuple[str, str]:
         """Class and probability."""
         return prediction.label or "(no answer)", f"{prediction.probability:.4f}"

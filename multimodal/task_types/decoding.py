@@ -135,8 +135,8 @@ class Decoding(ABC):
         return ()
 
     def response(self, prediction: Any) -> dict[str, Any]:
-        """JSON of an HTTP response, without the inputs that were missing."""
-        return {}
+        """JSON of an HTTP response, without the inputs that were missing: what ``schema`` describes."""
+        return {key: getattr(prediction, key) for key in self.schema}
 
     def shown(self, prediction: Any) -> tuple[str, str]:
         """Prediction and probability as the command line shows them."""
