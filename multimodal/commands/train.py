@@ -1,6 +1,5 @@
 """Commands of training: demo, check, train, evaluate."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -71,24 +70,20 @@ def train(
         message = "leave --resume out" if resume else "name the run to replace, for example --out runs/retail"
         raise typer.BadParameter(message, param_hint="--overwrite")
     read_job_first(config, overrides or ())
+    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "cache": cache}
     if folds is not None:
         if encoder is not None:
             message = "choose the encoders first, with `multimodal rank`: the folds must not choose what they judge"
             raise typer.BadParameter(message, param_hint="--encoder")
-        _cross_validate(config, overrides or (), folds, out, resume=resume, overwrite=overwrite, cache=cache)
+        from multimodal.cross_validation import cross_validate
+
+        show_folds(cross_validate(config, folds, overrides=overrides or (), out=out, **options))
         return
     from multimodal.training import fit
 
-    options: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "cache": cache}
     run = fit(config, overrides=overrides or (), out=out, encoder=encoder, **options)
     if run.metrics:
         show_metrics(run.metrics)
-
-
-def _cross_validate(config: Path, overrides: Sequence[str], folds: int, out: Path | None, **options: Any) -> None:
-    from multimodal.cross_validation import cross_validate
-
-    show_folds(cross_validate(config, folds, overrides=overrides, out=out, **options))
 
 
 def evaluate(

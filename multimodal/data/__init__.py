@@ -6,12 +6,12 @@ from multimodal.data.dataset import (
     RecordDataset,
     Sample,
     SampleDataset,
+    StepLoader,
     collate,
     evaluation_batches,
     num_workers,
     training_batches,
 )
-from multimodal.data.loader import StepLoader
 
 __all__ = [
     "Augmentation",

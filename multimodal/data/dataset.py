@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from encoders.preprocessing import Arrays, UnreadableValueError
 from multimodal.config.setting import TARGET
-from multimodal.data.order import BLANK, StepSampler
+from multimodal.data.order import BLANK, StepOrder, StepSampler
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
 from multimodal.records.targets import Cell, TargetReader
 from multimodal.runtime.workers import in_brief, read_ahead
@@ -203,6 +203,30 @@ def training_batches(
     """
     read, place = partial(_read_parts, dataset, parts), partial(_places, dataset)
     return read_ahead(read, sampler, workers=workers, place=place, check=check)
+
+
+@dataclass(frozen=True)
+class StepLoader:
+    """Micro-batches of any stretch of steps."""
+
+    data: SampleDataset
+    order: StepOrder
+    """Rows of each step."""
+    accumulate: int = 1
+    """Micro-batches that each step's batch is cut into."""
+    workers: int = 0
+    """Decoding processes."""
+
+    def steps(
+        self, start: int, stop: int, *, rank: int = 0, world: int = 1, check: Callable[[], None] = lambda: None
+    ) -> Generator[list[Batch]]:
+        """Micro-batches of the steps from ``start`` to before ``stop``, for one of ``world`` processes.
+
+        Args:
+            check: called while waiting; may raise.
+        """
+        sampler = StepSampler(self.order, start, stop, rank=rank, world=world)
+        return training_batches(self.data, sampler, parts=self.accumulate, workers=self.workers, check=check)
 
 
 def evaluation_batches(dataset: RecordDataset, *, batch_size: int, workers: int = 0) -> Iterator[Batch]:

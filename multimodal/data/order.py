@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from torch.utils.data import Sampler
 
 BLANK = -1
 """Row number and origin of a blank record: all inputs missing, no label known."""
@@ -60,7 +59,7 @@ class StepOrder(Protocol):
         ...
 
 
-class StepSampler(Sampler[list[tuple[int, int]]]):
+class StepSampler:
     """The keys of each step from ``start`` on, for one of ``world`` processes.
 
     A process without a record in a step gets a blank one, so that all take part in every step.
