@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
 from encoders.base import Encoder, blank_tokens, evaluating
+from encoders.contract import called
 from encoders.info import missing_extra
 from encoders.parameter_order import call_order
 from encoders.preprocessing.base import whole_number
@@ -44,14 +44,14 @@ def add_lora(
         raise missing_extra(error, "lora") from error
 
     if _adapted(encoder):
-        raise ValueError(f"{_called(encoder)} has LoRA already; merge_lora(encoder) first")
+        raise ValueError(f"{called(encoder)} has LoRA already; merge_lora(encoder) first")
     if not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout is {dropout}; give 0 <= dropout < 1")
     targets = _default_targets(encoder) if target_modules is None else list(target_modules)
     modules = dict(encoder.named_modules())
     if not any(f".{name}".endswith(f".{end}") for name in modules for end in targets):
         raise ValueError(
-            f"{_called(encoder)} has no module {', '.join(targets) or 'that is a linear layer'} to adapt; give "
+            f"{called(encoder)} has no module {', '.join(targets) or 'that is a linear layer'} to adapt; give "
             f"target_modules among {', '.join(sorted({name.rpartition('.')[2] for name in modules if name}))}"
         )
     numbers: dict[str, Any] = {"r": whole_number("rank", rank), "lora_alpha": alpha, "lora_dropout": dropout}
@@ -95,7 +95,3 @@ def _default_targets(encoder: Encoder) -> list[str]:
         called = call_order(encoder, lambda: blank_tokens(encoder))
     linear = [name for name, module in encoder.named_modules() if module in called and type(module).__name__ in _LINEAR]
     return [name for name in linear if "attn" in name or "attention" in name] or linear
-
-
-def _called(encoder: nn.Module) -> str:
-    return getattr(encoder, "name", "") or type(encoder).__name__

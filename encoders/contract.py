@@ -12,7 +12,7 @@ class ContractError(AssertionError):
 def require(kept: bool, part: Any, promise: str, what: str, kind: str = "an encoder") -> None:
     """Raises a ContractError unless ``kept``; ``promise`` continues the words of ``kind``."""
     if not kept:
-        raise ContractError(f"{_called(part)} breaks the promise that {kind} {promise}: {what}")
+        raise ContractError(f"{called(part)} breaks the promise that {kind} {promise}: {what}")
 
 
 @contextmanager
@@ -25,10 +25,11 @@ def contract_step(part: Any, promise: str, kind: str = "an encoder") -> Iterator
     except Exception as error:  # third-party code may raise anything
         lines = str(error).strip().splitlines() or [""]
         what = f"{type(error).__name__}: {lines[0][:300]}"
-        raise ContractError(f"{_called(part)} breaks the promise that {kind} {promise}: {what}") from error
+        raise ContractError(f"{called(part)} breaks the promise that {kind} {promise}: {what}") from error
 
 
-def _called(part: Any) -> str:
+def called(part: Any) -> str:
+    """Name of a part in messages."""
     return getattr(part, "name", "") or getattr(part, "__name__", type(part).__name__)
 
 

@@ -91,8 +91,9 @@ class Registry(Generic[Part]):
 
     def _refuse_twice(self, old: Entry | None, new: Entry) -> None:
         """A part may be declared by its distribution and decorated, too: the decorator then says more."""
+        is_rerun = new.path.startswith("__main__:")  # a notebook's cell, or a session, may define the part again
         decorated_too = old is not None and new.distribution is None and old.path == new.path
-        if old is not None and not (decorated_too and (old.distribution is not None or _is_rerun(new))):
+        if old is not None and not (decorated_too and (old.distribution is not None or is_rerun)):
             raise ValueError(
                 f"the {self.kind} name {new.name!r} is taken twice, by {old.owner} and by {new.owner}; "
                 "rename one of them, for example with a /v2, or uninstall one"
@@ -213,8 +214,3 @@ def path_of(part: Any) -> str:
     'encoders.plugins:Registry'
     """
     return f"{part.__module__}:{part.__qualname__}"
-
-
-def _is_rerun(entry: Entry) -> bool:
-    """Whether a notebook's cell, or a session, may have defined the part again."""
-    return entry.path.startswith("__main__:")

@@ -1,11 +1,12 @@
 """Names of encoders: finding them, listing them, building them. Imports a builder only when it is called."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from difflib import get_close_matches
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
+from encoders import catalogue
 from encoders.info import (
     BUILT_IN_MODALITIES,
     TRAIN_PACKAGES,
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
     from encoders.base import Encoder
 
 
-def _built_in() -> Iterator[Entry]:
-    from encoders import catalogue
-
-    for info, path in catalogue.entries():
-        yield built_in(info.name, path, info)
-
-
 def _without_family(name: str) -> list[str]:
     """The full name of a hub id (``google/vit-base-patch16-224``), which begins with no library's name."""
     libraries = {other.partition("/")[0] for other in ENCODERS.entries()}
@@ -38,7 +32,7 @@ def _without_family(name: str) -> list[str]:
 ENCODERS: Registry[Factory] = Registry(
     "encoder",
     "multimodal.encoders",
-    _built_in,
+    lambda: (built_in(info.name, path, info) for info, path in catalogue.entries()),
     listing="`multimodal encoders` lists what there is; models of a hub are timm/NAME and transformers/NAME",
     meant=_without_family,
 )

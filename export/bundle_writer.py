@@ -120,22 +120,13 @@ class BundleWriter:
                 self.reports[MODEL_FILES[name]] = maker.add(name)
                 self.models[name] = MODEL_FILES[name]
 
-    def write_parity(self) -> None:
-        """``parity.json``: the reports of all graphs."""
-        write_json(self.folder / PARITY_FILE, {"models": self.reports})
-
-    def write_inputs(self) -> None:
-        """``inputs/<input>/``: the preprocessors."""
+    def write_descriptions(self) -> None:
+        """``inputs/<input>/``: the preprocessors; ``tasks/<task>.json``: type and decoding; reports and origin."""
         for name, reader in self.run.readers.items():
             save_preprocessor(reader.preprocessor, self.folder / "inputs" / name)
-
-    def write_tasks(self) -> None:
-        """``tasks/<task>.json``: type and decoding."""
         for name, decoding in self.decodings.items():
             write_json(self.folder / "tasks" / f"{name}.json", task_config(self.run.job.tasks[name].type, decoding))
-
-    def write_origin(self) -> None:
-        """``metrics.json`` and ``provenance.json``."""
+        write_json(self.folder / PARITY_FILE, {"models": self.reports})
         write_json(self.folder / "metrics.json", self.run.metrics)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(self.folder / PROVENANCE_FILE, {"created": created, **exported_provenance(self.run)})

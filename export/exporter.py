@@ -70,12 +70,9 @@ def export_bundle(
         writer.write_graph()
         writer.write_golden("validation" if records is None else "given")
         writer.write_precisions(precisions[1:], evaluation, ranges)
-        writer.write_parity()
         if golden_media:
             writer.write_golden_media()
-        writer.write_inputs()
-        writer.write_tasks()
-        writer.write_origin()
+        writer.write_descriptions()
         bundle = writer.seal()
     return replace(bundle, folder=Path(folder))
 

@@ -76,12 +76,10 @@ class _Halving:
 
     def _convert(self, node: NodeProto) -> None:
         computed = [name for name in node.input if name in self.types]
-        wide = node.op_type in WIDE or node.name in self.before_log or _is_square(node)
-        wide |= (
-            node.op_type in _ELEMENTWISE
-            and bool(computed)
-            and all(self.types[name] == TensorProto.FLOAT for name in computed)
-        )
+        is_square = node.op_type == "Mul" and node.input[0] == node.input[1]
+        wide = node.op_type in WIDE or node.name in self.before_log or is_square
+        if node.op_type in _ELEMENTWISE and computed:
+            wide |= all(self.types[name] == TensorProto.FLOAT for name in computed)
         wanted = TensorProto.FLOAT if wide else TensorProto.FLOAT16
         if node.op_type == "Cast":
             self._retarget(node, wanted)
@@ -122,10 +120,6 @@ class _Halving:
 
 def _cast(source: str, target: str, to: int) -> NodeProto:
     return helper.make_node("Cast", [source], [target], f"cast.{target}", to=to)
-
-
-def _is_square(node: NodeProto) -> bool:
-    return node.op_type == "Mul" and node.input[0] == node.input[1]
 
 
 def _float_values(model: onnx.ModelProto) -> set[str]:

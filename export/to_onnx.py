@@ -85,7 +85,9 @@ def to_onnx(model: MultimodalModel, *, opset: int = 20, embedding: bool = False)
     slots = graph_inputs(model)
     program = _trace(_FlatModel(model, embedding=embedding), slots, [_SAFE + name for name in outputs], opset)
     graph = program.model_proto
-    rename_values(graph.graph, _final_names(graph.graph, outputs))
+    taken = value_names(graph.graph)
+    give_way = {name: f"{name}.inner" for name in outputs if name in taken}  # values inside, such as an ``embedding``
+    rename_values(graph.graph, give_way | {_SAFE + name: name for name in outputs})
     strip(graph)
     _check_graph(graph, slots, outputs, opset)
     content = graph.SerializeToString(deterministic=True)
@@ -118,13 +120,6 @@ def _trace(flat: _FlatModel, slots: list[tuple[str, TensorSpec]], outputs: list[
             ) from error
     assert program is not None
     return program
-
-
-def _final_names(graph: onnx.GraphProto, outputs: list[str]) -> dict[str, str]:
-    """New names: outputs get theirs, and inner values of the same name (an ``embedding``) give way."""
-    taken = value_names(graph)
-    give_way = {name: f"{name}.inner" for name in outputs if name in taken}
-    return give_way | {_SAFE + name: name for name in outputs}
 
 
 def _check_size(model: MultimodalModel) -> None:

@@ -29,11 +29,6 @@ class Normalize(nn.Module):
         return (pixels.to(self.mean.dtype) / 255.0 - self.mean) / self.std
 
 
-def is_sequence(module: nn.Module) -> bool:
-    """True if its children run one after the other, and nothing else does."""
-    return type(module).forward is nn.Sequential.forward or isinstance(module, nn.ModuleList)
-
-
 def blocks_of(modules: Iterable[nn.Module]) -> list[list[nn.Parameter]]:
     """Parameters of the blocks of modules that run one after the other; sequences are opened.
 
@@ -46,7 +41,7 @@ def blocks_of(modules: Iterable[nn.Module]) -> list[list[nn.Parameter]]:
         if not parameters:
             continue
         is_norm = isinstance(module, NORMS)
-        if is_sequence(module):
+        if type(module).forward is nn.Sequential.forward or isinstance(module, nn.ModuleList):
             blocks.extend(blocks_of(module.children()))
         elif blocks and (is_norm or only_norms):
             blocks[-1].extend(parameters)

@@ -83,7 +83,7 @@ def transformers_image(
         features,
         preprocessor,
         normalize,
-        channels=_channels(model.config),
+        channels=(getattr(model.config, "hidden_sizes", None) or [model.config.hidden_size])[-1],
         order=depth_order,
         options={"config": config_to_json(model), "preprocessing": _to_json(preprocessor, normalize)}
         | ({"pooling": pooling} if pooling != "tokens" else {}),
@@ -105,12 +105,6 @@ def _what_gives(name: str, config: Any, pooling: str) -> tuple[Any, Features]:
 
     model_class, embedding = IMAGE_TOWERS[config.model_type]
     return getattr(transformers, model_class), partial(_features, embedding=embedding)
-
-
-def _channels(config: Any) -> int:
-    """Dimension of the last hidden states: of the last stage, where each has its own."""
-    dims = getattr(config, "hidden_sizes", None)
-    return dims[-1] if dims else config.hidden_size
 
 
 def _features(model: Any, x: Float[Tensor, "b 3 h w"], embedding: str = "") -> Tensor:

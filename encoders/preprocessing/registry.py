@@ -66,7 +66,7 @@ def save_preprocessor(preprocessor: Preprocessor, folder: Path) -> None:
     if config.get("kind") not in BUILT_IN:
         config["distribution"] = _distribution(str(config.get("kind")))
     files = {CONFIG_FILE: json.dumps(config, indent=1, sort_keys=True) + "\n"}
-    for name, text in _assets(preprocessor).items():
+    for name, text in getattr(preprocessor, "assets", dict)().items():
         if not name or name in files or name != Path(name).name:
             raise ValueError(f"the asset name {name!r} cannot be used; give a plain file name, not {CONFIG_FILE}")
         files[name] = text
@@ -93,11 +93,6 @@ def load_preprocessor(folder: Path, *, allow_plugins: Collection[str] | None = N
     if not isinstance(config, dict):
         raise ValueError(f"{folder / CONFIG_FILE}: damaged (not an object); copy or write it again")
     return preprocessor_from_config(config, files, allow_plugins=allow_plugins)
-
-
-def _assets(preprocessor: Preprocessor) -> dict[str, str]:
-    assets = getattr(preprocessor, "assets", None)
-    return assets() if assets is not None else {}
 
 
 def _distribution(kind: str) -> str | None:

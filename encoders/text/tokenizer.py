@@ -82,7 +82,8 @@ def text_preprocessor(
     if reads_padding:
         described = folder / TOKENIZER_SETTINGS
         settings = read_json(described) if described.is_file() else {}
-        normalizers = (*_siglip_normalizers(settings), *normalizers)
+        kind = str(settings.get("tokenizer_class")).removesuffix("Fast")
+        normalizers = (*SIGLIP_NORMALIZERS.get(kind, ()), *normalizers)
         own = _padding_token(text, settings)
         pad_id = pad_id if own is None else own
     preprocessor = TextPreprocessor(
@@ -115,11 +116,6 @@ SIGLIP_NORMALIZERS: dict[str, list[dict[str, Any]]] = {
     "Siglip2Tokenizer": [LOWERCASE],
 }
 """Steps of these tokenizers of transformers in Python, before their ``tokenizer.json`` or sentencepiece model."""
-
-
-def _siglip_normalizers(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    name = str(settings.get("tokenizer_class")).removesuffix("Fast")
-    return SIGLIP_NORMALIZERS.get(name, [])
 
 
 def _prepend(text: str, normalizers: Sequence[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from encoders.base import Encoder, Provenance
 from encoders.info import EncoderInfo, Factory, Weights
 from encoders.plugins import BUILT_IN
 from encoders.preprocessing import load_preprocessor
-from encoders.weights.source_run import SourceRun
+from encoders.weights.source_run import INPUTS, SourceRun
 from encoders.weights.state import digest_of_files, fit_state, load_state, read_safetensors
 
 
@@ -47,7 +47,7 @@ def _build_from_run(info: EncoderInfo, factory: Factory, run: SourceRun, kwargs:
     encoder = _call(info, factory, None, run.arguments)
     encoder.name, encoder.arguments = info.name, dict(run.arguments)
     fit_state(encoder, read_safetensors(run.weights_file), f"{run.folder}, input {run.input},", prefix=run.prefix)
-    encoder.preprocessor = load_preprocessor(run.preprocessor_folder)
+    encoder.preprocessor = load_preprocessor(run.folder / INPUTS / run.input)
     encoder.provenance = Provenance(str(run.folder), digest_of_files([run.weights_file]), run.licence)
     return encoder
 

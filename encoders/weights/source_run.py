@@ -34,11 +34,6 @@ class SourceRun:
         """Beginning of this encoder's names in the weights file."""
         return f"encoders.{self.kept_as}."
 
-    @property
-    def preprocessor_folder(self) -> Path:
-        """Folder that ``load_preprocessor`` reads."""
-        return self.folder / INPUTS / self.input
-
     @classmethod
     def find(cls, weights: str | Path | None, name: str) -> "SourceRun | None":
         """The run's encoder of that registered name; None if ``weights`` is no folder of a run.

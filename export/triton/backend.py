@@ -29,7 +29,9 @@ class _Model:
             arrays = self.stage(given)
         except RecordError as error:
             return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(str(error)))
-        return pb_utils.InferenceResponse([pb_utils.Tensor(name, _contiguous(array)) for name, array in arrays.items()])
+        # bytes are objects, which stay as they are
+        tensors = {name: a if a.dtype == object else np.ascontiguousarray(a) for name, a in arrays.items()}
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in tensors.items()])
 
 
 class PreprocessModel(_Model):
@@ -52,7 +54,3 @@ class AnswerModel(_Model):  # model repositories name it
 
 def _folder(args: Mapping[str, str]) -> Path:
     return Path(args["model_repository"]) / args["model_version"]
-
-
-def _contiguous(array: np.ndarray) -> np.ndarray:
-    return array if array.dtype == object else np.ascontiguousarray(array)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from encoders.preprocessing import TensorSpec
 from export.bundle import Bundle
 from export.triton.pbtxt import Word
 from multimodal.decoding import EMBEDDING, Decoding
@@ -129,7 +128,7 @@ def _raw(bundle: Bundle) -> list[Message]:
 
 def _tensors(bundle: Bundle) -> list[Message]:
     return [
-        _tensor(f"{name}.{spec.name}", TYPES[spec.dtype], _dims(spec))
+        _tensor(f"{name}.{spec.name}", TYPES[spec.dtype], [a if isinstance(a, int) else -1 for a in spec.axes[1:]])
         for name, entry in bundle.inputs.items()
         for spec in entry.tensors
     ]
@@ -141,11 +140,6 @@ def _presence(bundle: Bundle) -> list[Message]:
 
 def _tensor(name: str, kind: str, dims: Iterable[int]) -> Message:
     return {"name": name, "data_type": Word(f"TYPE_{kind}"), "dims": list(dims)}
-
-
-def _dims(spec: TensorSpec) -> list[int]:
-    """Sizes without the batch; -1 for one that varies."""
-    return [axis if isinstance(axis, int) else -1 for axis in spec.axes[1:]]
 
 
 def _warmup(name: str, batch_size: int, inputs: Iterable[Message], blank: Shapes) -> Message:

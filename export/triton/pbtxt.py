@@ -33,10 +33,5 @@ def _lines(message: Mapping[str, Any], indent: str = "") -> Iterator[str]:
                 yield from _lines(item, indent + "  ")
                 yield f"{indent}}}"
             else:
-                yield f"{indent}{field}: {_scalar(item)}"
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, Word):
-        return str(value)
-    return json.dumps(value, ensure_ascii=False)  # numbers, true and false, quoted text: as both languages write them
+                # numbers, true and false, quoted text: as both languages write them
+                yield f"{indent}{field}: {item if isinstance(item, Word) else json.dumps(item, ensure_ascii=False)}"
