@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import multimodal as mm
-from multimodal.builders import build_encoders
+from multimodal.builders.encoders import build_encoders
 from multimodal.records import Records, read_records
 from multimodal.records.targets import ClassTarget
 

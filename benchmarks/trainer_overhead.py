@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 import multimodal as mm
-from multimodal.builders import build_trainer_options
+from multimodal.builders.training import build_trainer_options
 from multimodal.demo.data import unpack_demo_data
 from multimodal.job import TrainingSetup
 from multimodal.splits.tables import read_tables

@@ -12,7 +12,9 @@ from encoders.base import Encoder
 from encoders.preprocessing import load_preprocessor, save_preprocessor
 from encoders.text.words import WordVectors
 from fusion.names import module_key
-from multimodal.builders import build_augmentations, build_decodings, build_model, build_target_reader
+from multimodal.builders.encoders import build_augmentations
+from multimodal.builders.heads import build_decodings, build_target_reader
+from multimodal.builders.model import build_model
 from multimodal.config import Job, load_job
 from multimodal.config.setting import learned_tables
 from multimodal.data import RecordDataset, num_workers

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from encoders import find_encoder
 from encoders.base import Encoder
-from multimodal.builders import encoders_to_finetune, label_cells
+from multimodal.builders.heads import label_cells
+from multimodal.builders.training import encoders_to_finetune
 from multimodal.config import Job, Transfer
 from multimodal.records import Records
 from multimodal.records.targets import class_counts

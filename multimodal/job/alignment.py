@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from encoders.base import Encoder, evaluating
 from encoders.text.towers import cosine_scale
 from fusion.base import masked_mean
-from multimodal.builders import build_encoder
+from multimodal.builders.encoders import build_encoder
 from multimodal.config import ConfigError, Input, Job, errors_of
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import ContrastiveHead

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from encoders.base import Encoder
-from multimodal.builders import build_augmentations, build_readers, build_target_reader
+from multimodal.builders.encoders import build_augmentations, build_readers
+from multimodal.builders.heads import build_target_reader
 from multimodal.config import Job
 from multimodal.config.setting import SOURCE
 from multimodal.data import Augmentation, RecordDataset, SampleDataset, num_workers

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from multimodal.builders import build_views
+from multimodal.builders.encoders import build_views
 from multimodal.config import ConfigError, Job
 from multimodal.config.frozen_rules import closed_form_inputs, mapped_inputs
 from multimodal.config.pair_rules import evaluation_views

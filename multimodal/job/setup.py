@@ -8,7 +8,10 @@ from typing import Any
 import torch
 
 from encoders.base import Encoder
-from multimodal.builders import build_encoders, build_model, build_order, head_arguments
+from multimodal.builders.encoders import build_encoders
+from multimodal.builders.heads import head_arguments
+from multimodal.builders.model import build_model
+from multimodal.builders.orders import build_order
 from multimodal.builders.strategy_rule import TransferChoice, choose_transfer
 from multimodal.config import Job
 from multimodal.data import StepLoader

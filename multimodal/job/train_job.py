@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fusion.names import NamedModules
-from multimodal.builders import build_objectives, build_strategy, build_trainer_options
-from multimodal.builders.training import build_trackers, plan_training
+from multimodal.builders.training import (
+    build_objectives,
+    build_strategy,
+    build_trackers,
+    build_trainer_options,
+    plan_training,
+)
 from multimodal.config import ConfigError, Job
 from multimodal.config.frozen_rules import computed_heads
 from multimodal.config.rules import group_problems, share_problems

@@ -9,7 +9,7 @@ import torch
 
 from encoders import create_encoder
 from encoders.base import Encoder
-from multimodal.builders import has_random_weights
+from multimodal.builders.encoders import has_random_weights
 from multimodal.features import feature_reader
 from multimodal.job import TrainingSetup
 from multimodal.job.mean_tokens import input_vectors

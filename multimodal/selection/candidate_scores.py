@@ -12,7 +12,7 @@ import torch
 
 from encoders.base import Encoder
 from encoders.weights.source_run import SourceRun
-from multimodal.builders import build_encoder
+from multimodal.builders.encoders import build_encoder
 from multimodal.config import Candidate, Job
 from multimodal.features import feature_reader
 from multimodal.job.mean_tokens import input_vectors

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multimodal.builders import label_cells
+from multimodal.builders.heads import label_cells
 from multimodal.config import Data, Task
 from multimodal.evaluation import answer
 from multimodal.job import TrainingSetup

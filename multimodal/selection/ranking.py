@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.builders import build_target_reader, head_arguments
+from multimodal.builders.heads import build_target_reader, head_arguments
 from multimodal.builders.runtime import build_runtime
 from multimodal.config import Candidate, ConfigError, Input, Job
 from multimodal.console import progress_shown

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from multimodal.builders import has_random_weights
+from multimodal.builders.encoders import has_random_weights
 from multimodal.job import TrainingSetup
 from multimodal.runtime.runtime import Runtime
 from multimodal.selection.arm_features import Features, arm_features

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import multimodal as mm
 from encoders import create_encoder
 from export.samples import synthetic_samples
-from multimodal.builders import build_encoders
+from multimodal.builders.encoders import build_encoders
 from multimodal.cli import app
 from multimodal.config import Input
 

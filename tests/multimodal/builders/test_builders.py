@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from encoders import find_encoder
-from multimodal.builders import build_encoder, build_encoders, build_model, build_strategy, head_arguments
-from multimodal.builders.heads import sampling_weights
+from multimodal.builders.encoders import build_encoder, build_encoders
+from multimodal.builders.heads import head_arguments, sampling_weights
+from multimodal.builders.model import build_model
+from multimodal.builders.training import build_strategy
 from multimodal.config import ConfigError, Input, Job, parse_job
 from multimodal.records import RecordError, read_records
 from multimodal.transfer.strategies import Partial

@@ -7,8 +7,9 @@ import pytest
 from support.tiny_pretrained import shop_job
 
 import multimodal as mm
-from multimodal.builders import build_encoders, build_strategy
+from multimodal.builders.encoders import build_encoders
 from multimodal.builders.strategy_rule import TransferChoice, choose_transfer, records_per_class
+from multimodal.builders.training import build_strategy
 from multimodal.config import ConfigError, Transfer
 from multimodal.records import read_records
 from multimodal.training import fit

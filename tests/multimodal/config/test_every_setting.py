@@ -15,8 +15,14 @@ import torch
 from support.assertions import changed
 from support.tiny_pretrained import plant, write_shop
 
-from multimodal.builders import build_objectives, build_strategy, build_trainer_options, build_views
-from multimodal.builders.training import build_trackers, plan_training
+from multimodal.builders.encoders import build_views
+from multimodal.builders.training import (
+    build_objectives,
+    build_strategy,
+    build_trackers,
+    build_trainer_options,
+    plan_training,
+)
 from multimodal.config import Job, Task
 from multimodal.config.section import Section
 from multimodal.decoding import Decoding

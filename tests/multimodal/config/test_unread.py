@@ -10,7 +10,7 @@ from support.tiny_pretrained import plant, shop_job, shop_setup, write_shop
 
 import multimodal as mm
 from fusion.registry import FUSIONS
-from multimodal.builders import build_strategy
+from multimodal.builders.training import build_strategy
 from multimodal.config import ConfigError, Job, load_job, parse_job
 from multimodal.config.section import Section
 from multimodal.config.unread import BELONGS, LOOP, REFUSED, WARNED, idle_warnings

@@ -12,7 +12,7 @@ from support.tiny_models import make_rows
 
 import multimodal as mm
 from export import Predictor
-from multimodal.builders import build_strategy
+from multimodal.builders.training import build_strategy
 from multimodal.config import ConfigError
 from multimodal.config.frozen_rules import computed_heads
 from multimodal.evaluation import answer

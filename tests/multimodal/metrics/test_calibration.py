@@ -8,7 +8,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 from support.assertions import assert_close
 
-from multimodal.builders import build_decodings
+from multimodal.builders.heads import build_decodings
 from multimodal.config import ConfigError, Task, parse_job
 from multimodal.decoding import Destandardize, Sigmoid, Softmax
 from multimodal.explain.reliability_diagram import draw_reliability

@@ -11,7 +11,9 @@ from support.tiny_models import make_rows
 from torch import Tensor
 
 from fusion import LateFusion
-from multimodal.builders import build_encoders, build_model, build_target_reader
+from multimodal.builders.encoders import build_encoders
+from multimodal.builders.heads import build_target_reader
+from multimodal.builders.model import build_model
 from multimodal.config import Job, parse_job
 from multimodal.data import Batch, RecordDataset, collate
 from multimodal.decoding import PairedEmbeddings

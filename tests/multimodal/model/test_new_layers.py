@@ -5,7 +5,7 @@ import torch
 from support.assertions import assert_close
 from support.tiny_pretrained import shop_job, shop_setup
 
-from multimodal.builders import build_strategy
+from multimodal.builders.training import build_strategy
 from multimodal.config import ConfigError, parse_job
 from multimodal.job import kept_tokens
 from multimodal.job.kept_tokens import keep_tokens

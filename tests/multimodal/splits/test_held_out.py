@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multimodal.builders import build_target_reader
+from multimodal.builders.heads import build_target_reader
 from multimodal.config import ConfigError, parse_job
 from multimodal.decoding import Destandardize, Embedding, PairedEmbeddings, Sigmoid, Softmax
 from multimodal.metrics import selection_score, task_metrics

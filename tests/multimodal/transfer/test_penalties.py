@@ -6,8 +6,7 @@ from support.assertions import assert_close
 from support.tiny_models import TinyText, make_dataset, make_model, make_rows
 from support.tiny_pretrained import shop_job, shop_setup
 
-from multimodal.builders import build_strategy
-from multimodal.builders.training import plan_training
+from multimodal.builders.training import build_strategy, plan_training
 from multimodal.config import ConfigError, parse_job
 from multimodal.data import collate
 from multimodal.model.objective import StepContext
