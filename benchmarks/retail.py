@@ -13,7 +13,7 @@ import numpy as np
 
 import multimodal as mm
 from multimodal.console import print_line, show_metrics
-from multimodal.data import RecordDataset
+from multimodal.data.dataset import RecordDataset
 from multimodal.evaluation import answer
 from multimodal.recipes.retail import retail
 from multimodal.records import Records, is_missing, read_records

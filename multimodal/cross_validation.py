@@ -14,7 +14,7 @@ from multimodal.builders.runtime import build_runtime
 from multimodal.config import ConfigError, Job, errors_of
 from multimodal.config.setting import setting_of
 from multimodal.console import progress_shown
-from multimodal.data import RecordDataset
+from multimodal.data.dataset import RecordDataset
 from multimodal.evaluation import answer
 from multimodal.job.job_files import job_files
 from multimodal.job.run_folder import (

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from encoders.base import evaluating
 from encoders.preprocessing import Arrays
-from multimodal.data import RecordDataset, evaluation_batches
+from multimodal.data.dataset import RecordDataset, evaluation_batches
 from multimodal.decoding import EMBEDDING, Decoding
 from multimodal.metrics import task_metrics
 from multimodal.metrics.calibration import measure_calibration

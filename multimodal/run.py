@@ -17,7 +17,7 @@ from multimodal.builders.heads import build_decodings, build_target_reader
 from multimodal.builders.model import build_model
 from multimodal.config import Job, load_job
 from multimodal.config.setting import learned_tables
-from multimodal.data import RecordDataset, num_workers
+from multimodal.data.dataset import RecordDataset, num_workers
 from multimodal.decoding import Decoding
 from multimodal.evaluation import evaluate, run_torch
 from multimodal.inference.batching import OnError

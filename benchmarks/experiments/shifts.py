@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks.experiments.common import SHIFTS, Finding, digits, halves, moons, shifted
 from multimodal.config.setting import SOURCE, UNLABELLED
-from multimodal.data import Batch
+from multimodal.data.dataset import Batch
 from multimodal.metrics.intervals import effective_size
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.model.objective import StepContext

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from multimodal.config import Job
-from multimodal.data import num_workers
+from multimodal.data.dataset import num_workers
 from multimodal.runtime.distributed import Processes
 from multimodal.runtime.runtime import Runtime, choose_device
 

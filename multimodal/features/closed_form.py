@@ -11,7 +11,7 @@ import torch
 from encoders.base import evaluating
 from fusion import ConcatFusion
 from multimodal.config import ConfigError, errors_of
-from multimodal.data import RecordDataset, SampleDataset
+from multimodal.data.dataset import RecordDataset, SampleDataset
 from multimodal.features.neighbours_head import NeighboursHead
 from multimodal.features.vectors import (
     TableVectors,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fusion import ConcatFusion
-from multimodal.data import RecordDataset
+from multimodal.data.dataset import RecordDataset
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from multimodal.data import RecordDataset, Sample
 from multimodal.data.augment import Augmentation
+from multimodal.data.dataset import RecordDataset, Sample
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from multimodal.config import ConfigError
-from multimodal.data import StepLoader
+from multimodal.data.dataset import StepLoader
 from multimodal.job.setup import TrainingSetup
 from multimodal.model import MultimodalModel
 from multimodal.model.modes import batch_norms

@@ -12,7 +12,7 @@ from multimodal.builders.encoders import build_augmentations, build_readers
 from multimodal.builders.heads import build_target_reader
 from multimodal.config import Job
 from multimodal.config.setting import SOURCE
-from multimodal.data import Augmentation, RecordDataset, SampleDataset, num_workers
+from multimodal.data.dataset import Augmentation, RecordDataset, SampleDataset, num_workers
 from multimodal.data.domains import JoinedDataset
 from multimodal.features import FeatureReader
 from multimodal.features.mapped_tokens import mapped_readers

@@ -8,7 +8,7 @@ import numpy as np
 
 from multimodal.config import errors_of
 from multimodal.config.frozen_rules import narrows_source
-from multimodal.data import RecordDataset
+from multimodal.data.dataset import RecordDataset
 from multimodal.job.mean_tokens import mean_token_readers
 from multimodal.job.setup import TrainingSetup
 from multimodal.records import InputReader, RecordError, Records

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from multimodal.builders.encoders import has_random_weights
-from multimodal.data import RecordDataset
+from multimodal.data.dataset import RecordDataset
 from multimodal.features import feature_reader
 from multimodal.features.mapped_tokens import mapped_readers
 from multimodal.job.setup import TrainingSetup

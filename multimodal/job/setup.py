@@ -14,7 +14,7 @@ from multimodal.builders.model import build_model
 from multimodal.builders.orders import build_order
 from multimodal.builders.strategy_rule import TransferChoice, choose_transfer
 from multimodal.config import Job
-from multimodal.data import StepLoader
+from multimodal.data.dataset import StepLoader
 from multimodal.data.order import StepOrder
 from multimodal.job.alignment import fill_zero_shot_heads
 from multimodal.job.datasets import Datasets

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from multimodal.config import Task
-from multimodal.data import RecordDataset
+from multimodal.data.dataset import RecordDataset
 from multimodal.decoding import Decoding
 from multimodal.evaluation import (
     answer,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from multimodal.data import Batch
+from multimodal.data.dataset import Batch
 
 if TYPE_CHECKING:
     from multimodal.model.model import ModelOutput, MultimodalModel

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from encoders.weights.source_run import SourceRun
-from multimodal.data import RecordDataset
+from multimodal.data.dataset import RecordDataset
 from multimodal.evaluation import answer
 from multimodal.features import feature_reader
 from multimodal.records import InputReader, Records

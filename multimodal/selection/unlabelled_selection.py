@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from multimodal.data import evaluation_batches
+from multimodal.data.dataset import evaluation_batches
 from multimodal.job import TrainingSetup
 from multimodal.job.source_weights import few_components
 from multimodal.records import Records

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from multimodal.data import Batch
+from multimodal.data.dataset import Batch
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.model.heads import Head
 from multimodal.model.input_heads import LateHead

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from multimodal.data import Batch
+from multimodal.data.dataset import Batch
 
 Result = TypeVar("Result")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from multimodal.data import Batch
+from multimodal.data.dataset import Batch
 from multimodal.model import MultimodalModel
 from multimodal.model.modes import batch_norms
 from multimodal.model.objective import StepContext, objective_loss, reports

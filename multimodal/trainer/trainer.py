@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from multimodal.data import Batch, StepLoader
+from multimodal.data.dataset import Batch, StepLoader
 from multimodal.model import MultimodalModel
 from multimodal.model.modes import training_batch_norms
 from multimodal.model.objective import monitored

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from multimodal.data import Batch
+from multimodal.data.dataset import Batch
 from multimodal.trainer.step import Step
 
 

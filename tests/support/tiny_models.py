@@ -20,7 +20,7 @@ from encoders.base import Encoder, all_real
 from encoders.preprocessing.image import ImagePreprocessor
 from encoders.preprocessing.text import TextPreprocessor
 from fusion import LateFusion, create_fusion
-from multimodal.data import RecordDataset
+from multimodal.data.dataset import RecordDataset
 from multimodal.model import MultimodalModel
 from multimodal.model.heads import ClassificationHead, Head, RegressionHead
 from multimodal.model.input_heads import LateHead

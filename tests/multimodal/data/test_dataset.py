@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from support.tiny_models import COLORS, make_dataset, make_model, make_rows
 
-from multimodal.data import Batch, RecordDataset, collate, evaluation_batches, num_workers, training_batches
+from multimodal.data.dataset import Batch, RecordDataset, collate, evaluation_batches, num_workers, training_batches
 from multimodal.data.domains import JoinedDataset
 from multimodal.data.order import BLANK, Order, StepSampler
 from multimodal.runtime.workers import WorkerError

@@ -12,7 +12,7 @@ from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError
 from multimodal.config.setting import SOURCE, TARGET, UNLABELLED
-from multimodal.data import RecordDataset, collate, training_batches
+from multimodal.data.dataset import RecordDataset, collate, training_batches
 from multimodal.data.domains import DomainOrder, JoinedDataset, domain_order, source_factor
 from multimodal.data.order import BLANK, StepSampler, interleave
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.tiny_models import make_dataset, make_model, make_rows
 
-from multimodal.data import StepLoader
+from multimodal.data.dataset import StepLoader
 from multimodal.data.order import Order
 
 N, BATCH = 13, 4

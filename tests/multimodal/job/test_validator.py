@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from support.assertions import assert_close
 from support.tiny_pretrained import shop_setup
 
-from multimodal.data import evaluation_batches
+from multimodal.data.dataset import evaluation_batches
 from multimodal.job import TrainingSetup
 from multimodal.records import RecordError
 

@@ -17,7 +17,7 @@ from support.synthetic_products import CONFIG
 from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config import parse_job
-from multimodal.data import StepLoader
+from multimodal.data.dataset import StepLoader
 from multimodal.data.order import LabelOrder, StepOrder
 from multimodal.model.embedding_heads import SupConHead
 from multimodal.records.targets import ClassTarget

@@ -15,7 +15,7 @@ from multimodal.builders.encoders import build_encoders
 from multimodal.builders.heads import build_target_reader
 from multimodal.builders.model import build_model
 from multimodal.config import Job, parse_job
-from multimodal.data import Batch, RecordDataset, collate
+from multimodal.data.dataset import Batch, RecordDataset, collate
 from multimodal.decoding import PairedEmbeddings
 from multimodal.model import MultimodalModel
 from multimodal.model.contrastive import MAX_SCALE, WIDTH, ContrastiveHead, pair_losses, same_content

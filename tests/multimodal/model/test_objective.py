@@ -8,7 +8,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor, nn
 
-from multimodal.data import StepLoader
+from multimodal.data.dataset import StepLoader
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.model.objective import Objective, StepContext

@@ -108,7 +108,7 @@ def test_a_job_with_towers_reloads_and_answers_alike_without_torch(tmp_path, fus
 
 
 def mm_batch(dataset: Any, count: int) -> Any:
-    from multimodal.data import collate
+    from multimodal.data.dataset import collate
 
     return collate([dataset[0, row] for row in range(count)], dataset.readers, dataset.targets)
 

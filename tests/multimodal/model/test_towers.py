@@ -11,7 +11,7 @@ from support.synthetic_products import CONFIG, NEW, OLD, make_photos, write_tabl
 
 import multimodal as mm
 from multimodal.config import parse_job
-from multimodal.data import collate
+from multimodal.data.dataset import collate
 from multimodal.model.embedding_heads import ArcFaceHead, SupConHead
 from multimodal.model.layers import TowerHead
 from multimodal.run import Run

@@ -16,7 +16,7 @@ import multimodal as mm
 from encoders import create_encoder
 from multimodal.check.job import check_job
 from multimodal.config import ConfigError, ZeroShot, parse_job
-from multimodal.data import collate
+from multimodal.data.dataset import collate
 from multimodal.job import TrainingSetup
 from multimodal.job.alignment import fill_zero_shot_heads
 from multimodal.model.contrastive import WIDTH

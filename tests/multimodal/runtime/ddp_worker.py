@@ -15,7 +15,7 @@ import torch
 from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config.setting import SOURCE, UNLABELLED
-from multimodal.data import RecordDataset, SampleDataset, StepLoader
+from multimodal.data.dataset import RecordDataset, SampleDataset, StepLoader
 from multimodal.data.domains import JoinedDataset, domain_order
 from multimodal.data.order import Order, StepOrder
 from multimodal.runtime.distributed import Processes, processes

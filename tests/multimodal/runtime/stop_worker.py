@@ -15,7 +15,7 @@ from typing import Any
 
 from support.tiny_models import make_dataset, make_model, make_rows
 
-from multimodal.data import StepLoader
+from multimodal.data.dataset import StepLoader
 from multimodal.data.order import Order
 from multimodal.trainer import Hooks, Trainer, trainer
 from multimodal.trainer.state import TrainerOptions

@@ -11,7 +11,7 @@ import pytest
 import torch
 from support.tiny_models import make_dataset, make_model, make_rows
 
-from multimodal.data import RecordDataset, Sample, StepLoader
+from multimodal.data.dataset import RecordDataset, Sample, StepLoader
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.runtime.checkpoint import load_newest_checkpoint

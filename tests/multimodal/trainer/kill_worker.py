@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from support.tiny_models import make_dataset, make_model, make_rows
 
-from multimodal.data import StepLoader
+from multimodal.data.dataset import StepLoader
 from multimodal.data.order import Order
 from multimodal.runtime import checkpoint
 from multimodal.runtime.checkpoint import save_tensors

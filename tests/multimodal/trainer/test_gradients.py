@@ -9,7 +9,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError
-from multimodal.data import Batch, StepLoader, collate
+from multimodal.data.dataset import Batch, StepLoader, collate
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.runtime.distributed import Processes

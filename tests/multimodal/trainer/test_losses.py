@@ -10,7 +10,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor
 
-from multimodal.data import Batch, collate
+from multimodal.data.dataset import Batch, collate
 from multimodal.model import ModelOutput, MultimodalModel
 from multimodal.model.heads import ClassificationHead, Head, MultilabelHead, RegressionHead
 from multimodal.model.input_heads import UnimodalHeads

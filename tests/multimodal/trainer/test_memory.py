@@ -8,7 +8,7 @@ import torch
 from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 
-from multimodal.data import Batch, StepLoader, training_batches
+from multimodal.data.dataset import Batch, StepLoader, training_batches
 from multimodal.data.order import Order, StepSampler
 from multimodal.model import MultimodalModel
 from multimodal.runtime.checkpoint import load_newest_checkpoint

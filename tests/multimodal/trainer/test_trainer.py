@@ -13,7 +13,7 @@ from support.interruption import KilledError, kill_at
 from support.tiny_models import make_dataset, make_model, make_rows
 from torch import Tensor
 
-from multimodal.data import Batch, StepLoader, collate
+from multimodal.data.dataset import Batch, StepLoader, collate
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.records import RecordError

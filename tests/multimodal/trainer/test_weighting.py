@@ -12,7 +12,7 @@ from support.assertions import assert_close
 from support.tiny_models import make_dataset, make_model, make_rows
 
 from multimodal.config import ConfigError, parse_job
-from multimodal.data import StepLoader
+from multimodal.data.dataset import StepLoader
 from multimodal.data.order import Order
 from multimodal.model import MultimodalModel
 from multimodal.run import Run

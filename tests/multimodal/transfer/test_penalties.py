@@ -8,7 +8,7 @@ from support.tiny_pretrained import shop_job, shop_setup
 
 from multimodal.builders.training import build_strategy, plan_training
 from multimodal.config import ConfigError, parse_job
-from multimodal.data import collate
+from multimodal.data.dataset import collate
 from multimodal.model.objective import StepContext
 from multimodal.trainer.optimization import build_optimizer, freeze_all_but
 from multimodal.training import fit

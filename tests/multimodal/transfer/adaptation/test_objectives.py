@@ -12,7 +12,7 @@ from support.tiny_models import COLORS, make_dataset, make_model, make_rows
 from torch import Tensor
 
 from multimodal.config.setting import SOURCE, TARGET, UNLABELLED
-from multimodal.data import Batch, RecordDataset, training_batches
+from multimodal.data.dataset import Batch, RecordDataset, training_batches
 from multimodal.data.domains import JoinedDataset, domain_order
 from multimodal.data.order import BLANK, StepSampler
 from multimodal.model import ModelOutput, MultimodalModel
