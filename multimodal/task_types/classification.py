@@ -148,12 +148,9 @@ class Classification(TaskType):
     main_metric = "accuracy"
     learns_from = "different"
     settings = frozenset(
-        (
-            *("column", "tower", "label_smoothing", "imbalance", "head", "min_probability"),
-            *("threshold", "positive", "costs"),
-        )
+        ("column", "tower", "label_smoothing", "imbalance", "head", "min_probability", "threshold", "positive", "costs")
     )
-    example_cells = ("apple", "pear", "apple", "plum")
+    example_cells = ("apple", "pear", "apple", "pear")  # of two classes, which alone have an F1
     has_labels = True
 
     def task_problems(self, task: "Task") -> Iterator[str]:
