@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -107,10 +107,6 @@ class Softmax(ProbabilityDecoding):
     def others(self, scores: np.ndarray, column: int) -> np.ndarray:
         """Sum of the other classes' probabilities, which keeps its digits."""
         return np.delete(scores, column, axis=1).sum(axis=1)
-
-    def with_temperature(self, temperature: float) -> Self:
-        """The decoding with another temperature."""
-        return replace(self, temperature=temperature)
 
     def known(self, targets: np.ndarray) -> np.ndarray:
         """Records whose class training had, bool [b]."""
