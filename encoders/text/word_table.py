@@ -14,6 +14,7 @@ import tempfile
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +169,9 @@ def _write_matrix(path: Path, file: VectorFile) -> list[bytes]:
     words: list[bytes] = []
     with path.open("wb") as out:
         _write_header(out, 0, file.dim)
-        batch: list[tuple[int, bytes, bytes]] = []
-        for entry in file:
-            batch.append(entry)
-            if len(batch) == BATCH:
-                words += _write_batch(out, batch, file)
-                batch = []
-        words += _write_batch(out, batch, file)
+        entries = iter(file)
+        while batch := list(islice(entries, BATCH)):
+            words += _write_batch(out, batch, file)
         out.seek(0)
         _write_header(out, len(words), file.dim)  # as long as the first: numpy leaves room for the number of rows
     return words
