@@ -110,22 +110,22 @@ def _convolutions(graph: onnx.GraphProto, recipe: Recipe) -> list[str]:
         return []
     weights = {tensor.name for tensor in graph.initializer}
     mel = before_log(graph)
-    made_by: dict[str, bool] = {}  # value -> True if a convolution's output reaches it
-    inside: dict[str, None] = {}
-    values: set[str] = set()
+    inside: list[str] = []
+    values: set[str] = set()  # of those inside
+    reached: set[str] = set()  # by a convolution's output
     for node in graph.node:
         computed = [name for name in node.input if name and name not in weights]
-        after = any(made_by.get(name, False) for name in computed)
-        if node.op_type == "Conv" and node.name not in mel:
+        after = not reached.isdisjoint(computed)
+        if is_convolution := node.op_type == "Conv" and node.name not in mel:
             taken = after or recipe.first_convolutions
         else:
             taken = node.op_type in _BETWEEN and bool(computed) and values.issuperset(computed)
         if taken:
-            inside[node.name] = None
+            inside.append(node.name)
             values.update(node.output)
-        is_convolution = node.op_type == "Conv" and node.name not in mel
-        made_by |= dict.fromkeys(node.output, after or is_convolution)
-    return list(inside)
+        if after or is_convolution:
+            reached.update(node.output)
+    return inside
 
 
 def _products(graph: onnx.GraphProto, recipe: Recipe) -> list[str]:

@@ -82,9 +82,6 @@ class FileView(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def tell(self) -> int:
-        return self._place
-
     def seek(self, offset: int, whence: int = 0) -> int:
         self._place = max(0, offset + (0, self._place, self._claimed)[whence])
         return self._place
