@@ -214,6 +214,18 @@ def test_what_is_no_encoder_is_refused():
         build(EncoderInfo("mine/mean", "text"), Mean, None, {})
 
 
+def test_arguments_that_an_encoder_sets_itself_rebuild_it():
+    class Filled(Mean):
+        def __init__(self, *, dim: int = 4) -> None:
+            super().__init__(dim=dim)
+            self.arguments = {"dim": dim}
+
+    for given in ({}, {"dim": 5}):
+        encoder = build(INFO, Filled, None, given)
+        assert encoder.architecture() == {"dim": encoder.embed_dim}
+        assert build(INFO, Filled, None, encoder.architecture()).embed_dim == given.get("dim", 4)
+
+
 # --- an earlier run ----------------------------------------------------------------------------------------------
 
 
