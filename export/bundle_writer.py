@@ -112,10 +112,8 @@ class BundleWriter:
         """
         if names:
             calibrating = self.run.training_records() if calibration is None else calibration
-            maker = PrecisionMaker(
-                self.folder, self.run.readers, self.decodings, self.run.targets,
-                evaluation_records=evaluation, calibrating=calibrating,
-            )  # fmt: skip
+            given = {"evaluation_records": evaluation, "calibrating": calibrating}
+            maker = PrecisionMaker(self.folder, self.run, self.decodings, **given)
             for name in names:
                 self.reports[MODEL_FILES[name]] = maker.add(name)
                 self.models[name] = MODEL_FILES[name]

@@ -18,8 +18,8 @@ from export.quantize import applicable_recipes, to_int8
 from export.rows import input_columns, spread_rows
 from export.session import open_session, run_session
 from multimodal.decoding import Decoding
-from multimodal.records import InputReader, Records
-from multimodal.records.targets import TargetReader
+from multimodal.records import Records
+from multimodal.run import Run
 from multimodal.runtime.files import write_atomically
 
 CALIBRATION_ROWS = 128
@@ -47,7 +47,7 @@ class PrecisionMaker:
 
     Args:
         folder: of the bundle, with the graph in float32 and its golden records.
-        targets: task -> reader of its known values.
+        decodings: of the tasks in the graph.
         evaluation_records: judge every precision.
         calibrating: give int8 its ranges.
 
@@ -58,9 +58,8 @@ class PrecisionMaker:
     def __init__(
         self,
         folder: Path,
-        readers: Mapping[str, InputReader],
+        run: Run,
         decodings: Mapping[str, Decoding],
-        targets: Mapping[str, TargetReader],
         *,
         evaluation_records: Records | None,
         calibrating: Records | None,
@@ -72,10 +71,9 @@ class PrecisionMaker:
             )
         self.folder = folder
         self.graph = onnx.load(folder / MODEL_FILES["fp32"])
-        self.calibrating = calibrating
-        self.readers = readers
-        rows = spread_rows(readers, evaluation_records, GATE_ROWS)
-        self.gate = PrecisionGate(folder / MODEL_FILES["fp32"], rows, decodings, targets)
+        self.readers, self.calibrating = run.readers, calibrating
+        rows = spread_rows(run.readers, evaluation_records, GATE_ROWS)
+        self.gate = PrecisionGate(folder / MODEL_FILES["fp32"], rows, decodings, run.targets)
 
     def add(self, precision: str) -> dict[str, Any]:
         """Writes the graph in that precision and its golden outputs; returns the gate's report.
