@@ -23,12 +23,10 @@ class TextTower:
     """Trained without a mask, on texts that were all padded to the same length."""
 
 
-SIGLIP = TextTower("SiglipTextModel", "SiglipTextModel", "pooler_output", reads_padding=True)
-SIGLIP2 = TextTower("Siglip2TextModel", "Siglip2TextModel", "pooler_output", reads_padding=True)
 TEXT_TOWERS = {
     "clip_text_model": TextTower("CLIPTextModel", "CLIPTextModelWithProjection", "text_embeds"),
-    "siglip_text_model": SIGLIP,
-    "siglip2_text_model": SIGLIP2,
+    "siglip_text_model": TextTower("SiglipTextModel", "SiglipTextModel", "pooler_output", reads_padding=True),
+    "siglip2_text_model": TextTower("Siglip2TextModel", "Siglip2TextModel", "pooler_output", reads_padding=True),
     "clap_text_model": TextTower("ClapTextModel", "ClapTextModelWithProjection", "text_embeds"),
 }
 """CLIP (https://arxiv.org/abs/2103.00020), SigLIP (https://arxiv.org/abs/2303.15343), SigLIP 2
