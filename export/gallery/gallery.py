@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +17,9 @@ from export.gallery.refusal import Refusal, choose_refusal
 from export.gallery.results import Match, SearchResult
 from export.gallery.source import GalleryError, check_source, source_of
 from export.predictor import Predictor
+from multimodal.inference.batching import OnError
 from multimodal.records import RecordError, read_records
 from multimodal.runtime.files import refuse_overwriting
-
-OnError = Literal["raise", "return"]
 
 
 @dataclass(frozen=True)

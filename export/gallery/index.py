@@ -1,7 +1,7 @@
 """Nearest products of a vector: exact, or by faiss among very many. Never imports torch."""
 
 from collections.abc import Iterator
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
@@ -11,14 +11,6 @@ from multimodal.metrics.ranking import unit_rows
 IndexName = Literal["exact", "faiss"]
 _CELLS_AT_A_TIME = 16_000_000  # 64 MB of similarities
 _NEIGHBOURS, _EFFORT = 32, 128  # links of a vector in the graph, and candidates of a search: usual values of HNSW
-
-
-class Index(Protocol):
-    """Search over products by their vectors."""
-
-    def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Similarities and places in ``labels`` of the k nearest products of each query ``[q d]``, both [q k]."""
-        ...
 
 
 class ExactIndex:
@@ -40,7 +32,7 @@ class ExactIndex:
         return queries @ self.directions.T
 
     def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See ``Index``."""
+        """Similarities and places in ``labels`` of the k nearest products of each query ``[q d]``, both [q k]."""
         parts = [_highest(self.similarities(part), k) for _, part in chunks(queries, len(self.directions))]
         similarities, places = zip(*parts, strict=True)
         return np.concatenate(similarities), np.concatenate(places)
@@ -71,11 +63,14 @@ class FaissIndex:
         self.graph.add(mean_directions(contents))
 
     def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """See ``Index``."""
+        """Same as ``ExactIndex`` gives; fewer where the walk finds no more."""
         self.graph.hnsw.efSearch = max(_EFFORT, k)
         similarities, places = self.graph.search(queries, k)
         found = int((places >= 0).all(axis=0).sum())  # -1 where the walk found no more, always at the end
         return similarities[:, :found], places[:, :found]
+
+
+Index = ExactIndex | FaissIndex
 
 
 def mean_directions(contents: Contents) -> np.ndarray:
