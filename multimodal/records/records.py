@@ -10,22 +10,9 @@ from typing import Any
 import numpy as np
 
 from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError
-from multimodal.records.cells import class_label, is_missing, label_set, plain_cells
+from multimodal.records.cells import is_missing, plain_cells
 from multimodal.records.manifests import ManifestError, check_columns, read_manifest, union_of_keys
 from multimodal.records.media import Outside, media_path, quote
-
-__all__ = [
-    "InputReader",
-    "ManifestError",
-    "RecordError",
-    "Records",
-    "class_label",
-    "is_missing",
-    "is_table",
-    "label_set",
-    "read_records",
-    "stack_inputs",
-]
 
 
 class RecordError(ValueError):

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
-from multimodal.records.cells import content_number
-from multimodal.records.records import Records, class_label, is_missing, label_set
+from multimodal.records.cells import class_label, content_number, is_missing, label_set
+from multimodal.records.records import Records
 
 LARGEST_FLOAT = f"at most {np.finfo(np.float64).max:.2g}"
 MOST = 1e300

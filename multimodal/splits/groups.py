@@ -6,7 +6,7 @@ import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError
-from multimodal.records.records import RecordError, Records, class_label, is_missing
+from multimodal.records import RecordError, Records, class_label, is_missing
 
 
 def record_groups(records: Records, column: str | None) -> np.ndarray | None:

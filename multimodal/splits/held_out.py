@@ -8,7 +8,7 @@ import numpy as np
 
 from encoders.preprocessing import UnreadableValueError
 from multimodal.config import ConfigError, Job
-from multimodal.records.records import Records, class_label, is_missing
+from multimodal.records import Records, class_label, is_missing
 from multimodal.splits.groups import held_out_rows, record_groups
 from multimodal.task_types import Need
 
