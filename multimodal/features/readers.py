@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from encoders.base import Encoder
 from encoders.preprocessing import Arrays, TensorSpec, UnreadableValueError, stack_arrays
@@ -199,7 +198,7 @@ class _Place(NamedTuple):
     change: Callable[[Any], Any] | None
 
 
-class _Values(Dataset[tuple[str, Arrays] | None]):
+class _Values:
     """Values that the store does not have, each content once (of training tables in all its views), preprocessed."""
 
     def __init__(

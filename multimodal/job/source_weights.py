@@ -1,7 +1,7 @@
 """Weight of each source record of a job: among its own, and beside a target record."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,8 @@ def weight_source_records(setup: TrainingSetup, base: Path, runtime: Runtime) ->
         if chosen_here:
             weight, scores = _choose(setup, own, there, among[own.rows])
             choice["scores"] = {f"{value:g}": score for value, score in scores.items()}
-            logger.info("source: held-out target accuracy by weight: " + _listed(scores))
+            listed = ", ".join(f"{value:g} {score:.3f}" for value, score in scores.items())
+            logger.info(f"source: held-out target accuracy by weight: {listed}")
     if transductive:
         return _weighted(setup, among, choice)
     choice["weight"] = weight
@@ -177,7 +178,3 @@ def _choose(
 
 def _labelled(domain: _Domain, reader: ClassTarget) -> int:
     return sum(reader.read(domain.records[row]) is not None for row in domain.rows)
-
-
-def _listed(scores: Mapping[float, float]) -> str:
-    return ", ".join(f"{weight:g} {score:.3f}" for weight, score in scores.items())
