@@ -99,7 +99,7 @@ def test_a_triton_repository_in_the_bundle_is_refused(unchanged: Path, folder: s
 
 
 def test_export_refuses_a_triton_repository_in_its_bundle_before_it_reads_the_run(unchanged: Path) -> None:
-    arguments = ["export", "absent", "--out", "new", "--triton", "here/new/triton"]
+    arguments = ["export", "bundle", "--out", "new", "--triton", "here/new/triton"]
     done = CliRunner().invoke(app, arguments)
     assert isinstance(done.exception, OverwriteError), done.exception
 

@@ -257,7 +257,7 @@ def test_a_run_begun_with_labels_in_another_form_is_not_gone_on_with(tmp_path):
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
     with pytest.raises(ValueError, match="resume continues a run and overwrite replaces it; give one of them"):
         mm.fit(make_job(), train=rows(20), out=tmp_path, resume=True, overwrite=True)
-    with pytest.raises(ValueError, match="resume goes on with folds and overwrite replaces them; give one of them"):
+    with pytest.raises(ValueError, match="resume continues folds and overwrite replaces them; give one of them"):
         mm.cross_validate(make_job(), 2, train=rows(20), out=tmp_path, resume=True, overwrite=True)
 
 
