@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -78,7 +79,7 @@ def write_predictions(
         on_failure: is called with place and reason of each record without predictions.
         root, allow_outside: of the media, as ``read_records`` takes them.
         resume: continues where a killed process stopped, and keeps the partial files if this one fails; starts anew
-            where there are none.
+            where there are none. With the same batch size the files are those of one process, to the byte.
         advance: is called after each batch with the numbers of records that are done, and of all.
 
     Returns:
@@ -99,7 +100,7 @@ def write_predictions(
     target = _Target(Path(out), vectors, output, tuple(keep), predictions)
     if resume and not isinstance(data, str | Path):
         raise ValueError("only the predictions of a manifest can be resumed; give its path, or leave resume out")
-    table = read_records(data, root=root, allow_outside=allow_outside)
+    table = read_records(data, root=root, allow_outside=allow_outside, lazily=True)
     _check_kept(target.keep, table)
     _check_paths(target, predictor, data, table)
     sha256 = table.sha256 if isinstance(data, str | Path) else None
@@ -108,11 +109,16 @@ def write_predictions(
         progress.restore()
     with ExitStack() as stack:
         files = [stack.enter_context(growing_file(path, progress, keep=resume)) for path in target.paths]
-        writer = _Writer(predictor, target, files, progress)
-        rest = table.subset(range(progress.rows, len(table))) if progress.rows else table
-        batches = predictor.predict_batches(rest, batch_size=batch_size, on_error="return", look_ahead=LOOK_AHEAD)
-        for batch in batches:
-            writer.write(batch, rest, on_failure)
+        writer = _Writer(predictor, target, files, progress, table)
+        # from the begin of a window: the batches in it are those of a process that was not interrupted
+        past = progress.rows % (batch_size * (LOOK_AHEAD + 1)) if progress.rows < len(table) else 0
+        begin = progress.rows - past
+        batches = predictor.predict_batches(
+            table.after(begin), batch_size=batch_size, on_error="return", look_ahead=LOOK_AHEAD
+        )
+        results = islice(chain.from_iterable(batches), progress.rows - begin, None)
+        while batch := list(islice(results, batch_size)):
+            writer.write(batch, on_failure)
             if advance is not None:
                 advance(progress.rows, len(table))
         writer.close()
@@ -128,7 +134,12 @@ class _Writer:
     """Appends batches of predictions to the file of lines and to that of vectors."""
 
     def __init__(
-        self, predictor: "Predictor", target: _Target, files: Sequence[BinaryIO], progress: WritingProgress
+        self,
+        predictor: "Predictor",
+        target: _Target,
+        files: Sequence[BinaryIO],
+        progress: WritingProgress,
+        table: Records,
     ) -> None:
         self.predictions, self.target, self.progress = target.predictions, target, progress
         self.dim = 0 if target.output is None else predictor.output_dim(target.output)
@@ -136,25 +147,24 @@ class _Writer:
         self.names = [*target.keep, *self.predictions.names]
         self.is_csv = target.table.suffix.lower() == ".csv"
         self.files, self.lines, self.vectors = files, files[0], files[1:]
-        self.begin = progress.rows
+        self.table = table
+        self.kept = iter(table.after(progress.rows).rows) if target.keep else repeat({})
         if progress.rows == 0:
             if self.is_csv:
                 _append(self.lines, csv_line(self.names))
             for file in self.vectors:
                 _append(file, npy_header(0, self.dim))
 
-    def write(
-        self, batch: Sequence[RecordResult], table: Records, on_failure: Callable[[str], None] | None = None
-    ) -> None:
-        """Appends one batch; ``table`` begins with the first record that this process predicts."""
-        first, failed = self.progress.rows - self.begin, 0
-        for row, result in enumerate(batch, first):
-            _append(self.lines, self._line([_text(table[row].get(name)) for name in self.target.keep], result))
+    def write(self, batch: Sequence[RecordResult], on_failure: Callable[[str], None] | None = None) -> None:
+        """Appends the batch that follows those which are written."""
+        failed = 0
+        for number, (result, row) in enumerate(zip(batch, self.kept, strict=False), self.progress.rows):
+            _append(self.lines, self._line([_text(row.get(name)) for name in self.target.keep], result))
             if isinstance(result, RecordError):
                 failed += 1
                 if on_failure is not None:
                     column = None if result.input is None else self.columns[result.input]
-                    on_failure(f"{table.place(row, column)}: {result.reason}")
+                    on_failure(f"{self.table.place(number, column)}: {result.reason}")
         for file in self.vectors:
             vectors = [_vector(result, self.target.output, self.dim) for result in batch]
             _append(file, np.stack(vectors).astype("<f4").tobytes())

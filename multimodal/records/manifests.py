@@ -10,9 +10,14 @@ import re
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, BinaryIO, overload
+
+from multimodal.records.cells import plain_cells
 
 Table = tuple[tuple[str, ...], list[dict[str, Any]]]
 """Column names in order, and one dict per record; an absent key is a missing value."""
@@ -38,25 +43,113 @@ class ManifestError(ValueError):
         return f"{place}: {self.reason}"
 
 
-def read_manifest(path: Path) -> tuple[Table, str]:
-    """Reads a manifest, and the sha256 of its content, at once.
+@dataclass(frozen=True)
+class Manifest(Sequence[dict[str, Any]]):
+    """Rows of a manifest file, which are read from it whenever they are iterated, and not kept.
 
     The suffix is ``.csv``, ``.tsv``, ``.jsonl`` (or ``.ndjson``), any of these with ``.gz``, or ``.parquet``. CSV is
     UTF-8, or UTF-16 with a byte order mark, and has a header; its cells stay text, and blank lines are no records.
     Cells are separated by the first of comma, tab and semicolon that the header holds, in ``.tsv`` by tabs. JSON Lines
     has one object per line.
-
-    Raises:
-        ManifestError: if the file cannot be read or is not a table; names the row or the line.
-        ModuleNotFoundError: if it is Parquet and pyarrow is not installed.
     """
+
+    path: Path
+    columns: tuple[str, ...]
+    """In order of appearance; an absent key of a row is a missing value."""
+    sha256: str
+    """Of the file."""
+    total: int
+    """Rows of the file."""
+    start: int = 0
+    """Rows that are left out, at the begin."""
+
+    @classmethod
+    def open(cls, path: Path) -> "Manifest":
+        """Reads a file once, and checks all of it.
+
+        Raises:
+            ManifestError: if it cannot be read or is not a table; names the row or the line.
+            ModuleNotFoundError: if it is Parquet and pyarrow is not installed.
+        """
+        found = _Found()
+        count = sum(1 for _ in _rows(path, found))
+        return cls(path, found.columns, found.sha256, count)
+
+    def __len__(self) -> int:
+        return self.total - self.start
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        found = _Found()
+        yield from islice(_rows(self.path, found), self.start, None)
+        if found.sha256 != self.sha256:
+            raise ManifestError(self.path.name, "has changed while it was read; begin again")
+
+    @overload
+    def __getitem__(self, place: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[dict[str, Any]]: ...
+
+    def __getitem__(self, place: int | slice) -> dict[str, Any] | Sequence[dict[str, Any]]:
+        if isinstance(place, int):
+            return next(islice(self, range(len(self))[place], None))
+        chosen = range(len(self))[place]
+        if chosen.step == 1 and chosen.stop == len(self):
+            return replace(self, start=self.start + chosen.start)
+        return [self[number] for number in chosen]
+
+
+def read_manifest(path: Path) -> tuple[Table, str]:
+    """Reads a manifest whole, and the sha256 of its content, at once; as ``Manifest.open``."""
+    found = _Found()
+    rows = list(_rows(path, found))
+    return (found.columns, rows), found.sha256
+
+
+@dataclass
+class _Found:
+    """What is known of a file once all of its rows are read."""
+
+    columns: tuple[str, ...] = ()
+    sha256: str = ""
+
+
+class _Hashed(io.RawIOBase):
+    """A file whose content is hashed while it is read, once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self.file.read(len(buffer))
+        self.sha256.update(content)
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def _rows(path: Path, found: _Found) -> Iterator[dict[str, Any]]:
+    """Every row; fills ``found`` at the end."""
     name = PurePath(path.name.lower())
     packed = name.suffix == ".gz" and name.with_suffix("").suffix in (".csv", ".tsv", ".jsonl", ".ndjson")
     reader = _reader(path, name.with_suffix("").suffix if packed else name.suffix)
+    keys: dict[str, None] = {}
     try:
-        content = path.read_bytes()
-        sha256 = hashlib.sha256(content).hexdigest()
-        return reader(gzip.decompress(content) if packed else content, path.name), sha256
+        with path.open("rb") as file:
+            hashed = _Hashed(file)
+            columns, rows = reader(_unpacked(hashed, packed=packed), path.name)
+            for row in rows:
+                if columns is None:
+                    keys.update(dict.fromkeys(row))
+                yield row
+            while hashed.read(1 << 20):
+                pass  # what is behind the last row
+        found.columns = check_columns(path.name, list(keys)) if columns is None else columns
+        found.sha256 = hashed.sha256.hexdigest()
+    except UnicodeDecodeError as error:
+        raise ManifestError(path.name, _undecodable(path, packed=packed)) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ManifestError(path.name, f"cannot be decompressed ({error}); copy it again") from error
     except OSError as error:
@@ -64,9 +157,16 @@ def read_manifest(path: Path) -> tuple[Table, str]:
         raise ManifestError(path.name, reason) from error
 
 
-def _reader(path: Path, suffix: str) -> Callable[[bytes, str], Table]:
-    """Takes the content of a manifest, and its name."""
-    readers: dict[str, Callable[[bytes, str], Table]] = {
+def _unpacked(file: io.RawIOBase, *, packed: bool) -> Any:
+    return gzip.GzipFile(fileobj=file) if packed else io.BufferedReader(file, 1 << 16)
+
+
+Reader = Callable[[Any, str], tuple[tuple[str, ...] | None, Iterator[dict[str, Any]]]]
+"""Takes a binary file and its name; gives its columns, None where they are the keys of all rows, and its rows."""
+
+
+def _reader(path: Path, suffix: str) -> Reader:
+    readers: dict[str, Reader] = {
         ".csv": _read_csv,
         ".tsv": _read_csv,
         ".jsonl": _read_json_lines,
@@ -121,17 +221,36 @@ def union_of_keys(rows: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for row in rows for key in row))
 
 
-def _decoded(content: bytes, name: str) -> str:
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        what = "UTF-16, as its first bytes say" if is_utf16 else f"UTF-8 (byte {content[error.start]:#04x})"
-        raise ManifestError(name, f"line {line} is not {what}; save the file as UTF-8") from error
-    return text
+def _text(file: Any, newline: str) -> io.TextIOWrapper:
+    is_utf16 = file.peek(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return io.TextIOWrapper(file, "utf-16" if is_utf16 else "utf-8-sig", newline=newline)
 
 
+def _undecodable(path: Path, *, packed: bool) -> str:
+    """The reason why a file is no text, with the line."""
+    with path.open("rb") as raw:
+        file = _unpacked(_Hashed(raw), packed=packed)
+        encoding = _text(file, "").encoding
+        raw.seek(0)
+        decoder, line = codecs.getincrementaldecoder(encoding)(), 1
+        file = _unpacked(_Hashed(raw), packed=packed)
+        try:
+            while block := file.read(1 << 16):
+                line += decoder.decode(block).count("\n")
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            line += error.object.count(b"\n", 0, error.start)
+            what = (
+                "UTF-16, as its first bytes say"
+                if encoding == "utf-16"
+                else f"UTF-8 (byte {error.object[error.start]:#04x})"
+            )
+            return f"line {line} is not {what}; save the file as UTF-8"
+    return "has changed while it was read; begin again"
+
+
+_LINES_AT_A_TIME = 1000
+_LONGEST_CELL = 2**31 - 1  # characters; a C long
 _HEADER = re.compile(r"""\s*((?:"[^"]*"|[^"\r\n])*)""")
 _cell_limit = threading.Lock()
 
@@ -145,40 +264,48 @@ def _separator(name: str, text: str) -> str:
     return next((separator for separator in ",\t;" if separator in names), ",")
 
 
-def _csv_lines(name: str, text: str, separator: str) -> list[tuple[int, list[str]]]:
+def _csv_lines(name: str, text: io.TextIOWrapper, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Number of the last line of each row that is not blank, and its cells."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    with _cell_limit:
-        before = csv.field_size_limit(len(text) + 1)  # the process's, 131,072 characters: a long text is no fault
-        try:
-            return [(reader.line_num, cells) for cells in reader if cells]
-        except csv.Error as error:
-            reason = f"line {reader.line_num} is not CSV ({error}); quote its cells, or save the table as JSON Lines"
-            raise ManifestError(name, reason) from error
-        finally:
-            csv.field_size_limit(before)
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    while True:
+        with _cell_limit:
+            before = csv.field_size_limit(_LONGEST_CELL)  # the process's, 131,072 characters: a long text is no fault
+            try:
+                lines = [(reader.line_num, cells) for cells in islice(reader, _LINES_AT_A_TIME)]
+            except csv.Error as error:
+                line = reader.line_num
+                reason = f"line {line} is not CSV ({error}); quote its cells, or save the table as JSON Lines"
+                raise ManifestError(name, reason) from error
+            finally:
+                csv.field_size_limit(before)
+        if not lines:
+            return
+        yield from ((line, cells) for line, cells in lines if cells)
 
 
-def _read_csv(content: bytes, name: str) -> Table:
-    text = _decoded(content, name)
-    separator = _separator(name, text)
+def _read_csv(file: Any, name: str) -> tuple[tuple[str, ...], Iterator[dict[str, Any]]]:
+    text = _text(file, "")
+    separator = _separator(name, file.peek(1 << 16).decode(text.encoding, "ignore"))
     lines = _csv_lines(name, text, separator)
-    if not lines:
+    header = next(lines, None)
+    if header is None:
         raise ManifestError(name, "is empty; its first line must name the columns")
-    if any("\0" in column for column in lines[0][1]):
+    if any("\0" in column for column in header[1]):
         raise ManifestError(name, "begins with NUL characters, as UTF-16 does; save the file as UTF-8")
-    columns = check_columns(name, lines[0][1])
+    columns = check_columns(name, header[1])
     named = {",": "comma", "\t": "tab", ";": "semicolon"}[separator]
-    rows = []
-    for row, (line, cells) in enumerate(lines[1:], 1):
-        if len(cells) != len(columns):
-            reason = (
-                f"has {len(cells)} cells where the header has {len(columns)} (it ends in line {line}); "
-                f"put quotes around cells that hold a {named} or a line break"
-            )
-            raise ManifestError(name, reason, row)
-        rows.append(dict(zip(columns, cells, strict=True)))
-    return columns, rows
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row, (line, cells) in enumerate(lines, 1):
+            if len(cells) != len(columns):
+                reason = (
+                    f"has {len(cells)} cells where the header has {len(columns)} (it ends in line {line}); "
+                    f"put quotes around cells that hold a {named} or a line break"
+                )
+                raise ManifestError(name, reason, row)
+            yield dict(zip(columns, cells, strict=True))
+
+    return columns, rows()
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -188,9 +315,12 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def _read_json_lines(content: bytes, name: str) -> Table:
-    rows = []
-    for line, text in enumerate(_decoded(content, name).split("\n"), 1):
+def _read_json_lines(file: Any, name: str) -> tuple[None, Iterator[dict[str, Any]]]:
+    return None, _json_rows(_text(file, "\n"), name)
+
+
+def _json_rows(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
+    for line, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:
@@ -201,21 +331,33 @@ def _read_json_lines(content: bytes, name: str) -> Table:
         if not isinstance(row, dict):
             reason = f"line {line} holds a {type(row).__name__}, not an object; write one object per line"
             raise ManifestError(name, reason)
-        rows.append(row)
-    return check_columns(name, union_of_keys(rows)), rows
+        yield plain_cells(row)
 
 
-def _read_parquet(content: bytes, name: str) -> Table:
+def _read_parquet(file: Any, name: str) -> tuple[tuple[str, ...], Iterator[dict[str, Any]]]:
     try:
         import pyarrow
         import pyarrow.parquet
     except ModuleNotFoundError as error:
         line = "pyarrow is not installed; run: pip install 'multimodal-transfer[parquet]'"
         raise ModuleNotFoundError(line, name="pyarrow") from error
-    try:
-        with pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)) as file:
-            columns = check_columns(name, file.schema_arrow.names)
-            return columns, file.read().to_pylist()
-    except pyarrow.ArrowException as error:
-        reason = f"is not a Parquet file that can be read ({error}); write it again"
-        raise ManifestError(name, reason) from error
+
+    @contextmanager
+    def named() -> Iterator[None]:
+        try:
+            yield
+        except pyarrow.ArrowException as error:
+            reason = f"is not a Parquet file that can be read ({error}); write it again"
+            raise ManifestError(name, reason) from error
+
+    with named():
+        table = pyarrow.parquet.ParquetFile(file.raw.file)  # beside the hash: it is not read in order
+        columns = check_columns(name, table.schema_arrow.names)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        with named():
+            for batch in table.iter_batches(_LINES_AT_A_TIME):
+                yield from map(plain_cells, batch.to_pylist())
+        file.raw.file.seek(0)
+
+    return columns, rows()

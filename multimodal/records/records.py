@@ -11,7 +11,7 @@ import numpy as np
 
 from encoders.preprocessing import Arrays, Preprocessor, UnreadableValueError
 from multimodal.records.cells import is_missing, plain_cells
-from multimodal.records.manifests import ManifestError, check_columns, read_manifest, union_of_keys
+from multimodal.records.manifests import Manifest, ManifestError, check_columns, read_manifest, union_of_keys
 from multimodal.records.media import Outside, media_path, quote
 
 
@@ -87,6 +87,11 @@ class Records:
         rows = [int(row) for row in rows]
         return replace(self, rows=[self.rows[row] for row in rows], numbers=[self.number(row) for row in rows])
 
+    def after(self, count: int) -> "Records":
+        """The records behind the first ``count``; a file's are read when they are iterated."""
+        numbers = range(count, len(self)) if self.numbers is None else self.numbers[count:]
+        return replace(self, rows=self.rows[count:], numbers=numbers)
+
     def without(self, columns: Iterable[str]) -> "Records":
         """The records without these columns."""
         dropped = set(columns)
@@ -132,7 +137,9 @@ def _columns_and_rows(source: Any) -> tuple[list[Any], Callable[[], list[dict[st
     return None
 
 
-def read_records(source: Any, *, root: str | Path | None = None, allow_outside: Outside = False) -> Records:
+def read_records(
+    source: Any, *, root: str | Path | None = None, allow_outside: Outside = False, lazily: bool = False
+) -> Records:
     """Reads a table of records.
 
     Args:
@@ -140,6 +147,7 @@ def read_records(source: Any, *, root: str | Path | None = None, allow_outside: 
             sequence of dicts, or ``Records``.
         root: folder of the media; None: the manifest's, or for Python objects the working directory, without limits.
         allow_outside: permits media outside that folder, or only links that lead outside ("links").
+        lazily: checks a file, but reads its rows whenever they are iterated, and keeps none.
 
     >>> read_records([{"text": "red"}]).columns
     ('text',)
@@ -153,9 +161,11 @@ def read_records(source: Any, *, root: str | Path | None = None, allow_outside: 
     folder = None if root is None else Path(root)
     if isinstance(source, str | Path):
         path = Path(source)
-        (columns, rows), sha256 = read_manifest(path)
         root = path.parent if folder is None else folder
-        rows = list(map(plain_cells, rows))
+        if lazily:
+            manifest = Manifest.open(path)
+            return Records(manifest.columns, manifest, path.name, root, allow_outside, sha256=manifest.sha256)
+        (columns, rows), sha256 = read_manifest(path)
         return Records(columns, rows, path.name, root, allow_outside, sha256=sha256)
     if (table := _columns_and_rows(source)) is not None:
         columns, rows = check_columns("DataFrame", table[0]), list(map(plain_cells, table[1]()))

@@ -5,13 +5,15 @@ import hashlib
 import io
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multimodal.records.manifests import ManifestError, Table, check_columns, read_manifest
+from multimodal.records.manifests import Manifest, ManifestError, Table, check_columns, read_manifest
 from multimodal.records.records import read_records
 
 
@@ -271,3 +273,65 @@ def test_column_names_are_text():
 def test_manifest_error_survives_the_way_between_processes():
     error = pickle.loads(pickle.dumps(ManifestError("a.csv", "is odd", 3)))
     assert (error.source, error.reason, error.row, str(error)) == ("a.csv", "is odd", 3, "a.csv, row 3: is odd")
+
+
+ROWS = [{"text": f'line {number}\nof "many", {"x" * (number % 7)}', "label": str(number % 3)} for number in range(2500)]
+
+
+def written(folder: Path, name: str) -> Path:
+    """The rows as a file of this name."""
+    path, frame = folder / name, pd.DataFrame(ROWS)
+    if name.endswith(".parquet"):
+        frame.to_parquet(path, row_group_size=700)
+    elif "jsonl" in name:
+        frame.to_json(path, orient="records", lines=True)
+    else:
+        frame.to_csv(
+            path, index=False, sep="\t" if ".tsv" in name else ",", encoding="utf-16" if "16" in name else None
+        )
+    return path
+
+
+FILES = ("t.csv", "t.tsv", "t16.csv", "t.csv.gz", "t.jsonl", "t.jsonl.gz", "t.parquet")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_rows_that_are_not_kept_are_those_of_the_whole_table(tmp_path, name):
+    path = written(tmp_path, name)
+    (columns, rows), sha256 = read_manifest(path)
+    manifest = Manifest.open(path)
+    assert rows == ROWS
+    assert list(manifest) == list(manifest) == rows
+    assert (manifest.columns, manifest.sha256, len(manifest)) == (columns, sha256, 2500)
+    assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (manifest[0], manifest[1234], manifest[-1]) == (rows[0], rows[1234], rows[-1])
+    assert list(manifest[1999:]) == rows[1999:]
+    assert list(manifest[100:][50:]) == rows[150:]
+    assert manifest[5:8] == rows[5:8]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_changes_between_two_readings_is_refused(tmp_path, name):
+    path = written(tmp_path, name)
+    manifest = Manifest.open(path)
+    ROWS[7], before = {"text": "another", "label": "9"}, ROWS[7]
+    try:
+        written(tmp_path, name)
+    finally:
+        ROWS[7] = before
+    with pytest.raises(ManifestError, match="has changed while it was read; begin again"):
+        list(manifest)
+
+
+def test_a_table_that_is_not_kept_takes_no_memory_per_row(tmp_path):
+    path = tmp_path / "t.csv"
+    with path.open("w") as file:
+        file.write("text,label\n")
+        file.writelines(f"line {number} of many that are not kept,{number % 3}\n" for number in range(50_000))
+    tracemalloc.start()
+    records = read_records(path, lazily=True)
+    places = [records.place(number) for number, _ in enumerate(records.after(49_990).rows, 49_990)]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert places[0] == "t.csv, row 49991"
+    assert peak < 5e6  # the rows of the table are 25 MB
