@@ -37,6 +37,8 @@ class EncoderInfo:
     """False where the original was trained without a mask, so that padding changes its tokens."""
     parameters: int | None = None
     """Number of parameters without a classifier; None where it depends on the weights."""
+    trains: bool = True
+    """False where it has no gradients, so that it stays frozen under any strategy."""
     learning_rate_scale: float = 0.1
     """Factor on the job's learning rate that suits fine-tuning its weights."""
 

@@ -24,6 +24,10 @@ def has_local_weights(info: EncoderInfo) -> bool:
 
 
 def _file(name: str) -> Path | None:
+    if name == "packaged/speech_embedding":
+        from encoders.onnx.speech_embedding import weights_file as file_of_speech
+
+        return file_of_speech()
     if name.startswith("packaged/"):
         from encoders.image.packaged import weights_file
 

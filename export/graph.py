@@ -1,33 +1,10 @@
 """Changes to a finished ONNX graph."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable
 
 import onnx
 
-
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and those inside its nodes (branches, loop bodies)."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _graphs(inner)
-
-
-def value_names(graph: onnx.GraphProto) -> set[str]:
-    """Names of all values that the graph computes or holds."""
-    computed = {name for inner in _graphs(graph) for node in inner.node for name in node.output}
-    return computed | {tensor.name for inner in _graphs(graph) for tensor in inner.initializer}
-
-
-def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Gives values new names, everywhere they occur."""
-    for inner in _graphs(graph):
-        for named in (*inner.input, *inner.output, *inner.initializer, *inner.value_info):
-            named.name = names.get(named.name, named.name)
-        for node in inner.node:
-            node.input[:] = [names.get(name, name) for name in node.input]
-            node.output[:] = [names.get(name, name) for name in node.output]
+from encoders.onnx.graph import graphs
 
 
 def strip(model: onnx.ModelProto) -> None:
@@ -43,7 +20,7 @@ def strip(model: onnx.ModelProto) -> None:
         function.doc_string = ""
         del function.value_info[:]
         _strip_nodes(function.node)
-    for graph in _graphs(model.graph):
+    for graph in graphs(model.graph):
         graph.doc_string = ""
         del graph.value_info[:]
         del graph.metadata_props[:]
@@ -64,7 +41,7 @@ def _strip_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
 
 def drop_unused(graph: onnx.GraphProto) -> None:
     """Removes the weights that nothing reads."""
-    used = {name for inner in _graphs(graph) for node in inner.node for name in node.input}
+    used = {name for inner in graphs(graph) for node in inner.node for name in node.input}
     used |= {value.name for value in graph.output}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     if len(kept) < len(graph.initializer):

@@ -9,15 +9,16 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
+from encoders.onnx.graph import graphs, graphs_inside, rename_values
 from export.graph import before_log, drop_unused
 
 # fmt: off
 WIDE = {
-    "BatchNormalization", "CumSum", "Exp", "GroupNormalization", "InstanceNormalization", "LayerNormalization",
-    "Log", "LogSoftmax", "LpNormalization", "Pow", "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSumExp",
-    "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Resize", "Softmax", "Sqrt",
+    "BatchNormalization", "ConcatFromSequence", "CumSum", "Exp", "GroupNormalization", "InstanceNormalization",
+    "LayerNormalization", "Log", "LogSoftmax", "LpNormalization", "Pow", "Range", "Reciprocal", "ReduceL1", "ReduceL2",
+    "ReduceLogSumExp", "ReduceMean", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Resize", "Softmax", "Sqrt",
 }
-"""Operators that stay in float32: they sum many values, or leave the range of float16."""
+"""Operators that stay in float32: they sum many values, leave the range of float16, or read what a loop made."""
 _ELEMENTWISE = {
     "Abs", "Add", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Neg", "Reshape", "Squeeze", "Sub", "Transpose",
     "Unsqueeze",
@@ -26,27 +27,15 @@ _ELEMENTWISE = {
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-class HalfError(ValueError):
-    """Graph that cannot be converted to half precision."""
-
-
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """Graph in float16; its inputs and outputs, and operators with a wide range, stay in float32.
 
-    In float32 stay: normalisations, softmax and sums, with the elementwise operators between them, and everything
-    above a logarithm (the power spectra of audio). Weights beyond the range of float16 are clipped, which keeps the
-    effect of large negative biases that hide tokens.
-
-    Raises:
-        HalfError: if the graph has branches or loops.
+    In float32 stay: normalisations, softmax and sums, with the elementwise operators between them, everything above a
+    logarithm (the power spectra of audio), and what is inside of branches and loops. Weights beyond the range
+    of float16 are clipped, which keeps the effect of large negative biases that hide tokens.
     """
     converted = onnx.ModelProto()
     converted.CopyFrom(model)
-    for node in converted.graph.node:
-        if any(
-            attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in node.attribute
-        ):
-            raise HalfError(f"the graph has the branch or loop {node.op_type}, which has no fp16; export fp32")
     _Halving(converted).run()
     return converted
 
@@ -76,8 +65,12 @@ class _Halving:
 
     def _convert(self, node: NodeProto) -> None:
         computed = [name for name in node.input if name in self.types]
+        inner = list(graphs_inside(node))
+        for graph in inner:
+            read = {name for part in graphs(graph) for reader in part.node for name in reader.input}
+            rename_values(graph, {name: self._as(name, TensorProto.FLOAT) for name in read & self.types.keys()})
         is_square = node.op_type == "Mul" and node.input[0] == node.input[1]
-        wide = node.op_type in WIDE or node.name in self.before_log or is_square
+        wide = bool(inner) or node.op_type in WIDE or node.name in self.before_log or is_square
         if node.op_type in _ELEMENTWISE and computed:
             wide |= all(self.types[name] == TensorProto.FLOAT for name in computed)
         wanted = TensorProto.FLOAT if wide else TensorProto.FLOAT16

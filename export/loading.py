@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from encoders.onnx.file import check_onnx_file
 from encoders.preprocessing import Preprocessor, load_preprocessor
 from export.bundle import Bundle, BundleError
 from export.bundle_folder import check_hashes
-from export.onnx_file import check_onnx_file
 from export.session import DeviceError, open_session, planned_device, session_device
 from multimodal.decoding import Decoding
 from multimodal.inference.batching import reason_of
@@ -148,7 +148,10 @@ def load_session(bundle: Bundle, model: Path, **options: Any) -> ort.InferenceSe
         BundleError: if the model needs more than a bundle has, onnxruntime rejects it, or it is not as declared.
         DeviceError, ValueError: as ``open_session``.
     """
-    check_onnx_file(model)
+    try:
+        check_onnx_file(model)
+    except ValueError as error:
+        raise BundleError(str(error)) from error
     try:
         session = open_session(model, **options)
     except (DeviceError, ValueError):

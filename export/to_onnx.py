@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.onnx import ONNXProgram
 
 from encoders.base import evaluating
+from encoders.onnx.encoder import OnnxEncoder
+from encoders.onnx.graph import at_opset, opset_of, prefixed, rename_values, value_names
 from encoders.preprocessing import Arrays, TensorSpec
-from export.graph import rename_values, strip, value_names
+from export.graph import strip
 from export.samples import synthetic_samples
 from multimodal.decoding import EMBEDDING
 from multimodal.model import MultimodalModel
@@ -37,7 +39,7 @@ class _FlatModel(nn.Module):
     def __init__(self, model: MultimodalModel, *, embedding: bool) -> None:
         super().__init__()
         self.model = model
-        self.slots = [(name, spec.name) for name, spec in graph_inputs(model)]
+        self.slots = [(name, spec.name) for name, spec in traced_inputs(model)]
         self.embedding = embedding
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -54,6 +56,20 @@ def graph_inputs(model: MultimodalModel) -> list[tuple[str, TensorSpec]]:
     return [
         (name, spec) for name in model.input_names for spec in (*model.encoder(name).preprocessor.tensors, _PRESENT)
     ]
+
+
+def traced_inputs(model: MultimodalModel) -> list[tuple[str, TensorSpec]]:
+    """``graph_inputs`` with the tokens of encoders that are ONNX graphs already in the place of their tensors."""
+    specs = {}
+    for name in model.input_names:
+        encoder = model.encoder(name)
+        is_graph = isinstance(encoder, OnnxEncoder)
+        specs[name] = _token_specs(encoder.embed_dim) if is_graph else encoder.preprocessor.tensors
+    return [(name, spec) for name in model.input_names for spec in (*specs[name], _PRESENT)]
+
+
+def _token_specs(dim: int) -> tuple[TensorSpec, ...]:
+    return TensorSpec("tokens", "float32", ("batch", "tokens", dim)), TensorSpec("mask", "bool", ("batch", "tokens"))
 
 
 def to_onnx(model: MultimodalModel, *, opset: int = 20, embedding: bool = False) -> bytes:
@@ -82,14 +98,15 @@ def to_onnx(model: MultimodalModel, *, opset: int = 20, embedding: bool = False)
     _check_size(model)
     require_temporary_folder()
     outputs = [*model.heads, *([EMBEDDING] if embedding else [])]
-    slots = graph_inputs(model)
-    program = _trace(_FlatModel(model, embedding=embedding), slots, [_SAFE + name for name in outputs], opset)
+    traced = traced_inputs(model)
+    program = _trace(_FlatModel(model, embedding=embedding), traced, [_SAFE + name for name in outputs], opset)
     graph = program.model_proto
     taken = value_names(graph.graph)
     give_way = {name: f"{name}.inner" for name in outputs if name in taken}  # values inside, such as an ``embedding``
     rename_values(graph.graph, give_way | {_SAFE + name: name for name in outputs})
+    _check_graph(graph, traced, outputs, opset)
+    _splice_encoders(graph, model, opset)
     strip(graph)
-    _check_graph(graph, slots, outputs, opset)
     content = graph.SerializeToString(deterministic=True)
     onnx.checker.check_model(content)
     return content
@@ -122,6 +139,36 @@ def _trace(flat: _FlatModel, slots: list[tuple[str, TensorSpec]], outputs: list[
     return program
 
 
+def _splice_encoders(model: onnx.ModelProto, trained: MultimodalModel, opset: int) -> None:
+    """Puts the graphs of encoders that are ONNX graphs in front of what reads their tokens."""
+    inputs = {value.name: value for value in model.graph.input}
+    for name in trained.input_names:
+        encoder = trained.encoder(name)
+        if isinstance(encoder, OnnxEncoder):
+            own = _at_opset(name, encoder, opset)
+            inner = prefixed(own.graph, f"{name}.", {})
+            nodes = [*inner.node, *model.graph.node]
+            del model.graph.node[:]
+            model.graph.node.extend(nodes)
+            model.graph.initializer.extend(inner.initializer)
+            inputs |= {value.name: value for value in inner.input}
+            known = {entry.domain for entry in model.opset_import}
+            model.opset_import.extend(entry for entry in own.opset_import if entry.domain not in known)
+    del model.graph.input[:]
+    for name, spec in graph_inputs(trained):
+        value = inputs[f"{name}.{spec.name}"]
+        for position, axis in _named_axes(name, spec).items():
+            value.type.tensor_type.shape.dim[position].dim_param = axis
+        model.graph.input.append(value)
+
+
+def _at_opset(name: str, encoder: OnnxEncoder, opset: int) -> onnx.ModelProto:
+    own = onnx.load_from_string(encoder.content)
+    if opset_of(own) > opset:
+        raise OnnxError(f"the encoder of {name} is of opset {opset_of(own)}, not {opset}; export with that opset")
+    return at_opset(own, opset)
+
+
 def _check_size(model: MultimodalModel) -> None:
     tensors = [*model.parameters(), *model.buffers()]
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
@@ -138,8 +185,9 @@ def _example(model: MultimodalModel, slots: list[tuple[str, TensorSpec]]) -> tup
     stacked: dict[str, Arrays] = {}
     for name in model.input_names:
         preprocessor = model.encoder(name).preprocessor
-        samples = synthetic_samples(preprocessor, rng, ["middle", "middle"])
-        stacked[name] = {**preprocessor.stack(samples), "present": np.ones(2, bool)}
+        arrays = preprocessor.stack(synthetic_samples(preprocessor, rng, ["middle", "middle"]))
+        tokens = {"tokens": np.zeros((2, 1, model.encoder(name).embed_dim), np.float32), "mask": np.ones((2, 1), bool)}
+        stacked[name] = {**arrays, **tokens, "present": np.ones(2, bool)}
     sizes = {"batch": 2}
     for name, spec in slots:
         for position, axis in _named_axes(name, spec).items():

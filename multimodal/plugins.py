@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from encoders.plugins import BUILT_IN, Decorated, Entry, Registry, built_in
 from encoders.preprocessing.registry import PREPROCESSORS
-from encoders.registry import ENCODERS
+from encoders.registry import ENCODERS, find_encoder
 from fusion.registry import FUSIONS
 from multimodal.task_types.registry import TASK_TYPES
 
@@ -72,6 +72,14 @@ def strategy_info(name: str) -> StrategyInfo:
 
 
 TRACKERS: "Registry[Callable[..., Tracker]]" = Registry("tracker", "multimodal.trackers", lambda: ())
+
+
+def can_train(encoder: str) -> bool:
+    """False for the name of an encoder without gradients, which stays frozen under any strategy."""
+    try:
+        return find_encoder(encoder).trains
+    except LookupError:  # said where it is built
+        return True
 
 
 def register_tracker(name: str) -> Callable[[Decorated], Decorated]:

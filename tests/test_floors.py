@@ -79,6 +79,8 @@ FLOORS = (  # a module belongs to the first floor that names it
         ("numpy", "PIL", "tokenizers", "soundfile", "soxr"),
         torch_free=True,
     ),
+    Floor(("encoders.onnx", "encoders.onnx.file"), (), torch_free=True),
+    Floor(("encoders.onnx.*",), ENCODERS, (*FRAMEWORK, "onnx"), lazy_outside=("onnxruntime",)),
     Floor(("encoders.testing",), ENCODERS, ("torch", "numpy"), lazy_outside=("onnx", "onnxscript", "onnxruntime")),
     Floor(
         ENCODERS,
@@ -139,7 +141,7 @@ FLOORS = (  # a module belongs to the first floor that names it
     ),
     Floor(
         SERVING,
-        ("encoders", *REGISTRIES, *SERVING, *RECORDS, *INFERENCE, *EXPLAIN, *PREPROCESSING),
+        ("encoders", "encoders.onnx.file", *REGISTRIES, *SERVING, *RECORDS, *INFERENCE, *EXPLAIN, *PREPROCESSING),
         ("numpy", "onnxruntime", "PIL", "soundfile"),
         lazy_outside=("faiss", "pyarrow", "triton_python_backend_utils"),
         torch_free=True,

@@ -12,7 +12,6 @@ from multimodal.config.section import Section
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("encoders", "fusion", "multimodal", "export")
 INTERNAL = {
-    "HalfError": "a precision that is not written, which the export reports",
     "RequestError": "becomes a response of the server",
 }
 """Errors that no caller sees -> why."""

@@ -16,8 +16,14 @@ BUILDERS = {
     "torchvision": ("image", "torchvision", "encoders.image.torchvision:torchvision_encoder"),
     "torchaudio": ("audio", "torchaudio", "encoders.audio.torchaudio:wav2vec2"),
     "packaged": ("image", "timm, weights from a package of their own", "encoders.image.packaged:packaged_encoder"),
+    "packaged/speech_embedding": (
+        "audio",
+        "openwakeword, a package of its own",
+        "encoders.onnx.speech_embedding:speech_embedding",
+    ),
     "timm": ("image", "timm (any model's name)", "encoders.image.timm:timm_encoder"),
     "wordvectors": ("text", "a local file of word2vec, GloVe or fastText", "encoders.text.words:word_vectors"),
+    "onnx": ("any", "a local ONNX file", "encoders.onnx.encoder:onnx_encoder"),
     "transformers": (
         "any",
         "transformers (any hub id or local folder)",
@@ -51,6 +57,7 @@ def _entry(name: str, embed_dim: str, parameters: str, licence: str, paper: str)
         paper=paper,
         has_weights=True,
         parameters=int(parameters) if parameters else None,
+        trains=not builder.startswith("encoders.onnx."),
         # what few photos and words taught has to move
         learning_rate_scale=1.0 if source == BUILT_IN else EncoderInfo.learning_rate_scale,
     )

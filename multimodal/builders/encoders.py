@@ -56,7 +56,7 @@ def encoder_path(name: str, base: Path) -> Path | None:
     family, _, path = name.partition("/")
     if not path or family == "timm" or is_registered(name):
         return None  # a model's name
-    is_path = (base / path).is_dir() or (family == "wordvectors" and (base / path).is_file())
+    is_path = (base / path).is_dir() or (family in ("wordvectors", "onnx") and (base / path).is_file())
     return (base / path).absolute() if is_path else None
 
 

@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue, model_validator
 
 from multimodal.config.section import Section
 from multimodal.config.unread import changed
+from multimodal.plugins import can_train
 
 
 class FeatureMap(Section):
@@ -126,7 +127,7 @@ class Input(Section):
     share: str | None = None
     """Another input of the same modality, whose encoder and weights this one uses."""
     frozen: bool = False
-    """Keeps this encoder frozen under any strategy."""
+    """Keeps this encoder frozen under any strategy; true for encoders without gradients (`onnx/PATH`)."""
     learning_rate_scale: float | None = Field(default=None, gt=0)
     """Factor on the learning rate for this encoder; left out: 1 with random weights, else transfer.encoder_scale."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
@@ -139,6 +140,14 @@ class Input(Section):
     frozen."""
     map: FeatureMap | None = None
     """Map of a frozen encoder's tokens, fitted before training and below new layers; left out: none."""
+
+    @model_validator(mode="after")
+    def _frozen_without_gradients(self) -> "Input":
+        if self.encoder is not None and not can_train(self.encoder):
+            if "frozen" in self.model_fields_set and not self.frozen:
+                raise ValueError(f"frozen is false, but {self.encoder} has no gradients to train it by; leave it out")
+            self.frozen = True
+        return self
 
     @model_validator(mode="after")
     def _one_encoder(self) -> "Input":

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from encoders.base import Encoder
+from encoders.onnx.encoder import OnnxEncoder
 from multimodal.features.engines import EagerEngine, Engine, channels_last, kept_graph, onnx_engine
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class EngineChooser:
     """
 
     def __init__(self, encoder: Encoder, *, values: int, cache: Path | None, key: str) -> None:
-        self._eager = EagerEngine(encoder)
+        self._eager = EagerEngine(encoder, "onnxruntime") if isinstance(encoder, OnnxEncoder) else EagerEngine(encoder)
         self._values, self._cache, self._key = values, cache, key
         self._compared: set[tuple[torch.Size, ...]] = set()
         self.choice: EngineChoice | None = None

@@ -40,7 +40,7 @@ def _with_readers(setup: TrainingSetup, trained: Collection[str], runtime: Runti
     training = [records for _, records in setup.tables.training()]
     for name, encoder in setup.encoders.items():
         own = {names[id(parameter)] for parameter in encoder.parameters()}
-        if (own or name in computed) and not own & set(trained):
+        if (encoder.state_dict() or name in computed) and not own & set(trained):
             _reject_compared_views(job, name)
             readers[name] = feature_reader(
                 datasets.readers[name],

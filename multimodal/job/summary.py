@@ -5,6 +5,7 @@ import logging
 from encoders.base import Encoder
 from multimodal.config.setting import DESCRIPTIONS
 from multimodal.job.setup import TrainingSetup
+from multimodal.plugins import can_train
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,8 @@ def log_summary(setup: TrainingSetup) -> None:
         owner = setup.model.encoder_of[name]
         shared = f", shared with {owner}" if owner != name else ""
         count = sum(parameter.numel() for parameter in encoder.parameters())
-        logger.info(f"{name}: {encoder.name}, weights {describe_weights(encoder)}, {count:,} parameters{shared}")
+        size = f"{count:,} parameters" if can_train(encoder.name) else "frozen, as it has no gradients"
+        logger.info(f"{name}: {encoder.name}, weights {describe_weights(encoder)}, {size}{shared}")
 
 
 def describe_weights(encoder: Encoder) -> str:

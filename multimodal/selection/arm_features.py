@@ -13,6 +13,7 @@ from multimodal.builders.encoders import has_random_weights
 from multimodal.features import feature_reader
 from multimodal.job import TrainingSetup
 from multimodal.job.mean_tokens import input_vectors
+from multimodal.plugins import can_train
 from multimodal.records import InputReader, RecordError, Records, is_missing
 from multimodal.runtime.runtime import Runtime
 from multimodal.transfer.guard.arms import PROBE, RANDOM, RAW
@@ -55,18 +56,21 @@ def probe_features(
 
 
 def random_twins(encoders: Mapping[str, Encoder], seed: int) -> dict[str, Encoder]:
-    """Each encoder with random weights; one that has them already is its own twin, a shared one has one twin."""
+    """Each encoder with random weights; one that has them already is its own twin, a shared one has one twin.
+
+    An encoder that cannot train has no architecture that other weights would fit, and no twin.
+    """
     twins: dict[int, Encoder] = {}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for encoder in encoders.values():
-            if id(encoder) not in twins:
+            if id(encoder) not in twins and can_train(encoder.name):
                 twin = encoder
                 if not has_random_weights(encoder):
                     twin = create_encoder(encoder.name, weights=None, **encoder.architecture())
                     twin.preprocessor = encoder.preprocessor
                 twins[id(encoder)] = twin
-    return {name: twins[id(encoder)] for name, encoder in encoders.items()}
+    return {name: twins[id(encoder)] for name, encoder in encoders.items() if id(encoder) in twins}
 
 
 def _readers(
@@ -79,7 +83,7 @@ def _readers(
     )
     for arm, encoders in ((RANDOM, random_twins(setup.encoders, setup.job.train.seed)), (PROBE, setup.encoders)):
         readers: dict[str, InputReader] = {}
-        for name in inputs:
+        for name in [name for name in inputs if name in encoders]:
             logger.info(f"{arm}: encoding {name} by {encoders[name].name}")
             is_twin = encoders[name] is not setup.encoders[name]
             # nobody asks for a twin's tokens again

@@ -9,6 +9,7 @@ from encoders.local import has_local_weights
 from encoders.weights.source_run import MODEL_FILE
 from multimodal.builders.encoders import full_weights
 from multimodal.config import Candidate, ConfigError, Input
+from multimodal.plugins import can_train
 
 
 def find_candidates(name: str, entry: Input, base: Path, named: Sequence[str] = ()) -> list[Candidate]:
@@ -49,7 +50,8 @@ def input_modality(entry: Input) -> str:
 def with_candidate(entry: Input, chosen: Candidate) -> Input:
     """The input with a candidate in the place of its encoder."""
     update = {"encoder": chosen.encoder, "weights": chosen.weights, "options": chosen.options}
-    return entry.model_copy(update=update)
+    frozen = entry.frozen or not can_train(chosen.encoder)
+    return entry.model_copy(update={**update, "frozen": frozen})
 
 
 def _parse(text: str) -> Candidate:

@@ -13,6 +13,7 @@ from multimodal.config.frozen_rules import TRAINED
 from multimodal.job import TrainingSetup
 from multimodal.job.fitted_maps import fit_source_maps
 from multimodal.job.train_job import train_job
+from multimodal.plugins import can_train
 from multimodal.runtime.runtime import Runtime
 from multimodal.selection.labelled import correct_predictions
 from multimodal.transfer.guard.arms import estimate
@@ -42,7 +43,10 @@ def scratch_gaps(setup: TrainingSetup, tasks: Sequence[str], base: Path, runtime
 
 
 def from_scratch(setup: TrainingSetup) -> Job:
-    """The job with every encoder's weights random and all of them trained: a frozen random encoder learns nothing."""
+    """The job with every encoder's weights random and all of them trained: a frozen random encoder learns nothing.
+
+    Encoders that cannot train stay as they are.
+    """
     inputs = {
         name: entry.model_copy(
             update={
@@ -54,7 +58,7 @@ def from_scratch(setup: TrainingSetup) -> Job:
                 "options": setup.encoders[name].architecture(),
             }
         )
-        if entry.share is None
+        if entry.share is None and can_train(setup.encoders[name].name)
         else entry
         for name, entry in setup.job.inputs.items()
     }

@@ -87,9 +87,9 @@ def check_depth(encoder: Encoder) -> None:
 
 
 def test_every_family_of_the_registry_is_checked() -> None:
-    """A family is what one package has from one paper."""
+    """A family is what one package has from one paper; those without gradients are checked in ``encoders/onnx``."""
     checked = {_family(find_encoder(name.partition(" ")[0])) for name in ENCODERS}
-    assert {_family(info) for info in list_encoders() if info.source != "unknown"} <= checked
+    assert {_family(info) for info in list_encoders() if info.source != "unknown" and info.trains} <= checked
 
 
 def _family(info: EncoderInfo) -> tuple[str, str]:

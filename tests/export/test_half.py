@@ -2,13 +2,12 @@
 
 import numpy as np
 import onnx
-import pytest
 from onnx import TensorProto, helper, numpy_helper
 from support.assertions import assert_close
 
 from export import Bundle
 from export.golden import read_golden
-from export.half import HalfError, to_half
+from export.half import to_half
 from export.session import open_session, run_session
 
 
@@ -81,13 +80,17 @@ def test_biases_that_hide_tokens_are_cut_to_the_range():
     assert_close(given, [[0.5, 0.5, 0.0, 0.0]] * 2, "float16 values")
 
 
-def test_a_branch_is_refused():
-    inner = helper.make_graph([node("Identity", "x", "inner")], "b", [],
-                              [helper.make_tensor_value_info("inner", TensorProto.FLOAT, [2, 4])])  # fmt: skip
-    branch = node("If", "c", "y", then_branch=inner, else_branch=inner)
-    model = graph_of([branch])
-    with pytest.raises(HalfError, match="the graph has the branch or loop If, which has no fp16; export fp32"):
-        to_half(model)
+def test_branches_stay_in_float32_and_read_what_is_not():
+    inner = helper.make_graph([node("MatMul", "a v", "b")], "inner", [],
+                              [helper.make_tensor_value_info("b", TensorProto.FLOAT, [2, 4])])  # fmt: skip
+    nodes = [node("MatMul", "x w", "a"), node("If", "c", "d", then_branch=inner, else_branch=inner),
+             node("MatMul", "d w", "y")]  # fmt: skip
+    model = graph_of(nodes, w=np.eye(4) / 3, v=np.eye(4) / 7)
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "c"))
+    half = to_half(model)
+    assert [types_of(half)[name] for name in ("a", "d")] == [TensorProto.FLOAT16, TensorProto.FLOAT]
+    x = np.ones((2, 4), np.float32)
+    assert_close(answers(half, x), answers(model, x), "float16")
 
 
 def test_an_exported_graph_answers_alike_in_half_the_size(bundle: Bundle):

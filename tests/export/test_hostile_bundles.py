@@ -13,10 +13,10 @@ import pytest
 from onnx import TensorProto, helper
 from support.bundle_faults import rewrite
 
+from encoders.onnx.file import check_onnx_file
 from encoders.preprocessing.registry import PREPROCESSORS, register_preprocessor
 from export import BundleError, Predictor, verify_bundle
 from export.bundle_folder import read_bundle
-from export.onnx_file import check_onnx_file
 from export.triton import write_triton_repository
 
 
@@ -134,7 +134,7 @@ def test_graphs_without_end_are_refused(tmp_path: Path) -> None:
     for _ in range(40):
         content = field(1, field(5, field(6, content)))  # graph: node: attribute: graph
     (tmp_path / "model.onnx").write_bytes(field(7, content))
-    with pytest.raises(BundleError, match="its graphs are nested more than 16 deep"):
+    with pytest.raises(ValueError, match="its graphs are nested more than 16 deep"):
         check_onnx_file(tmp_path / "model.onnx")
 
 

@@ -12,9 +12,10 @@ from support.bundles import StubRun, TinySound, make_three_input_model
 from support.tiny_models import TinyText
 from torch import Tensor
 
+from encoders.onnx.graph import rename_values, value_names
 from encoders.preprocessing import TensorSpec
 from export import Bundle, to_onnx
-from export.graph import rename_values, strip, value_names
+from export.graph import strip
 from export.parity import Case, flat_feed, parity_cases, synthetic_batch
 from export.session import open_session
 from fusion import create_fusion

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 
-from export.bundle import BundleError
-
 MAX_DEPTH = 16
 """Graphs inside graphs (If, Loop); each is three messages deep."""
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
@@ -39,10 +37,24 @@ def check_onnx_file(path: Path) -> None:
     """Rejects a model that reads other files, declares a false size, or needs operators of others.
 
     Raises:
-        BundleError: with the reason.
+        ValueError: with the reason.
+    """
+    with path.open("rb") as file:
+        try:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # read on access
+        except ValueError as error:
+            raise ValueError(f"{path} is rejected: {error}; export it again") from error
+    check_onnx(data, str(path))
+
+
+def check_onnx(data: memoryview, source: str) -> None:
+    """Checks the content of a file as ``check_onnx_file`` does.
+
+    Args:
+        source: begins the error message.
     """
     try:
-        for kind, message in _messages(_mapped(path), "model", 0):
+        for kind, message in _messages(data, "model", 0):
             if kind == "tensor":
                 _check_tensor(message)
             elif kind == "sparse":
@@ -52,13 +64,7 @@ def check_onnx_file(path: Path) -> None:
             if kind == "node" and any(field == 4 and value == _COMPILED for field, _, value in _fields(message)):
                 raise _RejectedError("it holds code compiled for one device (EPContext), which no export writes")
     except (_RejectedError, IndexError, ValueError) as error:
-        raise BundleError(f"{path} is rejected: {error}; export it again") from error
-
-
-def _mapped(path: Path) -> memoryview:
-    """Bytes of a file, read on access."""
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))  # an empty file is a ValueError
+        raise ValueError(f"{source} is rejected: {error}; export it again") from error
 
 
 class _RejectedError(Exception):
@@ -114,7 +120,7 @@ def _check_tensor(data: memoryview) -> None:
     kind, has_raw = 0, False
     for field, _, value in _fields(data):
         if field == _TENSOR_EXTERNAL or (field == _TENSOR_LOCATION and value == _EXTERNAL):
-            raise _RejectedError("its weights lie in other files (external data), which no bundle has")
+            raise _RejectedError("its weights lie in other files (external data), and one file has to hold all")
         if field == _TENSOR_DIMS:
             dims += [value] if isinstance(value, int) else _packed(value)
         if field == _TENSOR_TYPE and isinstance(value, int):
