@@ -17,6 +17,7 @@ from multimodal.metrics.intervals import effective_size
 from multimodal.records import Records
 from multimodal.records.targets import ClassTarget, class_readers
 from multimodal.runtime.runtime import Runtime
+from multimodal.splits.groups import record_groups
 from multimodal.splits.tables import Tables
 from multimodal.transfer.folds import most_folds
 from multimodal.transfer.guard.arms import sample_rows
@@ -151,11 +152,14 @@ def _choose(
     totals = dict.fromkeys(GRID, 0.0)
     reason = "no task is a classification"
     chosen_by = 0
+    groups = record_groups(target.records, setup.job.data.group)
     for name, reader in class_readers(setup.datasets.targets).items():
         own, own_labels = source.classes(reader)
         there, labels = target.classes(reader)
-        if len(own) == 0 or len(there) == 0 or most_folds(labels) < 2:
-            reason = f"{name} has no class with two target records"
+        together = None if groups is None else groups[target.rows][there]
+        if len(own) == 0 or len(there) == 0 or most_folds(labels, together) < 2:
+            of = "" if groups is None else f" of different {setup.job.data.group}"
+            reason = f"{name} has no class with two target records{of}"
             continue
         # of both domains a sample: the weight of the whole tables, by what each record stands for
         factor = (_labelled(source, reader) / len(own)) / (_labelled(target, reader) / len(there))
@@ -165,6 +169,7 @@ def _choose(
             grid=[weight * factor for weight in GRID],
             num_classes=len(reader.labels),
             source_weights=among[own],
+            groups=together,
             seed=setup.job.train.seed,
         )
         chosen_by += 1

@@ -68,6 +68,21 @@ def test_a_source_with_the_same_labels_counts_and_one_with_other_labels_does_not
             assert said[-1] == f"source: each record counts {weight:g} times a target record"
 
 
+def test_target_records_of_a_group_are_held_out_together():
+    # classes by chance: a record says nothing of others, and all of its own copies
+    kinds = ("use", "eat", "eat", "use") * 3
+    rows = zip(texts(12, 0), kinds, strict=True)
+    target = [{**row, "kind": kind, "shot": str(number)} for number, (row, kind) in enumerate(rows)]
+    tables = {"train": target * 4, "valid": target, "source": texts(40, 1)}
+    alone, _ = weigh({}, tables)
+    together, _ = weigh({}, tables, data={"workers": 0, "group": "shot"})
+    assert alone.source_choice["scores"]["0"] == 1.0  # a copy of each is among those that train
+    assert together.source_choice["scores"]["0"] < 0.8
+    pair = [{**row, "shot": row["kind"]} for row in target]
+    with pytest.raises(ConfigError, match="kind has no class with two target records of different shot; give a number"):
+        weigh({}, {"train": pair, "valid": pair, "source": target}, data={"workers": 0, "group": "shot"})
+
+
 def test_a_given_weight_counts_as_it_would_if_all_records_were_in_one_batch():
     setup, _ = weigh({"weight": 0.3}, {"train": texts(10, 0), "valid": texts(4, 5), "source": texts(40, 1)})
     assert setup.datasets.source_weights is not None
