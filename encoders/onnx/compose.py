@@ -88,6 +88,7 @@ class _Composer:
     ) -> None:
         self.stages, self.models, self.tensors = description.stages, models, tensors
         self.modality = description.preprocess["kind"]
+        self.silence = round(description.silence * description.preprocess.get("sample_rate", 16_000))
         self.nodes: list[NodeProto] = []
         self.weights: dict[str, TensorProto] = {}
         self.count = 0
@@ -142,6 +143,9 @@ class _Composer:
         if masks:
             real = self._add("ReduceSum", self._add("Cast", rows[masks[0]], dtype=TensorProto.INT64), keepdims=1)
             rows = {name: self._add("Slice", row, self._constant([0]), real) for name, row in rows.items()}
+        if self.silence:
+            around = self._constant([self.silence, self.silence])
+            rows = {name: self._add("Pad", row, around) for name, row in rows.items()}
         rows = {name: self._add("Unsqueeze", row, self._constant([0])) for name, row in rows.items()}
         x, rank = self._chain(rows, split)
         if split < len(self.stages):

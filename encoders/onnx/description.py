@@ -41,6 +41,8 @@ class Description:
     preprocess: Mapping[str, Any]
     """Config of a preprocessor."""
     licence: str = "unknown"
+    silence: float = 0.0
+    """Seconds before and after each clip, which count as real."""
 
     @property
     def paths(self) -> list[Path]:
@@ -107,11 +109,15 @@ def read_description(folder: Path, content: Mapping[str, Any]) -> Description:
         ValueError: for what it cannot say, with the place.
     """
     file = folder / DESCRIPTION_FILE
-    _known_keys(str(file), content, ("graphs", "preprocess", "licence"))
+    _known_keys(str(file), content, ("graphs", "preprocess", "licence", "silence"))
     stages = tuple(_stage(f"{file}, graphs[{index}]", entry) for index, entry in enumerate(content["graphs"]))
     if not isinstance(content.get("preprocess"), dict) or "kind" not in content["preprocess"]:
         raise ValueError(f'{file}: needs "preprocess": {{"kind": ...}} with image, text or audio; add it')
-    return Description(folder, stages, content["preprocess"], str(content.get("licence", "unknown")))
+    silence = content.get("silence", 0.0)
+    is_number = isinstance(silence, int | float) and not isinstance(silence, bool)
+    if not is_number or not 0 <= silence <= 10 or (silence and content["preprocess"]["kind"] != "audio"):
+        raise ValueError(f"{file}: silence is {silence!r}; give seconds from 0 to 10, of audio alone")
+    return Description(folder, stages, content["preprocess"], str(content.get("licence", "unknown")), silence)
 
 
 def guess_description(path: Path, inputs: Sequence[GraphInput]) -> Description:

@@ -28,16 +28,17 @@ https://github.com/dscripka/openWakeWord/blob/v0.5.1/openwakeword/utils.py#L163-
 
 
 def speech_embedding(
-    *, weights: Weights = None, max_seconds: float = 30.0, built: dict[str, Any] | None = None
+    *, weights: Weights = None, max_seconds: float = 30.0, silence: float = 0.4, built: dict[str, Any] | None = None
 ) -> OnnxEncoder:
     """speech_embedding (Lin et al., 2020, https://arxiv.org/abs/2002.01322); a token of 96 for each 80 ms.
 
-    Google's weights (https://tfhub.dev/google/speech_embedding/1), converted by David Scripka. A token sees 0.78 s;
-    shorter clips end in silence up to there.
+    Google's weights (https://tfhub.dev/google/speech_embedding/1), converted by David Scripka. A token sees 0.78 s,
+    and what it says depends on where in it a word lies.
 
     Args:
         weights: "pretrained", the package's.
         max_seconds: what comes later in a clip is cut off.
+        silence: seconds before and after each clip, so that windows see a short word in all places.
         built: sizes of an encoder that is rebuilt without the package.
 
     Raises:
@@ -51,8 +52,9 @@ def speech_embedding(
     for file, sha256 in SHA256.items():
         checked_file(None if folder is None else folder / file, sha256, name=NAME, package=PACKAGE)
     assert folder is not None
-    audio = {"kind": "audio", "sample_rate": 16_000, "max_seconds": max_seconds, "min_seconds": SHORTEST / 16_000}
-    return encoder_of_files(Description(folder, STAGES, audio, "Apache-2.0"), folder)
+    least = max(0.1, SHORTEST / 16_000 - 2 * silence)
+    audio = {"kind": "audio", "sample_rate": 16_000, "max_seconds": max_seconds, "min_seconds": least}
+    return encoder_of_files(Description(folder, STAGES, audio, "Apache-2.0", silence), folder)
 
 
 def package_folder() -> Path | None:

@@ -28,6 +28,8 @@ def in_graph(index, **changes):
     ("change", "message"),
     [
         (lambda c: c.update(windows=3), "unknown key 'windows'"),
+        (lambda c: c.update(silence="long"), "silence is 'long'; give seconds from 0 to 10"),
+        (lambda c: c.update(silence=-1), "silence is -1; give seconds from 0 to 10"),
         (lambda c: c.pop("preprocess"), 'needs "preprocess": {"kind"'),
         (lambda c: c.pop("graphs"), r'needs "graphs": \[{"file"'),
         (lambda c: c["graphs"].clear(), r'needs "graphs": \[{"file"'),

@@ -1,12 +1,13 @@
 """ONNX files as encoders: their tokens are those of NumPy, whatever the form of the file."""
 
+import json
 import logging
 
 import numpy as np
 import pytest
 import torch
 from support.assertions import assert_close
-from support.onnx_files import chain, chain_tokens, image_file, image_tokens, text_file, text_tokens
+from support.onnx_files import chain, chain_tokens, describe, image_file, image_tokens, text_file, text_tokens
 
 from encoders import create_encoder
 from encoders.base import Encoder
@@ -50,6 +51,15 @@ def test_a_chain_runs_each_record_by_itself_and_its_windows_together(tmp_path):
     for raw, tokens in zip(raws, encode(encoder, raws), strict=True):
         assert_close(tokens, chain_tokens(encoder.preprocessor(raw)["waveform"]), "float32")
     assert encoder.provenance.licence == "MIT"
+    check_encoder(encoder)
+
+
+def test_silence_is_put_around_each_clip(tmp_path):
+    content = json.loads((chain(tmp_path) / "encoder.json").read_text())
+    encoder = create_encoder(f"onnx/{describe(tmp_path, content | {'silence': 0.25})}")
+    raws = default_samples("audio")
+    for raw, tokens in zip(raws, encode(encoder, raws), strict=True):
+        assert_close(tokens, chain_tokens(np.pad(encoder.preprocessor(raw)["waveform"], 2000)), "float32")
     check_encoder(encoder)
 
 

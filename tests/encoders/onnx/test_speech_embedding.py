@@ -26,7 +26,8 @@ def installed() -> Path:
 
 
 @pytest.mark.hub
-def test_tokens_are_the_embeddings_of_the_package(monkeypatch):
+@pytest.mark.parametrize("silence", [0.0, 0.4])
+def test_tokens_are_the_embeddings_of_the_package(silence, monkeypatch):
     utils = installed().parents[1] / "utils.py"
     monkeypatch.setitem(sys.modules, "openwakeword", ModuleType("openwakeword"))  # imports more than is installed
     spec = importlib.util.spec_from_file_location("openwakeword.utils", utils)
@@ -34,14 +35,15 @@ def test_tokens_are_the_embeddings_of_the_package(monkeypatch):
     spec.loader.exec_module(module)
     reference = module.AudioFeatures()
     monkeypatch.undo()
-    encoder = create_encoder(NAME)
+    encoder = create_encoder(NAME, silence=silence)
     rng = np.random.default_rng(0)
     clips = [rng.normal(0, 3000, size).clip(-32768, 32767).astype(np.int16) for size in (12512, 13792, 16000, 51000)]
     clips.append((clips[-1] * np.linspace(0, 1, len(clips[-1])) ** 4).astype(np.int16))  # of 80 dB and more between
     batch = encoder.preprocessor.stack([encoder.preprocessor((clip, 16_000)) for clip in clips])
     tokens, mask = encoder({name: torch.from_numpy(array) for name, array in batch.items()})
     for clip, row, real in zip(clips, tokens, mask, strict=True):
-        assert_close(row[real].numpy(), reference._get_embeddings(clip).reshape(-1, 96), "onnx")
+        padded = np.pad(clip, round(silence * 16_000))
+        assert_close(row[real].numpy(), reference._get_embeddings(padded).reshape(-1, 96), "onnx")
 
 
 @pytest.mark.hub
