@@ -68,7 +68,7 @@ def list_encoders(modality: str | None = None) -> list[EncoderInfo]:
     """Encoders that can be created, by name; imports no plug-in (its modality is "unknown" until it is created).
 
     >>> [info.name for info in list_encoders("text")]
-    ['compact/text', 'transformers/*', 'wordvectors/*']
+    ['compact/text', 'onnx/*', 'transformers/*', 'wordvectors/*']
     """
     wanted = (modality, "any") if modality in BUILT_IN_MODALITIES else (modality,)
     infos = map(_info, ENCODERS.entries().values())

@@ -237,7 +237,7 @@ def _show_details(task: str, details: Mapping[str, Any]) -> None:
     labels, title = details.get("classes", ()), f"Labels of {task}"
     if len(labels) > MOST_LABELS:
         title += f": the {MOST_LABELS} of {len(labels)} with the lowest F1 (--out FILE has all)"
-        labels = sorted(labels, key=lambda row: -1.0 if row["f1"] is None else row["f1"])[:MOST_LABELS]
+        labels = sorted((row for row in labels if row["n"]), key=lambda row: float(row["f1"]))[:MOST_LABELS]
     shares = ("precision", "recall", "f1")
     rows = [(row["label"], row["n"], row["predicted"], *map(_number, map(row.get, shares))) for row in labels]
     print_line()
