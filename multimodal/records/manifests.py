@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO, overload
 
@@ -114,20 +114,32 @@ class _Found:
     sha256: str = ""
 
 
-class _Hashed(io.RawIOBase):
-    """A file whose content is hashed while it is read, once."""
+class _Filled(io.RawIOBase):
+    """A file of which every read but the last is as long as it was asked for, so that ``peek`` sees the begin."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.sha256 = file, hashlib.sha256()
+    def __init__(self, file: Any) -> None:
+        self.file = file
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         content = self.file.read(len(buffer))
-        self.sha256.update(content)
         buffer[: len(content)] = content
         return len(content)
+
+
+class _Hashed(_Filled):
+    """A file whose content is hashed while it is read, once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self.sha256 = hashlib.sha256()
+
+    def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer)
+        self.sha256.update(buffer[:count])
+        return count
 
 
 def _rows(path: Path, found: _Found) -> Iterator[dict[str, Any]]:
@@ -139,26 +151,27 @@ def _rows(path: Path, found: _Found) -> Iterator[dict[str, Any]]:
     try:
         with path.open("rb") as file:
             hashed = _Hashed(file)
-            columns, rows = reader(_unpacked(hashed, packed=packed), path.name)
-            for row in rows:
-                if columns is None:
-                    keys.update(dict.fromkeys(row))
-                yield row
+            # a gzip file may have many members, of one byte even
+            unpacked = _Filled(gzip.GzipFile(fileobj=hashed)) if packed else hashed
+            try:
+                columns, rows = reader(io.BufferedReader(unpacked, 1 << 16), path.name)
+                for row in rows:
+                    if columns is None:
+                        keys.update(dict.fromkeys(row))
+                    yield row
+            except ManifestError:
+                while unpacked.file.read(1 << 20):
+                    pass  # if it was packed and is damaged, that is the reason, and is raised at its end
+                raise
             while hashed.read(1 << 20):
                 pass  # what is behind the last row
         found.columns = check_columns(path.name, list(keys)) if columns is None else columns
         found.sha256 = hashed.sha256.hexdigest()
-    except UnicodeDecodeError as error:
-        raise ManifestError(path.name, _undecodable(path, packed=packed)) from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ManifestError(path.name, f"cannot be decompressed ({error}); copy it again") from error
     except OSError as error:
         reason = f"{path} cannot be read ({error.strerror or error}); give the path of a manifest"
         raise ManifestError(path.name, reason) from error
-
-
-def _unpacked(file: io.RawIOBase, *, packed: bool) -> Any:
-    return gzip.GzipFile(fileobj=file) if packed else io.BufferedReader(file, 1 << 16)
 
 
 Reader = Callable[[Any, str], tuple[tuple[str, ...] | None, Iterator[dict[str, Any]]]]
@@ -221,35 +234,22 @@ def union_of_keys(rows: Iterable[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(key for row in rows for key in row))
 
 
-def _text(file: Any, newline: str) -> io.TextIOWrapper:
+def _lines(file: Any, name: str, newline: str) -> Iterator[str]:
+    """Lines of a text with their ends; ``newline`` is that of ``open``."""
     is_utf16 = file.peek(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return io.TextIOWrapper(file, "utf-16" if is_utf16 else "utf-8-sig", newline=newline)
-
-
-def _undecodable(path: Path, *, packed: bool) -> str:
-    """The reason why a file is no text, with the line."""
-    with path.open("rb") as raw:
-        file = _unpacked(_Hashed(raw), packed=packed)
-        encoding = _text(file, "").encoding
-        raw.seek(0)
-        decoder, line = codecs.getincrementaldecoder(encoding)(), 1
-        file = _unpacked(_Hashed(raw), packed=packed)
-        try:
-            while block := file.read(1 << 16):
-                line += decoder.decode(block).count("\n")
-            decoder.decode(b"", final=True)
-        except UnicodeDecodeError as error:
-            line += error.object.count(b"\n", 0, error.start)
-            what = (
-                "UTF-16, as its first bytes say"
-                if encoding == "utf-16"
-                else f"UTF-8 (byte {error.object[error.start]:#04x})"
-            )
-            return f"line {line} is not {what}; save the file as UTF-8"
-    return "has changed while it was read; begin again"
+    number = 1
+    try:
+        for line in io.TextIOWrapper(file, "utf-16" if is_utf16 else "utf-8-sig", newline=newline):
+            yield line
+            number += 1
+    except UnicodeDecodeError as error:  # its object begins in the first line that was not complete
+        number += error.object.count(b"\n", 0, error.start)
+        what = "UTF-16, as its first bytes say" if is_utf16 else f"UTF-8 (byte {error.object[error.start]:#04x})"
+        raise ManifestError(name, f"line {number} is not {what}; save the file as UTF-8") from error
 
 
 _LINES_AT_A_TIME = 1000
+_BUFFER = 1 << 20  # bytes of a column of Parquet, which else is read by whole row groups
 _LONGEST_CELL = 2**31 - 1  # characters; a C long
 _HEADER = re.compile(r"""\s*((?:"[^"]*"|[^"\r\n])*)""")
 _cell_limit = threading.Lock()
@@ -264,7 +264,18 @@ def _separator(name: str, text: str) -> str:
     return next((separator for separator in ",\t;" if separator in names), ",")
 
 
-def _csv_lines(name: str, text: io.TextIOWrapper, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _header_lines(lines: Iterator[str]) -> list[str]:
+    """Lines up to the end of the first that is not blank; a name in quotes may span several."""
+    head, in_quotes = [], False
+    for line in lines:
+        head.append(line)
+        in_quotes ^= line.count('"') % 2 == 1
+        if line.strip() and not in_quotes:
+            break
+    return head
+
+
+def _csv_lines(name: str, text: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
     """Number of the last line of each row that is not blank, and its cells."""
     reader = csv.reader(text, delimiter=separator, strict=True)
     while True:
@@ -284,9 +295,10 @@ def _csv_lines(name: str, text: io.TextIOWrapper, separator: str) -> Iterator[tu
 
 
 def _read_csv(file: Any, name: str) -> tuple[tuple[str, ...], Iterator[dict[str, Any]]]:
-    text = _text(file, "")
-    separator = _separator(name, file.peek(1 << 16).decode(text.encoding, "ignore"))
-    lines = _csv_lines(name, text, separator)
+    text = _lines(file, name, "")
+    head = _header_lines(text)
+    separator = _separator(name, "".join(head))
+    lines = _csv_lines(name, chain(head, text), separator)
     header = next(lines, None)
     if header is None:
         raise ManifestError(name, "is empty; its first line must name the columns")
@@ -316,7 +328,7 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_json_lines(file: Any, name: str) -> tuple[None, Iterator[dict[str, Any]]]:
-    return None, _json_rows(_text(file, "\n"), name)
+    return None, _json_rows(_lines(file, name, "\n"), name)
 
 
 def _json_rows(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
@@ -324,7 +336,7 @@ def _json_rows(lines: Iterable[str], name: str) -> Iterator[dict[str, Any]]:
         if not text.strip():
             continue
         try:
-            row = json.loads(text, object_pairs_hook=_distinct_keys)
+            row = json.loads(text.removesuffix("\n"), object_pairs_hook=_distinct_keys)
         except (ValueError, RecursionError) as error:
             reason = f"line {line} is not JSON ({error}); write one object per line"
             raise ManifestError(name, reason) from error
@@ -346,12 +358,14 @@ def _read_parquet(file: Any, name: str) -> tuple[tuple[str, ...], Iterator[dict[
     def named() -> Iterator[None]:
         try:
             yield
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, UnicodeDecodeError, OverflowError) as error:
             reason = f"is not a Parquet file that can be read ({error}); write it again"
             raise ManifestError(name, reason) from error
 
     with named():
-        table = pyarrow.parquet.ParquetFile(file.raw.file)  # beside the hash: it is not read in order
+        table = pyarrow.parquet.ParquetFile(
+            file.raw.file, buffer_size=_BUFFER
+        )  # beside the hash: it is not read in order
         columns = check_columns(name, table.schema_arrow.names)
 
     def rows() -> Iterator[dict[str, Any]]:

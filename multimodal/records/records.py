@@ -162,7 +162,7 @@ def read_records(
     if isinstance(source, str | Path):
         path = Path(source)
         root = path.parent if folder is None else folder
-        if lazily:
+        if lazily and path.is_file():  # a pipe can be read only once
             manifest = Manifest.open(path)
             return Records(manifest.columns, manifest, path.name, root, allow_outside, sha256=manifest.sha256)
         (columns, rows), sha256 = read_manifest(path)

@@ -3,8 +3,11 @@ import csv
 import gzip
 import hashlib
 import io
+import itertools
 import json
+import os
 import pickle
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -335,3 +338,70 @@ def test_a_table_that_is_not_kept_takes_no_memory_per_row(tmp_path):
     tracemalloc.stop()
     assert places[0] == "t.csv, row 49991"
     assert peak < 5e6  # the rows of the table are 25 MB
+
+
+@pytest.mark.parametrize("sizes", [(0,), (1,), (2,), (3,), (1, 2, 3), (9, 10)], ids=str)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("lazily", [False, True])
+def test_a_table_of_many_gzip_members_is_read_as_the_one_that_it_unpacks_to(tmp_path, sizes, encoding, lazily):
+    content = "text;label\nrot, ü;1\n".encode(encoding)
+    bounds = [0, *sizes, len(content)]
+    packed = b"".join(gzip.compress(content[start:stop]) for start, stop in itertools.pairwise(bounds))
+    records = read_records(write(tmp_path, "a.csv.gz", packed), lazily=lazily)
+    assert records.columns == ("text", "label")
+    assert list(records.rows) == [{"text": "rot, ü", "label": "1"}]
+
+
+@pytest.mark.parametrize("before", ["x" * 9_000, "x" * 70_000, '"' + "x\n" * 40_000 + '"', "\n" * 70_000 + "x"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_the_separator_is_found_however_far_it_is(tmp_path, before, name):
+    content = f"{before};b\n1;2\n".encode()
+    columns, rows = table_of(write(tmp_path, name, gzip.compress(content) if "gz" in name else content))
+    assert (columns[1], list(rows[0].values())) == ("b", ["1", "2"])
+
+
+@pytest.mark.parametrize("line", ['{"a": 1', '{"a": 1,', '{"a": tru', '{"a": [1', '{"a": "x'])
+def test_an_unfinished_line_of_json_is_placed_in_itself(tmp_path, line):
+    with pytest.raises(json.JSONDecodeError) as expected:
+        json.loads(line)
+    with pytest.raises(ManifestError) as error:
+        table_of(write(tmp_path, "a.jsonl", f'{{"a": 0}}\n{line}\n{{"a": 2}}\n'))
+    assert error.value.reason.startswith(f"line 2 is not JSON ({expected.value})")
+
+
+@pytest.mark.parametrize("fault", [b"a,b\n1\n", b"a,a\n", b'a,b\n"x"y,1\n', b"a,b\n\xff,1\n", b",b\n"])
+def test_a_damaged_gzip_is_the_reason_before_what_it_unpacks_to(tmp_path, fault):
+    packed = bytearray(gzip.compress(fault + b"1,2\n" * 50_000))
+    packed[-5] ^= 1
+    with pytest.raises(ManifestError, match="cannot be decompressed"):
+        table_of(write(tmp_path, "a.csv.gz", bytes(packed)))
+
+
+@pytest.mark.parametrize("days", [2**52, -(2**52)])
+def test_parquet_with_a_time_that_python_has_not_is_refused(tmp_path, days):
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"a": pyarrow.array([days], pyarrow.timestamp("ms"))})
+    pytest.importorskip("pyarrow.parquet").write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match=r"a.parquet: is not a Parquet file that can be read \(.*; write it again"):
+        table_of(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("text", [b"\xff", b"r\xe9d", b"\xc3", b"\x80x", b"ab\xb8"])
+def test_parquet_with_text_that_is_not_utf8_is_refused(tmp_path, text):
+    pyarrow = pytest.importorskip("pyarrow")
+    offsets = b"".join(number.to_bytes(4, "little") for number in (0, len(text)))
+    buffers = [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(text)]
+    column = pyarrow.Array.from_buffers(pyarrow.string(), 1, buffers)
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"a": column}), tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match=r"is not a Parquet file that can be read \('utf-8'"):
+        table_of(tmp_path / "a.parquet")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_read_once(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    writer = threading.Thread(target=(tmp_path / "a.csv").write_text, args=("a,b\n1,2\n",))
+    writer.start()
+    records = read_records(tmp_path / "a.csv", lazily=True)
+    writer.join()
+    assert list(records.rows) == list(records.rows) == [{"a": "1", "b": "2"}]
