@@ -19,7 +19,7 @@ from export.prediction_files import (
     json_line,
     npy_header,
 )
-from multimodal.inference.batching import LOOK_AHEAD, RecordResult
+from multimodal.inference.batching import LOOK_AHEAD, RecordResult, window_size
 from multimodal.inference.tables import PredictionColumns
 from multimodal.records import RecordError, Records, is_missing, read_records
 from multimodal.runtime.files import naming, partial_path, refuse_overwriting, sha256_of
@@ -111,7 +111,7 @@ def write_predictions(
         files = [stack.enter_context(growing_file(path, progress, keep=resume)) for path in target.paths]
         writer = _Writer(predictor, target, files, progress, table)
         # from the begin of a window: the batches in it are those of a process that was not interrupted
-        past = progress.rows % (batch_size * (LOOK_AHEAD + 1)) if progress.rows < len(table) else 0
+        past = progress.rows % window_size(batch_size, LOOK_AHEAD) if progress.rows < len(table) else 0
         begin = progress.rows - past
         batches = predictor.predict_batches(
             table.after(begin), batch_size=batch_size, on_error="return", look_ahead=LOOK_AHEAD

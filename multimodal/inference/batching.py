@@ -41,7 +41,7 @@ def predicted_batches(
         RecordError: for the first bad record of a window, if ``on_error`` is "raise".
         Exception: of ``predict``, if it fails for every record of a batch of several: that is no record's fault.
     """
-    size = batch_size * (look_ahead + 1)
+    size = window_size(batch_size, look_ahead)
     if isinstance(source.rows, Sized):
         size = min(size, max(1, len(source.rows)))
     first = 0
@@ -55,6 +55,19 @@ def predicted_batches(
             for start in range(0, len(results), batch_size):
                 yield results[start : start + batch_size]
             first += len(window)
+
+
+def window_size(batch_size: int, look_ahead: int) -> int:
+    """Number of records that are sorted by length, and cut into batches, together.
+
+    Raises:
+        ValueError: if there is no such window.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; give at least 1")
+    if look_ahead < 0:
+        raise ValueError(f"look_ahead is {look_ahead}; give 0 or more batches")
+    return batch_size * (look_ahead + 1)
 
 
 def reason_of(error: Exception) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from encoders.preprocessing import Arrays
 from multimodal.decoding import EMBEDDING, Decoding, Prediction
-from multimodal.inference.batching import LOOK_AHEAD, OnError, RecordResult, predicted_batches
+from multimodal.inference.batching import LOOK_AHEAD, OnError, RecordResult, predicted_batches, window_size
 from multimodal.inference.sources import RecordSource, Sample, open_source
 from multimodal.inference.tables import PredictionColumns
 from multimodal.records import InputReader, RecordError, Records, stack_inputs
@@ -50,12 +50,9 @@ class RecordModel:
         self, records: Any, *, batch_size: int = BATCH_SIZE, on_error: OnError = "raise", look_ahead: int = 0
     ) -> Iterator[list[RecordResult]]:
         """Predictions batch by batch, as ``Predictor.predict_batches`` describes them."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; give at least 1")
+        window_size(batch_size, look_ahead)  # raises at once, not with the first batch
         if on_error not in ("raise", "return"):
             raise ValueError(f"on_error is {on_error!r}; give 'raise' or 'return'")
-        if look_ahead < 0:
-            raise ValueError(f"look_ahead is {look_ahead}; give 0 or more batches")
         source = open_source(records, self.readers, self.allow_outside)
         predict = partial(self._predict, readers=source.readers)
         return predicted_batches(source, predict, batch_size=batch_size, on_error=on_error, look_ahead=look_ahead)

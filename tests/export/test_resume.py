@@ -56,7 +56,7 @@ READERS = {
 
 @pytest.mark.parametrize(
     ("suffix", "batches"),
-    [(".csv", 1), (".csv", 3), (".csv", 4), (".csv", 6), (".csv", 7), (".jsonl", 5), (".parquet", 5)],
+    [(suffix, batches) for suffix in READERS for batches in (1, 3, 4, 5, 6, 7)],
 )
 def test_a_killed_job_resumes_and_ends_as_if_nothing_had_happened(
     predictor: Predictor, thirty: Path, tmp_path: Path, suffix: str, batches: int, monkeypatch: pytest.MonkeyPatch
@@ -141,6 +141,18 @@ def test_what_was_noted_wrongly_is_not_gone_on_with(
         (tmp_path / file).write_text(content)
     with pytest.raises(ResumeError, match=message):
         write_predictions(predictor, thirty, tmp_path / "o.csv", resume=True)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_resumed_process_refuses_an_impossible_batch_size_as_a_first_one_does(
+    predictor: Predictor, thirty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_after(predictor, 1, patch)
+        with pytest.raises(KilledError):
+            write_predictions(predictor, thirty, tmp_path / "o.csv", batch_size=4)
+    with pytest.raises(ValueError, match=f"batch_size is {batch_size}; give at least 1"):
+        write_predictions(predictor, thirty, tmp_path / "o.csv", batch_size=batch_size, resume=True)
 
 
 def test_resuming_nothing_starts(predictor: Predictor, thirty: Path, tmp_path: Path) -> None:
