@@ -260,10 +260,10 @@ def _answers_csv(job: Job, parts: np.ndarray, runs: Sequence[tuple[Run, Tables]]
 def _predictions(run: Run, data: RecordDataset) -> Iterator[tuple[int, list[str]]]:
     """Row -> cells of every task's prediction, of every record that can be read."""
     shown = run.model.input_names
-    answers = answer(run.model, data, subsets=[shown])
+    found = answer(run.model, data, subsets=[shown])
     decodings = {name: decoding for name, decoding in run.decodings.items() if decoding.columns}
-    decoded = {name: decoding.predictions(answers.outputs[shown][name]) for name, decoding in decodings.items()}
-    for place, row in enumerate(answers.rows.tolist()):
+    decoded = {name: decoding.predictions(found.outputs[shown][name]) for name, decoding in decodings.items()}
+    for place, row in enumerate(found.rows.tolist()):
         yield (
             row,
             [cell_text(cell) for name, decoding in decodings.items() for cell in decoding.cells(decoded[name][place])],

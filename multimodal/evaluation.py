@@ -1,4 +1,4 @@
-"""Answers of the model over a table, and their scores."""
+"""TableOutputs of the model over a table, and their scores."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ Subset = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Answers:
+class TableOutputs:
     """Raw outputs over a table, under each combination of inputs."""
 
     rows: np.ndarray
@@ -56,7 +56,7 @@ def answer(
     subsets: Sequence[Subset],
     batch_size: int = 64,
     workers: int = 0,
-) -> Answers:
+) -> TableOutputs:
     """Runs the model, in eval mode, once over the encoders and once a subset over fusion and heads."""
     device = next(model.parameters()).device
     kept: list[int] = []
@@ -75,7 +75,7 @@ def answer(
             outputs[subset].append({task: values.float().cpu()[good] for task, values in result.items()})
             has_one = torch.stack([mask.any(dim=1) for mask in shown.values()]).any(dim=0)
             answered[subset].append(has_one.cpu()[good])
-    return Answers(
+    return TableOutputs(
         rows=np.array(kept, dtype=np.int64),
         outputs={subset: _join(parts) for subset, parts in outputs.items()},
         answered={subset: torch.cat(parts).numpy() for subset, parts in answered.items()},
@@ -88,23 +88,23 @@ def _join(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, np.ndarray]:
 
 
 Labelled = tuple[str, np.ndarray, Truth]
-"""A task, its raw outputs [n ...] of some records, and their answers."""
+"""A task, its raw outputs [n ...] of some records, and their found."""
 
 
 def labelled_outputs(
-    answers: Answers, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
+    outputs: TableOutputs, subset: Subset, dataset: RecordDataset, decodings: Mapping[str, Decoding]
 ) -> list[Labelled]:
     """Outputs of each task for the records that have one of the inputs shown and a known answer.
 
     A task that compares two inputs has none where one of them is hidden.
     """
-    places = {int(row): index for index, row in enumerate(answers.rows)}
-    shown = answers.rows[answers.answered[subset]].tolist()
+    places = {int(row): index for index, row in enumerate(outputs.rows)}
+    shown = outputs.rows[outputs.answered[subset]].tolist()
     found = []
     for task, decoding in decodings.items():
         hidden = not {*decoding.needs} <= {*subset}
         truth = read_truth(dataset.targets[task], dataset.records, [] if hidden else shown)
-        found.append((task, answers.outputs[subset][task][[places[int(row)] for row in truth.rows]], truth))
+        found.append((task, outputs.outputs[subset][task][[places[int(row)] for row in truth.rows]], truth))
     return found
 
 
@@ -148,17 +148,17 @@ def evaluate(
         RecordError: for the first record that cannot be read, unless ``on_error`` is "skip".
     """
     subsets = input_subsets(model.input_names)
-    answers = answer(model, dataset, subsets=subsets, workers=workers)
-    if answers.errors and on_error == "raise":
-        raise answers.errors[0]
-    labelled = {subset: labelled_outputs(answers, subset, dataset, decodings) for subset in subsets}
+    found = answer(model, dataset, subsets=subsets, workers=workers)
+    if found.errors and on_error == "raise":
+        raise found.errors[0]
+    labelled = {subset: labelled_outputs(found, subset, dataset, decodings) for subset in subsets}
     tables = {subset: score_outputs(found, decodings) for subset, found in labelled.items()}
     return {
         "tasks": tables[subsets[0]],
         "modalities": {"+".join(subset): table for subset, table in tables.items()},
         "calibration": calibrations(labelled[subsets[0]], decodings),
         "details": detailed_tables(labelled[subsets[0]], decodings),
-        "skipped_rows": {str(error.row): error.reason for error in answers.errors},
+        "skipped_rows": {str(error.row): error.reason for error in found.errors},
     }
 
 
@@ -197,8 +197,8 @@ def expert_weights_of(model: MultimodalModel) -> dict[str, dict[str, float]]:
     }
 
 
-def fit_expert_weights(model: MultimodalModel, dataset: RecordDataset, *, workers: int = 0) -> Answers:
-    """Fits every expert weight of the model to these records; gives what it then answers, all inputs shown."""
+def fit_expert_weights(model: MultimodalModel, dataset: RecordDataset, *, workers: int = 0) -> TableOutputs:
+    """Fits every expert weight of the model to these records; gives what it then found, all inputs shown."""
     heads, everything = model.late_heads, model.input_names
     for head in heads.values():
         head.expert_weights.fill_(1.0)  # each input, shown alone, then says what its own head says
@@ -215,4 +215,4 @@ def fit_expert_weights(model: MultimodalModel, dataset: RecordDataset, *, worker
             target = torch.from_numpy(np.stack([cell for cell in cells if cell is not None])).to(device)
             head.fit_expert_weights(said[:, known], present[:, known], target)
         outputs[task] = head.combine(said, present * head.expert_weights[:, None]).cpu().numpy()
-    return Answers(alone.rows, {everything: outputs}, {everything: alone.answered[everything]}, alone.errors)
+    return TableOutputs(alone.rows, {everything: outputs}, {everything: alone.answered[everything]}, alone.errors)

@@ -84,9 +84,9 @@ def _new_layers(job: Job, encoder_of: Mapping[str, str], in_dims: Mapping[str, i
 def _zero_shot_head(job: Job, name: str, fusion: FusionModule, arguments: Mapping[str, Any]) -> ZeroShotHead:
     """Without its class embeddings, which are among the weights."""
     entry, is_projected = job.zero_shot_input(name), job.tasks[name].zero_shot.source is not None
-    width = fusion.in_dims[entry]
-    projection = nn.Linear(width, WIDTH) if is_projected else None
-    head = ClassificationHead(WIDTH if is_projected else width, **arguments)
+    dim = fusion.in_dims[entry]
+    projection = nn.Linear(dim, WIDTH) if is_projected else None
+    head = ClassificationHead(WIDTH if is_projected else dim, **arguments)
     return ZeroShotHead(fusion.in_dims, entry, head, projection=projection)
 
 

@@ -27,8 +27,8 @@ class NoTorch:
 sys.meta_path.insert(0, NoTorch())
 import multimodal as mm
 records = mm.read_records(sys.argv[2])
-answers = mm.Predictor.load(sys.argv[1]).predict(records)
-print(json.dumps([{task: [a.label, a.probability] for task, a in answer.items()} for answer in answers]))
+found = mm.Predictor.load(sys.argv[1]).predict(records)
+print(json.dumps([{task: [one.label, one.probability] for task, one in record.items()} for record in found]))
 """
 
 
@@ -70,7 +70,7 @@ def run_demo(folder: Path) -> None:
     print_line(f"   {bundle}: {'verified' if not problems else '; '.join(problems)}")
 
     print_line("\n7. New records, answered by a process that cannot import torch")
-    show_table(("product", "quantity", "answered product", "answered quantity"), answer_without_torch(data, bundle))
+    show_table(("product", "quantity", "answered product", "answered quantity"), predict_without_torch(data, bundle))
 
     print_line(f"\nDone in {format_seconds(time.monotonic() - began)}. Look at:")
     for path in (data.overview, transfer.folder / "metrics.json", bundle / "README.md", bundle / "model.onnx"):
@@ -117,7 +117,7 @@ def _image(weights: str | None) -> mm.Input:
     return mm.Input(encoder="compact/image", weights=weights, options={"image_size": 64}, augment=augment)
 
 
-def answer_without_torch(data: DemoData, bundle: Path) -> list[tuple[str, str, str, str]]:
+def predict_without_torch(data: DemoData, bundle: Path) -> list[tuple[str, str, str, str]]:
     """A few test records: what they are, and what a process without torch says of them."""
     with data.test.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))[:NEW_RECORDS]
@@ -127,14 +127,14 @@ def answer_without_torch(data: DemoData, bundle: Path) -> list[tuple[str, str, s
         writer.writeheader()
         writer.writerows(rows)
     command = [sys.executable, "-c", _SERVE, str(bundle), str(new)]
-    answers = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return [
-        (row["product"], row["quantity"], _answer(answer["product"]), _answer(answer["quantity"]))
-        for row, answer in zip(rows, answers, strict=True)
+        (row["product"], row["quantity"], _shown(own["product"]), _shown(own["quantity"]))
+        for row, own in zip(rows, found, strict=True)
     ]
 
 
-def _answer(label_and_probability: tuple[str, float]) -> str:
+def _shown(label_and_probability: tuple[str, float]) -> str:
     label, probability = label_and_probability
     return f"{label} ({probability:.2f})"
 

@@ -16,7 +16,7 @@ Interval = tuple[float, float]
 
 
 def wilson_interval(successes: float, n: float) -> Interval:
-    """Wilson's score interval of a share; unlike value +- error it never leaves 0..1 nor has zero width.
+    """Wilson's score interval of a share; unlike value +- error it never leaves 0..1 nor is it a point.
 
     Wilson (1927), https://doi.org/10.1080/01621459.1927.10502953.
 

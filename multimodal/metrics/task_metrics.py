@@ -47,8 +47,8 @@ def task_metrics(
             Training did not have them, so their records are wrong, and are counted under ``unknown``.
 
     >>> from multimodal.decoding import Softmax
-    >>> answers = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]])
-    >>> metrics = task_metrics(Softmax(("apple", "pear")), answers, np.array([0, 1, 1, 1]))
+    >>> outputs = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]])
+    >>> metrics = task_metrics(Softmax(("apple", "pear")), outputs, np.array([0, 1, 1, 1]))
     >>> metrics["n"], metrics["accuracy"]["value"], metrics["absent"]
     (4, 0.75, [])
 
@@ -155,12 +155,12 @@ def multilabel_metrics(
             "give both as [n c], with a column of targets more for each unknown label"
         )
     never = np.zeros((n, len(unknown)), dtype=bool)
-    answers = np.concatenate([scores >= np.asarray(thresholds), never], axis=1)
-    rows, columns = np.nonzero(truth | answers)
-    hits = (truth & answers)[rows, columns]
+    given = np.concatenate([scores >= np.asarray(thresholds), never], axis=1)
+    rows, columns = np.nonzero(truth | given)
+    hits = (truth & given)[rows, columns]
     return {
         "n": n,
-        "accuracy": _share_of(int((truth == answers).all(axis=1).sum()), n),
+        "accuracy": _share_of(int((truth == given).all(axis=1).sum()), n),
         "macro_f1": _share(label_f1(rows, columns, hits)),
         "micro_f1": _share(label_f1(rows, np.zeros_like(columns), hits)),
         "auc": _share(macro_auc(scores, truth[:, :known])),

@@ -31,7 +31,7 @@ class ContrastiveHead(Head):
     say the same (one text for many photos) are right answers for each other, as in ``pair_losses``.
 
     Args:
-        in_dims: width of the part of *each* input in the vector that the head sees.
+        in_dims: dimension of the part of *each* input in the vector that the head sees.
         pair: the two inputs.
         shared: whether one encoder reads both.
         mixed: whether the fusion mixes its inputs, so that the head has to see their mean tokens instead.

@@ -18,7 +18,7 @@ class EmbeddingHead(Head):
     """A linear projection to a vector of length 1, whatever its loss.
 
     Args:
-        in_dim: width of the fused vector.
+        in_dim: dimension of the fused vector.
         width: of the embedding.
     """
 

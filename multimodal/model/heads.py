@@ -66,16 +66,16 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def decoding(self) -> Decoding:
-        """Turns the outputs into answers, without torch."""
+        """Turns the outputs into predictions, without torch."""
 
     @property
     def loss_offsets(self) -> Float[Tensor, " c"] | None:
         """Addend of the outputs in the loss alone, so that predictions go without it; None: nothing."""
         return None
 
-    def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
+    def combine(self, outputs: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
         """Adds what m heads of this task say, over different inputs, as evidence that moves the prior."""
-        return self.prior + ((answers - self.prior) * weights[:, :, None]).sum(dim=0)
+        return self.prior + ((outputs - self.prior) * weights[:, :, None]).sum(dim=0)
 
 
 class HeadOver(Head):
@@ -99,9 +99,9 @@ class HeadOver(Head):
         """Decoding of that head."""
         return self.one.decoding()
 
-    def combine(self, answers: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
+    def combine(self, outputs: Float[Tensor, "m b c"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b c"]:
         """Combines as that head does."""
-        return self.one.combine(answers, weights)
+        return self.one.combine(outputs, weights)
 
 
 def head_class(path: str) -> type[Head]:
@@ -151,7 +151,7 @@ class ClassificationHead(_LabelHead):
     """Exactly one of ``labels``: a linear layer and the cross-entropy.
 
     Args:
-        in_dim: width of the fused vector.
+        in_dim: dimension of the fused vector.
         labels: class names; a target is an index into them.
         label_smoothing: share of the target spread over all classes, in [0, 1).
         class_weights: one factor per class on its records' loss; None weighs all alike.
@@ -209,7 +209,7 @@ class MultilabelHead(_LabelHead):
     """Any number of ``labels``: a linear layer and a binary cross-entropy per label.
 
     Args:
-        in_dim: width of the fused vector.
+        in_dim: dimension of the fused vector.
         labels: label names; a target is a row of zeros and ones over them.
         label_smoothing: share of each zero or one moved towards one half, in [0, 1).
         class_weights: one factor per label; None weighs all alike.
@@ -254,9 +254,9 @@ class RegressionHead(Head):
     """A number: a linear layer and the squared error of the standardised target.
 
     Args:
-        in_dim: width of the fused vector.
+        in_dim: dimension of the fused vector.
         mean, std: of the training targets, in the data's unit.
-        unit: the data's unit, shown beside answers.
+        unit: the data's unit, shown beside predictions.
     """
 
     def __init__(self, in_dim: int, *, mean: float = 0.0, std: float = 1.0, unit: str = "") -> None:
@@ -280,7 +280,7 @@ class RegressionHead(Head):
         """The value in the data's unit."""
         return Destandardize(self.mean, self.std, self.unit)
 
-    def combine(self, answers: Float[Tensor, "m b 1"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b 1"]:
+    def combine(self, outputs: Float[Tensor, "m b 1"], weights: Float[Tensor, "m b"]) -> Float[Tensor, "b 1"]:
         """The weighted mean; zero, the training mean, where all weights are."""
         shares = weights / weights.sum(dim=0).clamp_min(1e-6)
-        return (answers * shares[:, :, None]).sum(dim=0)
+        return (outputs * shares[:, :, None]).sum(dim=0)

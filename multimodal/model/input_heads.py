@@ -62,7 +62,7 @@ class LateHead(HeadOver):
 
     Args:
         heads: input name -> head over its part of what ``LateFusion`` gives.
-        in_dims: width of the part of *each* input of the fusion.
+        in_dims: dimension of the part of *each* input of the fusion.
 
     Legend: m inputs of this task, b records, c outputs.
     """
@@ -95,30 +95,30 @@ class LateHead(HeadOver):
 
         Args:
             present: input name -> which records have it; None: all have all. The fused vector does not say: a
-                constant token and one of width 1 are normalised to zeros as well.
+                constant token and one of dimension 1 are normalised to zeros as well.
         """
-        answers, weights = torch.stack(list(self.answers(fused).values())), self.expert_weights[:, None]
+        outputs, weights = torch.stack(list(self.outputs(fused).values())), self.expert_weights[:, None]
         if present is not None:
             weights = weights * torch.stack([present[name] for name in self.names])
-        return self.combine(answers, weights.expand(answers.shape[:2]))
+        return self.combine(outputs, weights.expand(outputs.shape[:2]))
 
-    def answers(self, fused: Float[Tensor, "b f"]) -> dict[str, Float[Tensor, "b c"]]:
+    def outputs(self, fused: Float[Tensor, "b f"]) -> dict[str, Float[Tensor, "b c"]]:
         """Input -> what it says alone, without its expert weight."""
         parts = parts_of(fused, self.in_dims)
         return {name: self.head(name)(parts[name]) for name in self.names}
 
-    def fit_expert_weights(self, answers: Float[Tensor, "m b c"], present: Bool[Tensor, "m b"], target: Tensor) -> None:
+    def fit_expert_weights(self, outputs: Float[Tensor, "m b c"], present: Bool[Tensor, "m b"], target: Tensor) -> None:
         """Sets the expert weights that give the smallest loss on records that were not trained on.
 
         Their logarithms are drawn to 0 as strongly as one record could, for tables that cannot tell them.
         """
-        logs = torch.zeros(len(self.names), device=answers.device, requires_grad=True)
+        logs = torch.zeros(len(self.names), device=outputs.device, requires_grad=True)
         optimizer = torch.optim.LBFGS([logs], max_iter=100, line_search_fn="strong_wolfe")
 
         def closure() -> Tensor:
             optimizer.zero_grad()
-            outputs = self.combine(answers, present * logs.exp()[:, None])
-            loss = (self.loss(outputs, target).sum() + logs.square().sum()) / max(1, len(target))
+            combined = self.combine(outputs, present * logs.exp()[:, None])
+            loss = (self.loss(combined, target).sum() + logs.square().sum()) / max(1, len(target))
             loss.backward()
             return loss
 

@@ -20,18 +20,18 @@ class NewLayers(nn.Sequential):
     layers of its own to change.
 
     Args:
-        width: of the tokens, d.
+        dim: of the tokens, d.
         count: of layers.
     """
 
-    def __init__(self, width: int, count: int) -> None:
-        super().__init__(*(_Residual(width, 2 * width) for _ in range(count)))
+    def __init__(self, dim: int, count: int) -> None:
+        super().__init__(*(_Residual(dim, 2 * dim) for _ in range(count)))
 
 
 class _Residual(nn.Module):
-    def __init__(self, width: int, inner: int) -> None:
+    def __init__(self, dim: int, inner: int) -> None:
         super().__init__()
-        self.norm, self.widen, self.narrow = nn.LayerNorm(width), nn.Linear(width, inner), nn.Linear(inner, width)
+        self.norm, self.widen, self.narrow = nn.LayerNorm(dim), nn.Linear(dim, inner), nn.Linear(inner, dim)
         nn.init.normal_(self.narrow.weight, std=1e-2)  # small, as in adapters; not zero: the layer before learns, too
         nn.init.zeros_(self.narrow.bias)
 
@@ -43,27 +43,27 @@ class TowerHead(HeadOver):
     """A head over a private tower: layers that no other task's loss reaches.
 
     A shared bottom with a tower a task (Caruana, 1997, https://doi.org/10.1023/A:1007379606734): a linear layer and a
-    GELU for each width.
+    GELU for each dim.
 
     When not to use: with few records, where a linear head over what is shared overfits less; for a task that agrees
     with the others (``gradient_cosine`` above zero), which loses what they would teach it.
 
     Args:
-        in_dim: width of the fused vector.
-        widths: of the hidden layers, one or more.
+        in_dim: dimension of the fused vector.
+        dims: of the hidden layers, one or more.
         head: over the last of them.
 
     Raises:
-        ValueError: if there is no width, or one below 1.
+        ValueError: if there is no dim, or one below 1.
 
-    Legend: b records, f the fused width, c outputs.
+    Legend: b records, f the fused dimension, c outputs.
     """
 
-    def __init__(self, in_dim: int, widths: Sequence[int], head: Head) -> None:
+    def __init__(self, in_dim: int, dims: Sequence[int], head: Head) -> None:
         super().__init__()
-        if not widths or min(widths) < 1:
-            raise ValueError(f"a tower has the widths {list(widths)}; give at least one, each 1 or more")
-        sizes = [in_dim, *widths]
+        if not dims or min(dims) < 1:
+            raise ValueError(f"a tower has the dims {list(dims)}; give at least one, each 1 or more")
+        sizes = [in_dim, *dims]
         layers = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.GELU())]
         self.tower, self.head = nn.Sequential(*layers), head
         self.num_outputs, self.chance_loss = head.num_outputs, head.chance_loss

@@ -181,7 +181,7 @@ class MultimodalModel(nn.Module):
     def _answers(
         self, pooled: dict[str, Tensor], fused: dict[frozenset[str], "_Fused"]
     ) -> dict[str, dict[str, Tensor]]:
-        late = {name: head.answers(fused[self.reads[name]].vector) for name, head in self.late_heads.items()}
+        late = {name: head.outputs(fused[self.reads[name]].vector) for name, head in self.late_heads.items()}
         return self.unimodal(pooled) | late
 
     def _fuse(self, tokens: dict[str, Tensor], masks: dict[str, Tensor], inputs: frozenset[str]) -> "_Fused":

@@ -14,14 +14,14 @@ def set_training_modes(model: nn.Module) -> None:
 
 def _trains(module: nn.Module, found: dict[nn.Module, bool | None]) -> dict[nn.Module, bool | None]:
     """Module -> whether one of its parameters trains, of this one and all in it; None where it has none."""
-    answers = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
+    known = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
     for child in module.children():
         if child not in found:
             _trains(child, found)
-        answer = found[child]
-        if answer is not None:
-            answers.append(answer)
-    found[module] = any(answers) if answers else None
+        own = found[child]
+        if own is not None:
+            known.append(own)
+    found[module] = any(known) if known else None
     return found
 
 
@@ -39,7 +39,7 @@ def batch_norms(module: nn.Module) -> list[nn.Module]:
 
 
 def training_batch_norms(model: nn.Module) -> list[str]:
-    """Names of the BatchNorm modules whose parameters train, so that their answers depend on the batch."""
+    """Names of the BatchNorm modules whose parameters train, so that their known depend on the batch."""
     names = {child: name for name, child in model.named_modules()}
     trained = (child for child in batch_norms(model) if any(p.requires_grad for p in child.parameters()))
     return [names[child] for child in trained]

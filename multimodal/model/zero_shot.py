@@ -23,7 +23,7 @@ class ZeroShotHead(HeadOver):
     the answer, which it does not look at.
 
     Args:
-        in_dims: width of the mean token of *each* input.
+        in_dims: dimension of the mean token of *each* input.
         name: the input that is compared.
         head: linear, over the embedding.
         projection: from the normalised mean token to the embedding; None takes the mean token itself.
@@ -56,7 +56,7 @@ class ZeroShotHead(HeadOver):
             projection: as the head's own, with its weights.
 
         Raises:
-            ValueError: if the embeddings have another width.
+            ValueError: if the embeddings have another dimension.
         """
         weight = self.head.linear.weight
         if classes.shape != weight.shape:

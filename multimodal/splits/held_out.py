@@ -25,32 +25,32 @@ LACKS: Mapping[Need, str] = {
     "alike": "no two have the same label",
 }
 
-Answer = frozenset[Hashable]
+LabelSet = frozenset[Hashable]
 
 
-class Answers:
-    """A task's answers, read as they are asked for: what records hold that can be compared, None where it is not known.
+class TaskLabels:
+    """A task's labels, read as they are asked for: what records hold that can be compared, None where it is not known.
 
     Args:
         records: rows of these.
-        known: answers beside these count as none; None: all count.
+        known: labels beside these count as none; None: all count.
     """
 
-    def __init__(self, job: Job, name: str, records: Records, known: Answer | None = None) -> None:
+    def __init__(self, job: Job, name: str, records: Records, known: LabelSet | None = None) -> None:
         self.column, self.kind, self.records, self.known = job.task_column(name), job.tasks[name].kind, records, known
         self.inputs = [job.input_column(entry) for entry in job.task_inputs(name)]
         self.read = cache(self._read)
 
-    def _read(self, row: int) -> Answer | None:
+    def _read(self, row: int) -> LabelSet | None:
         record = self.records[row]
         values = [record.get(column) for column in ([self.column] if self.column is not None else self.inputs)]
         if any(map(is_missing, values)):
             return None
         try:
-            answer = frozenset(self.kind.read_cell(values[0] if self.column is not None else tuple(values)))
+            labels = frozenset(self.kind.read_cell(values[0] if self.column is not None else tuple(values)))
         except UnreadableValueError:  # named where the record is read
             return None
-        return answer if self.known is None else answer & self.known
+        return labels if self.known is None else labels & self.known
 
     def witnesses(self, rows: Iterable[int], need: Need) -> list[int]:
         """The first rows that have together what is needed; none where all have not."""
@@ -59,7 +59,7 @@ class Answers:
             return list(islice(known, 1))
         if need == "labelled":
             return list(islice(filter(self.read, known), 1))
-        seen: dict[Answer | None, int] = {}
+        seen: dict[LabelSet | None, int] = {}
         for row in known:
             earlier = seen.get(self.read(row)) if need == "alike" else next(iter(seen.values()), None)
             if earlier is not None and (need == "two" or (self.read(row) in seen) == (need == "alike")):
@@ -86,14 +86,14 @@ def undefined(job: Job, train: Sequence[Records], valid: Records) -> str | None:
         return None  # a column that is not there is named where the table is read
     for name, (metric, need) in metric_needs(job).items():
         known = _compared(job, name, metric, train)
-        if Answers(job, name, valid, known).witnesses(range(len(valid)), need):
+        if TaskLabels(job, name, valid, known).witnesses(range(len(valid)), need):
             return None
         without.append(f"{name}.{metric} ({LACKS[need]})")
     other = [
         f"{name}.{metric}"
         for name, task in job.tasks.items()
         for metric, entry in task.kind.metrics.items()
-        if entry.need == "known" and Answers(job, name, valid).witnesses(range(len(valid)), "known")
+        if entry.need == "known" and TaskLabels(job, name, valid).witnesses(range(len(valid)), "known")
     ]
     hint = f", or set train.metric, for example to {other[-1]}" if other else ""
     return (
@@ -125,7 +125,7 @@ def hold_out(records: Records, job: Job, beside: Sequence[Records] = ()) -> tupl
     for attempt in range(1, TRIES + 1):
         name, (_, need) = needs[attempt % len(needs)]
         order = np.random.default_rng([seed, attempt]).permutation(count).tolist()
-        first = Answers(job, name, records).witnesses(order, need)
+        first = TaskLabels(job, name, records).witnesses(order, need)
         rows = held_out_rows(count, cut, groups=groups, seed=[seed, attempt], first=first)
         if _unsuitable(job, records, beside, rows) is None:
             return tuple(rows)
@@ -154,13 +154,13 @@ def _trains(job: Job, tables: Sequence[Records]) -> bool:
     joined = Records((), list(chain.from_iterable(table.rows for table in tables)), "")
     return all(
         task.zero_shot.labels is not None
-        or Answers(job, name, joined).witnesses(range(len(joined)), task.kind.learns_from)
+        or TaskLabels(job, name, joined).witnesses(range(len(joined)), task.kind.learns_from)
         for name, task in job.tasks.items()
     )
 
 
-def _compared(job: Job, name: str, metric: str, train: Sequence[Records]) -> Answer | None:
-    """The answers that a metric compares with the others; None: all with each other."""
+def _compared(job: Job, name: str, metric: str, train: Sequence[Records]) -> LabelSet | None:
+    """The labels that a metric compares with the others; None: all with each other."""
     if metric not in ("auc", "average_precision", "f1"):
         return None
     learned, task = _learned(job, name, train), job.tasks[name]
@@ -169,12 +169,10 @@ def _compared(job: Job, name: str, metric: str, train: Sequence[Records]) -> Ans
     return frozenset([max(learned) if task.positive is None else task.positive])  # type: ignore[type-var]
 
 
-def _learned(job: Job, name: str, tables: Sequence[Records]) -> Answer:
+def _learned(job: Job, name: str, tables: Sequence[Records]) -> LabelSet:
     """The labels that the tables have."""
     given = job.tasks[name].zero_shot.labels
     if given is not None:
         return frozenset(map(class_label, given))
-    found = (Answers(job, name, table) for table in tables)
-    return frozenset(
-        label for answers in found for row in range(len(answers.records)) for label in answers.read(row) or ()
-    )
+    found = (TaskLabels(job, name, table) for table in tables)
+    return frozenset(label for one in found for row in range(len(one.records)) for label in one.read(row) or ())

@@ -114,8 +114,8 @@ class Step:
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(
                 f"process {self.processes.rank} has no memory for {max(len(part.rows) for part in parts)} records at a "
-                "time, and processes that train together cannot stop in the middle of a step to try smaller parts; "
-                "raise train.accumulate, which keeps the batch as it is, and continue with --resume"
+                "time, and processes that train together cannot stop in the middle of a step to try smaller "
+                "micro-batches; raise train.accumulate, which keeps the batch as it is, and continue with --resume"
             ) from error
 
     def _all_backward(

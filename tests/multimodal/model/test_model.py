@@ -236,7 +236,7 @@ def test_late_fusion_hears_an_input_whose_tokens_are_normalised_to_zeros(widths,
     arrays["image"]["present"][4] = False
     output = model(arrays)
     head = model.late_heads["kind"]
-    alone = {name: values - head.one.prior for name, values in head.answers(output.fused).items()}
+    alone = {name: values - head.one.prior for name, values in head.outputs(output.fused).items()}
     expected = head.one.prior + sum(alone[name] * arrays[name]["present"][:, None] for name in alone)
     assert_close(output.outputs["kind"], expected)
 

@@ -12,7 +12,7 @@ from multimodal.metrics import selection_score, task_metrics
 from multimodal.records import Records, read_records
 from multimodal.records.targets import read_truth
 from multimodal.splits.groups import held_out_rows
-from multimodal.splits.held_out import Answers, hold_out, undefined
+from multimodal.splits.held_out import TaskLabels, hold_out, undefined
 from multimodal.splits.tables import read_tables
 from multimodal.task_types import task_type
 
@@ -86,7 +86,7 @@ def test_a_contrastive_task_needs_two_pairs(images, defined):
     table = read_records([{"text": "red", "image": image} for image in images])
     why = undefined(make_job("contrastive"), [table], table)
     assert (why is None) == defined
-    pairs = Answers(make_job("contrastive"), "y", table)
+    pairs = TaskLabels(make_job("contrastive"), "y", table)
     known = sum(pairs.read(row) is not None for row in range(2))
     scores = task_metrics(PairedEmbeddings(("text", "image")), np.eye(4)[:known], np.zeros((known, 2), np.int64))
     assert (scores["top1"]["value"] is not None) == defined
@@ -133,7 +133,7 @@ def test_other_rows_are_held_out_where_the_first_do_not_define_the_metric(kind, 
     assert rows == hold_out(table, task)
     rest = table.subset(set(range(len(table))) - set(rows))
     assert undefined(task, [rest], table.subset(rows)) is None
-    assert Answers(task, "y", rest).witnesses(range(len(rest)), task_type(kind).learns_from)
+    assert TaskLabels(task, "y", rest).witnesses(range(len(rest)), task_type(kind).learns_from)
     assert len(rows) == max(2, len(cells) // 10)
 
 

@@ -150,7 +150,7 @@ def test_the_part_size_outlives_the_process(tmp_path, caplog):
 
 
 @pytest.mark.gpu
-def test_a_device_that_is_nearly_full_trains_in_smaller_parts(tmp_path):
+def test_a_device_that_is_nearly_full_trains_in_smaller_micro_batches(tmp_path):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
     model = make_model().to("cuda")
