@@ -205,11 +205,15 @@ def _on_one_line(cell: str) -> str:
     return _BREAKS.sub(lambda match: match[0].encode("unicode_escape").decode(), cell)
 
 
+OF_THE_POSITIVE = ("average_precision", "precision", "recall", "f1")
+
+
 def show_metrics(metrics: Mapping[str, Any]) -> None:
     """Every task's metrics with their intervals, then the table of modalities."""
     rows = [
-        (task, name, *_estimate(value), values["n"])
+        (task, f"{name} of {values['positive']}" if name in positive else name, *_estimate(value), values["n"])
         for task, values in metrics["tasks"].items()
+        for positive in [OF_THE_POSITIVE if "positive" in values else ()]
         for name, value in values.items()
         if isinstance(value, Mapping) and "low" in value
     ]

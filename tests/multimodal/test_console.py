@@ -335,6 +335,17 @@ def test_metrics_are_a_line_each_and_then_a_line_for_each_combination_of_inputs(
     ]
 
 
+def test_scores_of_one_of_two_classes_name_it(capsys):
+    score = {"value": 0.5, "low": 0.25, "high": 0.75}
+    spam = {"n": 20, "accuracy": score, "absent": [], "positive": "spam", "precision": score, "f1": score}
+    show_metrics({"tasks": {"kind": spam}, "modalities": {"text": {"kind": spam}}})
+    assert capsys.readouterr().out.splitlines()[1:4] == [
+        "kind\taccuracy\t0.5\t0.25 to 0.75\t20",
+        "kind\tprecision of spam\t0.5\t0.25 to 0.75\t20",
+        "kind\tf1 of spam\t0.5\t0.25 to 0.75\t20",
+    ]
+
+
 def test_labels_are_a_line_each_and_the_largest_confusions_follow(capsys):
     targets, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0, 2])
     details = {"color": classification_table(targets, predicted, ("blue", "green", "red"))}
